@@ -1,0 +1,1 @@
+"""Workloads, generators, measurement, report."""

@@ -1,0 +1,1 @@
+"""Decoders, normalisation, validation, quarantine, pipeline."""

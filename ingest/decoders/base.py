@@ -1,0 +1,67 @@
+"""What every decoder is: bytes in, delivered records and rejects out, nothing lost in between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO, Final, Protocol
+
+import pyarrow as pa
+
+from ingest.source import SourceConfig
+from schemas.rejects import Reject
+
+RECORD_BYTES_MAX: Final = 1 << 20
+"""One input record larger than 1 MiB is rejected as `too-long` (read past, never held whole)."""
+
+CHUNK_ROWS: Final = 65_536
+"""Decoders without a faster road of their own hand over at most so many records at once."""
+
+
+class Event(StrEnum):
+    """What an input record says about its session; a column `event` of these, absent when all are RECORD."""
+
+    RECORD = "record"  # complete by itself
+    OPEN = "open"  # a session began (RADIUS Start, NAT create, an answered INVITE)
+    UPDATE = "update"  # interim figures of an open session
+    CLOSE = "close"  # the session ended; fields of OPEN and UPDATE fill what it lacks
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One stretch of a delivery.
+
+    `table` has columns of `schemas.arrow.DELIVERED` (any subset, delivered types; LABEL and IDENTIFIER columns may be
+    dictionary-encoded) and
+      * `position` int64, required: 1-based position of the record in the delivery, unique over `table` and `rejects`;
+      * `event` string, optional: an `Event`; and then
+      * `session_key` string: what joins OPEN, UPDATE and CLOSE of one session within the source's dedup domain.
+    Every input record is in exactly one of `table` and `rejects`. Lines that are no records (headers, blank lines,
+    "Log begins") are in neither.
+    """
+
+    table: pa.Table
+    rejects: Sequence[Reject] = ()
+
+
+class Decoder(Protocol):
+    """A format of a producer. Stateless between deliveries; limits memory to a few chunks whatever the input."""
+
+    name: str
+    """The format's name on the command line."""
+    summary: str
+    """One line for `lagrum formats`: producer and kind of file."""
+    zoned: bool
+    """Whether times carry their offset; a format that does not needs `SourceConfig.zone`."""
+    options: tuple[str, ...]
+    """Names of `SourceConfig.options` that it understands."""
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the delivery's records in order.
+
+        Raises:
+            InputError: the delivery as a whole cannot be read (wrong header, not this format).
+            ConfigurationError: the source lacks a setting that the format needs.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The canonical record: fields, Arrow shapes, packing, numbers, policy tables. No I/O."""

@@ -1,0 +1,1 @@
+"""Keys, parts, catalog, retention, audit log, verification."""

@@ -1,0 +1,1 @@
+"""RFC 6962 audit log with signed checkpoints."""

@@ -1,0 +1,1 @@
+"""Root key, keyring, sealing."""
