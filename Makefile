@@ -1,0 +1,83 @@
+# Lagrum. `make help` lists the targets; all but `help` and `clean` make the environment first.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# A newer Python may be named: make PYTHON=python3.13 env
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements/build.txt requirements/dev.txt
+# Root of the store that `make serve` serves.
+LAGRUM_ROOT ?= demo-store
+
+.PHONY: help env demo test check format generate bench serve torture lock clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+# The stamp is a digest, not a time: a checkout or a copy changes times, and a moved environment does not work.
+env: ## make .venv from the pinned, hashed requirements; .venv/bin/lagrum then runs from anywhere
+	@digest=$$( (pwd; cat $(REQUIREMENTS) pyproject.toml) | git hash-object --stdin) || exit 2; \
+	if [ "$$(cat $(VENV)/stamp 2>/dev/null)" = "$$digest" ] && $(BIN)/python -c '' 2>/dev/null && [ -x $(BIN)/lagrum ]; \
+	then exit 0; fi; \
+	command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; Lagrum needs Python 3.11 or newer" >&2; exit 2; }; \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Lagrum needs Python 3.11 or newer (make PYTHON=python3.12 env)" >&2; exit 2; }; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: this Python has no ensurepip; install it (on Debian: apt-get install python3-venv)" >&2; exit 2; }; \
+	echo "making the environment in $(VENV) (once)" >&2; \
+	rm -f $(VENV)/stamp; \
+	$(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV); \
+	$(PYTHON) -m venv $(VENV) && \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
+		$(foreach file,$(REQUIREMENTS),-r $(file)) && \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index -e . && \
+	printf '%s\n' "$$digest" > $(VENV)/stamp || { \
+		echo "error: the environment could not be made; what pip says stands above" >&2; exit 2; }
+
+demo: env ## see it work: fixtures and 2 M records in, usage, a disclosure, the log verified (leaves ./demo-store)
+	@$(BIN)/python -m bench.demo
+
+test: env ## run the tests
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not torture" $(ARGS)
+
+torture: env ## long campaigns: 1 000 kills, every system call failed once
+	@$(BIN)/python -m pytest -m torture --timeout 0 $(ARGS)
+
+check: env ## style, types, import layers, generated files fresh
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m bench.generated --check
+
+format: env ## mend style and format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+generate: env ## write the generated files anew
+	@$(BIN)/python -m bench.generated
+
+bench: env ## measure; BENCH_SCALE=0.1 shrinks the workloads; writes bench/results/latest.json and the README's table
+	@$(BIN)/python -m bench.run
+
+serve: env ## serve the store in LAGRUM_ROOT (default: the demo's)
+	@$(BIN)/lagrum --root $(LAGRUM_ROOT) serve
+
+# uv lives in a folder of its own: it is a tool for this one errand, no dependency.
+lock: ## choose the newest allowed versions and write requirements/*.txt
+	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
+	$(PYTHON) -m venv "$$tool" && "$$tool/bin/python" -m pip install -qq --disable-pip-version-check uv && \
+	for what in "build requirements/build.in" "runtime pyproject.toml" "dev pyproject.toml --group dev"; do \
+		set -- $$what; out=requirements/$$1.txt; shift; \
+		"$$tool/bin/uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
+			"$$@" -o "$$out" >/dev/null || exit 1; \
+	done
+
+clean: ## remove the environment, caches, the demo's store and measurements' leftovers
+	@rm -rf $(VENV) demo-store bench/out .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
