@@ -1,0 +1,265 @@
+"""What the procedure keeps: authorisation, task, delivery, and who did what. Values only, no I/O.
+
+Each class turns into a document's body and back (`as_body`, `from_body`). Documents are sealed by the store; nothing
+here is written anywhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from typing import Any, Final, Self
+
+from api.disclosure.states import AuthorisationState, Stage, TaskState, task_state
+from api.signing import Statement, digest_of
+from schemas.fields import Category
+
+AUTHORISATION: Final = "authorisation"
+TASK: Final = "task"
+DELIVERY: Final = "delivery"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts now: person, key and roles as the door established them."""
+
+    person_id: str
+    key_id: str
+    roles: frozenset[str]
+
+    @property
+    def signatory(self) -> Signatory:
+        """What is recorded of the actor."""
+        return Signatory(self.person_id, self.key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Signatory:
+    """Who acted, under which key."""
+
+    person_id: str
+    key_id: str
+
+    def as_body(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {"person_id": self.person_id, "key_id": self.key_id}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any] | None) -> Self | None:
+        """Return the value of a JSON form; None of None."""
+        return None if body is None else cls(**body)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """One target: identifier kind, normalised value, and the order's own way of writing it."""
+
+    kind: str
+    value: str
+    as_written: str
+
+    def as_body(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {"kind": self.kind, "value": self.value, "as_written": self.as_written}
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Half-open stretch of time in µs, UTC; a record counts when it overlaps it."""
+
+    start_us: int
+    end_us: int
+
+    def as_body(self) -> dict[str, int]:
+        """Return the JSON form."""
+        return {"start_us": self.start_us, "end_us": self.end_us}
+
+    def contains(self, other: Window) -> bool:
+        """Tell whether `other` lies inside."""
+        return self.start_us <= other.start_us and other.end_us <= self.end_us
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A signed statement: what was signed, the signature (base64), and by whom."""
+
+    statement: Statement
+    signature: str
+    by: Signatory
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        said = self.statement
+        terms = {"action": said.action, "case": said.case, "digest": said.digest, "time": said.time}
+        return {"statement": terms, "signature": self.signature, "by": self.by.as_body()}
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any] | None) -> Self | None:
+        """Return the value of a JSON form; None of None."""
+        if body is None:
+            return None
+        return cls(Statement(**body["statement"]), body["signature"], Signatory(**body["by"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisation:
+    """What a court, prosecutor or authority decided, as the officer filed it."""
+
+    id: str
+    state: AuthorisationState
+    basis_id: str
+    basis_version: int
+    decision_reference: str
+    decided_on: date
+    authority: str
+    country: str
+    targets: tuple[Target, ...]
+    window: Window
+    categories: frozenset[Category]
+    expires_at_us: int
+    officer: Signatory
+    filed_at_us: int
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the document's body."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Authorisation:
+        """Return the authorisation of a document's body."""
+        return cls(
+            **{
+                **body,
+                "state": AuthorisationState(body["state"]),
+                "decided_on": date.fromisoformat(body["decided_on"]),
+                "targets": _targets(body),
+                "window": Window(**body["window"]),
+                "categories": _categories(body),
+                "officer": Signatory(**body["officer"]),
+            }
+        )
+
+    def moved(self, state: AuthorisationState) -> Authorisation:
+        """Return the same authorisation in another state."""
+        return replace(self, state=state)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One search under an authorisation, from registration to delivery.
+
+    `salt` keeps the request digest from being guessed back to the target: the digest stands in signed statements and
+    in the public part of audit entries.
+    """
+
+    id: str
+    authorisation_id: str
+    stage: Stage
+    targets: tuple[Target, ...]
+    window: Window
+    categories: frozenset[Category]
+    salt: str
+    officer: Signatory
+    registered_at_us: int
+    due_at_us: int | None = None
+    case_handler: Signatory | None = None
+    request_approval: Approval | None = None
+    release_approval: Approval | None = None
+    delivery_id: str | None = None
+    result_digest: str | None = None
+    records: int | None = None
+    runs: int = 0
+    reason: str | None = None
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the document's body."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Task:
+        """Return the task of a document's body."""
+        return cls(
+            **{
+                **body,
+                "stage": Stage(body["stage"]),
+                "targets": _targets(body),
+                "window": Window(**body["window"]),
+                "categories": _categories(body),
+                "officer": Signatory(**body["officer"]),
+                "case_handler": Signatory.from_body(body["case_handler"]),
+                "request_approval": Approval.from_body(body["request_approval"]),
+                "release_approval": Approval.from_body(body["release_approval"]),
+            }
+        )
+
+    @property
+    def state(self) -> TaskState:
+        """The standard's state."""
+        return task_state(self.stage, found=self.records != 0)
+
+    @property
+    def approver(self) -> Signatory | None:
+        """Who approved the request."""
+        return self.request_approval.by if self.request_approval else None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A result at rest: where its ciphertext lies and what the plaintext digests to."""
+
+    id: str
+    task_id: str
+    sequence: int
+    sha256: str
+    size_bytes: int
+    records: int
+    made_at_us: int
+    fetched: tuple[int, ...] = ()
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the document's body."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Delivery:
+        """Return the delivery of a document's body."""
+        return cls(**{**body, "fetched": tuple(body["fetched"])})
+
+
+def order_of(authorisation: Authorisation, task: Task) -> dict[str, Any]:
+    """Return exactly what an approver approves: the order's terms, the task's terms, the persons so far."""
+    order = authorisation.as_body()
+    del order["state"]
+    terms = {name: task.as_body()[name] for name in ("id", "targets", "window", "categories", "salt", "officer")}
+    handler = task.case_handler.as_body() if task.case_handler else None
+    return {"authorisation": order, "task": terms, "case_handler": handler}
+
+
+def request_digest(authorisation: Authorisation, task: Task) -> str:
+    """Return the digest that a request approval names."""
+    return digest_of(order_of(authorisation, task))
+
+
+def _body(value: Any) -> dict[str, Any]:
+    return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Signatory | Target | Window | Approval):
+        return value.as_body()
+    if isinstance(value, frozenset):
+        return sorted(str(item) for item in value)
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value) if isinstance(value, str) else value
+
+
+def _targets(body: Mapping[str, Any]) -> tuple[Target, ...]:
+    return tuple(Target(**item) for item in body["targets"])
+
+
+def _categories(body: Mapping[str, Any]) -> frozenset[Category]:
+    return frozenset(Category(item) for item in body["categories"])

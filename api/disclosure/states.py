@@ -1,0 +1,156 @@
+"""States of an authorisation and of a task, and every transition there is. Pure.
+
+The words are those of ETSI TS 103 120 (AuthorisationStatus; LDTaskStatus, clause 8.3.3). A task also has a *stage*,
+finer than its state, because checking, running, releasing and fetching are steps of the operator's own procedure.
+A transition that is not listed raises; nothing returns a flag that could go unread.
+
+`EmergencyApproval`, `Suspended` and `Invalid` are words of the standard that no transition reaches: there is no
+emergency path and no suspension, so nothing gets there.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from schemas.errors import ProcedureError
+
+
+class AuthorisationState(StrEnum):
+    """State of an authorisation."""
+
+    AWAITING_APPROVAL = "AwaitingApproval"
+    EMERGENCY_APPROVAL = "EmergencyApproval"
+    APPROVED = "Approved"
+    REJECTED = "Rejected"
+    SUSPENDED = "Suspended"
+    CANCELLED = "Cancelled"
+    EXPIRED = "Expired"
+    INVALID = "Invalid"
+
+
+class TaskState(StrEnum):
+    """State of a task, as an authority sees it."""
+
+    AWAITING_APPROVAL = "AwaitingApproval"
+    AWAITING_DISCLOSURE = "AwaitingDisclosure"
+    DISCLOSED = "Disclosed"
+    DISCLOSURE_NOT_AVAILABLE = "DisclosureNotAvailable"
+    REJECTED = "Rejected"
+    CANCELLED = "Cancelled"
+    ERROR = "Error"
+    INVALID = "Invalid"
+
+
+class Stage(StrEnum):
+    """Where a task stands in the procedure."""
+
+    REGISTERED = "registered"
+    CHECKED = "checked"
+    APPROVED = "approved"
+    RUNNING = "running"
+    FAILED = "failed"
+    RUN = "run"
+    RELEASED = "released"
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    CANCELLED = "cancelled"
+
+
+class AuthorisationAction(StrEnum):
+    """What can happen to an authorisation."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    EXPIRE = "expire"
+
+
+class TaskAction(StrEnum):
+    """What can happen to a task."""
+
+    CHECK = "check"
+    APPROVE = "approve"
+    RUN = "run"
+    FAIL = "fail"
+    COMPLETE = "complete"
+    RELEASE = "release"
+    DELIVER = "deliver"
+    REJECT = "reject"
+    CANCEL = "cancel"
+
+
+_A = AuthorisationState
+AUTHORISATION_TRANSITIONS: Final[dict[tuple[AuthorisationState, AuthorisationAction], AuthorisationState]] = {
+    (_A.AWAITING_APPROVAL, AuthorisationAction.APPROVE): _A.APPROVED,
+    # Every approved task approves its authorisation anew; the second one changes nothing.
+    (_A.APPROVED, AuthorisationAction.APPROVE): _A.APPROVED,
+    (_A.AWAITING_APPROVAL, AuthorisationAction.REJECT): _A.REJECTED,
+    (_A.AWAITING_APPROVAL, AuthorisationAction.CANCEL): _A.CANCELLED,
+    (_A.APPROVED, AuthorisationAction.CANCEL): _A.CANCELLED,
+    (_A.AWAITING_APPROVAL, AuthorisationAction.EXPIRE): _A.EXPIRED,
+    (_A.APPROVED, AuthorisationAction.EXPIRE): _A.EXPIRED,
+}
+
+_S = Stage
+TASK_TRANSITIONS: Final[dict[tuple[Stage, TaskAction], Stage]] = {
+    (_S.REGISTERED, TaskAction.CHECK): _S.CHECKED,
+    (_S.CHECKED, TaskAction.APPROVE): _S.APPROVED,
+    (_S.APPROVED, TaskAction.RUN): _S.RUNNING,
+    # A run that a crash cut off, or that failed on an unavailable part, starts anew under the same approval.
+    (_S.RUNNING, TaskAction.RUN): _S.RUNNING,
+    (_S.FAILED, TaskAction.RUN): _S.RUNNING,
+    (_S.RUNNING, TaskAction.FAIL): _S.FAILED,
+    (_S.RUNNING, TaskAction.COMPLETE): _S.RUN,
+    (_S.RUN, TaskAction.RELEASE): _S.RELEASED,
+    (_S.RELEASED, TaskAction.DELIVER): _S.DELIVERED,
+    (_S.DELIVERED, TaskAction.DELIVER): _S.DELIVERED,
+    **{(stage, TaskAction.REJECT): _S.REJECTED for stage in (_S.REGISTERED, _S.CHECKED, _S.RUN)},
+    **{
+        (stage, TaskAction.CANCEL): _S.CANCELLED
+        for stage in (_S.REGISTERED, _S.CHECKED, _S.APPROVED, _S.RUNNING, _S.FAILED, _S.RUN)
+    },
+}
+
+_STATES: Final[dict[Stage, TaskState]] = {
+    _S.REGISTERED: TaskState.AWAITING_APPROVAL,
+    _S.CHECKED: TaskState.AWAITING_APPROVAL,
+    _S.APPROVED: TaskState.AWAITING_DISCLOSURE,
+    _S.RUNNING: TaskState.AWAITING_DISCLOSURE,
+    _S.FAILED: TaskState.ERROR,
+    _S.RUN: TaskState.AWAITING_DISCLOSURE,
+    _S.RELEASED: TaskState.DISCLOSED,
+    _S.DELIVERED: TaskState.DISCLOSED,
+    _S.REJECTED: TaskState.REJECTED,
+    _S.CANCELLED: TaskState.CANCELLED,
+}
+
+
+def next_authorisation(state: AuthorisationState, action: AuthorisationAction) -> AuthorisationState:
+    """Return the state after `action`.
+
+    Raises:
+        ProcedureError: reason `wrong-state`: the transition is not listed.
+    """
+    after = AUTHORISATION_TRANSITIONS.get((state, action))
+    if after is None:
+        raise ProcedureError(f"an authorisation in state {state} does not {action}", reason="wrong-state")
+    return after
+
+
+def next_stage(stage: Stage, action: TaskAction) -> Stage:
+    """Return the stage after `action`.
+
+    Raises:
+        ProcedureError: reason `wrong-state`: the transition is not listed.
+    """
+    after = TASK_TRANSITIONS.get((stage, action))
+    if after is None:
+        raise ProcedureError(f"a task at stage {stage} does not {action}", reason="wrong-state")
+    return after
+
+
+def task_state(stage: Stage, *, found: bool = True) -> TaskState:
+    """Return the standard's state of a task; a released task that found nothing is DisclosureNotAvailable."""
+    state = _STATES[stage]
+    return state if found or state is not TaskState.DISCLOSED else TaskState.DISCLOSURE_NOT_AVAILABLE
