@@ -1,0 +1,224 @@
+"""Local times of switches, made UTC: one rule for every format that writes the wall clock of its zone.
+
+The rule at the two changes of the clock:
+
+* autumn: a local time that occurs twice is taken as its *first* occurrence (summer time) and marked `ambiguous`;
+* spring: a local time that never occurs is read with the offset in force before the change, so it moves forward by
+  the length of the gap (02:30 becomes 03:30 on the wall). A switch that writes it had not changed its clock yet.
+
+A zone abbreviation beside the time ("CET", "CEST") settles the autumn hour; see `offset_s`.
+Forms are strict: what does not have the form exactly is None, never a guess.
+
+Source: Directive 2006/24 Art 5(1)(c): date and time, "based on a certain time zone".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Final, NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ingest.source import SourceConfig
+from schemas.arrow import TIME_TYPE
+from schemas.errors import ConfigurationError
+
+CACHE_TIMES_MAX: Final = 200_000
+"""So many distinct local times are remembered (more than two days of seconds); then the cache starts again."""
+
+YEAR_MIN: Final = 1970
+YEAR_MAX: Final = 9998
+
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (naive on purpose: arithmetic on wall-clock times)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_MONTHS: Final = {
+    name: number
+    for number, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
+    )
+}
+_ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?")
+_CTIME = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})"
+)
+
+# Abbreviations that mean one offset wherever they are used. IST, CST, BST and the like mean several: only the source's
+# own zone can settle them. Source: RFC 5322 section 4.3 (obs-zone) for the American ones.
+_ABBREVIATIONS: Final = {
+    "UTC": 0,
+    "GMT": 0,
+    "Z": 0,
+    "WET": 0,
+    "WEST": 3600,
+    "CET": 3600,
+    "CEST": 7200,
+    "EET": 7200,
+    "EEST": 10_800,
+    "MSK": 10_800,
+    "EST": -18_000,
+    "EDT": -14_400,
+    "CDT": -18_000,
+    "MST": -25_200,
+    "MDT": -21_600,
+    "PST": -28_800,
+    "PDT": -25_200,
+}
+_NUMERIC_ZONE = re.compile(r"([+-])([0-9]{2}):?([0-9]{2})?")
+
+
+class LocalTime(NamedTuple):
+    """One converted time: µs since 1970 UTC, the offset of the local time in s, and whether it occurs twice."""
+
+    time_us: int
+    offset_s: int
+    ambiguous: bool
+
+
+class LocalTimes(NamedTuple):
+    """A converted column; where `bad` is set, the text has not the form (null texts are not bad, and stay null)."""
+
+    times: pa.Array[Any]  # TIME_TYPE
+    offsets_s: pa.Array[Any]  # int32
+    ambiguous: pa.Array[Any]  # bool
+    bad: npt.NDArray[np.bool_]
+
+
+def parse_iso(text: str) -> datetime | None:
+    """Return the naive time of `YYYY-MM-DD HH:MM:SS[.ffffff]`, or None."""
+    found = _ISO.fullmatch(text)
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction = found.groups()
+    microsecond = int((fraction or "0").ljust(6, "0"))
+    return wall_time((int(year), int(month), int(day)), (int(hour), int(minute), int(second)), microsecond)
+
+
+def parse_ctime(text: str) -> datetime | None:
+    """Return the naive time of `Sun Nov 22 02:12:31 2026` (C's `ctime`), or None."""
+    found = _CTIME.fullmatch(text)
+    if found is None:
+        return None
+    name, day, hour, minute, second, year = found.groups()
+    return wall_time((int(year), month_number(name), int(day)), (int(hour), int(minute), int(second)))
+
+
+def month_number(name: str) -> int:
+    """Return 1 to 12 for an English three-letter month, 0 for anything else."""
+    return _MONTHS.get(name, 0)
+
+
+def wall_time(date: tuple[int, int, int], clock: tuple[int, int, int], microsecond: int = 0) -> datetime | None:
+    """Return the naive time of (year, month, day) and (hour, minute, second), or None if no calendar has it."""
+    if not YEAR_MIN <= date[0] <= YEAR_MAX:
+        return None
+    try:
+        return datetime(*date, *clock, microsecond)  # noqa: DTZ001
+    except ValueError:
+        return None
+
+
+def epoch_us(wall: datetime, offset_s: int) -> int:
+    """Return µs since 1970 UTC of a naive local time and its offset."""
+    return (wall - _EPOCH) // _MICROSECOND - offset_s * 1_000_000
+
+
+class ZoneTimes:
+    """Converts local times of one zone; remembers distinct texts, since a log repeats its seconds."""
+
+    def __init__(self, zone: str, parse: Callable[[str], datetime | None] = parse_iso) -> None:
+        """Take an IANA zone name and the form in which times are written.
+
+        Raises:
+            ConfigurationError: there is no such zone.
+        """
+        try:
+            self._zone = ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ConfigurationError(
+                f"there is no time zone {zone!r}", hint="use an IANA name such as Europe/Stockholm"
+            ) from error
+        self._parse = parse
+        self._cache: dict[str, LocalTime | None] = {}
+
+    def convert(self, text: str) -> LocalTime | None:
+        """Return the time of `text`, or None when it has not the form or no calendar has it."""
+        cache = self._cache
+        if text in cache:
+            return cache[text]
+        wall = self._parse(text)
+        result = None if wall is None else self.resolve(wall)
+        if len(cache) >= CACHE_TIMES_MAX:
+            cache.clear()
+        cache[text] = result
+        return result
+
+    def resolve(self, wall: datetime) -> LocalTime:
+        """Return the UTC time of a naive local time by the module's rule."""
+        first, second = self.offsets_s(wall)
+        return LocalTime(epoch_us(wall, first), first, first > second)
+
+    def offsets_s(self, wall: datetime) -> tuple[int, int]:
+        """Return the zone's offsets at `wall`, before and after a change; equal when no change is near."""
+        first = wall.replace(tzinfo=self._zone, fold=0).utcoffset()
+        second = wall.replace(tzinfo=self._zone, fold=1).utcoffset()
+        assert first is not None and second is not None  # ZoneInfo always has an offset for a full datetime
+        return int(first.total_seconds()), int(second.total_seconds())
+
+    def offset_s(self, wall: datetime, abbreviation: str) -> int | None:
+        """Return the offset that this zone calls by `abbreviation` at `wall`, or None if it never does then."""
+        for fold in (0, 1):
+            local = wall.replace(tzinfo=self._zone, fold=fold)
+            if local.tzname() == abbreviation:
+                offset = local.utcoffset()
+                return None if offset is None else int(offset.total_seconds())
+        return None
+
+    def convert_column(self, texts: pa.Array[Any]) -> LocalTimes:
+        """Convert a string column; each distinct text is read once."""
+        encoded = texts if isinstance(texts, pa.DictionaryArray) else texts.dictionary_encode()
+        found = [None if text is None else self.convert(text) for text in encoded.dictionary.to_pylist()]
+        indices = encoded.indices
+        times = pa.array([None if one is None else one.time_us for one in found], pa.int64()).take(indices)
+        offsets = pa.array([None if one is None else one.offset_s for one in found], pa.int32()).take(indices)
+        ambiguous = pa.array([None if one is None else one.ambiguous for one in found], pa.bool_()).take(indices)
+        bad = np.asarray(times.is_null()) & ~np.asarray(indices.is_null())
+        return LocalTimes(times.cast(TIME_TYPE), offsets, ambiguous, bad)
+
+
+def zone_times(
+    source: SourceConfig, format_name: str, parse: Callable[[str], datetime | None] = parse_iso
+) -> ZoneTimes:
+    """Return the converter of a source's zone, for a format that writes local times without an offset.
+
+    Raises:
+        ConfigurationError: the source has no zone, or one that does not exist.
+    """
+    if source.zone is None:
+        raise ConfigurationError(
+            f"format {format_name} writes local times without an offset, and the source has no time zone",
+            hint="set the source's zone to an IANA name such as Europe/Stockholm",
+        )
+    return ZoneTimes(source.zone, parse)
+
+
+def offset_s(wall: datetime, abbreviation: str, zone: ZoneTimes | None = None) -> int | None:
+    """Return the offset of a zone abbreviation written beside a time, in s.
+
+    The source's zone decides first: it knows which of two meanings applies, and settles the autumn hour. Then the
+    abbreviations of one meaning, and numeric ones (`+03`, `-0330`). None when it is unknown.
+    """
+    if zone is not None:
+        own = zone.offset_s(wall, abbreviation)
+        if own is not None:
+            return own
+    numeric = _NUMERIC_ZONE.fullmatch(abbreviation)
+    if numeric is not None:
+        sign, hours, minutes = numeric.groups()
+        seconds = int(hours) * 3600 + int(minutes or "0") * 60
+        return None if seconds > 14 * 3600 else (-seconds if sign == "-" else seconds)
+    return _ABBREVIATIONS.get(abbreviation)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import calendar
+import string
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest import times
+from ingest.source import SourceConfig
+from schemas.errors import ConfigurationError
+
+STOCKHOLM = times.ZoneTimes("Europe/Stockholm")
+
+
+def naive(*figures: int) -> datetime:
+    return datetime(*figures)  # noqa: DTZ001 (wall-clock times have no zone of their own)
+
+
+def utc_us(*figures: int) -> int:
+    return calendar.timegm((*figures, 0, 0, 0)) * 1_000_000
+
+
+def test_a_winter_and_a_summer_time_lose_their_offset():
+    assert STOCKHOLM.convert("2026-01-15 12:00:00") == (utc_us(2026, 1, 15, 11, 0, 0), 3600, False)
+    assert STOCKHOLM.convert("2026-07-15 12:00:00.25") == (utc_us(2026, 7, 15, 10, 0, 0) + 250_000, 7200, False)
+
+
+def test_the_hour_that_occurs_twice_is_its_first_occurrence_and_marked():
+    assert STOCKHOLM.convert("2026-10-25 02:30:00") == (utc_us(2026, 10, 25, 0, 30, 0), 7200, True)
+    assert STOCKHOLM.convert("2026-10-25 01:59:59") == (utc_us(2026, 10, 24, 23, 59, 59), 7200, False)
+    assert STOCKHOLM.convert("2026-10-25 03:00:00") == (utc_us(2026, 10, 25, 2, 0, 0), 3600, False)
+
+
+def test_the_hour_that_never_occurs_moves_forward_by_the_gap():
+    skipped = STOCKHOLM.convert("2026-03-29 02:30:00")
+    assert skipped == (utc_us(2026, 3, 29, 1, 30, 0), 3600, False)
+    assert skipped is not None
+    assert datetime.fromtimestamp(skipped.time_us / 1e6, ZoneInfo("Europe/Stockholm")).hour == 3
+
+
+def test_a_zone_that_changes_by_half_an_hour_follows_the_same_rule():
+    lord_howe = times.ZoneTimes("Australia/Lord_Howe")
+    assert lord_howe.convert("2026-04-05 01:45:00") == (utc_us(2026, 4, 4, 14, 45, 0), 39_600, True)
+    assert lord_howe.convert("2026-10-04 02:15:00") == (utc_us(2026, 10, 3, 15, 45, 0), 37_800, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-02-29 00:00:00",
+        "2026-13-01 00:00:00",
+        "2026-11-22T02:23:02",
+        "2026-11-22 02:23",
+        "2026-11-22 24:00:00",
+        "2026-11-22 02:23:60",
+        "2026-11-22 02:23:02Z",
+        " 2026-11-22 02:23:02",
+        "2026-11-22 02:23:02\n",
+        "0001-01-01 00:00:00",
+        "9999-12-31 23:59:59",
+        "٢٠٢٦-11-22 02:23:02",
+    ],
+)
+def test_anything_but_the_exact_form_is_none(text):
+    assert STOCKHOLM.convert(text) is None
+
+
+def test_ctime_reads_a_padded_day_and_nothing_else():
+    assert times.parse_ctime("Sun Nov  1 02:12:31 2026") == naive(2026, 11, 1, 2, 12, 31)
+    assert times.parse_ctime("Sun Nov 22 02:12:31 2026") == naive(2026, 11, 22, 2, 12, 31)
+    assert times.parse_ctime("Sun Nov 31 02:12:31 2026") is None
+    assert times.parse_ctime("Sun Foo 22 02:12:31 2026") is None
+    assert times.parse_ctime("Nov 22 02:12:31 2026") is None
+
+
+def test_an_abbreviation_settles_the_hour_that_occurs_twice():
+    wall = naive(2026, 10, 25, 2, 30)
+    assert times.offset_s(wall, "CEST", STOCKHOLM) == 7200
+    assert times.offset_s(wall, "CET", STOCKHOLM) == 3600
+
+
+def test_the_source_zone_decides_between_meanings_of_an_abbreviation():
+    wall = naive(2026, 1, 1, 12, 0)
+    assert times.offset_s(wall, "IST", times.ZoneTimes("Asia/Kolkata")) == 19_800
+    assert times.offset_s(wall, "IST") is None
+    assert times.offset_s(wall, "CST", times.ZoneTimes("Asia/Shanghai")) == 28_800
+    assert times.offset_s(wall, "-0330") == -12_600
+    assert times.offset_s(wall, "+03") == 10_800
+    assert times.offset_s(wall, "+99") is None
+    assert times.offset_s(wall, "UTC") == 0
+
+
+def test_a_source_without_a_zone_is_refused_and_so_is_a_zone_that_does_not_exist():
+    with pytest.raises(ConfigurationError, match="no time zone"):
+        times.zone_times(SourceConfig("s", zone=None), "kannel")
+    for zone in ("Europe/Nowhere", "../etc/passwd", "", "/etc/passwd"):
+        with pytest.raises(ConfigurationError, match="no time zone"):
+            times.zone_times(SourceConfig("s", zone=zone), "kannel")
+
+
+def test_a_column_is_converted_like_its_single_texts():
+    texts = ["2026-10-25 02:30:00", None, "no time", "2026-03-29 02:30:00", "2026-10-25 02:30:00"]
+    column = STOCKHOLM.convert_column(pa.array(texts, pa.string()))
+    singles = [None if text is None else STOCKHOLM.convert(text) for text in texts]
+    assert column.times.cast(pa.int64()).to_pylist() == [one and one.time_us for one in singles]
+    assert column.offsets_s.to_pylist() == [one and one.offset_s for one in singles]
+    assert column.ambiguous.to_pylist() == [None if one is None else one.ambiguous for one in singles]
+    assert column.bad.tolist() == [False, False, True, False, False]
+
+
+def test_an_empty_column_stays_empty():
+    column = STOCKHOLM.convert_column(pa.array([], pa.string()))
+    assert len(column.times) == len(column.bad) == 0
+
+
+def test_the_cache_is_bounded(monkeypatch):
+    monkeypatch.setattr(times, "CACHE_TIMES_MAX", 3)
+    zone = times.ZoneTimes("UTC")
+    for second in range(10):
+        assert zone.convert(f"2026-11-22 00:00:0{second}") == (utc_us(2026, 11, 22, 0, 0, second), 0, False)
+    assert len(zone._cache) <= 3
+
+
+@given(
+    st.datetimes(naive(1971, 1, 1), naive(2100, 1, 1)),
+    st.sampled_from(["Europe/Stockholm", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe", "UTC"]),
+)
+def test_every_time_comes_back_except_in_the_doubled_hour(moment, zone):
+    wall = moment.replace(tzinfo=UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0)
+    result = times.ZoneTimes(zone).convert(wall.isoformat(" ", "microseconds"))
+    assert result is not None
+    difference = moment - (naive(1970, 1, 1) + timedelta(microseconds=result.time_us))
+    assert difference == timedelta(0) or (result.ambiguous and timedelta(0) < difference <= timedelta(hours=1))
+
+
+@given(st.text(string.printable, max_size=30))
+def test_no_text_raises(text):
+    assert times.parse_iso(text) is None or times.parse_iso(text) is not None
+    times.parse_ctime(text)
+    times.offset_s(naive(2026, 1, 1), text, STOCKHOLM)
