@@ -1,1 +1,20 @@
-"""Root key, keyring, sealing."""
+"""Root key, keyring, sealing: the only place that holds the store's keys."""
+
+from store.keys.keyring import LEASE_S, Keyring
+from store.keys.refs import KeyRef
+from store.keys.roots import FileRoots, Root, RootProvider
+from store.keys.sealing import KEY_BYTES, SEAL_OVERHEAD_BYTES, derive, seal, unseal
+
+__all__ = [
+    "KEY_BYTES",
+    "LEASE_S",
+    "FileRoots",
+    "KeyRef",
+    "Keyring",
+    "Root",
+    "RootProvider",
+    "SEAL_OVERHEAD_BYTES",
+    "derive",
+    "seal",
+    "unseal",
+]

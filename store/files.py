@@ -1,0 +1,252 @@
+"""The only module that makes bytes durable: everything that fsyncs, renames or unlinks is here.
+
+A name exists after power loss only when its directory was synced, so every function that makes, moves or removes a
+name also syncs the directory. Each durable step goes through `_perform`, one at a time, so that a fault test can stop
+the program, or fail the disk, at step n for every n.
+
+A step that the disk refuses raises `OSError`; what may have happened then is told per function. After a failed fsync
+the pages may be gone although the file still reads well: never sync the same file again and believe it, write it anew.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeVar
+
+from schemas.errors import BusyError, IntegrityError, NotFoundError, PermissionsError
+
+SECRET_MODE = 0o600
+SECRET_BYTES_MAX = 64 * 2**20
+OVERWRITE_CHUNK_BYTES = 2**20
+TEMPORARY_SUFFIX = ".tmp"
+
+_T = TypeVar("_T")
+
+
+class Hook(Protocol):
+    """What a fault test injects: it sees every durable step before it is done, and may raise instead."""
+
+    def before(self, operation: str, path: Path, target: Path | None) -> None:
+        """See `operation` on `path`; `target` is a rename's destination."""
+        ...
+
+
+_hook: Hook | None = None
+
+
+def _perform(operation: str, path: Path, step: Callable[[], _T], target: Path | None = None) -> _T:
+    if _hook is not None:
+        _hook.before(operation, path, target)
+    return step()
+
+
+def _write_all(fd: int, data: bytes | bytearray | memoryview) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_atomic(path: Path, data: bytes | bytearray | memoryview, *, mode: int = SECRET_MODE) -> None:
+    """Make `path` hold exactly `data`, durably; a reader sees the old file or the new one, never a mixture.
+
+    Raises:
+        OSError: Before the rename the old file stands; if only the last directory sync failed, readers see the new
+            file and power loss may bring back the old one.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}{TEMPORARY_SUFFIX}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = _perform("create", temporary, lambda: os.open(temporary, flags, mode))
+    try:
+        try:
+            os.fchmod(fd, mode)  # the umask may take bits away, never add them
+            _perform("write", temporary, lambda: _write_all(fd, data))
+            _perform("fsync", temporary, lambda: os.fsync(fd))
+        finally:
+            os.close(fd)
+        _perform("rename", temporary, lambda: temporary.replace(path), path)
+    except OSError:
+        with suppress(OSError):
+            _perform("unlink", temporary, temporary.unlink)
+        raise
+    fsync_dir(path.parent)
+
+
+def append_durable(file: BinaryIO | int, data: bytes | bytearray | memoryview) -> None:
+    """Write `data` at the position of an open file (unbuffered or a descriptor) and sync it.
+
+    Raises:
+        OSError: Any prefix of `data` may be in the file: cut it back with `truncate_durable`, or leave the file.
+    """
+    fd = file if isinstance(file, int) else file.fileno()
+    path = Path(f"/proc/self/fd/{fd}")
+    _perform("write", path, lambda: _write_all(fd, data))
+    _perform("fsync", path, lambda: os.fdatasync(fd))
+
+
+def truncate_durable(file: BinaryIO | int, size_bytes: int) -> None:
+    """Cut an open file back to `size_bytes` and sync it."""
+    fd = file if isinstance(file, int) else file.fileno()
+    path = Path(f"/proc/self/fd/{fd}")
+    _perform("truncate", path, lambda: os.ftruncate(fd, size_bytes))
+    _perform("fsync", path, lambda: os.fsync(fd))
+
+
+def fsync_path(path: Path) -> None:
+    """Sync the content of the file at `path`, whoever wrote it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        _perform("fsync", path, lambda: os.fsync(fd))
+    finally:
+        os.close(fd)
+
+
+def fsync_dir(path: Path) -> None:
+    """Sync the names in the directory `path`."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _perform("fsync_dir", path, lambda: os.fsync(fd))
+    finally:
+        os.close(fd)
+
+
+def make_dir(path: Path, mode: int = 0o700) -> None:
+    """Make the directory `path` and its missing parents, durably; an existing one is left as it is.
+
+    Raises:
+        OSError: It cannot be made, or something else has that name.
+    """
+    if path.is_dir():
+        # It may have been made just before a crash, its name never synced.
+        fsync_dir(path.parent)
+        return
+    if not path.parent.is_dir():
+        make_dir(path.parent, mode)
+    _perform("mkdir", path, lambda: path.mkdir(mode, exist_ok=True))
+    fsync_dir(path.parent)
+
+
+def unlink_durable(path: Path, missing_ok: bool = False) -> None:
+    """Remove the name `path`, durably.
+
+    Raises:
+        FileNotFoundError: There is none, and `missing_ok` is not set.
+    """
+    _perform("unlink", path, lambda: path.unlink(missing_ok=missing_ok))
+    fsync_dir(path.parent)
+
+
+def overwrite_and_unlink(path: Path, *, missing_ok: bool = False) -> None:
+    """Overwrite the file at `path` with noise, sync it, cut it to nothing and remove its name, durably.
+
+    A copy-on-write file system, a snapshot or a drive that remaps its blocks may keep the old bytes all the same: what
+    is erased so must have been encrypted, or its key be destroyed as well.
+
+    Raises:
+        FileNotFoundError: There is none, and `missing_ok` is not set.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+        fsync_dir(path.parent)  # it may have gone just before a crash
+        return
+    try:
+        size_bytes = os.fstat(fd).st_size
+
+        def overwrite() -> None:
+            for offset in range(0, size_bytes, OVERWRITE_CHUNK_BYTES):
+                _write_all(fd, os.urandom(min(OVERWRITE_CHUNK_BYTES, size_bytes - offset)))
+
+        _perform("overwrite", path, overwrite)
+        _perform("fsync", path, lambda: os.fsync(fd))
+        _perform("truncate", path, lambda: os.ftruncate(fd, 0))
+    finally:
+        os.close(fd)
+    unlink_durable(path)
+
+
+def replace_durable(src: Path, dst: Path) -> None:
+    """Rename `src` to `dst`, replacing it, durably; the content of `src` must have been synced before."""
+    _perform("rename", src, lambda: src.replace(dst), dst)
+    fsync_dir(dst.parent)
+    if src.parent != dst.parent:
+        fsync_dir(src.parent)
+
+
+def temporaries(directory: Path) -> list[Path]:
+    """Return what an interrupted `write_atomic` left in `directory`."""
+    return sorted(path for path in directory.iterdir() if path.name[0] == "." and path.suffix == TEMPORARY_SUFFIX)
+
+
+def read_secret(path: Path, *, size_bytes_max: int = SECRET_BYTES_MAX) -> bytes:
+    """Return the content of a secret file, if nobody else could have read or written it.
+
+    Raises:
+        NotFoundError: There is no such file.
+        PermissionsError: Its mode goes beyond 0600, it belongs to another user, or it is not a plain file.
+        IntegrityError: It is larger than any secret.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError as exc:
+        raise NotFoundError(f"there is no secret file {path.name}") from exc
+    except PermissionError as exc:
+        raise PermissionsError(f"the secret file {path.name} cannot be read by this user") from exc
+    except OSError as exc:
+        if path.is_symlink():
+            raise PermissionsError(f"the secret file {path.name} is a symbolic link") from exc
+        raise
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise PermissionsError(f"the secret file {path.name} is not a plain file")
+        if status.st_uid != os.geteuid():
+            raise PermissionsError(
+                f"the secret file {path.name} belongs to another user", hint="change its owner to the service's user"
+            )
+        if stat.S_IMODE(status.st_mode) & ~SECRET_MODE:
+            raise PermissionsError(f"others may use the secret file {path.name}", hint="set its mode to 0600")
+        if status.st_size > size_bytes_max:
+            raise IntegrityError(f"the secret file {path.name} is too large")
+        return file.read()
+
+
+def refuse_shared_dir(path: Path) -> None:
+    """Return if nobody else can put files into the directory `path`.
+
+    Raises:
+        PermissionsError: It belongs to another user, or group or others may write to it.
+    """
+    status = path.stat()
+    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
+        raise PermissionsError(
+            f"others may put files into the directory {path.name}", hint="set its owner and its mode to 0700"
+        )
+
+
+@contextmanager
+def lock(path: Path, *, exclusive: bool, blocking: bool = True) -> Iterator[None]:
+    """Hold an advisory lock on the file `path`, made if missing and never removed.
+
+    Processes exclude each other, and so do threads and tasks of one process that each call this.
+
+    Raises:
+        BusyError: Somebody else holds it, and `blocking` is not set.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, SECRET_MODE)
+    try:
+        operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+        try:
+            fcntl.flock(fd, operation if blocking else operation | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BusyError("another process holds the lock", hint="try again when it has finished") from exc
+        yield
+    finally:
+        os.close(fd)  # which also releases the lock
