@@ -1,0 +1,100 @@
+"""What every command gets: the root, the clock, whether a machine reads the answer, and the ways to the store."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from store import Store
+    from store.clock import Clock
+
+CREDENTIAL: Final = "lagrum-passphrase"
+"""Name of the systemd credential that holds the root key's passphrase."""
+
+PASSPHRASE_BYTES_MAX: Final = 4096
+
+
+@dataclass(slots=True)
+class Context:
+    """One run of the command line."""
+
+    root: Path | None
+    json: bool
+    clock: Clock
+
+    def require_root(self) -> Path:
+        """Return the store's root.
+
+        Raises:
+            ConfigurationError: neither `--root` nor `LAGRUM_ROOT` names one.
+        """
+        if self.root is None:
+            raise ConfigurationError(
+                "no store is named",
+                hint="give --root DIR before the command or set LAGRUM_ROOT; `lagrum init DIR` makes a store",
+            )
+        return self.root
+
+    def open_store(self) -> Store:
+        """Open the store at the root.
+
+        Raises:
+            ConfigurationError: there is no store, or its passphrase is not to be had.
+            PermissionsError: a key file can be read by others.
+        """
+        from store import Store
+
+        root = self.require_root()
+        return Store.open(root, clock=self.clock, passphrase=passphrase(root))
+
+
+def passphrase(root: Path) -> bytes | None:
+    """Return the root key's passphrase: the systemd credential, else asked for on the terminal; None when none is set.
+
+    It is never an argument or an environment variable: both can be seen by other users of the machine.
+
+    Raises:
+        ConfigurationError: the key needs a passphrase and there is neither a credential nor a terminal.
+    """
+    credential = credential_passphrase()
+    if credential is not None:
+        return credential
+    from store.keys import needs_passphrase
+
+    if not needs_passphrase(root):
+        return None
+    if not sys.stdin.isatty():
+        raise ConfigurationError(
+            "the root key needs its passphrase, and there is no terminal to ask on",
+            hint=f"pass it as the systemd credential {CREDENTIAL}",
+        )
+    answer: str = click.prompt("Passphrase of the root key", hide_input=True, err=True)
+    return answer.encode()
+
+
+def credential_passphrase() -> bytes | None:
+    """Return the passphrase that systemd hands to the service, without the line's end; None when it hands none.
+
+    Raises:
+        ConfigurationError: the credential is empty or absurdly long.
+    """
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return None
+    path = Path(directory) / CREDENTIAL
+    try:
+        with path.open("rb") as file:
+            content = file.read(PASSPHRASE_BYTES_MAX + 1).rstrip(b"\r\n")
+    except FileNotFoundError:
+        return None
+    if not content or len(content) > PASSPHRASE_BYTES_MAX:
+        raise ConfigurationError(f"the systemd credential {CREDENTIAL} is empty or too long")
+    return content

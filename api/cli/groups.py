@@ -1,0 +1,110 @@
+"""The command group: commands are loaded when they are called, and every one takes `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One command at the top: its name, the module in `api.cli` that registers it, its line in `lagrum --help`."""
+
+    name: str
+    module: str
+    summary: str
+
+
+SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
+    (
+        "Set up",
+        (
+            Entry("init", "init", "Make a new store and its first two custodians."),
+            Entry("serve", "serve", "Serve the store over HTTP and on its unix socket."),
+            Entry("sources", "sources", "Register and list what delivers records."),
+            Entry("person", "persons", "Enrol, revoke and list persons; two custodians act together."),
+            Entry("keys", "keys", "Show, rotate and replicate the keyring."),
+        ),
+    ),
+    (
+        "Take in",
+        (
+            Entry("ingest", "ingest", "Take in files of call records."),
+            Entry("formats", "formats", "List the formats that can be read."),
+            Entry("quarantine", "quarantine", "List, show and replay rejected records."),
+            Entry("reconcile", "reconcile", "Compare what was delivered with what is stored, per source and hour."),
+            Entry("withdraw", "withdraw", "Withdraw a batch that was read wrongly."),
+        ),
+    ),
+    (
+        "Give out",
+        (
+            Entry("usage", "usage", "Show an account's usage of a period."),
+            Entry("disclosure", "disclosure", "Register, approve, run and deliver an authority's order."),
+        ),
+    ),
+    (
+        "Keep and prove",
+        (
+            Entry("status", "status", "Show the store and its partitions."),
+            Entry("retention", "retention", "Explain, show and enforce how long records are kept."),
+            Entry("verify", "verify", "Derive everything anew and say what is wrong."),
+            Entry("audit", "audit", "Checkpoint, verify and export the audit log."),
+            Entry("doctor", "doctor", "Check the machine, the root and the clock."),
+        ),
+    ),
+)
+
+ENTRIES: Final[dict[str, Entry]] = {entry.name: entry for _, entries in SECTIONS for entry in entries}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of their own, imported when they are called.
+
+    `lagrum --help` imports none of them: it answers from the table above.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the commands in the order of the table."""
+        return list(ENTRIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return the command, importing its module on first use."""
+        entry = ENTRIES.get(cmd_name)
+        if entry is None:
+            return None
+        if cmd_name not in self.commands:
+            import_module(f"api.cli.{entry.module}").register(self)
+            take_json(self.commands[cmd_name])
+        return self.commands[cmd_name]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the commands under their sections."""
+        for title, entries in SECTIONS:
+            with formatter.section(title):
+                formatter.write_dl([(entry.name, entry.summary) for entry in entries])
+
+
+def take_json(command: click.Command) -> None:
+    """Give the command and all below it the option `--json`, unless it has one."""
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            take_json(child)
+    elif not any("--json" in parameter.opts for parameter in command.params):
+        command.params.append(
+            click.Option(
+                ["--json"],
+                is_flag=True,
+                expose_value=False,
+                callback=_set_json,
+                help="Print one JSON object on stdout.",
+            )
+        )
+
+
+def _set_json(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
+    if value and ctx.obj is not None:
+        ctx.obj.json = True

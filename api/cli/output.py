@@ -1,0 +1,166 @@
+"""How the command line speaks: tables to people, one JSON object to machines, progress to stderr."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from api.cli.context import Context
+
+WIDTH_DEFAULT = 120
+"""Columns where there is no terminal to ask."""
+
+NOTHING = "-"
+"""What a cell without a value shows."""
+
+Row = Mapping[str, Any]
+
+
+def emit(context: Context, document: Mapping[str, Any], render: Callable[[], None] | None = None) -> None:
+    """Answer: `document` as one JSON object on stdout with `--json`, else what `render` shows people."""
+    if context.json or render is None:
+        import orjson
+
+        option = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+        click.echo(orjson.dumps(document, option=option, default=str).decode())
+    else:
+        render()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that fits the terminal; without one it writes plain text `WIDTH_DEFAULT` wide."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else shutil.get_terminal_size((WIDTH_DEFAULT, 40)).columns
+    return Console(file=stream, width=width, highlight=False, soft_wrap=False)
+
+
+def show_table(
+    rows: Iterable[Row], columns: Sequence[tuple[str, str]], *, title: str | None = None, empty: str = "none"
+) -> None:
+    """Show rows as a table; `columns` are (key, heading) pairs; numbers stand to the right."""
+    collected = list(rows)
+    if not collected:
+        click.echo(f"{title}: {empty}" if title else empty)
+        return
+    console().print(make_table(collected, columns, title=title))
+
+
+def make_table(rows: Sequence[Row], columns: Sequence[tuple[str, str]], *, title: str | None = None) -> RenderableType:
+    """Return the table that `show_table` shows."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for key, heading in columns:
+        numeric = all(_is_number(row.get(key)) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell(row.get(key))) for key, _ in columns))
+    return table
+
+
+def show_facts(facts: Mapping[str, Any], *, title: str | None = None) -> None:
+    """Show names and values under each other."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(Text(name, style="bold"), Text(cell(value)))
+    console().print(table)
+
+
+def cell(value: object) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {cell(item)}" for name, item in value.items()) or NOTHING
+    if isinstance(value, (list, tuple)):
+        return ", ".join(cell(item) for item in value) or NOTHING
+    return str(value)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def note(text: str) -> None:
+    """Say something to people only; it goes to stderr."""
+    click.echo(text, err=True)
+
+
+def bytes_text(size_bytes: int) -> str:
+    """Return a size as people read it: 1.5 GB."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, unit: str = "bytes") -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while the body runs; the body calls the yielded function with every advance.
+
+    Nothing is shown where stderr is not a terminal. `total` None shows a bar without an end.
+    """
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich import progress as bars
+
+    amount: list[bars.ProgressColumn] = (
+        [bars.DownloadColumn(), bars.TransferSpeedColumn()] if unit == "bytes" else [bars.MofNCompleteColumn()]
+    )
+    with bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(),
+        bars.TaskProgressColumn(),
+        *amount,
+        bars.TimeRemainingColumn(compact=True),
+        console=console(stderr=True),
+        transient=True,
+    ) as shown:
+        task = shown.add_task(title, total=total)
+        yield lambda advance: shown.update(task, advance=advance)
+
+
+class CountingReader(io.RawIOBase):
+    """A byte stream that tells how far it is read."""
+
+    def __init__(self, raw: BinaryIO, advance: Callable[[int], None]) -> None:
+        self._raw = raw
+        self._advance = advance
+
+    def readable(self) -> bool:
+        """A reader reads."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill `buffer` from the stream below."""
+        chunk = self._raw.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self._advance(len(chunk))
+        return len(chunk)
