@@ -1,0 +1,81 @@
+"""Where the log keeps what: pure path functions, each with its parser.
+
+origin.pub                          the pinned public key (a vkey, one line)
+checkpoints                         every checkpoint, in order, each followed by an empty line
+segments/000000000000.2026-11.leaves  leaves from that index on, of one calendar month, one a line
+nodes                               complete tree nodes of 32 octets, in the order of completion (re-derivable)
+epochs/000001.key                   the private key of the epoch in force, sealed under the keyring
+lock                                taken by whoever appends
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+_SEGMENT: Final = re.compile(r"([0-9]{12})\.([0-9]{4})-([0-9]{2})\.leaves")
+_EPOCH: Final = re.compile(r"([0-9]{6})\.key")
+
+
+def origin_path(directory: Path) -> Path:
+    """Return the path of the pinned origin key."""
+    return directory / "origin.pub"
+
+
+def checkpoints_path(directory: Path) -> Path:
+    """Return the path of the checkpoints."""
+    return directory / "checkpoints"
+
+
+def nodes_path(directory: Path) -> Path:
+    """Return the path of the tree nodes."""
+    return directory / "nodes"
+
+
+def lock_path(directory: Path) -> Path:
+    """Return the path of the lock."""
+    return directory / "lock"
+
+
+def segments_path(directory: Path) -> Path:
+    """Return the directory of the segments."""
+    return directory / "segments"
+
+
+def epochs_path(directory: Path) -> Path:
+    """Return the directory of the sealed epoch keys."""
+    return directory / "epochs"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class SegmentName:
+    """Which leaves a segment holds: those from index `first` on, all of one calendar month (its first day)."""
+
+    first: int
+    month: date
+
+    def path(self, directory: Path) -> Path:
+        """Return the segment's path under the log's directory."""
+        return segments_path(directory) / f"{self.first:012d}.{self.month:%Y-%m}.leaves"
+
+    @classmethod
+    def parse(cls, name: str) -> SegmentName | None:
+        """Return what a file name says, or None if it names no segment."""
+        match = _SEGMENT.fullmatch(name)
+        if match is None or not 1 <= int(match[3]) <= 12 or int(match[2]) == 0:
+            return None
+        return cls(int(match[1]), date(int(match[2]), int(match[3]), 1))
+
+
+def epoch_path(directory: Path, number: int) -> Path:
+    """Return the path of one epoch's sealed private key."""
+    return epochs_path(directory) / f"{number:06d}.key"
+
+
+def parse_epoch(name: str) -> int | None:
+    """Return the epoch that a file name names, or None."""
+    match = _EPOCH.fullmatch(name)
+    return int(match[1]) if match else None

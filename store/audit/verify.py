@@ -1,0 +1,246 @@
+"""Verify a log offline: with the origin's public key, and a checkpoint that somebody else kept. No secret is needed.
+
+    (1) the origin key in the log is the one that we were given
+    (2) every leaf is in canonical form, at its place, in a segment of its month
+    (3) the chain of epoch certificates begins at the origin key and fits the tree at each link
+    (4) behind every group there is exactly one checkpoint, of the right size and head, signed by the epoch in force
+    (5) the stored tree nodes are those of the leaves
+    (6) the log contains the kept checkpoint: nothing before it was cut, changed or made anew
+
+Without (6), a log that was cut at the end of a group, or written anew by whoever holds the current epoch's key, looks
+well: only a witness outside sees that.
+
+Source: RFC 6962 section 2.1; c2sp.org/tlog-checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from schemas.errors import IntegrityError, LagrumError
+from store import files
+from store.audit import paths
+from store.audit.checkpoint import Checkpoint, VerifierKey, open_checkpoint, parse_note
+from store.audit.entries import EPOCH_KIND, Leaf, decode_leaf, month_of
+from store.audit.epochs import certificate_of, check_succession
+from store.audit.merkle import Frontier, leaf_hash
+from store.audit.segments import list_segments, read_leaves, read_records
+
+_NODES_BUFFER_BYTES: Final = 1 << 20
+
+
+class LogVerifier:
+    """Every trust decision about a log, without files: feed it the leaves in order, then `finish`.
+
+    Each method raises IntegrityError at the first thing that is wrong; what follows it proves nothing any more.
+    """
+
+    def __init__(self, origin: VerifierKey, checkpoints: Iterator[bytes], kept: str | None = None) -> None:
+        self._origin = origin
+        self._checkpoints = checkpoints
+        self._keys = [origin]
+        self._store_id: str | None = None
+        self._group = 0
+        self._kept = None if kept is None else self._parse_kept(kept)
+        self._kept_note = kept
+        self._kept_found = False
+        self.frontier = Frontier()
+        self.month: date | None = None
+        """The calendar month of the last leaf."""
+
+    def _parse_kept(self, note: str) -> Checkpoint:
+        checkpoint = Checkpoint.parse_text(parse_note(note).text)
+        if checkpoint.origin != self._origin.name:
+            msg = "the kept checkpoint is another log's"
+            raise IntegrityError(msg)
+        return checkpoint
+
+    def add(self, octets: bytes) -> list[bytes]:
+        """Take the next leaf; return the tree nodes that it completes."""
+        index = self.frontier.size
+        try:
+            leaf = decode_leaf(octets)
+        except IntegrityError as e:
+            raise IntegrityError(f"entry {index}: {e.message}") from e
+        if leaf.index != index:
+            raise IntegrityError(f"entry {index} is missing or out of order: entry {leaf.index} is in its place")
+        # (4)
+        if leaf.group == index and index:
+            self._check_group()
+        if leaf.group not in {index, self._group}:
+            raise IntegrityError(f"entry {index} belongs to a group that did not begin there")
+        self._group = leaf.group
+        # (3)
+        if index == 0 and leaf.kind != EPOCH_KIND:
+            msg = "entry 0 is not the certificate of the first epoch"
+            raise IntegrityError(msg)
+        if leaf.kind == EPOCH_KIND:
+            self._begin_epoch(leaf)
+        self.month = month_of(leaf.time_us)
+        return self.frontier.add(leaf_hash(octets))
+
+    def _begin_epoch(self, leaf: Leaf) -> None:
+        try:
+            certificate = certificate_of(leaf.public, self._keys[-1])
+            check_succession(
+                certificate,
+                origin=self._origin.name,
+                store_id=self._store_id,
+                epoch=len(self._keys),
+                size=leaf.index,
+                root=self.frontier.root(),
+            )
+        except IntegrityError as e:
+            raise IntegrityError(f"entry {leaf.index}: {e.message}") from e
+        self._keys.append(certificate.key)
+        self._store_id = certificate.store_id
+
+    def _check_group(self) -> None:
+        size, root = self.frontier.size, self.frontier.root()
+        group = f"entries {self._group} to {size - 1}" if size - self._group > 1 else f"entry {self._group}"
+        try:
+            note = next(self._checkpoints, None)
+            if note is None:
+                raise IntegrityError(f"the checkpoint over {size} entries is missing")
+            checkpoint = self._open(note.decode())
+        except UnicodeDecodeError as e:
+            raise IntegrityError(f"the checkpoint over {size} entries is damaged") from e
+        except LagrumError as e:
+            raise IntegrityError(f"the checkpoint behind {group}: {e.message}") from e
+        if checkpoint.size != size:
+            raise IntegrityError(
+                f"behind {group} the checkpoint over {size} entries is missing or out of order: "
+                f"one over {checkpoint.size} entries is in its place"
+            )
+        if checkpoint.root != root:
+            raise IntegrityError(f"{group}: changed, or not those that the checkpoint over {size} entries signs")
+        self._compare_kept(size, root)
+
+    def _open(self, note: str) -> Checkpoint:
+        """Return a stored checkpoint: signed by the epoch in force and by nobody else, to the last octet."""
+        parsed = parse_note(note)
+        if len(parsed.signatures) != 1:
+            msg = "it does not carry exactly one signature"
+            raise IntegrityError(msg)
+        checkpoint = open_checkpoint(note, self._keys[-1:])
+        if checkpoint.text() != parsed.text:
+            msg = "it is not in canonical form"
+            raise IntegrityError(msg)
+        return checkpoint
+
+    def _compare_kept(self, size: int, root: bytes) -> None:
+        # (6)
+        if self._kept is None or self._kept_note is None or self._kept.size != size:
+            return
+        try:
+            open_checkpoint(self._kept_note, self._keys[-1:])
+        except IntegrityError as e:
+            raise IntegrityError(
+                f"the kept checkpoint over {size} entries is not signed by the epoch in force there: "
+                "it is forged, or the log was made anew (a fork)"
+            ) from e
+        if self._kept.root != root:
+            raise IntegrityError(
+                f"the log was made anew: over {size} entries the kept checkpoint signs another tree (a fork)"
+            )
+        self._kept_found = True
+
+    def finish(self) -> None:
+        """Say that there are no more leaves."""
+        size = self.frontier.size
+        if not size:
+            msg = "the log has no entries"
+            raise IntegrityError(msg)
+        self._check_group()
+        for _ in self._checkpoints:
+            raise IntegrityError(f"the log was cut: it ends with {size} entries, and a later checkpoint is there")
+        if self._kept is None or self._kept_found:
+            return
+        if self._kept.size > size:
+            raise IntegrityError(
+                f"the log was cut: the kept checkpoint covers {self._kept.size} entries, the log has {size}"
+            )
+        raise IntegrityError(
+            f"the log was made anew: it never signed {self._kept.size} entries as the kept checkpoint does (a fork)"
+        )
+
+
+def verify_directory(directory: Path, origin_public_key: str, checkpoint: str | None = None) -> list[str]:
+    """Verify the log in a directory, or a copy of it, and return what is wrong, in words; empty is good.
+
+    `origin_public_key` is the pinned vkey, `checkpoint` a signed checkpoint that was kept elsewhere. Verification
+    stops at the first break of the tree: what stands behind it proves nothing.
+    """
+    problems: list[str] = []
+    try:
+        origin = VerifierKey.parse(origin_public_key.strip())
+    except IntegrityError as e:
+        return [f"the given origin key: {e.message}"]
+    try:
+        with ExitStack() as stack:
+            if paths.lock_path(directory).exists():
+                # a copy on read-only media has no writers to keep out
+                with suppress(OSError):
+                    stack.enter_context(files.lock(paths.lock_path(directory), exclusive=False))
+            problems += _check_origin(directory, origin)
+            _verify_files(directory, origin, checkpoint, problems)
+    except LagrumError as e:
+        problems.append(e.message)
+    except OSError as e:
+        problems.append(f"a file of the log cannot be read ({os.strerror(e.errno or 0)})")
+    return problems
+
+
+def _check_origin(directory: Path, origin: VerifierKey) -> list[str]:
+    # (1)
+    path = paths.origin_path(directory)
+    if not path.is_file() or path.read_bytes() != f"{origin}\n".encode():
+        return ["the origin key in the log is missing, or not the given one"]
+    return []
+
+
+def _verify_files(directory: Path, origin: VerifierKey, kept: str | None, problems: list[str]) -> None:
+    """Raise at the first break of the tree; add to `problems` what does not break it."""
+    checkpoints = paths.checkpoints_path(directory)
+    verifier = LogVerifier(origin, _records(checkpoints, checkpoints.stat().st_size), kept)
+    with paths.nodes_path(directory).open("rb", buffering=_NODES_BUFFER_BYTES) as stored:
+        for octets in _leaves(directory, verifier):
+            nodes = b"".join(verifier.add(octets))
+            # (5) said once, and not the end: the checkpoint decides who is wrong, the leaf or the node
+            if not problems and stored.read(len(nodes)) != nodes:
+                problems.append(f"entry {verifier.frontier.size - 1}: it, or its stored tree node, was changed")
+        verifier.finish()
+        if not problems and stored.read(1):
+            problems.append("behind the stored tree nodes there is something else")
+
+
+def _records(path: Path, length: int) -> Iterator[bytes]:
+    end = 0
+    for note, behind in read_records(path):
+        end = behind
+        yield note
+    if end != length:
+        msg = "behind the last checkpoint there is something else"
+        raise IntegrityError(msg)
+
+
+def _leaves(directory: Path, verifier: LogVerifier) -> Iterator[bytes]:
+    """Give the leaves of all segments, each checked against the name of its segment."""
+    for name in list_segments(directory):
+        if name.first != verifier.frontier.size:
+            raise IntegrityError(f"the segment that begins with entry {verifier.frontier.size} is missing or misnamed")
+        path = name.path(directory)
+        end = 0
+        for octets, behind in read_leaves(path):
+            end = behind
+            yield octets
+            # (2) the verifier has taken the leaf by now
+            if verifier.month != name.month:
+                raise IntegrityError(f"entry {verifier.frontier.size - 1} lies in the segment of another month")
+        if end != path.stat().st_size or not end:
+            raise IntegrityError(f"the segment from entry {name.first} on does not end with a complete entry")
