@@ -1,0 +1,156 @@
+"""`lagrum ingest`: files of call records into the store."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
+
+import click
+
+from api.cli.context import Context
+from api.cli.output import CountingReader, emit, note, progress, show_table
+from schemas.errors import InputError, LagrumError
+
+if TYPE_CHECKING:
+    from ingest.source import SourceConfig
+    from store import Store
+
+COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes")
+STDIN: Final = "-"
+READ_BYTES: Final = 1 << 20
+
+
+@click.command("ingest")
+@click.option("--source", "source_name", required=True, metavar="NAME", help="What delivers the records.")
+@click.option("--format", "format_name", required=True, metavar="FORMAT", help="One of `lagrum formats`.")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path, allow_dash=True))
+@click.pass_obj
+def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Path, ...]) -> int:
+    """Take in files of call records.
+
+    Each PATH is one batch: it is stored as a whole or not at all, and it is durable, encrypted and queryable when its
+    line appears. `-` reads standard input. Files compressed with gzip or zstd are recognised by their content. The same
+    record delivered again counts as a duplicate and changes nothing, so a delivery may always be repeated.
+
+    Every input record ends as accepted, duplicate, conflict or rejected. Rejected records are kept encrypted, with
+    their position and the reason: see `lagrum quarantine`. A source that is not known yet is registered with the
+    defaults: times in UTC, numbers in E.164; see `lagrum sources`.
+
+    \b
+    Examples:
+      lagrum ingest --source pbx1 --format csv calls.csv calls.csv.gz
+      zcat old/*.gz | lagrum ingest --source pbx1 --format csv -
+      lagrum --json ingest --source radius1 --format radius-detail detail-20261122
+
+    \b
+    Exit codes:
+      0  every delivery is durable; rejected records are in the quarantine
+      1  a delivery could not be read; the others are durable
+      2  unknown format, missing file, wrong configuration
+    """
+    check_paths(paths)
+    check_format(format_name)
+    with context.open_store() as store:
+        from ingest.sources import get_or_create
+
+        source = get_or_create(store, source_name)
+        outcomes = [_ingest_path(store, source, format_name, path) for path in paths]
+    document = summarise(outcomes)
+    emit(context, document, lambda: _show(document))
+    return 1 if any("error" in outcome for outcome in outcomes) else 0
+
+
+def register(group: click.Group) -> None:
+    """Add `ingest`."""
+    group.add_command(ingest)
+
+
+def check_paths(paths: tuple[Path, ...]) -> None:
+    """Return when every path can be read.
+
+    Raises:
+        click.UsageError: a path is missing, a folder, unreadable, or standard input is named twice.
+    """
+    for path in paths:
+        if str(path) == STDIN:
+            continue
+        if path.is_dir():
+            raise click.UsageError(f"{path} is a folder; name the files in it")
+        if not path.exists():
+            raise click.UsageError(f"{path} does not exist")
+        if not os.access(path, os.R_OK):
+            raise click.UsageError(f"{path} cannot be read by this user")
+    if [str(path) for path in paths].count(STDIN) > 1:
+        raise click.UsageError("standard input can be read once")
+
+
+def check_format(name: str) -> None:
+    """Return when the format is known.
+
+    Raises:
+        click.UsageError: it is not.
+    """
+    from difflib import get_close_matches
+
+    from ingest.registry import DECODERS
+
+    if name in DECODERS:
+        return
+    near = get_close_matches(name, DECODERS, n=1)
+    advice = f"did you mean {near[0]}?" if near else "`lagrum formats` lists them"
+    raise click.UsageError(f"unknown format {name}; {advice}")
+
+
+def summarise(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the receipt of all deliveries: the sums, and each delivery's own under `files`."""
+    total: dict[str, Any] = {name: sum(outcome[name] for outcome in outcomes) for name in COUNTS}
+    total["seconds"] = round(sum(outcome["seconds"] for outcome in outcomes), 6)
+    total["files"] = outcomes
+    return total
+
+
+def _ingest_path(store: Store, source: SourceConfig, format_name: str, path: Path) -> dict[str, Any]:
+    """Take in one delivery; a delivery that cannot be read is an outcome with an `error`, not the end of the others."""
+    from ingest.pipeline import ingest_stream
+
+    with ExitStack() as stack:
+        stream, size_bytes = _open(stack, path)
+        advance = stack.enter_context(progress(path.name, size_bytes))
+        counted = cast(BinaryIO, io.BufferedReader(CountingReader(stream, advance), READ_BYTES))
+        try:
+            receipt = ingest_stream(store, source, format_name, counted, name_hint=path.name)
+        except InputError as error:
+            note(f"{path}: error: {_message(error)}")
+            return {"path": str(path), **dict.fromkeys(COUNTS, 0), "seconds": 0.0, "error": _message(error)}
+    if receipt.rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
+        note(f"{path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")
+    return {"path": str(path), **receipt.as_dict()}
+
+
+def _open(stack: ExitStack, path: Path) -> tuple[BinaryIO, int | None]:
+    if str(path) == STDIN:
+        return sys.stdin.buffer, None
+    file = stack.enter_context(path.open("rb", buffering=0))
+    return cast(BinaryIO, file), path.stat().st_size
+
+
+def _message(error: LagrumError) -> str:
+    position = getattr(error, "position", None)
+    return error.message if position is None else f"{error.message} (record {position})"
+
+
+def _show(document: dict[str, Any]) -> None:
+    columns = [("path", "file"), *((name, name) for name in COUNTS), ("rate", "records/s")]
+    rows = [{**outcome, "rate": _rate(outcome)} for outcome in document["files"]]
+    if len(rows) > 1:
+        rows.append({**document, "path": "all", "rate": _rate(document)})
+    show_table(rows, columns)
+
+
+def _rate(outcome: dict[str, Any]) -> int | None:
+    return round(outcome["records"] / outcome["seconds"]) if outcome["seconds"] else None

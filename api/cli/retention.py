@@ -1,0 +1,165 @@
+"""`lagrum retention`: how long records are kept, why, and the end of those whose time is over."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import click
+
+from api.cli.context import Context
+from api.cli.output import bytes_text, emit, show_facts, show_table
+from schemas.retention import CEILING_MONTHS, CLASSES, FLOOR_MONTHS, class_named, expires_at, floor_until
+from store.clock import to_date, to_datetime
+
+
+@click.group("retention")
+def retention() -> None:
+    """Explain, show and enforce how long records are kept.
+
+    Nothing deletes a record younger than 6 calendar months, and nothing keeps one beyond 24: both are counted from the
+    UTC date on which the communication ended. No option, variable or role changes that.
+    """
+
+
+@retention.command("show")
+@click.pass_obj
+def show(context: Context) -> None:
+    """Show the policy: classes, periods, legal bases.
+
+    \b
+    Example:
+      lagrum retention show
+    """
+    rows = [
+        {
+            "class": item.name,
+            "period_months": item.period_months,
+            "legal_basis": item.legal_basis,
+            "citation": item.citation,
+        }
+        for item in CLASSES
+    ]
+    document = {"floor_months": FLOOR_MONTHS, "ceiling_months": CEILING_MONTHS, "classes": rows}
+    columns = [
+        ("class", "class"),
+        ("period_months", "months"),
+        ("legal_basis", "legal basis"),
+        ("citation", "citation"),
+    ]
+
+    def render() -> None:
+        show_facts({"floor": f"{FLOOR_MONTHS} calendar months", "ceiling": f"{CEILING_MONTHS} calendar months"})
+        show_table(rows, columns)
+
+    emit(context, document, render)
+
+
+@retention.command("explain")
+@click.argument("end_date", metavar="DATE", type=click.DateTime(formats=["%Y-%m-%d"]))
+@click.option("--class", "class_name", default=CLASSES[0].name, show_default=True, help="Retention class.")
+@click.pass_obj
+def explain(context: Context, end_date: Any, class_name: str) -> None:
+    """Explain what happens to records whose communication ended on DATE (UTC).
+
+    Counts calendar months: the same day so many months on, or that month's last day.
+
+    \b
+    Example:
+      lagrum retention explain 2026-08-31
+    """
+    day: date = end_date.date()
+    item = class_named(class_name)
+    floor, ceiling = floor_until(day), expires_at(day, item)
+    now = to_datetime(context.clock.now_us())
+    if day > to_date(context.clock.now_us()):
+        state, text = "future", "lies in the future; records that claim it go to the quarantine"
+    elif now < floor:
+        state, text = "protected", "nothing can delete these records yet"
+    elif now < ceiling:
+        state, text = "kept", "kept until the period ends; an erasure by law is possible"
+    else:
+        state, text = "over", "the period is over: reads refuse these records, deliveries of them are refused"
+    document = {
+        "date": day.isoformat(),
+        "class": item.name,
+        "floor_until": floor.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "expires_at": ceiling.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "state": state,
+        "explanation": text,
+        "legal_basis": item.legal_basis,
+        "citation": item.citation,
+    }
+    emit(context, document, lambda: show_facts({name.replace("_", " "): value for name, value in document.items()}))
+
+
+@retention.command("status")
+@click.pass_obj
+def status(context: Context) -> None:
+    """Show which partitions are due, and when the next one is.
+
+    \b
+    Example:
+      lagrum retention status
+    """
+    with context.open_store() as store:
+        now = to_datetime(context.clock.now_us())
+        partitions = sorted(store.partitions(), key=lambda item: item.expires_at)
+        rows = [
+            {
+                **{name: item.as_dict()[name] for name in ("date", "class", "domain", "records", "holds")},
+                "floor_until": item.as_dict()["floor_until"],
+                "expires_at": item.as_dict()["expires_at"],
+                "due": now >= item.expires_at,
+            }
+            for item in partitions
+        ]
+    following = next((row["expires_at"] for row in rows if not row["due"]), None)
+    document = {"due": sum(row["due"] for row in rows), "next_expires_at": following, "partitions": rows}
+    columns = [(name, name.replace("_", " ")) for name in ("date", "class", "domain", "records", "expires_at", "due")]
+
+    def render() -> None:
+        show_facts({"due now": document["due"], "next": following})
+        show_table(rows, columns)
+
+    emit(context, document, render)
+
+
+@retention.command("expire")
+@click.option("--dry-run", is_flag=True, help="Only say what would be dropped.")
+@click.pass_obj
+def expire(context: Context, dry_run: bool) -> None:
+    """Drop the partitions whose period is over and destroy their keys.
+
+    The service does this by itself; the command is for machines without it. What it drops cannot be brought back: the
+    key is destroyed in every registered copy of the keyring. It never touches a partition whose period is not over.
+
+    \b
+    Examples:
+      lagrum retention expire --dry-run
+      lagrum retention expire
+    """
+    with context.open_store() as store:
+        sizes = {str(item.key): item for item in store.partitions()}
+        expired = [str(key) for key in store.expire(dry_run=dry_run)]
+    rows = [
+        {
+            "partition": name,
+            "records": sizes[name].records if name in sizes else None,
+            "bytes": sizes[name].bytes if name in sizes else None,
+        }
+        for name in expired
+    ]
+    document = {"dry_run": dry_run, "dropped": rows}
+
+    def render() -> None:
+        shown = [{**row, "bytes": bytes_text(row["bytes"] or 0)} for row in rows]
+        verb = "would be dropped" if dry_run else "dropped"
+        show_table(shown, [("partition", "partition"), ("records", "records"), ("bytes", "size")], title=verb)
+
+    emit(context, document, render)
+
+
+def register(group: click.Group) -> None:
+    """Add `retention`."""
+    group.add_command(retention)

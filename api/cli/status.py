@@ -1,0 +1,78 @@
+"""`lagrum status`: the store and its partitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from api.cli.context import Context
+from api.cli.output import bytes_text, emit, show_facts, show_table
+
+
+@click.command("status")
+@click.pass_obj
+def status(context: Context) -> None:
+    """Show the store and its partitions.
+
+    A partition holds the records whose communication ended on one UTC date, under one retention class and one key
+    domain. Nothing removes a record before `floor until`; from `expires at` on, reads refuse it and its key is
+    destroyed. Both instants begin the day at midnight UTC.
+
+    \b
+    Examples:
+      lagrum status
+      lagrum --json status
+    """
+    with context.open_store() as store:
+        rows = [partition.as_dict() for partition in store.partitions()]
+        document: dict[str, Any] = {
+            "store_id": store.store_id,
+            "root": str(store.root),
+            "records": sum(row["records"] for row in rows),
+            "bytes": sum(row["bytes"] for row in rows),
+            "keyring_generation": store.keyring.generation,
+            "replicas": len(store.keyring.replicas),
+            "audit_entries": store.audit.size,
+            "partitions": rows,
+        }
+    emit(context, document, lambda: _show(document))
+
+
+def register(group: click.Group) -> None:
+    """Add `status`."""
+    group.add_command(status)
+
+
+def _show(document: dict[str, Any]) -> None:
+    show_facts(
+        {
+            "store": document["store_id"],
+            "records": document["records"],
+            "size": bytes_text(document["bytes"]),
+            "keyring": f"generation {document['keyring_generation']}, {document['replicas']} replicas",
+            "audit log": f"{document['audit_entries']:,} entries",
+        }
+    )
+    rows = [
+        {
+            **row,
+            "bytes": bytes_text(row["bytes"]),
+            "floor_until": row["floor_until"][:10],
+            "expires_at": row["expires_at"][:10],
+        }
+        for row in document["partitions"]
+    ]
+    columns = [
+        ("date", "date"),
+        ("class", "class"),
+        ("domain", "domain"),
+        ("records", "records"),
+        ("parts", "parts"),
+        ("bytes", "size"),
+        ("sealed", "sealed"),
+        ("floor_until", "floor until"),
+        ("expires_at", "expires at"),
+        ("holds", "holds"),
+    ]
+    show_table(rows, columns, title="partitions")
