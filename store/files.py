@@ -97,6 +97,16 @@ def truncate_durable(file: BinaryIO | int, size_bytes: int) -> None:
     _perform("fsync", path, lambda: os.fsync(fd))
 
 
+def create_private(path: Path) -> None:
+    """Make the empty file `path`, for this user only; a library then writes into it, and `fsync_path` ends it.
+
+    Raises:
+        FileExistsError: It is there already.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    _perform("create", path, lambda: os.close(os.open(path, flags, SECRET_MODE)))
+
+
 def fsync_path(path: Path) -> None:
     """Sync the content of the file at `path`, whoever wrote it."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -138,6 +148,12 @@ def unlink_durable(path: Path, missing_ok: bool = False) -> None:
         FileNotFoundError: There is none, and `missing_ok` is not set.
     """
     _perform("unlink", path, lambda: path.unlink(missing_ok=missing_ok))
+    fsync_dir(path.parent)
+
+
+def remove_dir(path: Path) -> None:
+    """Remove the empty directory `path`, durably."""
+    _perform("rmdir", path, path.rmdir)
     fsync_dir(path.parent)
 
 

@@ -1,9 +1,10 @@
 """Root key, keyring, sealing: the only place that holds the store's keys."""
 
-from store.keys.keyring import LEASE_S, Keyring
+from store.keys.keyring import Keyring
 from store.keys.refs import KeyRef
 from store.keys.roots import FileRoots, Root, RootProvider
 from store.keys.sealing import KEY_BYTES, SEAL_OVERHEAD_BYTES, derive, seal, unseal
+from store.keys.view import LEASE_S
 
 __all__ = [
     "KEY_BYTES",

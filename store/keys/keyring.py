@@ -17,45 +17,20 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.errors import (
-    BusyError,
-    ConfigurationError,
-    IntegrityError,
-    KeyUnavailableError,
-    LagrumError,
-    NotFoundError,
-)
+from schemas.errors import BusyError, ConfigurationError, LagrumError, NotFoundError
 from store import files
 from store.keys import homes, layout, ringfile
 from store.keys.refs import KeyRef
 from store.keys.roots import FileRoots, RootProvider
-from store.keys.sealing import KEY_BYTES, derive
-
-LEASE_S = 60.0
-
-
-def boot_seconds() -> float:
-    """Return seconds since boot, sleep included: leases are measured with it, nothing else."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+from store.keys.sealing import KEY_BYTES
+from store.keys.view import KeyringView, State, boot_seconds, stamp_of
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """What was last read or written; replaced as a whole, so that readers need no lock."""
-
-    ring: ringfile.Ring
-    data: bytes = field(repr=False)
-    stamp: tuple[int, int, int] | None
-    unwrapped: dict[str, bytes] = field(default_factory=dict, repr=False)
-
-
-class Keyring:
+class Keyring(KeyringView):
     """All keys of one store; safe for threads, and for processes that share the store.
 
     A key taken with `key` must not be kept longer than the work at hand: the lease of `LEASE_S` binds what the keyring
@@ -63,13 +38,8 @@ class Keyring:
     """
 
     def __init__(self, root: Path, roots: RootProvider, elapsed: Callable[[], float]) -> None:
-        self._root = root
-        self._roots = roots
-        self._elapsed = elapsed
+        super().__init__(root, roots, elapsed)
         self._writers = threading.Lock()
-        self._swap = threading.Lock()
-        self._state_or_none: _State | None = None
-        self._checked_s = elapsed()
         self._settled: tuple[int, int] | None = None
         self._suspect = False
         self._lagging: tuple[Path, ...] = ()
@@ -162,93 +132,10 @@ class Keyring:
                 homes.point(root, ring.header.generation)
         return cls.open(root, roots=roots)
 
-    # -- reading ------------------------------------------------------------------------------------------------------
-
-    @property
-    def store_id(self) -> str:
-        """The store that these keys belong to."""
-        return self._state.ring.header.store_id
-
-    @property
-    def generation(self) -> int:
-        """The current generation, from 1."""
-        return self._state.ring.header.generation
-
-    @property
-    def replicas(self) -> tuple[Path, ...]:
-        """The registered replicas."""
-        return tuple(Path(path) for path in self._state.ring.replicas)
-
     @property
     def lagging(self) -> tuple[Path, ...]:
         """The replicas that could not be reached when last tried: they may hold old keys, and lack new ones."""
         return self._lagging
-
-    def key(self, ref: KeyRef) -> bytes:
-        """Return the 32 bytes of one key.
-
-        Raises:
-            KeyUnavailableError: It was destroyed, or never made.
-            BusyError: The lease is over and the keyring cannot be read.
-        """
-        self._check_lease()
-        state = self._state
-        text = ref.text
-        found = state.unwrapped.get(text)
-        if found is None:
-            if text not in state.ring.keys:
-                raise KeyUnavailableError("the key was destroyed, or the keyring never had it")
-            found = state.unwrapped[text] = state.ring.unwrap(text)
-        return found
-
-    def has(self, ref: KeyRef) -> bool:
-        """Tell whether the keyring holds a key."""
-        self._check_lease()
-        return ref.text in self._state.ring.keys
-
-    def refs(self) -> list[KeyRef]:
-        """Return what the keyring holds keys for, sorted."""
-        self._check_lease()
-        return sorted(KeyRef.parse(text) for text in self._state.ring.keys)
-
-    def commitment(self, ref: KeyRef) -> str:
-        """Return a commitment to a key, in hex: it may be published, and says nothing about the key.
-
-        Taken before the destruction, it goes into the certificate: whoever shows a key later can be checked against it.
-
-        Raises:
-            KeyUnavailableError: The key is gone.
-        """
-        context = f"{self.store_id}\x00{ref.text}".encode()
-        return derive(self.key(ref), "keyring commitment", context).hex()
-
-    def refresh(self) -> bool:
-        """Take over what another process changed; destroyed keys leave the memory. True if something had changed.
-
-        Raises:
-            BusyError: The keyring cannot be read now; unwrapped keys are forgotten all the same.
-            IntegrityError: It was changed by somebody else than us.
-        """
-        started_s = self._elapsed()
-        state = self._state
-        try:
-            changed = not self._unchanged(state)
-            if changed:
-                self._install(self._load_beside_writers())
-        except LagrumError:
-            self.forget()
-            raise
-        except OSError as exc:
-            self.forget()
-            raise BusyError("the keyring cannot be read", hint="is the store's disk there?") from exc
-        self._checked_s = started_s
-        return changed
-
-    def forget(self) -> None:
-        """Drop every unwrapped key from memory."""
-        with self._swap:
-            if self._state_or_none is not None:
-                self._state_or_none.unwrapped.clear()
 
     # -- changing -----------------------------------------------------------------------------------------------------
 
@@ -344,47 +231,6 @@ class Keyring:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    @property
-    def _state(self) -> _State:
-        assert self._state_or_none is not None
-        return self._state_or_none
-
-    def _install(self, state: _State) -> None:
-        with self._swap:
-            before = self._state_or_none
-            if before is not None and before.ring.version > state.ring.version:
-                return  # a slow reader must not bring back what a writer has replaced
-            self._state_or_none = state
-            if before is not None:
-                before.unwrapped.clear()
-
-    def _unchanged(self, state: _State) -> bool:
-        try:
-            generation = homes.read_pointer(self._root)
-        except NotFoundError as exc:
-            raise IntegrityError("the keyring is gone", hint="restore it from a replica") from exc
-        if generation != state.ring.header.generation or state.stamp is None:
-            return False
-        return _stamp(layout.ring_path(self._root, generation)) == state.stamp
-
-    def _load(self) -> _State:
-        # The stamp comes first: what changes after it is found by the next check.
-        stamp = _stamp(layout.ring_path(self._root, homes.read_pointer(self._root)))
-        ring, data = homes.load(self._root, self._roots)
-        return _State(ring, data, stamp)
-
-    def _load_beside_writers(self) -> _State:
-        try:
-            return self._load()
-        except (LagrumError, OSError):
-            # A writer may have moved the files under us: look again when none is at work.
-            with files.lock(layout.lock_path(self._root), exclusive=False):
-                return self._load()
-
-    def _check_lease(self) -> None:
-        if self._elapsed() - self._checked_s > LEASE_S:
-            self.refresh()
-
     @contextmanager
     def _writing(self, *, recover: bool = True) -> Iterator[None]:
         with self._writers, _writable(), files.lock(layout.lock_path(self._root), exclusive=True):
@@ -403,7 +249,7 @@ class Keyring:
         data = ring.encode()
         path = layout.ring_path(self._root, ring.header.generation)
         files.write_atomic(path, data)
-        self._install(_State(ring, data, _stamp(path)))
+        self._install(State(ring, data, stamp_of(path)))
 
     def _write_generation(
         self, store_id: str, generation: int, replicas: tuple[str, ...], keys: dict[str, bytes]
@@ -424,7 +270,7 @@ class Keyring:
             homes.deliver(self._root, Path(replica), self._roots, generation, data)
         # (4)
         homes.point(self._root, generation)
-        self._install(_State(ring, data, _stamp(path)))
+        self._install(State(ring, data, stamp_of(path)))
 
     def _begin(self, victims: list[str]) -> None:
         self._check_replicas()
@@ -462,7 +308,7 @@ class Keyring:
         if self._suspect:
             files.write_atomic(path, state.data)
             homes.point(self._root, generation)
-            self._install(_State(state.ring, state.data, _stamp(path)))
+            self._install(State(state.ring, state.data, stamp_of(path)))
         else:
             for name in (path, layout.pointer_path(self._root)):
                 files.fsync_path(name)
@@ -507,14 +353,6 @@ class Keyring:
         if resolved == root or root in resolved.parents or resolved in root.parents:
             raise ConfigurationError("a replica must lie outside the store", hint="best on another disk or machine")
         return resolved
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 @contextmanager

@@ -1,0 +1,326 @@
+"""The commit path: one delivery becomes visible whole, or not at all.
+
+1. `add`: open sessions fold; records of expired partitions are refused; the rest are told new from known.
+2. New rows gather per partition; a full buffer is sorted, encrypted, written and fsync'd by a worker.
+3. `commit`: remaining buffers are written, directories fsync'd; then, holding the catalog's write lock, the batch is
+   compared with what others published meanwhile, and one transaction publishes parts, rejects, sessions, counts and
+   the audit entry. Only then is the receipt returned: acknowledged means durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from schemas.errors import LagrumError
+from schemas.rejects import Reject, RejectReason
+from schemas.retention import DEFAULT_CLASS, SHARED_DOMAIN
+from store.dedup import HORIZON_DAYS, Fate, KnownRun, classify
+from store.identity import Identities
+from store.model import Receipt, SourceRef
+from store.partitions import PartitionKey, day_to_date, end_days, is_expired
+from store.parts import Run, WrittenPart
+from store.publish import Publication, publish
+from store.sessions import EVENT_COLUMNS, SessionArea
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+PART_ROWS: Final = 1_000_000
+"""A partition's buffer of so many rows becomes a part."""
+BUFFER_ROWS_MAX: Final = 2_000_000
+"""All buffers together; above it the largest is written first."""
+WRITERS: Final = 2
+"""Parts encoded at once; a Parquet writer uses one core."""
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """A stretch of new rows that is still in memory; it is known by its own run until all its days are on disk."""
+
+    known: KnownRun
+    rows: int
+    days: set[int]
+
+
+@dataclass(slots=True)
+class _Buffer:
+    tables: list[pa.Table] = field(default_factory=list)
+    identities: list[Identities] = field(default_factory=list)
+    chunks: list[_Chunk] = field(default_factory=list)
+    rows: int = 0
+
+
+class BatchWriter:
+    """One delivery on its way in. Use as a context manager: leaving it without `commit` discards everything."""
+
+    def __init__(self, store: Store, source: SourceRef, format: str, idempotency_tag: bytes | None) -> None:
+        self._store, self._source, self._format = store, source, format
+        self._idempotency_tag = idempotency_tag
+        self._started = time.monotonic()
+        self._received_us = store.clock.now_us()
+        self._counts: Counter[Fate] = Counter()
+        self._events_accepted = 0
+        self._rejects: list[Reject] = []
+        self._buffers: dict[int, _Buffer] = {}
+        self._written: list[WrittenPart] = []
+        self._pending: list[tuple[Future[WrittenPart], int, _Buffer]] = []
+        self._chunks: list[_Chunk] = []
+        self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
+        self._known: list[KnownRun] = []
+        self._days: set[int] = set()
+        self._states = store.catalog.partition_states()
+        self._snapshot = store.catalog.change_counter()
+        self._sessions: SessionArea | None = None
+        self._sha256 = b""
+        self._size_bytes = 0
+        self._done = False
+
+    def __enter__(self) -> BatchWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._done:
+            self.abort()
+
+    def add(self, records: pa.Table) -> None:
+        """Take packed records in: columns of the packed schema without what the store sets, but `batch_position`.
+
+        Columns `event` and `session_key` mark events of sessions. Every row ends in the counts of the receipt.
+        """
+        if records.num_rows == 0:
+            return
+        records = self._complete(records)
+        if EVENT_COLUMNS[0] in records.column_names:
+            folded_records = self._fold(records)
+            if folded_records is not None:
+                self._take(folded_records)
+        else:
+            self._take(records)
+
+    def reject(self, rejects: Sequence[Reject]) -> None:
+        """Take refused records in; they are kept encrypted and counted."""
+        self._rejects.extend(rejects)
+
+    def finish_input(self, sha256: bytes, size_bytes: int) -> None:
+        """Say what was delivered: SHA-256 and size of the bytes as they came."""
+        self._sha256, self._size_bytes = sha256, size_bytes
+
+    def close_stale_sessions(self, before_us: int) -> None:
+        """Turn the source's sessions that are silent since `before_us` into records with inferred ends."""
+        records = self._area().stale(before_us)
+        if records is not None:
+            self._take(self._complete(records.drop_columns([n for n in ("batch_id",) if n in records.column_names])))
+
+    @property
+    def records(self) -> int:
+        """Input events so far."""
+        return self._counts.total() + self._events_accepted + len(self._rejects)
+
+    def commit(self) -> Receipt:
+        """Publish the batch and return its receipt; when it returns, everything is durable.
+
+        Raises:
+            LagrumError: nothing of the batch is visible; it can be delivered again.
+        """
+        try:
+            for day in list(self._buffers):
+                self._flush(day)
+            self._collect(0)
+            for partition in {part.partition for part in self._written}:
+                self._store.part_store.sync_directory(partition)
+            receipt = publish(self._store, self._publication())
+        except BaseException:
+            self.abort()
+            raise
+        self._done = True
+        self._pool.shutdown()
+        self._store.writers.release(self)
+        self._store.flush_outbox()
+        return receipt
+
+    def abort(self) -> None:
+        """Discard everything that was written for the batch."""
+        if self._done:
+            return
+        self._done = True
+        for future, _, _ in self._pending:
+            try:
+                self._written.append(future.result())
+            except (LagrumError, OSError, pa.ArrowException):
+                continue  # what it wrote is an orphan; recovery removes it
+        self._pool.shutdown()
+        for part in self._written:
+            self._store.part_store.discard(part)
+        self._store.writers.release(self)
+
+    def _complete(self, records: pa.Table) -> pa.Table:
+        rows = records.num_rows
+        constant = {"dedup_domain": self._source.dedup_domain, "source": self._source.name}
+        for name, value in constant.items():
+            column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
+            if name in records.column_names:
+                records = records.drop_columns([name])
+            records = records.append_column(name, column)
+        if "conflict" not in records.column_names:
+            records = records.append_column("conflict", pa.array(np.zeros(rows, bool)))
+        return records
+
+    def _area(self) -> SessionArea:
+        if self._sessions is None:
+            store = self._store
+            store.ensure_session_key(self._received_us)
+            self._sessions = SessionArea(
+                store.catalog, store.keyring, store.hasher, self._source.name, self._source.dedup_domain
+            )
+        return self._sessions
+
+    def _fold(self, records: pa.Table) -> pa.Table | None:
+        events = records.column("event").to_pylist()
+        whole = np.array([event == "record" for event in events])
+        if whole.all():
+            return records.drop_columns(list(EVENT_COLUMNS))
+        folded = self._area().fold(records.filter(pa.array(~whole)))
+        self._events_accepted += folded.accepted
+        self._counts[Fate.DUPLICATE] += folded.duplicates
+        tables = [] if folded.records is None else [folded.records]
+        if whole.any():
+            tables.append(records.filter(pa.array(whole)).drop_columns(list(EVENT_COLUMNS)))
+        return pa.concat_tables(tables, promote_options="default") if tables else None
+
+    def _take(self, records: pa.Table) -> None:
+        ends = records.column("end_time").cast(pa.int64()).to_numpy()
+        days = end_days(ends)
+        refused = [day for day in np.unique(days) if self._is_over(int(day))]
+        if refused:
+            gone = np.isin(days, refused)
+            positions = records.column("batch_position").to_numpy()[gone]
+            self._rejects.extend(Reject(int(position), RejectReason.EXPIRED) for position in positions)
+            records, days = records.filter(pa.array(~gone)), days[~gone]
+        if records.num_rows == 0:
+            return
+        self._know(days)
+        identities = self._store.hasher.identities(records)
+        known = [*self._known, *(chunk.known for chunk in self._chunks)]
+        fates = classify(records, identities, known, self._store.hasher)
+        self._counts.update({fate: int((fates == fate).sum()) for fate in Fate})
+        if fates.any():
+            records, identities, days = _kept(records, identities, days, fates)
+        self._buffer(records, identities, days)
+
+    def _is_over(self, day: int) -> bool:
+        key = _partition(day)
+        return is_expired(key, self._received_us) or self._states.get(key) in ("dropping", "dropped")
+
+    def _know(self, days: npt.NDArray[np.int64]) -> None:
+        """Make keys of new partitions, and bring in the runs of published parts around the new days."""
+        new = {int(day) for day in np.unique(days)} - self._days
+        if not new:
+            return
+        self._store.keyring.ensure([_partition(day).ref for day in sorted(new)])
+        near = {other for day in new for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
+        seen = {other for day in self._days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
+        self._days |= new
+        for part in self._store.parts_of_days(near - seen):
+            if part.part_id <= self._snapshot:
+                self._known.append(self._store.known_run(part))
+
+    def _buffer(self, records: pa.Table, identities: Identities, days: npt.NDArray[np.int64]) -> None:
+        if records.num_rows == 0:
+            return
+        run, held = Run.of(identities), records
+        unique = np.unique(days)
+        chunk = _Chunk(KnownRun(lambda: run, lambda: held), records.num_rows, {int(day) for day in unique})
+        self._chunks.append(chunk)
+        for day in unique:
+            buffer = self._buffers.setdefault(int(day), _Buffer())
+            if len(unique) == 1:
+                part, own = records, identities
+            else:
+                chosen = np.flatnonzero(days == day)
+                part = records.take(pa.array(chosen))
+                own = Identities(identities.tags[chosen], identities.digests[chosen])
+            buffer.tables.append(part)
+            buffer.identities.append(own)
+            buffer.chunks.append(chunk)
+            buffer.rows += part.num_rows
+        for day in [day for day, buffer in self._buffers.items() if buffer.rows >= PART_ROWS]:
+            self._flush(day)
+        while self._buffers and sum(chunk.rows for chunk in self._chunks) > BUFFER_ROWS_MAX:
+            self._flush(max(self._buffers, key=lambda day: self._buffers[day].rows))
+
+    def _flush(self, day: int) -> None:
+        buffer = self._buffers.pop(day)
+        partition = _partition(day)
+        key = self._store.keyring.key(partition.ref)
+        self._pending.append((self._pool.submit(self._write, partition, key, buffer), day, buffer))
+        self._collect(WRITERS)
+
+    def _write(self, partition: PartitionKey, key: bytes, buffer: _Buffer) -> WrittenPart:
+        table = pa.concat_tables(buffer.tables, promote_options="default")
+        identities = Identities(
+            np.concatenate([item.tags for item in buffer.identities]),
+            np.concatenate([item.digests for item in buffer.identities]),
+        )
+        return self._store.part_store.write(partition, key, table, identities)
+
+    def _collect(self, running_max: int) -> None:
+        while len(self._pending) > running_max:
+            future, day, buffer = self._pending[0]
+            part = future.result()
+            self._pending.pop(0)
+            self._written.append(part)
+            self._known.append(self._store.known_run(part))
+            for chunk in buffer.chunks:
+                chunk.days.discard(day)
+            self._chunks = [chunk for chunk in self._chunks if chunk.days]
+
+    def _publication(self) -> Publication:
+        return Publication(
+            source=self._source,
+            format=self._format,
+            received_us=self._received_us,
+            records=self.records,
+            accepted=self._counts[Fate.NEW] + self._events_accepted,
+            duplicates=self._counts[Fate.DUPLICATE],
+            conflicts=self._counts[Fate.CONFLICT],
+            rejects=self._rejects,
+            parts=self._written,
+            sessions=self._sessions,
+            sha256=self._sha256,
+            size_bytes=self._size_bytes,
+            started=self._started,
+            snapshot=self._snapshot,
+            idempotency_tag=self._idempotency_tag,
+        )
+
+
+def _partition(day: int) -> PartitionKey:
+    return PartitionKey(day_to_date(day), DEFAULT_CLASS.name, SHARED_DOMAIN)
+
+
+def _kept(
+    records: pa.Table, identities: Identities, days: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]
+) -> tuple[pa.Table, Identities, npt.NDArray[np.int64]]:
+    """Drop the duplicates and flag the conflicts."""
+    conflict = records.column_names.index("conflict")
+    records = records.set_column(conflict, "conflict", pa.array(fates == Fate.CONFLICT))
+    keep = fates != Fate.DUPLICATE
+    if keep.all():
+        return records, identities, days
+    return (
+        records.filter(pa.array(keep)),
+        Identities(identities.tags[keep], identities.digests[keep]),
+        days[keep],
+    )

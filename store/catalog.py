@@ -1,0 +1,168 @@
+"""The catalog: what exists, decided by one SQLite transaction at a time (WAL, `synchronous=FULL`).
+
+Several processes may have it open; a transaction takes the write lock at its start. Each thread has a connection.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.errors import BusyError, ConfigurationError
+from store import files
+from store.catalog_schema import CATALOG_VERSION, SCHEMA
+from store.model import PartitionStatus, PartRow
+from store.partitions import PartitionKey
+
+BUSY_TIMEOUT_S: Final = 60.0
+
+_PART_COLUMNS: Final = (
+    "p.part_id, p.file_id, q.end_date, q.retention_class, q.key_domain, p.batch_id, p.rows, p.bytes, p.sha256, "
+    "p.identities_bytes, p.identities_sha256, p.start_us_min, p.end_us_min, p.end_us_max, p.schema_version, "
+    "b.withdrawn_us IS NOT NULL"
+)
+_PART_TABLES: Final = "parts p JOIN partitions q USING (partition_id) JOIN batches b USING (batch_id)"
+
+
+class Catalog:
+    """The store's SQLite database."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._local = threading.local()
+        self._connections: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        self._write = threading.Lock()
+
+    @classmethod
+    def create(cls, path: Path, store_id: str) -> Catalog:
+        """Make an empty catalog."""
+        files.create_private(path)
+        catalog = cls(path)
+        connection = catalog._connect()
+        connection.executescript(SCHEMA)
+        with catalog.transaction() as cursor:
+            cursor.executemany(
+                "INSERT INTO meta VALUES (?, ?)", [("store_id", store_id), ("version", str(CATALOG_VERSION))]
+            )
+        return catalog
+
+    @classmethod
+    def open(cls, path: Path, store_id: str) -> Catalog:
+        """Open an existing catalog.
+
+        Raises:
+            ConfigurationError: it is missing, of another store, or of a version that this program does not read.
+        """
+        if not path.exists():
+            raise ConfigurationError("the catalog is missing", hint="restore it from a backup; the parts need it")
+        catalog = cls(path)
+        try:
+            meta = dict(catalog.query("SELECT name, value FROM meta"))
+        except sqlite3.DatabaseError as error:
+            raise ConfigurationError("the catalog is not readable as a database") from error
+        if meta.get("store_id") != store_id:
+            raise ConfigurationError("the catalog belongs to another store")
+        if meta.get("version") != str(CATALOG_VERSION):
+            raise ConfigurationError("the catalog has a version that this program does not read")
+        return catalog
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a read-only statement and return all rows."""
+        return self._connect().execute(sql, parameters).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Cursor]:
+        """Hold the write lock; commit (durable) at the end, roll back on an error.
+
+        Raises:
+            BusyError: another process held the lock for too long.
+        """
+        with self._write:
+            connection = self._connect()
+            cursor = connection.cursor()
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                raise BusyError("the catalog is locked by another process", hint="try again") from error
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.rollback()
+                raise
+            finally:
+                cursor.close()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let this thread's queries see one state of the catalog."""
+        connection = self._connect()
+        connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            connection.rollback()
+
+    def parts(self, where: str = "1", parameters: Sequence[Any] = ()) -> list[PartRow]:
+        """Return published parts of live partitions; `where` speaks of p (parts), q (partitions), b (batches)."""
+        rows = self.query(
+            f"SELECT {_PART_COLUMNS} FROM {_PART_TABLES} WHERE q.state = 'live' AND ({where}) ORDER BY p.part_id",  # noqa: S608
+            parameters,
+        )
+        return [_part(row) for row in rows]
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Return every partition that is not dropped, oldest first."""
+        rows = self.query(
+            "SELECT end_date, retention_class, key_domain, rows, parts, bytes, sealed, state FROM partitions "
+            "WHERE state <> 'dropped' ORDER BY end_date, retention_class, key_domain"
+        )
+        return [
+            PartitionStatus(PartitionKey(date.fromisoformat(row[0]), row[1], row[2]), *row[3:6], bool(row[6]), row[7])
+            for row in rows
+        ]
+
+    def partition_states(self) -> dict[PartitionKey, str]:
+        """Return the state of every partition that ever was."""
+        rows = self.query("SELECT end_date, retention_class, key_domain, state FROM partitions")
+        return {PartitionKey(date.fromisoformat(row[0]), row[1], row[2]): row[3] for row in rows}
+
+    def change_counter(self) -> int:
+        """Return the id of the newest part: what a dedup snapshot compares."""
+        return int(self.query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'parts'")[0][0])
+
+    def close(self) -> None:
+        """Close every thread's connection."""
+        with self._guard:
+            for connection in self._connections:
+                connection.close()
+            self._connections.clear()
+        self._local = threading.local()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("PRAGMA foreign_keys=ON")
+            connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("PRAGMA temp_store=MEMORY")
+            self._local.connection = connection
+            with self._guard:
+                self._connections.append(connection)
+        return connection
+
+
+def _part(row: tuple[Any, ...]) -> PartRow:
+    key = PartitionKey(date.fromisoformat(row[2]), row[3], row[4])
+    return PartRow(row[0], row[1], key, *row[5:15], withdrawn=bool(row[15]))

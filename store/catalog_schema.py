@@ -1,0 +1,117 @@
+"""The catalog's tables.
+
+Nothing in them names a person: what does is in a `sealed` column, under a key of the keyring.
+"""
+
+from typing import Final
+
+CATALOG_VERSION: Final = 1
+
+SCHEMA: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+
+CREATE TABLE batches (
+    batch_id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    source         TEXT NOT NULL,
+    format         TEXT NOT NULL,
+    received_us    INTEGER NOT NULL,
+    records        INTEGER NOT NULL,
+    accepted       INTEGER NOT NULL,
+    duplicates     INTEGER NOT NULL,
+    conflicts      INTEGER NOT NULL,
+    rejected       INTEGER NOT NULL,
+    rows           INTEGER NOT NULL,
+    bytes          INTEGER NOT NULL,
+    seconds        REAL NOT NULL,
+    reject_reasons TEXT NOT NULL,           -- JSON: reason -> count
+    key_ref        TEXT NOT NULL,           -- of `sealed`: the oldest partition that the batch touched
+    sealed         BLOB NOT NULL,           -- JSON: SHA-256 of the delivered bytes
+    withdrawn_us   INTEGER
+) STRICT;
+
+CREATE TABLE partitions (
+    partition_id    INTEGER PRIMARY KEY,
+    end_date        TEXT NOT NULL,
+    retention_class TEXT NOT NULL,
+    key_domain      TEXT NOT NULL,
+    state           TEXT NOT NULL CHECK (state IN ('live', 'dropping', 'dropped')),
+    sealed          INTEGER NOT NULL DEFAULT 0,
+    rows            INTEGER NOT NULL DEFAULT 0,
+    parts           INTEGER NOT NULL DEFAULT 0,
+    bytes           INTEGER NOT NULL DEFAULT 0,
+    dropped_us      INTEGER,
+    UNIQUE (end_date, retention_class, key_domain)
+) STRICT;
+
+CREATE TABLE parts (
+    part_id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    file_id           TEXT NOT NULL UNIQUE,
+    partition_id      INTEGER NOT NULL REFERENCES partitions,
+    batch_id          INTEGER NOT NULL REFERENCES batches,
+    rows              INTEGER NOT NULL,
+    bytes             INTEGER NOT NULL,
+    sha256            TEXT NOT NULL,        -- of the ciphertext
+    identities_bytes  INTEGER NOT NULL,
+    identities_sha256 TEXT NOT NULL,
+    start_us_min      INTEGER NOT NULL,
+    end_us_min        INTEGER NOT NULL,
+    end_us_max        INTEGER NOT NULL,
+    schema_version    INTEGER NOT NULL
+) STRICT;
+CREATE INDEX parts_of_partition ON parts (partition_id);
+CREATE INDEX parts_of_batch ON parts (batch_id);
+
+CREATE TABLE intake (                       -- what `reconcile` adds up
+    source     TEXT NOT NULL,
+    hour_us    INTEGER NOT NULL,
+    delivered  INTEGER NOT NULL,
+    stored     INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL,
+    conflicts  INTEGER NOT NULL,
+    rejects    INTEGER NOT NULL,
+    PRIMARY KEY (source, hour_us)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE idempotency (                  -- keyed hashes of clients' idempotency keys, for a week
+    tag      BLOB PRIMARY KEY,
+    batch_id INTEGER NOT NULL,
+    until_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE quarantine (
+    quarantine_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    batch_id      INTEGER NOT NULL,
+    source        TEXT NOT NULL,
+    format        TEXT NOT NULL,
+    received_us   INTEGER NOT NULL,
+    rejects       INTEGER NOT NULL,
+    key_ref       TEXT NOT NULL,
+    sealed        BLOB NOT NULL,            -- JSON: positions, reasons, fields, bytes without content
+    replayed_us   INTEGER
+) STRICT;
+
+CREATE TABLE sessions (
+    tag         BLOB PRIMARY KEY,           -- keyed hash of the session key
+    state       TEXT NOT NULL CHECK (state IN ('open', 'closed')),
+    source      TEXT NOT NULL,
+    seen_us     INTEGER NOT NULL,
+    key_ref     TEXT NOT NULL,
+    sealed      BLOB NOT NULL               -- Arrow IPC: the fields so far
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_by_age ON sessions (state, seen_us);
+
+CREATE TABLE documents (
+    kind     TEXT NOT NULL,
+    id       TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    key_ref  TEXT NOT NULL,
+    sealed   BLOB NOT NULL,
+    PRIMARY KEY (kind, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE outbox (                       -- audit entries committed with their cause, on their way to the audit log
+    entry_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    key_ref  TEXT NOT NULL,
+    sealed   BLOB NOT NULL
+) STRICT;
+"""

@@ -1,0 +1,107 @@
+"""Small encrypted documents for the layers above: persons, credentials, sources, authorisations, tasks, deliveries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from schemas.errors import NotFoundError, ProcedureError
+from store.audit import AuditEntry
+from store.catalog import Catalog
+from store.keys import KeyRef, Keyring, derive, seal, unseal
+from store.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document at one revision (1-based)."""
+
+    kind: str
+    id: str
+    revision: int
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A document's next state; None as body removes it.
+
+    `expect` is the revision that it must have now (0: it must not exist).
+    """
+
+    kind: str
+    id: str
+    body: dict[str, Any] | None
+    expect: int | None = None
+
+
+class Documents:
+    """The catalog's documents; kind and id are in the clear and name nobody."""
+
+    def __init__(self, catalog: Catalog, keyring: Keyring, outbox: Outbox) -> None:
+        self._catalog, self._keyring, self._outbox = catalog, keyring, outbox
+
+    def get(self, kind: str, id: str) -> Document:
+        """Return a document.
+
+        Raises:
+            NotFoundError: there is none of that kind and id.
+        """
+        rows = self._catalog.query(
+            "SELECT kind, id, revision, key_ref, sealed FROM documents WHERE kind = ? AND id = ?", (kind, id)
+        )
+        if not rows:
+            raise NotFoundError(f"there is no such {kind}")
+        return self._open(rows[0])
+
+    def list(self, kind: str) -> list[Document]:
+        """Return all documents of a kind, by id."""
+        rows = self._catalog.query(
+            "SELECT kind, id, revision, key_ref, sealed FROM documents WHERE kind = ? ORDER BY id", (kind,)
+        )
+        return [self._open(row) for row in rows]
+
+    def commit(self, puts: Sequence[Put], entries: Sequence[AuditEntry] = ()) -> None:
+        """Store documents and log entries in one transaction; return when both are durable.
+
+        Raises:
+            ProcedureError: a document has another revision than expected (reason `stale`); nothing is stored.
+            AuditError: the log cannot take the entries now; the change stands and its entries follow, but the caller
+                must not let anything out.
+        """
+        refs = {put.kind: KeyRef("documents", "", put.kind, "shared") for put in puts}
+        self._keyring.ensure(refs.values())
+        with self._catalog.transaction() as cursor:
+            for put in puts:
+                row = cursor.execute(
+                    "SELECT revision FROM documents WHERE kind = ? AND id = ?", (put.kind, put.id)
+                ).fetchone()
+                current = row[0] if row else 0
+                if put.expect is not None and put.expect != current:
+                    raise ProcedureError(
+                        f"the {put.kind} was changed by somebody else", reason="stale", hint="read it again"
+                    )
+                if put.body is None:
+                    cursor.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (put.kind, put.id))
+                    continue
+                key = derive(self._keyring.key(refs[put.kind]), "document")
+                blob = seal(key, json.dumps(put.body).encode(), _aad(put.kind, put.id, current + 1))
+                cursor.execute(
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET "
+                    "revision = excluded.revision, key_ref = excluded.key_ref, sealed = excluded.sealed",
+                    (put.kind, put.id, current + 1, str(refs[put.kind]), blob),
+                )
+            self._outbox.put(cursor, entries)
+        if entries:
+            self._outbox.flush()
+
+    def _open(self, row: tuple[Any, ...]) -> Document:
+        kind, id, revision, ref, blob = row
+        key = derive(self._keyring.key(KeyRef.parse(ref)), "document")
+        return Document(kind, id, revision, json.loads(unseal(key, blob, _aad(kind, id, revision))))
+
+
+def _aad(kind: str, id: str, revision: int) -> bytes:
+    return f"{kind}|{id}|{revision}".encode()

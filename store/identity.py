@@ -1,0 +1,200 @@
+"""Who a record is, and whether two deliveries of it say the same. Vectorised and pure, given the key.
+
+Identity = (dedup domain, network element, record key). Its 64-bit tag is an AES-CMAC, so tags tell nothing without the
+key; they are kept only inside files under the partition's key. The content digest is the XOR of one keyed tag per pair
+of digest columns, nulls contributing nothing, so a part that left out empty columns digests alike.
+
+Equal tag and equal digest = duplicate (128 bits agree, the identity among them). Equal tag and another digest is
+settled on the full keys and fields, by `same_record`: a filter may save work, the full key decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.arrow import PACKED, packed_columns
+from schemas.fields import FIELDS, Digest, Kind
+from store.keys import derive
+from store.prf import BulkCmac, Words
+
+Tags = npt.NDArray[np.uint64]
+_NULL: Final = np.uint64(0x8000_0000_0000_0000)
+_TEXT_TAG: Final = np.uint64(1)
+
+DIGEST_COLUMNS: Final[tuple[tuple[str, int], ...]] = tuple(
+    # (packed column, divisor that brings it to its digest precision)
+    (column.name, _divisor)
+    for field in FIELDS
+    if field.digest is not Digest.NONE and not field.identity
+    for column in packed_columns(field)
+    for _divisor in (1 if field.digest is Digest.EXACT else 1_000_000 if field.kind is Kind.TIME else 1000,)
+)
+_PAIRS: Final = tuple(DIGEST_COLUMNS[index : index + 2] for index in range(0, len(DIGEST_COLUMNS), 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Tags and digests of the rows of one table, row for row."""
+
+    tags: Tags
+    digests: Tags
+
+
+class IdentityHasher:
+    """Makes tags and digests under the store's identity key."""
+
+    def __init__(self, key: bytes) -> None:
+        self._tag = BulkCmac(derive(key, "identity-tag"))
+        self._digest = BulkCmac(derive(key, "content-digest"))
+        tweaks = np.zeros((len(_PAIRS), 2), dtype=np.uint64)
+        tweaks[:, 0] = np.arange(1, len(_PAIRS) + 1, dtype=np.uint64)
+        self._tweaks = self._digest.encrypt(tweaks)
+
+    def identities(self, table: pa.Table) -> Identities:
+        """Return tags and digests of packed records that have `dedup_domain`, `switch` and `record_key`."""
+        blocks = self._identity(table)
+        digest = blocks[:, 1].copy()
+        for number, pair in enumerate(_PAIRS):
+            part = self._pair(table, pair, self._tweaks[number : number + 1])
+            if part is not None:
+                digest ^= part
+        return Identities(blocks[:, 0].copy(), digest)
+
+    def strings(self, texts: pa.Array) -> Words:
+        """Return the 128-bit tags of strings (session keys, idempotency keys)."""
+        return self._tag.strings(texts)
+
+    def _identity(self, table: pa.Table) -> Words:
+        domains, domain_codes = self._label(table.column("dedup_domain"))
+        switches, switch_codes = self._label(table.column("switch"))
+        combined = domain_codes.astype(np.int64) * max(len(switches), 1) + switch_codes
+        unique, inverse = np.unique(combined, return_inverse=True)
+        state = self._tag.encrypt(domains[unique // max(len(switches), 1)])
+        state = self._tag.absorb(state, switches[unique % max(len(switches), 1)])
+        return self._tag.finish(state[inverse], self._record_key(table))
+
+    def _record_key(self, table: pa.Table) -> Words:
+        blocks = np.zeros((table.num_rows, 2), dtype=np.uint64)
+        packed = table.column("record_key").combine_chunks()
+        if packed.null_count:
+            texts = table.column("record_key_text").combine_chunks()
+            blocks[:] = self._tag.strings(_one(texts))
+            chosen = np.asarray(_one(packed).is_valid())
+            numbers = _one(packed).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+            blocks[chosen, 0] = numbers[chosen]
+            blocks[chosen, 1] = _TEXT_TAG
+        else:
+            blocks[:, 0] = _one(packed).to_numpy(zero_copy_only=False).view(np.uint64)
+            blocks[:, 1] = _TEXT_TAG
+        return blocks
+
+    def _label(self, column: pa.ChunkedArray) -> tuple[Words, npt.NDArray[np.int64]]:
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        array = _one(column.unify_dictionaries().combine_chunks())
+        return self._tag.strings(array.dictionary), array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+
+    def _pair(self, table: pa.Table, pair: tuple[tuple[str, int], ...], tweak: Words) -> Tags | None:
+        block = np.full((table.num_rows, 2), _NULL, dtype=np.uint64)
+        present = np.zeros(table.num_rows, dtype=bool)
+        for place, (name, divisor) in enumerate(pair):
+            if name not in table.schema.names:
+                continue
+            column = _one(table.column(name).combine_chunks())
+            if column.null_count == len(column):
+                continue
+            words = self._words(column, divisor)
+            if column.null_count:
+                valid = np.asarray(column.is_valid())
+                present |= valid
+                block[valid, place] = words[valid]
+            else:
+                present[:] = True
+                block[:, place] = words
+        if not present.any():
+            return None
+        tags = self._digest.encrypt(block ^ tweak)[:, 0]
+        return tags if present.all() else np.where(present, tags, np.uint64(0))
+
+    def _words(self, column: pa.Array, divisor: int) -> Tags:
+        kind = column.type
+        if pa.types.is_dictionary(kind):
+            words = self._digest.strings(column.dictionary)[:, 0]
+            codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+            return words[codes]
+        if pa.types.is_string(kind):
+            return self._digest.strings(column)[:, 0]
+        if pa.types.is_fixed_size_binary(kind):
+            return self._digest.strings(column.cast(pa.binary()).cast(pa.large_binary()).view(pa.large_string()))[:, 0]
+        if pa.types.is_timestamp(kind):
+            column = column.view(pa.int64())
+        numbers = column.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
+        numbers = numbers.astype(np.int64, copy=False)
+        if divisor != 1:
+            numbers = numbers // divisor
+        return numbers.view(np.uint64)
+
+
+def same_record(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell row by row whether two records of one identity agree; nulls are compatible with anything.
+
+    Both tables have the same number of rows; columns that one leaves out count as null.
+    """
+    agree = np.ones(left.num_rows, dtype=bool)
+    for name, divisor in DIGEST_COLUMNS:
+        if name not in left.schema.names or name not in right.schema.names:
+            continue
+        ours, theirs = _plain(left.column(name), divisor), _plain(right.column(name), divisor)
+        agree &= np.asarray(pc.fill_null(pc.equal(ours, theirs), True))
+    for field in FIELDS:
+        if field.kind in (Kind.IDENTIFIER, Kind.ADDRESS) and field.digest is not Digest.NONE and not field.identity:
+            agree &= ~_other_form(left, right, field.name) & ~_other_form(right, left, field.name)
+    return agree
+
+
+def same_identity(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
+    """Tell row by row whether the full identities are equal."""
+    agree = np.ones(left.num_rows, dtype=bool)
+    for name in ("dedup_domain", "switch", "record_key", "record_key_text"):
+        ours = _plain(_column(left, name), 1)
+        theirs = _plain(_column(right, name), 1)
+        equal = pc.fill_null(pc.equal(ours, theirs), False)
+        agree &= np.asarray(pc.or_(equal, pc.and_(pc.is_null(ours), pc.is_null(theirs))))
+    return agree
+
+
+def _other_form(left: pa.Table, right: pa.Table, name: str) -> npt.NDArray[np.bool_]:
+    """Tell where `left` has the field packed and `right` has it in its other form."""
+    second = next(column for column in (name + "_text", name + "_v6") if column in PACKED.names)
+    ours, theirs = _column(left, name), _column(right, second)
+    return np.asarray(pc.and_(pc.is_valid(ours), pc.is_valid(theirs)))
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    if name in table.schema.names:
+        return table.column(name)
+    return pa.chunked_array([pa.nulls(table.num_rows, PACKED.field(name).type)])
+
+
+def _plain(column: pa.ChunkedArray, divisor: int) -> pa.Array:
+    array = _one(column.combine_chunks())
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    if divisor != 1:
+        numbers = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
+        floors = np.floor_divide(numbers.fill_null(0).to_numpy(zero_copy_only=False), divisor)
+        return pa.array(floors, mask=np.asarray(numbers.is_null()))
+    return array
+
+
+def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Return one contiguous array."""
+    if isinstance(array, pa.ChunkedArray):
+        return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks or [pa.array([], array.type)])
+    return array

@@ -1,0 +1,86 @@
+"""Where everything lies under the root: pure path functions, each with its parser."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from store.partitions import PartitionKey
+
+PART_SUFFIX = ".parquet"
+IDENTITY_SUFFIX = ".ids"
+_FILE_ID = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths of one store."""
+
+    root: Path
+
+    @property
+    def marker(self) -> Path:
+        """The store's id, format version and creation time."""
+        return self.root / "lagrum.json"
+
+    @property
+    def catalog(self) -> Path:
+        """The SQLite catalog."""
+        return self.root / "catalog.sqlite"
+
+    @property
+    def parts(self) -> Path:
+        """Directory of all partitions."""
+        return self.root / "parts"
+
+    @property
+    def audit(self) -> Path:
+        """Directory of the audit log."""
+        return self.root / "audit"
+
+    @property
+    def run(self) -> Path:
+        """Directory of sockets and locks; nothing in it outlives a process."""
+        return self.root / "run"
+
+    @property
+    def writers_lock(self) -> Path:
+        """Held shared by every process with an unfinished batch; recovery takes it exclusively."""
+        return self.run / "writers.lock"
+
+    @property
+    def erasure_lock(self) -> Path:
+        """Held by the one process that erases partitions."""
+        return self.run / "erasure.lock"
+
+    def partition(self, key: PartitionKey) -> Path:
+        """Return the directory of a partition."""
+        return self.parts / key.end_date.isoformat() / key.retention_class / key.key_domain
+
+    def part(self, key: PartitionKey, file_id: str) -> Path:
+        """Return the path of a part's records."""
+        return self.partition(key) / (file_id + PART_SUFFIX)
+
+    def identities(self, key: PartitionKey, file_id: str) -> Path:
+        """Return the path of a part's identity run."""
+        return self.partition(key) / (file_id + IDENTITY_SUFFIX)
+
+    def parse(self, path: Path) -> tuple[PartitionKey, str, str] | None:
+        """Return (partition, file id, suffix) of a data file, or None when the path is not one."""
+        try:
+            day, retention_class, domain, name = path.relative_to(self.parts).parts
+            key = PartitionKey(date.fromisoformat(day), retention_class, domain)
+        except ValueError:
+            return None
+        stem, dot, suffix = name.partition(".")
+        if not _FILE_ID.fullmatch(stem) or dot + suffix not in (PART_SUFFIX, IDENTITY_SUFFIX):
+            return None
+        return (key, stem, dot + suffix) if is_name(retention_class) and is_name(domain) else None
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a class or domain name may be a folder's name."""
+    return _NAME.fullmatch(text) is not None

@@ -1,0 +1,75 @@
+"""Audit entries travel with their cause: one transaction holds both, then the entry goes on to the audit log.
+
+A crash between the two is mended at the next flush. Every entry carries the number under which it lay here, so one that
+reached the log before the crash is recognised and not appended twice.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+from store import files
+from store.audit import AuditEntry, AuditLog
+from store.catalog import Catalog
+from store.keys import KeyRef, Keyring, derive, seal, unseal
+from store.layout import Layout
+
+OUTBOX_REF = KeyRef("documents", "", "outbox", "shared")
+REFERENCE = "ref"
+_ENTRIES_PER_ROUND = 1000
+
+
+class Outbox:
+    """The catalog's `outbox` table and its road to the audit log."""
+
+    def __init__(self, catalog: Catalog, keyring: Keyring, audit: AuditLog, layout: Layout) -> None:
+        self._catalog, self._keyring, self._audit = catalog, keyring, audit
+        self._lock_path = layout.run / "outbox.lock"
+        self._lock = threading.Lock()
+
+    def put(self, cursor: sqlite3.Cursor, entries: Sequence[AuditEntry]) -> None:
+        """Add entries within the transaction that does what they tell."""
+        key = derive(self._keyring.key(OUTBOX_REF), "outbox")
+        for entry in entries:
+            plain = json.dumps({"kind": entry.kind, "public": entry.public, "secret": entry.secret})
+            cursor.execute(
+                "INSERT INTO outbox (key_ref, sealed) VALUES (?, ?)",
+                (str(OUTBOX_REF), seal(key, plain.encode(), b"outbox")),
+            )
+
+    def flush(self) -> None:
+        """Append everything that waits to the audit log; when it returns, it is durable there.
+
+        Raises:
+            AuditError: the log cannot take entries; they stay here.
+        """
+        with self._lock, files.lock(self._lock_path, exclusive=True, blocking=True):
+            while waiting := self._waiting():
+                known = self._known(len(waiting))
+                fresh = [entry for number, entry in waiting if number not in known]
+                if fresh:
+                    self._audit.append(fresh)
+                with self._catalog.transaction() as cursor:
+                    cursor.executemany("DELETE FROM outbox WHERE entry_id = ?", [(number,) for number, _ in waiting])
+
+    def _waiting(self) -> list[tuple[int, AuditEntry]]:
+        key = derive(self._keyring.key(OUTBOX_REF), "outbox")
+        rows = self._catalog.query(
+            "SELECT entry_id, sealed FROM outbox ORDER BY entry_id LIMIT ?", (_ENTRIES_PER_ROUND,)
+        )
+        entries = []
+        for number, blob in rows:
+            item = json.loads(unseal(key, blob, b"outbox"))
+            entry = AuditEntry(item["kind"], item["public"], item["secret"])
+            entries.append((number, replace(entry, public={**entry.public, REFERENCE: number})))
+        return entries
+
+    def _known(self, count: int) -> set[int]:
+        """Return the numbers among the log's newest entries; a crash leaves at most one round there."""
+        size = self._audit.size
+        newest = self._audit.entries(max(0, size - count - _ENTRIES_PER_ROUND), size, reveal=False)
+        return {number for entry in newest if isinstance(number := entry.public.get(REFERENCE), int)}

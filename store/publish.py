@@ -1,0 +1,257 @@
+"""One transaction makes a batch visible: parts, rejects, sessions, counts and its audit entry, or none of them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.errors import BusyError
+from schemas.rejects import Reject, RejectReason
+from store import quarantine
+from store.audit import AuditEntry
+from store.dedup import HORIZON_DAYS, Fate, classify
+from store.keys import KeyRef, derive, seal, unseal
+from store.model import Receipt, SourceRef
+from store.partitions import date_to_day
+from store.parts import WrittenPart
+from store.sessions import SessionArea
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+IDEMPOTENCY_DAYS: Final = 7
+"""A repeated idempotency key is recognised for so long; records are recognised by their identity for ever."""
+_HOUR_US: Final = 3_600_000_000
+_DAY_US: Final = 24 * _HOUR_US
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Everything that a batch wants to publish."""
+
+    source: SourceRef
+    format: str
+    received_us: int
+    records: int
+    accepted: int
+    duplicates: int
+    conflicts: int
+    rejects: Sequence[Reject]
+    parts: Sequence[WrittenPart]
+    sessions: SessionArea | None
+    sha256: bytes
+    size_bytes: int
+    started: float
+    snapshot: int
+    idempotency_tag: bytes | None
+
+
+def publish(store: Store, batch: Publication) -> Receipt:
+    """Publish a batch and return its receipt.
+
+    Raises:
+        BusyError: a partition is being dropped, or sessions changed meanwhile; nothing is visible.
+    """
+    kept = [reject for reject in batch.rejects if reject.reason is not RejectReason.EXPIRED]
+    store.ensure_intake_key(batch.received_us)
+    with store.catalog.transaction() as cursor:
+        if batch.idempotency_tag is not None:
+            earlier = cursor.execute(
+                "SELECT batch_id FROM idempotency WHERE tag = ?", (batch.idempotency_tag,)
+            ).fetchone()
+            if earlier:
+                for part in batch.parts:
+                    store.part_store.discard(part)
+                return stored_receipt(store, earlier[0], replayed=True)
+        batch = _against_newer(store, batch)
+        ref = min((part.partition for part in batch.parts), default=None)
+        key_ref = ref.ref if ref is not None else quarantine.intake_ref(batch.received_us)
+        receipt = _insert_batch(store, cursor, batch, key_ref)
+        for part in batch.parts:
+            _insert_part(cursor, receipt.batch_id, part)
+        _count_intake(cursor, receipt, batch.received_us)
+        quarantine.insert(store, cursor, receipt, batch.received_us, kept)
+        if batch.sessions is not None:
+            batch.sessions.write(cursor, batch.received_us)
+        if batch.idempotency_tag is not None:
+            until = batch.received_us + IDEMPOTENCY_DAYS * _DAY_US
+            cursor.execute("INSERT INTO idempotency VALUES (?, ?, ?)", (batch.idempotency_tag, receipt.batch_id, until))
+        cursor.execute("DELETE FROM idempotency WHERE until_us < ?", (batch.received_us,))
+        store.outbox.put(cursor, [_manifest(receipt, batch)])
+    return receipt
+
+
+def stored_receipt(store: Store, batch_id: int, *, replayed: bool) -> Receipt:
+    """Return the receipt of a published batch; its SHA-256 is empty once its oldest partition's key is destroyed."""
+    row = store.catalog.query(
+        "SELECT source, format, records, accepted, duplicates, conflicts, rejected, rows, bytes, seconds, "
+        "reject_reasons, key_ref, sealed FROM batches WHERE batch_id = ?",
+        (batch_id,),
+    )[0]
+    ref = KeyRef.parse(row[11])
+    sha256 = ""
+    if store.keyring.has(ref):
+        sha256 = unseal(derive(store.keyring.key(ref), "batch"), row[12], b"batch").decode()
+    return Receipt(
+        batch_id, *row[:9], sha256=sha256, seconds=row[9], replayed=replayed, reject_reasons=json.loads(row[10])
+    )
+
+
+def _against_newer(store: Store, batch: Publication) -> Publication:
+    """Settle what this batch and the batches published since its snapshot have in common."""
+    days = {date_to_day(part.partition.end_date) for part in batch.parts}
+    near = {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
+    states = store.catalog.partition_states()
+    if any(states.get(part.partition) in ("dropping", "dropped") for part in batch.parts):
+        raise BusyError("a partition of the batch was dropped meanwhile", hint="deliver the batch again")
+    newer = [part for part in store.parts_of_days(near) if part.part_id > batch.snapshot]
+    if not newer:
+        return batch
+    known = [store.known_run(part) for part in newer]
+    parts: list[WrittenPart] = []
+    counts: Counter[str] = Counter()
+    for part in batch.parts:
+        key = store.keyring.key(part.partition.ref)
+        records = store.part_store.read_records(part.partition, part.file_id, key)
+        identities = store.hasher.identities(records)
+        fates = classify(records, identities, known, store.hasher, within=False)
+        if not fates.any():
+            parts.append(part)
+            continue
+        flagged = np.asarray(records.column("conflict").combine_chunks())
+        counts["duplicates"] += int((fates == Fate.DUPLICATE).sum())
+        counts["unflagged"] += int(((fates == Fate.DUPLICATE) & flagged).sum())
+        counts["conflicts"] += int(((fates == Fate.CONFLICT) & ~flagged).sum())
+        place = records.column_names.index("conflict")
+        records = records.set_column(place, "conflict", pa.array(flagged | (fates == Fate.CONFLICT)))
+        records = records.filter(pa.array(fates != Fate.DUPLICATE))
+        if records.num_rows:
+            parts.append(store.part_store.write(part.partition, key, records, store.hasher.identities(records)))
+        store.part_store.discard(part)
+    for partition in {part.partition for part in parts}:
+        store.part_store.sync_directory(partition)
+    return replace(
+        batch,
+        parts=parts,
+        duplicates=batch.duplicates + counts["duplicates"],
+        conflicts=batch.conflicts + counts["conflicts"] - counts["unflagged"],
+        accepted=batch.accepted - (counts["duplicates"] - counts["unflagged"]) - counts["conflicts"],
+    )
+
+
+def _insert_batch(store: Store, cursor: sqlite3.Cursor, batch: Publication, key_ref: KeyRef) -> Receipt:
+    reasons = Counter(reject.reason.value for reject in batch.rejects)
+    rows = sum(part.rows for part in batch.parts)
+    seconds = time.monotonic() - batch.started
+    sealed = seal(derive(store.keyring.key(key_ref), "batch"), batch.sha256.hex().encode(), b"batch")
+    counts = (batch.records, batch.accepted, batch.duplicates, batch.conflicts, len(batch.rejects), rows)
+    cursor.execute(
+        "INSERT INTO batches (source, format, received_us, records, accepted, duplicates, conflicts, rejected, rows, "
+        "bytes, seconds, reject_reasons, key_ref, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            batch.source.name,
+            batch.format,
+            batch.received_us,
+            *counts,
+            batch.size_bytes,
+            seconds,
+            json.dumps(reasons, sort_keys=True),
+            str(key_ref),
+            sealed,
+        ),
+    )
+    batch_id = cursor.lastrowid
+    assert batch_id is not None
+    return Receipt(
+        batch_id,
+        batch.source.name,
+        batch.format,
+        *counts,
+        bytes=batch.size_bytes,
+        sha256=batch.sha256.hex(),
+        seconds=seconds,
+        reject_reasons=dict(reasons),
+    )
+
+
+def _insert_part(cursor: sqlite3.Cursor, batch_id: int, part: WrittenPart) -> None:
+    key = part.partition
+    name = (key.end_date.isoformat(), key.retention_class, key.key_domain)
+    size = part.bytes + part.identities_bytes
+    cursor.execute(
+        "INSERT INTO partitions (end_date, retention_class, key_domain, state, rows, parts, bytes) "
+        "VALUES (?, ?, ?, 'live', ?, 1, ?) ON CONFLICT (end_date, retention_class, key_domain) DO UPDATE SET "
+        "rows = rows + excluded.rows, parts = parts + 1, bytes = bytes + excluded.bytes, sealed = 0",
+        (*name, part.rows, size),
+    )
+    cursor.execute(
+        "INSERT INTO parts (file_id, partition_id, batch_id, rows, bytes, sha256, identities_bytes, identities_sha256, "
+        "start_us_min, end_us_min, end_us_max, schema_version) SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
+        "FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ?",
+        (
+            part.file_id,
+            batch_id,
+            part.rows,
+            part.bytes,
+            part.sha256,
+            part.identities_bytes,
+            part.identities_sha256,
+            part.start_us_min,
+            part.end_us_min,
+            part.end_us_max,
+            part.schema_version,
+            *name,
+        ),
+    )
+
+
+def _count_intake(cursor: sqlite3.Cursor, receipt: Receipt, received_us: int) -> None:
+    cursor.execute(
+        "INSERT INTO intake VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, hour_us) DO UPDATE SET "
+        "delivered = delivered + excluded.delivered, stored = stored + excluded.stored, "
+        "duplicates = duplicates + excluded.duplicates, conflicts = conflicts + excluded.conflicts, "
+        "rejects = rejects + excluded.rejects",
+        (
+            receipt.source,
+            received_us - received_us % _HOUR_US,
+            receipt.records,
+            receipt.accepted,
+            receipt.duplicates,
+            receipt.conflicts,
+            receipt.rejected,
+        ),
+    )
+
+
+def _manifest(receipt: Receipt, batch: Publication) -> AuditEntry:
+    parts: list[dict[str, Any]] = [
+        {
+            "partition": str(part.partition),
+            "file": part.file_id,
+            "rows": part.rows,
+            "sha256": part.sha256,
+            "identities_sha256": part.identities_sha256,
+        }
+        for part in batch.parts
+    ]
+    public = {
+        "batch": receipt.batch_id,
+        "source": receipt.source,
+        "format": receipt.format,
+        "records": receipt.records,
+        "accepted": receipt.accepted,
+        "duplicates": receipt.duplicates,
+        "conflicts": receipt.conflicts,
+        "rejected": receipt.rejected,
+        "rows": receipt.rows,
+        "parts": parts,
+    }
+    return AuditEntry("batch", public, None)

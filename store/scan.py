@@ -1,0 +1,198 @@
+"""Reading: partition -> part -> row group, pruned on start and end; decrypted stretch by stretch in bounded memory.
+
+A partition whose period is over is refused even when it is not dropped yet. A part that is missing, does not
+authenticate or has no key is an error, never "none found".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.arrow import PACKED
+from schemas.errors import ConfigurationError
+from schemas.packing import pack_identifier_value
+from store import parquet
+from store.clock import to_date
+from store.model import PartRow, ScanQuery
+from store.partitions import PartitionKey, is_expired
+from store.targets import matches, target_columns
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+_ALWAYS = ("start_time", "end_time", "conflict")
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a scan will read, and what it leaves alone and why."""
+
+    parts: list[PartRow]
+    refused: list[PartitionKey] = field(default_factory=list)
+    """Partitions of the window whose period is over: not read, whether dropped or not."""
+    pruned_parts: int = 0
+    withdrawn_parts: int = 0
+    bytes: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready data."""
+        return {
+            "parts": len(self.parts),
+            "bytes": self.bytes,
+            "pruned_parts": self.pruned_parts,
+            "withdrawn_parts": self.withdrawn_parts,
+            "refused_partitions": [str(key) for key in self.refused],
+        }
+
+
+def plan(store: Store, query: ScanQuery) -> Plan:
+    """Decide which parts a query reads."""
+    if query.end_us <= query.start_us:
+        raise ConfigurationError("the window is empty or runs backwards")
+    now_us = store.clock.now_us()
+    first_date = to_date(max(query.start_us, 0)).isoformat()
+    result = Plan([])
+    refused: set[PartitionKey] = set()
+    where, parameters = (
+        "q.end_date >= ? AND (? IS NULL OR p.batch_id <= ?)",
+        (
+            first_date,
+            query.batch_id_max,
+            query.batch_id_max,
+        ),
+    )
+    for part in store.catalog.parts(where, parameters):
+        if is_expired(part.partition, now_us):
+            refused.add(part.partition)
+        elif part.withdrawn and not query.include_withdrawn:
+            result.withdrawn_parts += 1
+        elif _outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
+            result.pruned_parts += 1
+        else:
+            result.parts.append(part)
+            result.bytes += part.bytes
+    result.refused = sorted(refused)
+    return result
+
+
+def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
+    """Yield the records that a query selects, as batches of packed columns with `batch_id`.
+
+    Raises:
+        IntegrityError: a part is missing or does not authenticate.
+        KeyUnavailableError: a part's key is gone.
+    """
+    wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
+    unknown = [name for name in wanted if name not in PACKED.names]
+    if unknown:
+        raise ConfigurationError("a scan names columns that the record does not have: " + ", ".join(unknown))
+    for part in plan(store, query).parts:
+        yield from _scan_part(store, part, query, wanted)
+
+
+def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str]) -> Iterator[pa.RecordBatch]:
+    now_us = store.clock.now_us()
+    if is_expired(part.partition, now_us):
+        return
+    binding = store.part_store.binding(part.partition, part.file_id, "records")
+    path = store.layout.part(part.partition, part.file_id)
+    file = parquet.open_file(path, binding, store.keyring.key(part.partition.ref))
+    with file:
+        present = file.schema_arrow.names
+        deciding = [name for name in _deciding(query) if name in present]
+        for group in _groups(file, query):
+            narrow = parquet.read_groups(file, [group], deciding, binding)
+            mask = _mask(narrow, query)
+            hits = pc.sum(mask).as_py() or 0
+            if not hits:
+                continue
+            columns = [name for name in wanted if name in present]
+            if set(columns) <= set(deciding):
+                table = narrow.select(columns)
+            else:
+                table = parquet.read_groups(file, [group], columns, binding)
+            if hits < table.num_rows or not columns:
+                table = table.filter(mask) if columns else narrow.filter(mask).select([])
+            yield from _with_batch_id(table, part.batch_id, wanted, hits)
+
+
+def _with_batch_id(table: pa.Table, batch_id: int, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    if "batch_id" in wanted and "batch_id" not in table.column_names:
+        table = table.append_column("batch_id", pa.array([batch_id], pa.int64()).take(pa.array([0] * rows, pa.int32())))
+    yield from parquet.conform(table, wanted).combine_chunks().to_batches()
+
+
+def _deciding(query: ScanQuery) -> list[str]:
+    names = set(_ALWAYS)
+    for target in query.targets:
+        names |= target_columns(target)
+    if query.accounts:
+        names |= {"account", "account_text"}
+    if query.tenant is not None:
+        names.add("tenant")
+    return sorted(names)
+
+
+def _groups(file: pq.ParquetFile, query: ScanQuery) -> Iterator[int]:
+    starts = parquet.group_bounds(file, "start_time")
+    ends = parquet.group_bounds(file, "end_time")
+    for group, (start, end) in enumerate(zip(starts, ends, strict=True)):
+        if start is not None and end is not None and _outside(query, _us(start[0]), _us(end[0]), _us(end[1])):
+            continue
+        yield group
+
+
+def _outside(query: ScanQuery, start_us_min: int, end_us_min: int, end_us_max: int) -> bool:
+    """Tell whether nothing with these bounds can be in the window."""
+    if query.by_end:
+        return end_us_max < query.start_us or end_us_min >= query.end_us
+    return end_us_max < query.start_us or start_us_min >= query.end_us
+
+
+def _mask(table: pa.Table, query: ScanQuery) -> Any:
+    starts, ends = (table.column(name).cast(pa.int64()) for name in ("start_time", "end_time"))
+    upper = ends if query.by_end else starts
+    mask: Any = pc.and_(pc.greater_equal(ends, query.start_us), pc.less(upper, query.end_us))
+    if not query.include_conflicts:
+        mask = pc.and_(mask, pc.invert(table.column("conflict")))
+    if query.targets:
+        found: Any = matches(table, query.targets[0])
+        for target in query.targets[1:]:
+            found = pc.or_(found, matches(table, target))
+        mask = pc.and_(mask, found)
+    if query.accounts:
+        mask = pc.and_(mask, _in_accounts(table, query.accounts))
+    if query.tenant is not None:
+        mask = pc.and_(mask, _is_tenant(table, query.tenant))
+    return mask
+
+
+def _in_accounts(table: pa.Table, accounts: tuple[str, ...]) -> Any:
+    pairs = [pack_identifier_value(account) for account in accounts]
+    found: Any = pa.array([False] * table.num_rows, pa.bool_())
+    for name, values in (
+        ("account", pa.array([packed for packed, _ in pairs if packed is not None], pa.int64())),
+        ("account_text", pa.array([text for _, text in pairs if text is not None], pa.string())),
+    ):
+        if name in table.column_names and len(values):
+            found = pc.or_(found, pc.is_in(table.column(name), value_set=values))
+    return found
+
+
+def _is_tenant(table: pa.Table, tenant: str) -> Any:
+    if "tenant" not in table.column_names:
+        return pa.array([False] * table.num_rows, pa.bool_())
+    column = table.column("tenant")
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(pa.string())
+    return pc.fill_null(pc.equal(column, tenant), False)
+
+
+def _us(moment: Any) -> int:
+    return int(pa.scalar(moment, PACKED.field("start_time").type).cast(pa.int64()).as_py())

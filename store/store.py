@@ -1,0 +1,348 @@
+"""The store: one root, opened by a process of the service's user."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import pyarrow as pa
+
+from schemas.errors import AuditError, BusyError, ConfigurationError, NotFoundError, ProcedureError
+from store import expiry, files, quarantine, scan, verify
+from store.audit import AuditEntry, AuditLog
+from store.batch import BatchWriter
+from store.catalog import Catalog
+from store.clock import Clock, to_date
+from store.dedup import KnownRun, RunCache
+from store.documents import Documents
+from store.identity import IdentityHasher
+from store.keys import KeyRef, Keyring, derive
+from store.layout import Layout
+from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef
+from store.outbox import OUTBOX_REF, Outbox
+from store.partitions import day_to_date
+from store.parts import PartStore, WrittenPart
+from store.publish import stored_receipt
+from store.quarantine import intake_ref
+
+FORMAT_VERSION: Final = 1
+IDENTITY_REF: Final = KeyRef("identity", "", "store", "shared")
+_log = logging.getLogger("lagrum.store")
+
+
+class Writers:
+    """Which batches of this process are unfinished; while there is one, no other process sweeps orphans."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._path = layout.writers_lock
+        self._guard = threading.Lock()
+        self._active: set[int] = set()
+        self._held: AbstractContextManager[Any] | None = None
+
+    def acquire(self, batch: BatchWriter) -> None:
+        """Note that a batch begins."""
+        with self._guard:
+            if self._held is None:
+                self._held = files.lock(self._path, exclusive=False, blocking=True)
+                self._held.__enter__()
+            self._active.add(id(batch))
+
+    def release(self, batch: BatchWriter) -> None:
+        """Note that a batch is published or discarded."""
+        with self._guard:
+            self._active.discard(id(batch))
+            if not self._active and self._held is not None:
+                self._held.__exit__(None, None, None)
+                self._held = None
+
+    def idle(self) -> bool:
+        """Tell whether this process has no unfinished batch."""
+        with self._guard:
+            return not self._active
+
+
+class Store:
+    """The facade that `ingest` and `api` use. Thread-safe; several processes may open one root."""
+
+    def __init__(
+        self, layout: Layout, store_id: str, clock: Clock, keyring: Keyring, catalog: Catalog, audit: AuditLog
+    ):
+        self.layout, self.store_id, self.clock = layout, store_id, clock
+        self.root = layout.root
+        self.keyring, self.catalog, self.audit = keyring, catalog, audit
+        self.part_store = PartStore(layout, store_id)
+        self.runs = RunCache()
+        self.writers = Writers(layout)
+        self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
+        self.outbox = Outbox(catalog, keyring, audit, layout)
+        self.documents = Documents(catalog, keyring, self.outbox)
+
+    @classmethod
+    def create(
+        cls, root: Path, *, clock: Clock, passphrase: bytes | None = None, replicas: Sequence[Path] = ()
+    ) -> Store:
+        """Make a new store in an empty or missing directory.
+
+        Raises:
+            ConfigurationError: there is something already.
+        """
+        layout = Layout(root.absolute())
+        if layout.root.exists() and any(layout.root.iterdir()):
+            raise ConfigurationError("the directory is not empty", hint="name a new directory for the store")
+        files.make_dir(layout.root)
+        for directory in (layout.run, layout.parts):
+            files.make_dir(directory)
+        store_id = secrets.token_hex(16)
+        keyring = Keyring.create(layout.root, store_id=store_id, passphrase=passphrase, replicas=replicas)
+        keyring.ensure([IDENTITY_REF, OUTBOX_REF])
+        catalog = Catalog.create(layout.catalog, store_id)
+        audit = AuditLog.create(
+            layout.audit, name=f"lagrum/{store_id}", store_id=store_id, keyring=keyring, clock=clock
+        )
+        marker = {"lagrum": FORMAT_VERSION, "store_id": store_id}
+        files.write_atomic(layout.marker, json.dumps(marker, indent=2).encode() + b"\n")
+        store = cls(layout, store_id, clock, keyring, catalog, audit)
+        store.log(AuditEntry("store.created", {"store_id": store_id, "format": FORMAT_VERSION}, None))
+        return store
+
+    @classmethod
+    def open(cls, root: Path, *, clock: Clock, passphrase: bytes | None = None) -> Store:
+        """Open an existing store; unfinished work of a crash is discarded or rolled forward.
+
+        Raises:
+            ConfigurationError: there is no store, or it has another format version.
+            PermissionsError: a secret file is readable by others.
+        """
+        layout = Layout(root.absolute())
+        try:
+            marker = json.loads(layout.marker.read_bytes())
+        except FileNotFoundError as error:
+            raise ConfigurationError(
+                "there is no store in that directory", hint="`lagrum init DIR` makes one"
+            ) from error
+        except ValueError as error:
+            raise ConfigurationError("the store's marker file lagrum.json is not readable") from error
+        if marker.get("lagrum") != FORMAT_VERSION:
+            raise ConfigurationError("the store has a format version that this program does not read")
+        store_id = str(marker["store_id"])
+        files.make_dir(layout.run)
+        keyring = Keyring.open(layout.root, passphrase=passphrase)
+        catalog = Catalog.open(layout.catalog, store_id)
+        audit = AuditLog.open(layout.audit, keyring=keyring, clock=clock)
+        store = cls(layout, store_id, clock, keyring, catalog, audit)
+        store._recover()
+        return store
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close files; unfinished batches are lost, as in a crash."""
+        self.catalog.close()
+
+    # Taking in
+
+    def begin_batch(self, source: SourceRef, *, format: str, idempotency_key: str | None = None) -> BatchWriter:
+        """Begin one delivery."""
+        self.keyring.refresh()
+        tag = self._idempotency_tag(source, idempotency_key) if idempotency_key else None
+        batch = BatchWriter(self, source, format, tag)
+        self.writers.acquire(batch)
+        return batch
+
+    def replayed(self, source: SourceRef, idempotency_key: str) -> Receipt | None:
+        """Return the receipt of a batch that came under this idempotency key within the last days."""
+        tag = self._idempotency_tag(source, idempotency_key)
+        rows = self.catalog.query("SELECT batch_id FROM idempotency WHERE tag = ?", (tag,))
+        return stored_receipt(self, rows[0][0], replayed=True) if rows else None
+
+    def receipt(self, batch_id: int) -> Receipt:
+        """Return the receipt of a published batch.
+
+        Raises:
+            NotFoundError: there is no such batch.
+        """
+        if not self.catalog.query("SELECT 1 FROM batches WHERE batch_id = ?", (batch_id,)):
+            raise NotFoundError("there is no such batch")
+        return stored_receipt(self, batch_id, replayed=False)
+
+    def withdraw_batch(self, batch_id: int, *, reason: str, actors: Sequence[str]) -> int:
+        """Hide a batch that was read wrongly, so that it can be delivered again; return its number of records.
+
+        The records stay stored until their partition ends: the overlay hides, it does not remove. Two persons act.
+
+        Raises:
+            NotFoundError: there is no such batch.
+            ProcedureError: fewer than two persons act (`two-persons`), or it is withdrawn already (`state`).
+        """
+        if len(set(actors)) < 2:
+            raise ProcedureError("correcting data takes two persons", reason="two-persons")
+        with self.catalog.transaction() as cursor:
+            row = cursor.execute("SELECT rows, withdrawn_us FROM batches WHERE batch_id = ?", (batch_id,)).fetchone()
+            if row is None:
+                raise NotFoundError("there is no such batch")
+            if row[1] is not None:
+                raise ProcedureError("the batch is withdrawn already", reason="state")
+            cursor.execute("UPDATE batches SET withdrawn_us = ? WHERE batch_id = ?", (self.clock.now_us(), batch_id))
+            cursor.execute("DELETE FROM idempotency WHERE batch_id = ?", (batch_id,))
+            public = {"batch": batch_id, "rows": row[0], "actors": sorted(set(actors))}
+            self.outbox.put(cursor, [AuditEntry("batch.withdrawn", public, {"reason": reason})])
+        self.flush_outbox(required=True)
+        return int(row[0])
+
+    def close_stale_sessions(self, before_us: int) -> int:
+        """Close sessions that are silent since `before_us` into records; return how many."""
+        rows = self.catalog.query(
+            "SELECT DISTINCT source FROM sessions WHERE state = 'open' AND seen_us < ?", (before_us,)
+        )
+        closed = 0
+        for (name,) in rows:
+            domain = self._domain_of(name)
+            with self.begin_batch(SourceRef(name, domain), format="session-timeout") as batch:
+                batch.close_stale_sessions(before_us)
+                if batch.records:
+                    closed += batch.commit().rows
+        return closed
+
+    # Reading
+
+    def scan(self, query: ScanQuery) -> Iterator[pa.RecordBatch]:
+        """Yield records of a window as batches of packed columns (see `store.scan.scan`)."""
+        self.keyring.refresh()
+        return scan.scan(self, query)
+
+    def plan(self, query: ScanQuery) -> scan.Plan:
+        """Return what a scan would read and what it leaves alone."""
+        return scan.plan(self, query)
+
+    def partitions(self) -> list[PartitionStatus]:
+        """Return the partitions that are not dropped, oldest first."""
+        return self.catalog.partitions()
+
+    def reconcile(self, source: str | None = None) -> list[dict[str, Any]]:
+        """Return per source and hour of arrival what was delivered and what became of it."""
+        rows = self.catalog.query(
+            "SELECT source, hour_us, delivered, stored, duplicates, conflicts, rejects FROM intake "
+            "WHERE ? IS NULL OR source = ? ORDER BY source, hour_us",
+            (source, source),
+        )
+        names = ("source", "hour_us", "delivered", "stored", "duplicates", "conflicts", "rejects")
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+    def quarantine_entries(self, batch_id: int | None = None) -> list[quarantine.QuarantineEntry]:
+        """Return what is in quarantine."""
+        return quarantine.entries(self, batch_id)
+
+    # Keeping and erasing
+
+    def expire(self, *, dry_run: bool = False) -> expiry.Expired:
+        """Erase every partition whose period is over (see `store.expiry`)."""
+        return expiry.expire(self, dry_run=dry_run)
+
+    def explain(self, day: date) -> dict[str, Any]:
+        """Tell which rule keeps or removes records that ended on `day`."""
+        return expiry.explain(day, self.clock.now_us())
+
+    def verify(self, progress: verify.Progress | None = None) -> list[Problem]:
+        """Derive everything again and return every disagreement."""
+        return verify.verify(self, progress)
+
+    # Logging
+
+    def log(self, entry: AuditEntry) -> int:
+        """Append one entry to the audit log, after everything that waits; durable at return.
+
+        Raises:
+            AuditError: it could not be made durable; nothing may leave.
+        """
+        self.outbox.flush()
+        return self.audit.append([entry]).first_index
+
+    def flush_outbox(self, *, required: bool = False) -> None:
+        """Hand waiting entries to the audit log; a failure matters only when `required`.
+
+        Raises:
+            AuditError: the log cannot take entries, and it is required.
+        """
+        try:
+            self.outbox.flush()
+        except AuditError:
+            if required:
+                raise
+            _log.warning("audit entries wait: the audit log cannot take them")
+
+    # For the modules of this package
+
+    def known_run(self, part: PartRow | WrittenPart) -> KnownRun:
+        """Return the road to a part's identities and records."""
+        partition, file_id = part.partition, part.file_id
+
+        def load() -> Any:
+            return self.part_store.read_run(partition, file_id, self.keyring.key(partition.ref))
+
+        def rows() -> pa.Table:
+            return self.part_store.read_records(partition, file_id, self.keyring.key(partition.ref))
+
+        return KnownRun(lambda: self.runs.get(file_id, load), rows)
+
+    def parts_of_days(self, days: Iterable[int]) -> list[PartRow]:
+        """Return the parts whose records count for duplicates on these day numbers: live, not withdrawn."""
+        dates = {day_to_date(day) for day in days}
+        if not dates:
+            return []
+        found = self.catalog.parts(
+            "q.end_date BETWEEN ? AND ? AND b.withdrawn_us IS NULL", (min(dates).isoformat(), max(dates).isoformat())
+        )
+        return [part for part in found if part.partition.end_date in dates]
+
+    def ensure_intake_key(self, now_us: int) -> None:
+        """Make the key of the day's quarantine."""
+        self.keyring.ensure([intake_ref(now_us)])
+
+    def ensure_session_key(self, now_us: int) -> None:
+        """Make the key of the day's open sessions."""
+        self.keyring.ensure([KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")])
+
+    def _idempotency_tag(self, source: SourceRef, key: str) -> bytes:
+        """Return a keyed hash that is equal for equal keys within the idempotency period."""
+        context = f"{source.name}|{key}".encode()
+        return derive(self.keyring.key(IDENTITY_REF), "idempotency", context, 16)
+
+    def _domain_of(self, source: str) -> str:
+        """Return the dedup domain in which the source's newest records lie."""
+        try:
+            body = self.documents.get("source", source).body
+        except NotFoundError:
+            return source
+        return str(body.get("dedup_domain") or source)
+
+    def _recover(self) -> None:
+        """Discard files of batches that were never published; finish erasures that were begun."""
+        try:
+            with files.lock(self.layout.writers_lock, exclusive=True, blocking=False):
+                self._sweep()
+        except BusyError:
+            return  # another process is writing; it is not a crash's remainder
+        if any(item.state == "dropping" for item in self.partitions()):
+            expiry.expire(self)
+        self.flush_outbox()
+
+    def _sweep(self) -> None:
+        known = {row[0] for row in self.catalog.query("SELECT file_id FROM parts")}
+        for path in self.layout.parts.glob("*/*/*/*"):
+            parsed = self.layout.parse(path)
+            if parsed is not None and parsed[1] not in known:
+                files.unlink_durable(path, missing_ok=True)

@@ -1,0 +1,214 @@
+"""Verification: everything is derived again from the files, and every disagreement is said exactly.
+
+(1) keys: every live partition has its key, no dropped one has. (2) files: every part of the catalog is there, has its
+size and digest, authenticates, and holds the rows and bounds that the catalog says. (3) identities: tags and digests
+derived from the records equal the identity run. (4) nothing else lies among the parts. (5) sums of partitions and
+batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and its manifests name exactly
+the published parts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import IntegrityError, KeyUnavailableError, LagrumError
+from store import parquet, quarantine
+from store.audit.verify import verify_directory
+from store.keys import KeyRef, derive, unseal
+from store.model import PartRow, Problem
+from store.parts import Run
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+Progress = Callable[[int, int], None]
+
+
+def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
+    """Check the whole store; return every problem found (none: the store is whole)."""
+    store.flush_outbox()
+    problems: list[Problem] = []
+    parts = store.catalog.parts()
+    problems += _keys(store)
+    for done, part in enumerate(parts):
+        problems += check_part(store, part)
+        if progress is not None:
+            progress(done + 1, len(parts))
+    problems += _strangers(store, parts)
+    problems += _sums(store)
+    problems += _sealed_rows(store)
+    problems += _audit(store, parts)
+    return problems
+
+
+def check_part(store: Store, part: PartRow) -> list[Problem]:
+    """Check one part: files, digests, rows, bounds, identities."""
+    where = f"part {part.file_id} of partition {part.partition}"
+    problems = []
+    for path, size, digest, what in (
+        (store.layout.part(part.partition, part.file_id), part.bytes, part.sha256, "records"),
+        (
+            store.layout.identities(part.partition, part.file_id),
+            part.identities_bytes,
+            part.identities_sha256,
+            "identities",
+        ),
+    ):
+        problem = _file(path, size, digest)
+        if problem:
+            problems.append(Problem(where, f"its {what} file {problem}"))
+    if problems:
+        return problems
+    try:
+        return [Problem(where, what) for what in _content(store, part)]
+    except (IntegrityError, KeyUnavailableError) as error:
+        return [Problem(where, error.message)]
+
+
+def _file(path: Path, size: int, digest: str) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if path.stat().st_size != size:
+        return "has another size than the catalog says"
+    if parquet.digest(path) != digest:
+        return "has another digest than the catalog says: its bytes were changed"
+    return None
+
+
+def _content(store: Store, part: PartRow) -> Iterator[str]:
+    key = store.keyring.key(part.partition.ref)
+    records = store.part_store.read_records(part.partition, part.file_id, key)
+    if records.num_rows != part.rows:
+        yield "holds another number of records than the catalog says"
+        return
+    starts = pc.min(records.column("start_time").cast(pa.int64())).as_py()
+    ends = pc.min_max(records.column("end_time").cast(pa.int64())).as_py()
+    if (starts, ends["min"], ends["max"]) != (part.start_us_min, part.end_us_min, part.end_us_max):
+        yield "has other time bounds than the catalog says"
+    derived = Run.of(store.hasher.identities(records))
+    stored = store.part_store.read_run(part.partition, part.file_id, key)
+    if not np.array_equal(derived.tags, stored.tags):
+        yield "has identities that do not follow from its records"
+    elif not np.array_equal(_by_tag(derived), _by_tag(stored)):
+        yield "has content digests that do not follow from its records"
+
+
+def _by_tag(run: Run) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return run.digests[np.lexsort((run.digests, run.tags))]
+
+
+def _keys(store: Store) -> list[Problem]:
+    problems = []
+    for key, state in store.catalog.partition_states().items():
+        held = store.keyring.has(key.ref)
+        if state == "live" and not held:
+            problems.append(Problem(f"partition {key}", "its key is not in the keyring"))
+        if state == "dropped" and held:
+            problems.append(Problem(f"partition {key}", "it is dropped, but its key is still in the keyring"))
+        if state == "dropping":
+            problems.append(Problem(f"partition {key}", "its erasure was begun and is not finished; run expiry"))
+    return problems
+
+
+def _strangers(store: Store, parts: list[PartRow]) -> list[Problem]:
+    known = {(part.partition, part.file_id) for part in parts}
+    problems = []
+    for path in sorted(store.layout.parts.rglob("*")) if store.layout.parts.is_dir() else ():
+        if path.is_dir():
+            continue
+        parsed = store.layout.parse(path)
+        if parsed is None:
+            problems.append(Problem("parts", "a file lies among the parts that is no part"))
+        elif (parsed[0], parsed[1]) not in known and store.writers.idle():
+            problems.append(
+                Problem(f"partition {parsed[0]}", f"file {parsed[1]}{parsed[2]} is not in the catalog (orphan)")
+            )
+    return problems
+
+
+def _sums(store: Store) -> list[Problem]:
+    problems = []
+    rows = store.catalog.query(
+        "SELECT q.end_date || '/' || q.retention_class || '/' || q.key_domain, q.rows, q.parts, q.bytes, "
+        "coalesce(sum(p.rows), 0), count(p.part_id), coalesce(sum(p.bytes + p.identities_bytes), 0) "
+        "FROM partitions q LEFT JOIN parts p USING (partition_id) WHERE q.state = 'live' GROUP BY q.partition_id"
+    )
+    for name, *numbers in rows:
+        if numbers[:3] != numbers[3:]:
+            problems.append(Problem(f"partition {name}", "its totals differ from the sum of its parts"))
+    rows = store.catalog.query(
+        "SELECT batch_id FROM batches WHERE records <> accepted + duplicates + conflicts + rejected"
+    )
+    problems += [Problem(f"batch {row[0]}", "its counts do not add up") for row in rows]
+    rows = store.catalog.query(
+        "SELECT b.batch_id FROM batches b LEFT JOIN parts p USING (batch_id) GROUP BY b.batch_id "
+        "HAVING b.rows < coalesce(sum(p.rows), 0)"
+    )
+    problems += [Problem(f"batch {row[0]}", "its parts hold more records than it delivered") for row in rows]
+    rows = store.catalog.query(
+        "SELECT source, hour_us FROM intake WHERE delivered <> stored + duplicates + conflicts + rejects"
+    )
+    problems += [Problem(f"source {row[0]}", "an hour of its intake does not add up") for row in rows]
+    return problems
+
+
+def _sealed_rows(store: Store) -> list[Problem]:
+    problems = []
+    for entry in quarantine.entries(store):
+        problems += _opens(
+            f"quarantine entry {entry.quarantine_id}", lambda e=entry: quarantine.rejects(store, e.quarantine_id)
+        )
+    for kind, id in store.catalog.query("SELECT kind, id FROM documents"):
+        problems += _opens(f"document of kind {kind}", lambda k=kind, i=id: store.documents.get(k, i))
+    for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions"):
+        problems += _opens("an open session", lambda t=tag, r=ref, b=blob: _unseal(store, r, "session", b, t))
+    for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
+        if store.keyring.has(KeyRef.parse(ref)):
+            problems += _opens(f"batch {batch_id}", lambda r=ref, b=blob: _unseal(store, r, "batch", b, b"batch"))
+    return problems
+
+
+def _unseal(store: Store, ref: str, purpose: str, blob: bytes, aad: bytes) -> bytes:
+    return unseal(derive(store.keyring.key(KeyRef.parse(ref)), purpose), blob, aad)
+
+
+def _opens(where: str, action: Callable[[], object]) -> list[Problem]:
+    try:
+        action()
+    except LagrumError as error:
+        return [Problem(where, error.message)]
+    return []
+
+
+def _audit(store: Store, parts: list[PartRow]) -> list[Problem]:
+    origin = (store.layout.audit / "origin.pub").read_text().strip()
+    problems = [Problem("audit log", what) for what in verify_directory(store.layout.audit, origin, None)]
+    if problems:
+        return problems
+    manifest: Counter[tuple[str, str, int, str, str]] = Counter()
+    for entry in store.audit.entries(0, store.audit.size, reveal=False):
+        if entry.kind == "batch":
+            for item in entry.public["parts"]:
+                manifest[
+                    (item["partition"], item["file"], item["rows"], item["sha256"], item["identities_sha256"])
+                ] += 1
+    for part in parts:
+        line = (str(part.partition), part.file_id, part.rows, part.sha256, part.identities_sha256)
+        if manifest.pop(line, 0) != 1:
+            problems.append(
+                Problem(f"part {part.file_id} of partition {part.partition}", "the audit log has no such manifest")
+            )
+    dropped = {str(key) for key, state in store.catalog.partition_states().items() if state != "live"}
+    for line in manifest:
+        if line[0] not in dropped:
+            problems.append(
+                Problem(f"part {line[1]} of partition {line[0]}", "the audit log names it, the catalog does not")
+            )
+    return problems
