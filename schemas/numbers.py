@@ -1,0 +1,321 @@
+"""Telephone numbers: what a switch wrote, to E.164 digits.
+
+What is done to a value, in this order (the same for columns, single values and search targets):
+
+1. A `tel:` URI of a global number becomes that number. Every other URI, and whatever holds letters, `*` or `#`, stays.
+2. Visual separators (space, `-`, `.`, `/`, parentheses, and the `(0)` behind a country code) are removed from numbers.
+3. Six digits or fewer are a short code and stay. More than 18 digits are no number and stay.
+4. `+`, or the country's international prefix, is removed when 5 to 15 digits are left that do not begin with 0.
+5. The country's national prefix is replaced by the country code.
+6. Where a country has no national prefix (or its prefix is its code, as in North America), digits that have the form of
+   a national number get the country code, unless they already read as code and national number.
+
+Digits without any prefix are E.164 in countries with a national prefix, and for sources without a country; such sources
+take `00` as international prefix. International prefixes count only when they begin with 0 or are plain digits: a
+pattern like Finland's 99… would swallow foreign E.164 numbers.
+
+Source: ITU-T E.164 (15 digits, country codes), E.123 (writing), RFC 3966 (`tel:`); prefixes and forms of national
+numbers come with the `phonenumbers` package.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import phonenumbers
+import pyarrow as pa
+
+from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, valid_mask, values_int64
+from schemas.errors import ConfigurationError, InputError
+from schemas.packing import DIGITS_MAX, pack_identifier, unpack_identifier
+
+__all__ = [
+    "CountryRules",
+    "imei_match_ranges",
+    "normalise_number",
+    "normalise_numbers",
+    "normalise_packed",
+    "rules",
+]
+
+SHORT_CODE_DIGITS_MAX: Final = 6
+E164_DIGITS_MAX: Final = 15
+INTERNATIONAL_DIGITS_MIN: Final = 5
+
+_SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2010\u2011")
+_NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2010\u2011]+")
+_DOTTED_QUAD: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_GLOBAL_TEL: Final = re.compile(r"tel:(\+[0-9\-.()]+)(?:;.*)?", re.IGNORECASE | re.DOTALL)
+_PLAIN_TRUNK: Final = re.compile(r"(?:\((?!0).*\)\$?\|)?0(?:\|180020)?|\[08\]")
+_POWERS: Final = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
+# By binary exponent of a float64: the decimal digits that a value of it has at least, less one.
+_LOG10_FLOOR: Final = np.array([len(str(2**exponent)) - 1 for exponent in range(63)], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class CountryRules:
+    """How a country writes numbers; all empty for a source whose numbers are E.164 already.
+
+    `trunk` is the national prefix; `trunk_pattern` and `trunk_rewrite` are for the few countries where more than that
+    prefix is removed (carrier selection codes). `national` matches a whole national number.
+    """
+
+    country: str | None
+    code: str
+    international: re.Pattern[str]
+    international_is_00: bool
+    trunk: str | None
+    trunk_pattern: re.Pattern[str] | None
+    trunk_rewrite: str | None
+    national: re.Pattern[str] | None
+
+
+@lru_cache(maxsize=512)
+def rules(country: str | None) -> CountryRules:
+    """Return the rules of an ISO 3166 country, or those of a source that writes E.164 (None).
+
+    Raises:
+        ConfigurationError: there is no such country.
+    """
+    if country is None:
+        return CountryRules(None, "", re.compile("00"), True, None, None, None, None)
+    metadata = phonenumbers.PhoneMetadata.metadata_for_region(country.upper())
+    if metadata is None:
+        raise ConfigurationError(
+            f"there is no country {country!r}", hint="countries are ISO 3166 codes of two letters, such as SE"
+        )
+    code = str(metadata.country_code)
+    trunk = metadata.national_prefix
+    parsing = metadata.national_prefix_for_parsing
+    if trunk == code:
+        trunk = parsing = None
+    complex_trunk = parsing is not None and parsing != trunk and _PLAIN_TRUNK.fullmatch(parsing) is None
+    complex_trunk = complex_trunk and trunk is not None
+    international = metadata.international_prefix or "00"
+    general = metadata.general_desc
+    assert general is not None, "every country has a general form"
+    return CountryRules(
+        country=country.upper(),
+        code=code,
+        international=re.compile(international),
+        international_is_00=international == "00",
+        trunk=trunk,
+        trunk_pattern=re.compile(parsing) if parsing is not None and complex_trunk else None,
+        trunk_rewrite=metadata.national_prefix_transform_rule if complex_trunk else None,
+        national=re.compile(general.national_number_pattern or ""),
+    )
+
+
+def normalise_number(text: str, rules: CountryRules) -> str:
+    """Return the normal form of one number; what is no number stays as it is."""
+    if text.isascii() and text.isdigit():
+        return _normalise_digits(text, rules)
+    number = text
+    if number[:4].lower() == "tel:":
+        uri = _GLOBAL_TEL.fullmatch(number)
+        if uri is None:
+            return text
+        number = uri[1]
+    if _NUMBER.fullmatch(number) is None or _DOTTED_QUAD.fullmatch(number) is not None:
+        return text
+    if number.startswith("+"):
+        digits = number[1:].replace("(0)", "").translate(_SEPARATORS)
+        return digits if _is_international(digits) else text
+    digits = number.translate(_SEPARATORS)
+    if SHORT_CODE_DIGITS_MAX < len(digits) <= DIGITS_MAX:
+        return _normalise_digits(digits, rules)
+    return text
+
+
+def _is_international(digits: str) -> bool:
+    return INTERNATIONAL_DIGITS_MIN <= len(digits) <= E164_DIGITS_MAX and digits[0] != "0"
+
+
+def _normalise_digits(digits: str, rules: CountryRules) -> str:
+    if not SHORT_CODE_DIGITS_MAX < len(digits) <= DIGITS_MAX:
+        return digits
+    prefix = rules.international.match(digits)
+    if (
+        prefix is not None
+        and (digits[0] == "0" or rules.international.pattern.isdigit())
+        and _is_international(digits[prefix.end() :])
+    ):
+        return digits[prefix.end() :]
+    if rules.national is None:
+        return digits
+    whole = rules.code + (_national_digits(digits, rules) or "")
+    return whole if len(rules.code) < len(whole) <= E164_DIGITS_MAX else digits
+
+
+def _national_digits(digits: str, rules: CountryRules) -> str | None:
+    """Return the national number without its prefix; None where the digits are not written nationally."""
+    assert rules.national is not None
+    if rules.trunk is None:
+        coded = digits.startswith(rules.code) and rules.national.fullmatch(digits[len(rules.code) :])
+        return digits if rules.national.fullmatch(digits) and not coded else None
+    if rules.trunk_pattern is not None and digits[0] in "08":
+        special = rules.trunk_pattern.match(digits)
+        if special is not None and special.end() > 0:
+            rewritten = rules.trunk_rewrite is not None and special.lastindex and special[special.lastindex] is not None
+            start = special.expand(rules.trunk_rewrite or "") if rewritten else ""
+            rest = start + digits[special.end() :]
+            if rules.national.fullmatch(rest):
+                return rest
+    if not digits.startswith(rules.trunk):
+        return None
+    rest = digits[len(rules.trunk) :]
+    if rules.trunk[0] == "0":  # nothing international begins with 0, so this is national whatever its length
+        return rest if rest[0] != "0" else None
+    return rest if rules.national.fullmatch(rest) else None
+
+
+def normalise_numbers(array: Column, rules: CountryRules) -> Column:
+    """Return a string column of normal forms, each equal to `normalise_number` of the value."""
+    packed, text = pack_identifier(array)
+    packed, text, _ = normalise_packed(packed, text, rules)
+    return unpack_identifier(packed, text)
+
+
+def normalise_packed(packed: Column, text: Column, rules: CountryRules) -> tuple[Column, Column, Mask]:
+    """Normalise packed numbers: (digits, text, which rows changed). Arithmetic on digits, no strings for most rows."""
+    packed, text = flat(packed), flat(text)
+    rows = len(packed)
+    changed = flags(rows)
+    if packed.null_count < rows:
+        values = values_int64(packed)
+        if packed.null_count:
+            values = np.where(valid_mask(packed), values, 1)
+        made = _normalise_values(values, rules)
+        if made is not None:
+            changed = made != values
+            packed = pa.array(made, mask=~valid_mask(packed))
+    if text.null_count < rows:
+        packed, text, rewritten = _normalise_text(packed, text, rules)
+        changed = changed | rewritten
+    return packed, text, changed
+
+
+def _digit_counts(values: Ints) -> Ints:
+    """Count the digits behind the leading 1."""
+    exponent = (values.astype(np.float64).view(np.int64) >> 52) - 1023
+    counts = _LOG10_FLOOR.take(exponent, mode="clip")
+    counts += values >= _POWERS.take(counts + 1, mode="clip")
+    return np.minimum(counts, DIGITS_MAX)
+
+
+def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
+    """Return the values normalised, or None where nothing changes."""
+    counts = _digit_counts(values)
+    plain = values - _POWERS.take(counts)
+    long = counts > SHORT_CODE_DIGITS_MAX
+    zero = long & (plain < _POWERS.take(np.maximum(counts - 1, 0)))
+    if rules.country is not None and (rules.trunk is None or rules.trunk[0] != "0"):
+        return _by_form(values, counts, plain, long, rules)
+    if not zero.any():
+        return None
+    rows = np.flatnonzero(zero)
+    made = values.copy()
+    if not rules.international_is_00 or rules.trunk_pattern is not None or rules.trunk not in (None, "0"):
+        made[rows] = _one_by_one(values[rows], rules)
+        return made
+    count, digits = counts[rows], plain[rows]
+    international = digits < _POWERS.take(count - 2)
+    rest = count - 2
+    good = international & (rest >= INTERNATIONAL_DIGITS_MIN) & (rest <= E164_DIGITS_MAX)
+    good &= digits >= _POWERS.take(rest - 1)
+    made[rows[good]] = digits[good] + _POWERS.take(rest[good])
+    if rules.trunk == "0":
+        rest = count - 1
+        whole = rest + len(rules.code)
+        good = ~international & (whole <= E164_DIGITS_MAX)
+        power = _POWERS.take(rest[good])
+        made[rows[good]] = digits[good] + power * int(rules.code) + _POWERS.take(whole[good])
+    return made
+
+
+def _by_form(values: Ints, counts: Ints, plain: Ints, long: Mask, rules: CountryRules) -> Ints | None:
+    """Normalise where the form of a national number decides: no national prefix, or one that does not begin with 0."""
+    assert rules.national is not None
+    forms = rules.national.pattern
+    text = unpack_identifier(pa.array(values, mask=~long))
+    if rules.trunk is None:
+        national = pc.and_not(
+            pc.match_substring_regex(text, f"^(?:{forms})$"),
+            pc.match_substring_regex(text, f"^{rules.code}(?:{forms})$"),
+        )
+    else:
+        national = pc.match_substring_regex(text, f"^{rules.trunk}(?:{forms})$")
+    # A leading 0, or digits that may be an international prefix, are decided one by one.
+    first = pc.utf8_slice_codeunits(text, 0, 1)
+    prefix = rules.international.pattern[:1]
+    odd = np.asarray(pc.fill_null(pc.is_in(first, pa.array(["0", prefix, rules.trunk or "0"])), False))
+    odd = odd if rules.trunk is not None or prefix != "0" else np.asarray(pc.fill_null(pc.equal(first, "0"), False))
+    rows = np.flatnonzero(np.asarray(pc.fill_null(national, False)) & ~odd)
+    slow = np.flatnonzero(odd)
+    if not len(rows) and not len(slow):
+        return None
+    made = values.copy()
+    count = counts[rows]
+    whole = count + len(rules.code)
+    fits = whole <= E164_DIGITS_MAX
+    rows, count, whole = rows[fits], count[fits], whole[fits]
+    made[rows] = plain[rows] + _POWERS.take(count) * int(rules.code) + _POWERS.take(whole)
+    made[slow] = _one_by_one(values[slow], rules)
+    return made
+
+
+def _one_by_one(values: Ints, rules: CountryRules) -> Ints:
+    """Normalise each distinct value by itself; the result of digits is always digits that fit."""
+    distinct, back = np.unique(values, return_inverse=True)
+    made = [int("1" + _normalise_digits(str(value)[1:], rules)) for value in distinct.tolist()]
+    return np.array(made, np.int64)[back]
+
+
+def _normalise_text(packed: Column, text: Column, rules: CountryRules) -> tuple[Column, Column, Mask]:
+    """Normalise what is not plain digits: '+' and digits fast, the rest one distinct value at a time."""
+    rows = np.flatnonzero(valid_mask(text))
+    some = text.take(pa.array(rows))
+    tail, _ = pack_identifier(pc.if_else(pc.starts_with(some, "+"), pc.utf8_slice_codeunits(some, 1), None))
+    value = np.asarray(pc.fill_null(tail, 1))
+    count = _digit_counts(value)
+    good = (count >= INTERNATIONAL_DIGITS_MIN) & (count <= E164_DIGITS_MAX)
+    good &= value - _POWERS.take(count) >= _POWERS.take(np.maximum(count - 1, 0))
+    digits = np.zeros(len(packed), np.int64)
+    is_digits = flags(len(packed))
+    digits[rows[good]], is_digits[rows[good]] = value[good], True
+    others = np.flatnonzero(~good)
+    changed = is_digits.copy()
+    if len(others):
+        before = some.take(pa.array(others))
+        after = map_unique(before, lambda one: normalise_number(one, rules), pa.string())
+        differs = np.asarray(pc.not_equal(before, after))
+        made, still_text = pack_identifier(after)
+        assert still_text.filter(pa.array(differs)).null_count == differs.sum(), "a number became text"
+        chosen = rows[others[differs]]
+        digits[chosen], is_digits[chosen] = np.asarray(pc.fill_null(made, 0))[differs], True
+        changed[chosen] = True
+    if not changed.any():
+        return packed, text, changed
+    packed = pc.if_else(pa.array(is_digits), pa.array(digits), packed)
+    return packed, pc.if_else(pa.array(is_digits), pa.scalar(None, pa.string()), text), changed
+
+
+def imei_match_ranges(text: str) -> list[tuple[int, int]]:
+    """Return the half-open ranges of packed values that match an IMEI or IMEISV on its first 14 digits.
+
+    The check digit and the software version are not looked at: switches leave out the first or set it to 0.
+
+    Raises:
+        InputError: the text is not 14 to 16 digits.
+
+    Source: 3GPP TS 23.003 §6.2.
+    """
+    digits = text.translate(_SEPARATORS)
+    if not (digits.isascii() and digits.isdigit() and 14 <= len(digits) <= 16):
+        raise InputError("an IMEI has 14 to 16 digits")
+    body = int("1" + digits[:14])
+    return [(body * 10**more, (body + 1) * 10**more) for more in range(3)]
