@@ -51,17 +51,29 @@ class Signatory:
         return None if body is None else cls(**body)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Target:
-    """One target: identifier kind, normalised value, and the order's own way of writing it."""
+    """One target: identifier kind, normalised value, and the order's own way of writing it.
+
+    `port` narrows an address behind a translator to one of its users; None takes every port.
+    """
 
     kind: str
     value: str
     as_written: str
+    port: int | None = None
 
-    def as_body(self) -> dict[str, str]:
+    def __repr__(self) -> str:
+        return f"Target(kind={self.kind!r})"
+
+    @property
+    def sought(self) -> tuple[str, str, int | None]:
+        """What is searched for, however it was written."""
+        return self.kind, self.value, self.port
+
+    def as_body(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"kind": self.kind, "value": self.value, "as_written": self.as_written}
+        return {"kind": self.kind, "value": self.value, "as_written": self.as_written, "port": self.port}
 
 
 @dataclass(frozen=True, slots=True)

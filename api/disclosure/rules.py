@@ -8,15 +8,16 @@ Source: the design's promises 6 and 7; DOMAIN's *Users* and *Disclosure*.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date
 from typing import Final
 
-from api.disclosure.model import Actor, Authorisation, Signatory, Target, Task, Window
+from api.disclosure.model import Actor, Approval, Authorisation, Delivery, Signatory, Target, Task, Window
 from api.disclosure.states import AuthorisationState
 from api.roles import Role, conflicts, parse_roles
-from api.signing import Statement
+from api.signing import key_id, verify
 from schemas.errors import ConfigurationError, ProcedureError
 from schemas.fields import Category
 from schemas.legal_bases import LegalBasis
@@ -25,12 +26,10 @@ OFFICER: Final = Role.OFFICER
 CASE_HANDLER: Final = Role.CASE_HANDLER
 APPROVER: Final = Role.APPROVER
 
-STATEMENT_AGE_MAX_US: Final = 10 * 60 * 1_000_000
-"""A signed approval older than ten minutes, or further ahead, is not taken: it cannot be kept in a drawer."""
-
 DAY_US: Final = 86_400 * 1_000_000
 
 _REFERENCE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,120}")
+_WORD: Final = re.compile(r"[a-z][a-z-]{1,39}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 
 
@@ -158,8 +157,8 @@ def require_within(authorisation: Authorisation, task: Task) -> None:
     """The task asks for targets, window and categories of its authorisation and nothing more."""
     if not task.targets:
         raise ProcedureError("a task names at least one target", reason="no-target")
-    allowed = {(target.kind, target.value) for target in authorisation.targets}
-    if any((target.kind, target.value) not in allowed for target in task.targets):
+    allowed = {target.sought for target in authorisation.targets}
+    if any(target.sought not in allowed for target in task.targets):
         raise ProcedureError("a target is outside the authorisation", reason="target-out-of-scope")
     if task.window.start_us >= task.window.end_us:
         raise ProcedureError("the window ends before it begins", reason="empty-window")
@@ -169,19 +168,37 @@ def require_within(authorisation: Authorisation, task: Task) -> None:
         raise ProcedureError("a category is outside the authorisation", reason="category-out-of-scope")
 
 
-def require_statement(statement: Statement, *, action: str, case: str, digest: str, now_us: int) -> None:
-    """A signed statement says exactly this action on exactly this content, now."""
-    if statement.action != action or statement.case != case:
-        raise ProcedureError("the statement is about another act", reason="statement-act")
-    if statement.digest != digest:
-        raise ProcedureError("the statement approves other content than is on file", reason="statement-digest")
-    try:
-        signed = datetime.fromisoformat(statement.time)
-        age_us = now_us - int(signed.timestamp() * 1_000_000)
-    except ValueError:
-        raise ProcedureError("the statement has no time", reason="statement-time") from None
-    if signed.tzinfo is None or abs(age_us) > STATEMENT_AGE_MAX_US:
-        raise ProcedureError("the statement was not signed now", reason="statement-time")
+def require_signed(approval: Approval | None, *, action: str, case: str, digest: str, public_key: bytes | None) -> None:
+    """An approval on file says exactly this act on exactly this content, under the key of a person who still may act.
+
+    `public_key` is the active approver's; None when that person is revoked or unknown.
+    """
+    if approval is None:
+        raise ProcedureError("the approval is missing", reason="no-approval")
+    if public_key is None:
+        raise ProcedureError("the approver may not act any more", reason="approver-revoked")
+    if approval.statement.action != action or approval.statement.case != case:
+        raise ProcedureError("the approval is about another act", reason="approval-act")
+    if approval.statement.digest != digest:
+        raise ProcedureError("the approval is for other content than is on file", reason="approval-digest")
+    if approval.by.key_id != key_id(public_key):
+        raise ProcedureError("the approver has another key now", reason="approval-key")
+    if not verify(public_key, approval.statement.to_bytes(), approval.signature):
+        raise ProcedureError("the approval's signature does not verify", reason="approval-signature")
+
+
+def require_result(task: Task, delivery: Delivery, package: bytes) -> None:
+    """The package at hand is the one whose release was approved."""
+    if delivery.task_id != task.id or delivery.sha256 != task.result_digest:
+        raise ProcedureError("the delivery on file is not the task's", reason="delivery-digest")
+    if hashlib.sha256(package).hexdigest() != task.result_digest:
+        raise ProcedureError("the package is not the one that was released", reason="delivery-digest")
+
+
+def require_reason(reason: str) -> None:
+    """Ending a case gives its reason as a stable word, so that it can be counted and names nobody."""
+    if not _WORD.fullmatch(reason):
+        raise ProcedureError("a reason is one word of a-z and '-', at most 40", reason="no-reason")
 
 
 def require_order(basis: LegalBasis, authorisation: Authorisation, task: Task, now_us: int) -> None:

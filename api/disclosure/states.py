@@ -96,6 +96,9 @@ _S = Stage
 TASK_TRANSITIONS: Final[dict[tuple[Stage, TaskAction], Stage]] = {
     (_S.REGISTERED, TaskAction.CHECK): _S.CHECKED,
     (_S.CHECKED, TaskAction.APPROVE): _S.APPROVED,
+    # An approver whose enrolment is revoked approves nothing any more: another one signs in the same place.
+    (_S.APPROVED, TaskAction.APPROVE): _S.APPROVED,
+    (_S.RELEASED, TaskAction.RELEASE): _S.RELEASED,
     (_S.APPROVED, TaskAction.RUN): _S.RUNNING,
     # A run that a crash cut off, or that failed on an unavailable part, starts anew under the same approval.
     (_S.RUNNING, TaskAction.RUN): _S.RUNNING,

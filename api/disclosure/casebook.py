@@ -1,0 +1,189 @@
+"""Cases on file, and the log of every step and refusal: the shell between the guards and the store.
+
+A step changes documents and writes its audit entry in one transaction of the store. Public parts of entries hold ids,
+persons' ids, keys' ids and stable words; targets, windows, references and counts stand in the secret part, which only
+auditors open.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from api import persons
+from api.disclosure.model import AUTHORISATION, DELIVERY, TASK, Actor, Approval, Authorisation, Delivery, Task
+from api.disclosure.states import AuthorisationAction, next_authorisation
+from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
+from schemas.legal_bases import LegalBasis, basis_on
+from store import Store
+from store.audit import AuditEntry
+from store.documents import Document, Put
+
+_ID: Final = re.compile(r"[A-Z]{2}-(A|T|D)-[0-9a-f]{16}")
+_LETTERS: Final = {AUTHORISATION: "A", TASK: "T", DELIVERY: "D"}
+_KINDS: Final = {letter: kind for kind, letter in _LETTERS.items()}
+
+
+def new_id(country: str, kind: str) -> str:
+    """Return a new identifier of the standard's pattern `CC-…-…` (ETSI TS 103 280, LDID)."""
+    return f"{country}-{_LETTERS[kind]}-{secrets.token_hex(8)}"
+
+
+def kind_of(case: str) -> str | None:
+    """Return the kind of document that an identifier names; None when it is no identifier of ours."""
+    match = _ID.fullmatch(case)
+    return _KINDS[match[1]] if match else None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A task with its authorisation, and the revisions on which a step decides."""
+
+    task: Task
+    revision: int
+    authorisation: Authorisation
+    authorisation_revision: int
+
+    @property
+    def basis(self) -> LegalBasis:
+        """The law of the decision's day, which has to be what was filed.
+
+        Raises:
+            ProcedureError: reason `basis-changed`: the table of bases now tells another version for that day.
+        """
+        basis = basis_on(self.authorisation.basis_id, self.authorisation.decided_on)
+        if basis.version != self.authorisation.basis_version:
+            raise ProcedureError("the legal basis of that day is not the one on file", reason="basis-changed")
+        return basis
+
+    def puts(self, task: Task, authorisation: Authorisation | None = None) -> list[Put]:
+        """Return the writes of a step.
+
+        The authorisation is always among them: a step and a cancellation at the same time cannot both succeed.
+        """
+        return [put(task, self.revision), put(authorisation or self.authorisation, self.authorisation_revision)]
+
+
+class Casebook:
+    """Loads and keeps the documents of cases."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def authorisation(self, case: str) -> tuple[Authorisation, int]:
+        """Return an authorisation and its revision."""
+        document = self._get(AUTHORISATION, case)
+        return Authorisation.from_body(document.body), document.revision
+
+    def task(self, case: str) -> tuple[Task, int]:
+        """Return a task and its revision."""
+        document = self._get(TASK, case)
+        return Task.from_body(document.body), document.revision
+
+    def case(self, task_id: str) -> Case:
+        """Return a task with its authorisation."""
+        task, revision = self.task(task_id)
+        return Case(task, revision, *self.authorisation(task.authorisation_id))
+
+    def delivery(self, case: str) -> tuple[Delivery, int]:
+        """Return a delivery and its revision."""
+        document = self._get(DELIVERY, case)
+        return Delivery.from_body(document.body), document.revision
+
+    def authorisations(self) -> list[Authorisation]:
+        """Return every authorisation, oldest first."""
+        found = [Authorisation.from_body(document.body) for document in self._store.documents.list(AUTHORISATION)]
+        return sorted(found, key=lambda item: (item.filed_at_us, item.id))
+
+    def tasks(self) -> list[Task]:
+        """Return every task, oldest first."""
+        found = [Task.from_body(document.body) for document in self._store.documents.list(TASK)]
+        return sorted(found, key=lambda item: (item.registered_at_us, item.id))
+
+    def commit(self, puts: Sequence[Put], entry: AuditEntry) -> None:
+        """Keep documents and their entry; at return both are durable.
+
+        Raises:
+            AuditError: the entry could not be made durable now; the change stands, its entry follows before any other,
+                and the caller lets nothing out.
+            ProcedureError: reason `stale`: somebody else changed the case meanwhile.
+        """
+        self._store.documents.commit(puts, [entry])
+
+    def public_key(self, person_id: str) -> bytes | None:
+        """Return an active person's public key; None when the person may not act."""
+        person = persons.find_active(self._store, person_id)
+        return person.public_bytes if person else None
+
+    @contextmanager
+    def refusals(self, step: str, case: str, actor: Actor, secret: Mapping[str, Any] | None = None) -> Iterator[None]:
+        """Log every refusal inside, then let it out. An authorisation found expired is marked so in the same entry.
+
+        Raises:
+            AuditError: the refusal could not be logged; it stays a refusal.
+        """
+        try:
+            yield
+        except (ProcedureError, NotFoundError, ConfigurationError) as refusal:
+            reason = refusal.reason if isinstance(refusal, ProcedureError) else _word(refusal)
+            public = {"step": step, "case": case if kind_of(case) else None, "reason": reason, **who(actor)}
+            entry = AuditEntry("disclosure.refused", public, dict(secret) if secret else None)
+            self.commit(self._expired(case) if reason == "expired" else [], entry)
+            raise
+
+    def _expired(self, case: str) -> list[Put]:
+        authorisation_id = self.task(case)[0].authorisation_id if kind_of(case) == TASK else case
+        authorisation, revision = self.authorisation(authorisation_id)
+        try:
+            state = next_authorisation(authorisation.state, AuthorisationAction.EXPIRE)
+        except ProcedureError:
+            return []
+        return [put(authorisation.moved(state), revision)]
+
+    def _get(self, kind: str, case: str) -> Document:
+        # What is not of our pattern is not looked up, and not quoted: it may be a number typed in the wrong place.
+        if kind_of(case) != kind:
+            raise NotFoundError(f"there is no such {kind}")
+        return self._store.documents.get(kind, case)
+
+
+def put(item: Authorisation | Task | Delivery, expect: int) -> Put:
+    """Return the write of a case document; `expect` is the revision on which the step was decided."""
+    kinds = {Authorisation: AUTHORISATION, Task: TASK, Delivery: DELIVERY}
+    return Put(kinds[type(item)], item.id, item.as_body(), expect)
+
+
+def who(actor: Actor) -> dict[str, str]:
+    """Return the public words on an actor."""
+    return {"person": actor.person_id, "key_id": actor.key_id}
+
+
+def entry_of(
+    word: str,
+    actor: Actor,
+    authorisation: Authorisation,
+    task: Task | None = None,
+    *,
+    approval: Approval | None = None,
+    reason: str | None = None,
+) -> AuditEntry:
+    """Return the entry of a step: ids and signatures in the open, the order itself for auditors only."""
+    public: dict[str, Any] = {"authorisation": authorisation.id, "basis": authorisation.basis_id, **who(actor)}
+    secret: dict[str, Any] = {"authorisation": authorisation.as_body()}
+    if task is not None:
+        # The stage and not the state: the state of a released task tells whether anything was found.
+        public |= {"task": task.id, "stage": str(task.stage)}
+        secret["task"] = task.as_body()
+    if approval is not None:
+        public |= {"digest": approval.statement.digest, "signature": approval.signature}
+    if reason is not None:
+        secret["reason"] = reason
+    return AuditEntry(f"disclosure.{word}", public, secret)
+
+
+def _word(error: Exception) -> str:
+    return "not-found" if isinstance(error, NotFoundError) else "configuration"

@@ -1,0 +1,84 @@
+"""The guarded query: compiled from the order on file and nothing else, checked row by row, packed and signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from api.disclosure.casebook import Case
+from api.disclosure.package import RECORDS_MAX, Package, build
+from api.disclosure.selection import permitted_fields, select
+from schemas.arrow import PACKED
+from schemas.errors import ProcedureError
+from schemas.packing import unpack_table
+from store import ScanQuery, Store, TargetIdentifier
+from store.clock import to_text
+
+_SCAN_RECORDS_MAX: Final = 4 * RECORDS_MAX
+"""Rows held before the order's roles and ports thin them out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the result will be called, and the state of the log before its search."""
+
+    delivery_id: str
+    checkpoint: str
+
+
+def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Package:
+    """Return the signed package of everything that the task may have.
+
+    Every partition of the window is read or the search fails: an unreadable part raises and is never an empty answer.
+
+    Raises:
+        KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
+        ProcedureError: reason `too-many-records`.
+    """
+    task, basis = case.task, case.basis
+    query = ScanQuery(
+        start_us=task.window.start_us,
+        end_us=task.window.end_us,
+        targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
+    )
+    batches: list[pa.RecordBatch] = []
+    rows = 0
+    for batch in store.scan(query):
+        rows += batch.num_rows
+        if rows > _SCAN_RECORDS_MAX:
+            raise ProcedureError(
+                f"the search found more than {_SCAN_RECORDS_MAX} records",
+                reason="too-many-records",
+                hint="divide the window",
+            )
+        batches.append(batch)
+    packed = (
+        pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches], promote_options="default")
+        if batches
+        else PACKED.empty_table()
+    )
+    kept = select(unpack_table(packed), basis, task.targets, task.window)
+    return build(kept, permitted_fields(basis, task.categories), _about(store, case, head), key)
+
+
+def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:
+    task, authorisation, basis = case.task, case.authorisation, case.basis
+    return {
+        "store": store.store_id,
+        "delivery": {"id": head.delivery_id, "sequence": 1, "of": 1},
+        "order": {
+            "authorisation": authorisation.id,
+            "task": task.id,
+            "authority": authorisation.authority,
+            "decision_reference": authorisation.decision_reference,
+            "decided_on": authorisation.decided_on.isoformat(),
+            "basis": {"id": basis.id, "version": basis.version, "citation": basis.citation},
+            "targets": [target.as_body() for target in task.targets],
+            "window": {"from": to_text(task.window.start_us), "to": to_text(task.window.end_us)},
+            "categories": sorted(str(category) for category in task.categories),
+        },
+        "snapshot": {"checkpoint": head.checkpoint},
+    }

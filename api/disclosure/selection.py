@@ -1,0 +1,136 @@
+"""Every row is checked again before it leaves: right target, right window, right role, permitted fields only. Pure.
+
+The store finds rows by its index. Here the rows themselves are compared with the order, on their logical values, so
+that a fault of the index, of a scan or of a cache cannot put a stranger's record into a delivery.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from api.disclosure.model import Target, Window
+from api.disclosure.targets import IMEI_DIGITS
+from schemas.errors import IntegrityError
+from schemas.fields import FIELDS, Category
+from schemas.legal_bases import LegalBasis
+
+MARKS: Final = ("conflict", "end_inferred", "time_ambiguous")
+"""Marks of uncertainty leave with every record: they tell about the evidence and not about people."""
+
+ORDER: Final = ("start_time", "end_time", "dedup_domain", "switch", "record_key", "batch_id", "batch_position")
+"""Sorting columns of a result: total, because no two rows share batch and position."""
+
+Mask = npt.NDArray[np.bool_]
+
+
+def permitted_fields(basis: LegalBasis, categories: frozenset[Category]) -> tuple[str, ...]:
+    """Return the fields that may leave, in the order of the table of fields; what is not named stays."""
+    return tuple(
+        field.name
+        for field in FIELDS
+        if field.name in MARKS or (field.category in categories and basis.permits(field.name))
+    )
+
+
+def select(table: pa.Table, basis: LegalBasis, targets: Sequence[Target], window: Window) -> pa.Table:
+    """Return the rows that the order reaches, sorted.
+
+    `table` has logical names (`schemas.packing.unpack_table`). Rows that name the target only in a role which the basis
+    does not open (the called side of somebody else's record, another user's port) are left out.
+
+    Raises:
+        IntegrityError: a row has nothing to do with the order; nothing may leave then.
+    """
+    inside = _overlaps(table, window)
+    named = _any(_names(table, target, _all_fields(target.kind), None) for target in targets)
+    if len(named) != table.num_rows or not bool(np.all(inside & named)):
+        raise IntegrityError("the search returned a record that the order does not name")
+    reached = _any(_names(table, target, basis.matchable(target.kind), target.port) for target in targets)
+    kept = table.filter(pa.array(reached))
+    return kept.sort_by([(name, "ascending") for name in ORDER])
+
+
+def minimise(table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """Return only the permitted columns, in their order; absent ones as nulls are left to the writer."""
+    return table.select([name for name in names if name in table.column_names])
+
+
+def _all_fields(kind: str) -> tuple[str, ...]:
+    if kind == "account":
+        return ("account",)
+    return tuple(field.name for field in FIELDS if field.index == kind)
+
+
+def _any(masks: Iterable[Mask]) -> Mask:
+    found: Mask = np.logical_or.reduce(list(masks))
+    return found
+
+
+def _overlaps(table: pa.Table, window: Window) -> Mask:
+    starts = _numpy(pc.cast(table["start_time"], pa.int64()), 0)
+    ends = _numpy(pc.cast(table["end_time"], pa.int64()), 0)
+    mask: Mask = (starts < window.end_us) & (ends >= window.start_us)
+    return mask
+
+
+def _names(table: pa.Table, target: Target, fields: Sequence[str], port: int | None) -> Mask:
+    mask: Mask = np.zeros(table.num_rows, dtype=np.bool_)
+    for name in fields:
+        if name not in table.column_names:
+            continue
+        hit = _equals(table[name], name, target)
+        if port is not None:
+            hit &= _uses_port(table, name, port)
+        mask |= hit
+    return mask
+
+
+def _equals(column: Any, name: str, target: Target) -> Mask:
+    text: Any = pc.cast(column, pa.string())
+    if name == "ipv6_prefix":
+        address = ipaddress.ip_address(target.value)
+        hits = [value is not None and _in_prefix(address, value) for value in text.to_pylist()]
+        return np.array(hits, dtype=np.bool_)
+    if target.kind == "imei":
+        text = pc.utf8_slice_codeunits(text, 0, IMEI_DIGITS)
+    elif target.kind == "mac":
+        text = pc.utf8_lower(text)
+    return _numpy(pc.equal(text, pa.scalar(target.value)), False)
+
+
+def _in_prefix(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: str) -> bool:
+    try:
+        return address in ipaddress.ip_network(prefix, strict=False)
+    except ValueError:
+        return False
+
+
+_PORTS: Final = {
+    "nat_ip": ("nat_port_first", "nat_port_last"),
+    "source_ip": ("source_port", "source_port"),
+    "destination_ip": ("destination_port", "destination_port"),
+}
+
+
+def _uses_port(table: pa.Table, name: str, port: int) -> Mask:
+    first, last = _PORTS.get(name, ("", ""))
+    if first not in table.column_names:
+        return np.zeros(table.num_rows, dtype=np.bool_)
+    low = _numpy(table[first], -1)
+    high = _numpy(table[last], -1) if last in table.column_names else low
+    # A block of one port is written with its first port only.
+    high = np.where(high < 0, low, high)
+    mask: Mask = (low >= 0) & (low <= port) & (port <= high)
+    return mask
+
+
+def _numpy(values: Any, null: Any) -> npt.NDArray[Any]:
+    filled = pc.fill_null(values, null)
+    return np.asarray(filled.to_numpy(zero_copy_only=False) if isinstance(filled, pa.Array) else filled.to_numpy())
