@@ -1,0 +1,88 @@
+"""Streams on their way in: counted and hashed as delivered, decompressed by what they are."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import zlib
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final, cast
+
+import pyarrow as pa
+
+from schemas.errors import InputError
+
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+READ_BYTES: Final = 1 << 20
+
+
+class CountingReader(io.RawIOBase):
+    """Passes bytes on, counting and hashing them; `progress` hears the number of bytes so far."""
+
+    def __init__(self, stream: BinaryIO, progress: Callable[[int], None] | None = None) -> None:
+        self._stream = stream
+        self._progress = progress
+        self._hash = hashlib.sha256()
+        self.size_bytes = 0
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read into a buffer."""
+        data = self._stream.read(len(buffer))
+        size = len(data)
+        buffer[:size] = data
+        if size:
+            self._hash.update(data)
+            self.size_bytes += size
+            if self._progress is not None:
+                self._progress(self.size_bytes)
+        return size
+
+    def drain(self) -> None:
+        """Read what is left, so that the digest covers the whole delivery."""
+        while self.read(READ_BYTES):
+            pass
+
+    @property
+    def sha256(self) -> bytes:
+        """The digest of what was read so far."""
+        return self._hash.digest()
+
+
+class _Guarded(io.RawIOBase):
+    """Turns a decompressor's errors into an InputError."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self._stream.read(len(buffer))
+        except (EOFError, gzip.BadGzipFile, zlib.error, OSError, pa.ArrowException) as error:
+            raise InputError("the compressed delivery is damaged or cut off", hint="deliver the file again") from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def expanded(stream: BinaryIO) -> BinaryIO:
+    """Return the stream, decompressed when its first bytes say gzip or zstd.
+
+    Raises:
+        InputError: on reading, when the compressed bytes are damaged or cut off.
+    """
+    buffered = io.BufferedReader(cast(io.RawIOBase, stream), READ_BYTES)
+    head = buffered.peek(4)[:4]
+    if head.startswith(_GZIP):
+        return io.BufferedReader(_Guarded(cast(BinaryIO, gzip.GzipFile(fileobj=buffered))), READ_BYTES)
+    if head.startswith(_ZSTD):
+        source = pa.CompressedInputStream(pa.PythonFile(buffered, mode="r"), "zstd")
+        return io.BufferedReader(_Guarded(cast(BinaryIO, source)), READ_BYTES)
+    return buffered
