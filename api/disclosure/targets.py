@@ -11,9 +11,9 @@ import re
 from typing import Final
 
 from api.disclosure.model import Target
-from schemas import numbers
 from schemas.errors import ProcedureError
 from schemas.legal_bases import TARGET_KINDS
+from schemas.numbers import normalise_number, rules
 
 TEXT_CHARACTERS_MAX: Final = 255
 IMEI_DIGITS: Final = 14
@@ -44,7 +44,7 @@ def normalise_target(kind: str, written: str, *, country: str, port: int | None 
 
 def _value(kind: str, text: str, country: str) -> str:
     if kind == "number":
-        return _matched(kind, _NUMBER, numbers.normalise_number(text, numbers.rules(country)))
+        return _matched(kind, _NUMBER, normalise_number(text, rules(country)))
     if kind == "imsi":
         return _matched(kind, _IMSI, _SEPARATORS.sub("", text))
     if kind == "imei":
