@@ -20,16 +20,16 @@ def formats(context: Context) -> None:
     Example:
       lagrum formats
     """
-    from ingest.registry import DECODERS
+    from ingest.decoders import FORMATS, decoder
 
     rows = [
         {
-            "name": decoder.name,
-            "summary": decoder.summary,
-            "needs_zone": not decoder.zoned,
-            "options": list(decoder.options),
+            "name": found.name,
+            "summary": found.summary,
+            "needs_zone": not found.zoned,
+            "options": list(found.options),
         }
-        for _, decoder in sorted(DECODERS.items())
+        for found in map(decoder, sorted(FORMATS))
     ]
     columns = [("name", "format"), ("summary", "what"), ("needs_zone", "needs zone"), ("options", "options")]
     emit(context, {"formats": rows}, lambda: show_table(rows, columns))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import click
 
 from api.cli.context import Context
-from api.cli.output import CountingReader, emit, note, progress, show_table
+from api.cli.output import emit, note, progress, show_table
 from schemas.errors import InputError, LagrumError
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
 COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes")
 STDIN: Final = "-"
-READ_BYTES: Final = 1 << 20
 
 
 @click.command("ingest")
@@ -96,11 +94,11 @@ def check_format(name: str) -> None:
     """
     from difflib import get_close_matches
 
-    from ingest.registry import DECODERS
+    from ingest.decoders import FORMATS
 
-    if name in DECODERS:
+    if name in FORMATS:
         return
-    near = get_close_matches(name, DECODERS, n=1)
+    near = get_close_matches(name, FORMATS, n=1)
     advice = f"did you mean {near[0]}?" if near else "`lagrum formats` lists them"
     raise click.UsageError(f"unknown format {name}; {advice}")
 
@@ -119,10 +117,11 @@ def _ingest_path(store: Store, source: SourceConfig, format_name: str, path: Pat
 
     with ExitStack() as stack:
         stream, size_bytes = _open(stack, path)
-        advance = stack.enter_context(progress(path.name, size_bytes))
-        counted = cast(BinaryIO, io.BufferedReader(CountingReader(stream, advance), READ_BYTES))
+        bar = stack.enter_context(progress(path.name, size_bytes))
         try:
-            receipt = ingest_stream(store, source, format_name, counted, name_hint=path.name)
+            receipt = ingest_stream(
+                store, source, format_name, stream, progress=lambda done: bar.reach(done, size_bytes)
+            )
         except InputError as error:
             note(f"{path}: error: {_message(error)}")
             return {"path": str(path), **dict.fromkeys(COUNTS, 0), "seconds": 0.0, "error": _message(error)}

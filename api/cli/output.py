@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.progress import Progress, TaskID
 
     from api.cli.context import Context
 
@@ -120,14 +120,46 @@ def bytes_text(size_bytes: int) -> str:
     return f"{size:.1f} TB"
 
 
-@contextmanager
-def progress(title: str, total: int | None, *, unit: str = "bytes") -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr while the body runs; the body calls the yielded function with every advance.
+class Bar(Protocol):
+    """A progress bar that the work moves."""
 
-    Nothing is shown where stderr is not a terminal. `total` None shows a bar without an end.
-    """
+    def advance(self, amount: int) -> None:
+        """Move by `amount`."""
+        ...
+
+    def reach(self, done: int, total: int | None) -> None:
+        """Move to `done` of `total`."""
+        ...
+
+
+class _Silence:
+    """The bar of those who cannot see."""
+
+    def advance(self, amount: int) -> None:
+        pass
+
+    def reach(self, done: int, total: int | None) -> None:
+        pass
+
+
+class _Shown:
+    """A bar on the terminal."""
+
+    def __init__(self, shown: Progress, task: TaskID) -> None:
+        self._shown, self._task = shown, task
+
+    def advance(self, amount: int) -> None:
+        self._shown.update(self._task, advance=amount)
+
+    def reach(self, done: int, total: int | None) -> None:
+        self._shown.update(self._task, completed=done, total=total)
+
+
+@contextmanager
+def progress(title: str, total: int | None, *, unit: str = "bytes") -> Iterator[Bar]:
+    """Show a bar on stderr while the body runs; nothing where stderr is no terminal. `total` None has no end yet."""
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield _Silence()
         return
     from rich import progress as bars
 
@@ -143,24 +175,4 @@ def progress(title: str, total: int | None, *, unit: str = "bytes") -> Iterator[
         console=console(stderr=True),
         transient=True,
     ) as shown:
-        task = shown.add_task(title, total=total)
-        yield lambda advance: shown.update(task, advance=advance)
-
-
-class CountingReader(io.RawIOBase):
-    """A byte stream that tells how far it is read."""
-
-    def __init__(self, raw: BinaryIO, advance: Callable[[int], None]) -> None:
-        self._raw = raw
-        self._advance = advance
-
-    def readable(self) -> bool:
-        """A reader reads."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` from the stream below."""
-        chunk = self._raw.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        self._advance(len(chunk))
-        return len(chunk)
+        yield _Shown(shown, shown.add_task(title, total=total))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from api.cli.context import Context
 from api.cli.output import emit, note, show_table
+from store.clock import to_datetime
 
 COLUMNS: Final = ("source", "hour", "delivered", "stored", "duplicates", "conflicts", "rejects")
 
@@ -32,7 +34,7 @@ def reconcile(context: Context, source: str | None) -> int:
       1  a row does not add up
     """
     with context.open_store() as store:
-        rows = [row for row in map(as_row, store.reconcile()) if source is None or row["source"] == source]
+        rows = [as_row(found) for found in store.reconcile(source)]
     unbalanced = sum(not row["balanced"] for row in rows)
     document = {"ok": unbalanced == 0, "rows": rows}
     emit(context, document, lambda: show_table(rows, [(name, name) for name in (*COLUMNS, "balanced")]))
@@ -46,8 +48,9 @@ def register(group: click.Group) -> None:
     group.add_command(reconcile)
 
 
-def as_row(found: Any) -> dict[str, Any]:
+def as_row(found: Mapping[str, Any]) -> dict[str, Any]:
     """Return one row of the store's reconciliation, with its verdict."""
-    row = {name: getattr(found, name) for name in COLUMNS}
+    hour = to_datetime(found["hour_us"]).strftime("%Y-%m-%dT%H:%M:%SZ")
+    row = {name: hour if name == "hour" else found[name] for name in COLUMNS}
     row["balanced"] = row["delivered"] == row["stored"] + row["duplicates"] + row["conflicts"] + row["rejects"]
     return row

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any
+from datetime import datetime
 
 import click
 
 from api.cli.context import Context
 from api.cli.output import bytes_text, emit, show_facts, show_table
-from schemas.retention import CEILING_MONTHS, CLASSES, FLOOR_MONTHS, class_named, expires_at, floor_until
-from store.clock import to_date, to_datetime
+from schemas.retention import CEILING_MONTHS, CLASSES, FLOOR_MONTHS
+from store.clock import to_datetime
+from store.expiry import explain as explain_date
 
 
 @click.group("retention")
@@ -57,40 +57,23 @@ def show(context: Context) -> None:
 
 @retention.command("explain")
 @click.argument("end_date", metavar="DATE", type=click.DateTime(formats=["%Y-%m-%d"]))
-@click.option("--class", "class_name", default=CLASSES[0].name, show_default=True, help="Retention class.")
 @click.pass_obj
-def explain(context: Context, end_date: Any, class_name: str) -> None:
+def explain(context: Context, end_date: datetime) -> None:
     """Explain what happens to records whose communication ended on DATE (UTC).
 
-    Counts calendar months: the same day so many months on, or that month's last day.
+    Counts calendar months: the same day so many months on, or that month's last day. Needs no store.
 
     \b
     Example:
       lagrum retention explain 2026-08-31
     """
-    day: date = end_date.date()
-    item = class_named(class_name)
-    floor, ceiling = floor_until(day), expires_at(day, item)
-    now = to_datetime(context.clock.now_us())
-    if day > to_date(context.clock.now_us()):
-        state, text = "future", "lies in the future; records that claim it go to the quarantine"
-    elif now < floor:
-        state, text = "protected", "nothing can delete these records yet"
-    elif now < ceiling:
-        state, text = "kept", "kept until the period ends; an erasure by law is possible"
-    else:
-        state, text = "over", "the period is over: reads refuse these records, deliveries of them are refused"
-    document = {
-        "date": day.isoformat(),
-        "class": item.name,
-        "floor_until": floor.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "expires_at": ceiling.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "state": state,
-        "explanation": text,
-        "legal_basis": item.legal_basis,
-        "citation": item.citation,
-    }
-    emit(context, document, lambda: show_facts({name.replace("_", " "): value for name, value in document.items()}))
+    document = explain_date(end_date.date(), context.clock.now_us())
+
+    def render() -> None:
+        for item in document["classes"]:
+            show_facts({name.replace("_", " "): value for name, value in {"date": document["date"], **item}.items()})
+
+    emit(context, document, render)
 
 
 @retention.command("status")
@@ -140,22 +123,13 @@ def expire(context: Context, dry_run: bool) -> None:
       lagrum retention expire
     """
     with context.open_store() as store:
-        sizes = {str(item.key): item for item in store.partitions()}
-        expired = [str(key) for key in store.expire(dry_run=dry_run)]
-    rows = [
-        {
-            "partition": name,
-            "records": sizes[name].records if name in sizes else None,
-            "bytes": sizes[name].bytes if name in sizes else None,
-        }
-        for name in expired
-    ]
-    document = {"dry_run": dry_run, "dropped": rows}
+        document = store.expire(dry_run=dry_run).as_dict()
+    verb = "would be dropped" if dry_run else "dropped"
 
     def render() -> None:
-        shown = [{**row, "bytes": bytes_text(row["bytes"] or 0)} for row in rows]
-        verb = "would be dropped" if dry_run else "dropped"
-        show_table(shown, [("partition", "partition"), ("records", "records"), ("bytes", "size")], title=verb)
+        rows = [{"partition": name} for name in document["partitions"]]
+        show_table(rows, [("partition", "partition")], title=verb)
+        show_facts({"records": document["records"], "size": bytes_text(document["bytes"])})
 
     emit(context, document, render)
 

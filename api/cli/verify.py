@@ -28,8 +28,8 @@ def verify(context: Context) -> int:
       0  nothing is wrong
       1  something is wrong; each finding is one line
     """
-    with context.open_store() as store, progress("verifying", None, unit="steps") as advance:
-        problems = store.verify(progress=advance)
+    with context.open_store() as store, progress("verifying", None, unit="parts") as bar:
+        problems = store.verify(progress=bar.reach)
     document: dict[str, Any] = {
         "ok": not problems,
         "problems": [{"where": problem.where, "what": problem.what} for problem in problems],
