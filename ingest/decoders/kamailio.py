@@ -1,0 +1,340 @@
+"""Kamailio: `acc` and `acc_cdrs` written by db_flatstore or syslog, and the bodies of `acc_json`.
+
+Which rows become what, and how they are identified, is told in `ingest.decoders.kamailio_records`.
+Times are epoch seconds, so no zone is needed. docs/sources/kamailio.md says how to set Kamailio up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, ClassVar, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from ingest.decoders import kamailio_records as records
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.slices import (
+    Block,
+    Column,
+    Faults,
+    Ints,
+    Lines,
+    compute,
+    gather,
+    is_utf8,
+    read_blocks,
+)
+from ingest.source import SourceConfig
+from schemas.errors import ConfigurationError
+from schemas.rejects import Reject, RejectReason
+
+_TRANSACTION: Final = ("method", "from_tag", "to_tag", "callid", "sip_code", "sip_reason", "time")
+_TIME_MODE: Final = ("time_sec", "time_usec")
+_EXTRA: Final = ("src_user", "src_domain", "src_ip", "dst_ouser", "dst_user", "dst_domain")
+_CDR: Final = ("start_time", "end_time", "duration")
+_CDR_EXTRA: Final = ("callid", "caller", "callee", "src_ip", "trunk", "setup_time")
+
+# Rows told by their number of columns, for sources without `columns` and `cdr_columns`.
+_TRANSACTION_SHAPES: Final = (
+    _TRANSACTION,
+    _TRANSACTION + _TIME_MODE,
+    _TRANSACTION + _EXTRA,
+    _TRANSACTION + _TIME_MODE + _EXTRA,
+)
+_CDR_SHAPES: Final = (_CDR, _CDR + _CDR_EXTRA)
+
+_PIPE: Final = 0x7C
+_SYSLOG: Final = b"ACC: "
+_PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^;]*)(?:;|$)")
+
+Convert = Callable[[Mapping[str, Column], int, records.Settings], tuple[pa.Table, Faults]]
+
+
+class KamailioAcc:
+    """Rows of db_flatstore (`|` between fields) and `ACC:` lines of syslog."""
+
+    name: ClassVar = "kamailio-acc"
+    summary: ClassVar = "Kamailio acc, missed_calls and acc_cdrs (db_flatstore files or syslog lines)"
+    zoned: ClassVar = True
+    options: ClassVar = ("columns", "cdr_columns", *records.OPTIONS)
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the rows in order.
+
+        flatstore escapes nothing, so a row with another number of columns than its table's is refused.
+
+        Raises:
+            InputError: the stream is UTF-16.
+            ConfigurationError: an option cannot be understood.
+        """
+        chosen = records.settings(source)
+        shapes = _shapes(source, "columns", _TRANSACTION_SHAPES), _shapes(source, "cdr_columns", _CDR_SHAPES)
+        position = 0
+        for block in read_blocks(stream):
+            if block.overlong_bytes:
+                position += 1
+                reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+                yield Decoded(_positioned([], []), [reject])
+                continue
+            rows = _Rows(block, position)
+            position += len(rows.lines)
+            if len(rows.lines):
+                yield rows.decoded(shapes, chosen)
+
+
+def _shapes(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
+    """Return column names by number of columns, from the option or as known."""
+    given = source.options.get(option)
+    if given is None:
+        return {len(names): names for names in known}
+    names = tuple(name.strip() for name in given.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise ConfigurationError(f"option {option} must be distinct names with commas between them")
+    return {len(names): names}
+
+
+class _Rows:
+    """The lines of one block, sorted out by kind and shape."""
+
+    def __init__(self, block: Block, position: int) -> None:
+        self.offset = block.offset
+        self.lines = lines = Lines(block.data)
+        lines.select(~lines.blank())
+        self.positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
+        self.faults = Faults(len(lines))
+        self.faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
+        self.faults.add(lines.encoding_faults(), RejectReason.ENCODING)
+        self.faults.add(~lines.terminated, RejectReason.MALFORMED)
+
+    def decoded(
+        self, shapes: tuple[dict[int, tuple[str, ...]], dict[int, tuple[str, ...]]], chosen: records.Settings
+    ) -> Decoded:
+        """Return the block's records and rejects."""
+        lines = self.lines
+        pipes = np.flatnonzero(lines.bytes == _PIPE)
+        before = np.searchsorted(pipes, lines.starts)
+        widths = np.searchsorted(pipes, lines.ends) - before + 1
+        initial = lines.bytes[lines.starts]
+        numeric = (initial >= 0x30) & (initial <= 0x39)
+        tables: list[pa.Table] = []
+        places: list[Ints] = []
+
+        def convert(where: Ints, columns: Mapping[str, Column], into: Convert) -> None:
+            table, faults = into(columns, len(where), chosen)
+            self._refuse(where, faults)
+            tables.append(table)
+            places.append(where)
+
+        todo = ~self.faults.mask
+        syslog = self._syslog_lines() & todo
+        if syslog.any():
+            where = np.flatnonzero(syslog)
+            convert(where, self._syslog_columns(where), records.transactions)
+        for is_cdr, into, known in ((False, records.transactions, shapes[0]), (True, records.cdrs, shapes[1])):
+            for width, names in known.items():
+                where = np.flatnonzero(todo & ~syslog & (numeric == is_cdr) & (widths == width))
+                if len(where):
+                    ends = np.append(pipes, 0)[before[where][:, None] + np.arange(width)]
+                    ends[:, -1] = lines.ends[where]
+                    convert(where, _cut(lines, where, ends, names), into)
+        handled = np.zeros(len(lines), np.bool_)
+        for where in places:
+            handled[where] = True
+        self.faults.add(~handled, RejectReason.COLUMN_COUNT)
+        kept = [table.filter(pa.array(~self.faults.mask[where])) for table, where in zip(tables, places, strict=True)]
+        where_kept = [self.positions[where[~self.faults.mask[where]]] for where in places]
+        return Decoded(_positioned(kept, where_kept), self.faults.rejects(self.positions, lines, self.offset))
+
+    def _refuse(self, where: Ints, faults: Faults) -> None:
+        for index, reason, field in faults.found():
+            mask = np.zeros(len(self.lines), np.bool_)
+            mask[where[index]] = True
+            self.faults.add(mask, reason, field)
+
+    def _syslog_lines(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        lines = self.lines
+        if _SYSLOG not in lines.data:
+            return np.zeros(len(lines), np.bool_)
+        return np.fromiter((_SYSLOG in lines.line(index) for index in range(len(lines))), np.bool_, len(lines))
+
+    def _syslog_columns(self, where: Ints) -> dict[str, Column]:
+        """Return `k=v;k=v` as columns; a name that comes twice, or text between the pairs, spoils the line."""
+        rows: list[dict[str, str]] = []
+        for index in where:
+            text = self.lines.line(int(index)).decode()
+            text = text[text.index("ACC: ") :].partition(": ")[2].partition(": ")[2]
+            pairs = _PAIR.findall(text)
+            found = dict(pairs)
+            whole = len(found) == len(pairs) and sum(len(name) + len(value) + 2 for name, value in pairs) in (
+                len(text),
+                len(text) + 1,
+            )
+            rows.append(found if whole else {})
+        names = sorted(set().union(*rows).intersection(records.COLUMN_NAMES))
+        return {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
+
+
+def _cut(lines: Lines, where: Ints, ends: Ints, names: tuple[str, ...]) -> dict[str, Column]:
+    """Return the named columns of rows that all have one width; `ends` has a row of field ends per line."""
+    columns = {}
+    for number, name in enumerate(names):
+        if name in records.COLUMN_NAMES:
+            starts = lines.starts[where] if number == 0 else ends[:, number - 1] + 1
+            columns[name] = gather(lines.bytes, starts, ends[:, number])
+    return columns
+
+
+def _positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:
+    """Return the tables as one, with `position`, in order of it."""
+    if not tables:
+        return pa.table({"position": pa.array([], pa.int64())})
+    table = pa.concat_tables(tables).append_column("position", pa.array(np.concatenate(positions)))
+    return table if len(tables) == 1 else table.take(compute.sort_indices(table["position"]))
+
+
+class KamailioJson:
+    """Bodies that `acc_json` queues: transactions, and CDRs with every value a string."""
+
+    name: ClassVar = "kamailio-json"
+    summary: ClassVar = "Kamailio acc_json bodies: one per line, one alone, or path TAB content type TAB body"
+    zoned: ClassVar = True
+    options: ClassVar = records.OPTIONS
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the bodies in order.
+
+        A delivery of up to one block may also be a single JSON object over several lines, or an array of bodies.
+
+        Raises:
+            InputError: the stream is UTF-16.
+            ConfigurationError: an option cannot be understood.
+        """
+        chosen = records.settings(source)
+        position = 0
+        for block in read_blocks(stream):
+            if block.overlong_bytes:
+                position += 1
+                reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+                yield Decoded(_positioned([], []), [reject])
+                continue
+            bodies = _Bodies(position, chosen)
+            whole = _whole(block.data) if block.last and position == 0 else None
+            if whole is None:
+                bodies.read_lines(block)
+            else:
+                for body in whole:
+                    bodies.add(body, 0, orjson.dumps(body))
+            position = bodies.position
+            if bodies.positions or bodies.rejects:
+                yield bodies.decoded()
+
+
+def _whole(data: bytes) -> list[Any] | None:
+    """Return the bodies of a delivery that is one JSON value rather than one per line, or None."""
+    text = data.strip()
+    if not text.startswith((b"{", b"[")) or (text.startswith(b"{") and b"\n" not in text):
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, list) else [value]
+
+
+class _Bodies:
+    """Bodies on their way into columns, one list per column and kind."""
+
+    def __init__(self, position: int, chosen: records.Settings) -> None:
+        self.position = position
+        self.chosen = chosen
+        self.rejects: list[Reject] = []
+        self.positions: list[int] = []
+        self._kinds: dict[bool, tuple[list[dict[str, Any]], list[int]]] = {True: ([], []), False: ([], [])}
+        self._origin: list[tuple[int, bytes]] = []
+
+    def read_lines(self, block: Block) -> None:
+        """Read one body per line."""
+        offset = block.offset
+        for line in block.data.split(b"\n"):
+            body = line if line.startswith(b"{") else _body(line)
+            if body and not body.isspace():
+                self._read(body, offset, line)
+            offset += len(line) + 1
+
+    def _read(self, body: bytes, offset: int, line: bytes) -> None:
+        if len(body) > RECORD_BYTES_MAX:
+            self._reject(RejectReason.TOO_LONG, None, offset, line)
+            return
+        try:
+            value = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            reason = RejectReason.MALFORMED if is_utf8(body) else RejectReason.ENCODING
+            self._reject(reason, None, offset, line)
+            return
+        self.add(value, offset, line)
+
+    def add(self, body: Any, offset: int, raw: bytes) -> None:
+        """Take one parsed body."""
+        if not isinstance(body, dict):
+            self._reject(RejectReason.MALFORMED, None, offset, raw)
+            return
+        is_cdr = "start_time" in body
+        if not is_cdr and "method" not in body:
+            self._reject(RejectReason.MISSING_FIELD, "method", offset, raw)
+            return
+        self.position += 1
+        self.positions.append(self.position)
+        bodies, places = self._kinds[is_cdr]
+        bodies.append(body)
+        places.append(len(self._origin))
+        self._origin.append((offset, raw))
+
+    def _reject(self, reason: RejectReason, field: str | None, offset: int, raw: bytes) -> None:
+        self.position += 1
+        kept = raw if len(raw) <= RECORD_BYTES_MAX else None
+        self.rejects.append(Reject(self.position, reason, field, offset, len(raw), kept))
+
+    def decoded(self) -> Decoded:
+        """Return the block's records and rejects."""
+        tables, positions = [], []
+        for is_cdr, into in ((False, records.transactions), (True, records.cdrs)):
+            bodies, places = self._kinds[is_cdr]
+            if not bodies:
+                continue
+            names = sorted(set().union(*bodies).intersection(records.COLUMN_NAMES))
+            wrong = Faults(len(bodies))
+            columns = {name: _texts([body.get(name) for body in bodies], name, wrong) for name in names}
+            table, faults = into(columns, len(bodies), self.chosen)
+            faults.override(wrong)
+            own = np.array([self.positions[place] for place in places], np.int64)
+            for index, reason, field in faults.found():
+                offset, raw = self._origin[places[index]]
+                self.rejects.append(Reject(int(own[index]), reason, field, offset, len(raw), raw))
+            tables.append(table.filter(pa.array(~faults.mask)))
+            positions.append(own[~faults.mask])
+        return Decoded(_positioned(tables, positions), sorted(self.rejects, key=lambda one: one.position))
+
+
+def _texts(values: list[Any], name: str, wrong: Faults) -> Column:
+    """Return JSON values as texts; what is neither text nor number is null, and told in `wrong`."""
+    if type(values[0]) is int:
+        try:
+            return pa.array(values, pa.int64()).cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            pass  # mixed with texts: one by one
+    try:
+        return pa.array(values, pa.string())
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        bad = np.array([type(value) not in {str, int, float, type(None)} for value in values])
+        wrong.add(bad, RejectReason.BAD_FIELD, name)
+        known = [None if value is None or flawed else str(value) for value, flawed in zip(values, bad, strict=True)]
+        return pa.array(known, pa.string())
+
+
+def _body(line: bytes) -> bytes:
+    """Return the body of `path TAB content type TAB body`, or the line itself."""
+    parts = line.split(b"\t", 2)
+    return parts[2] if len(parts) == 3 and not line.lstrip().startswith((b"{", b"[")) else line

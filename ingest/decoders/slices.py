@@ -1,0 +1,247 @@
+"""Text formats read in blocks and cut into Arrow columns without a Python object per field.
+
+`read_blocks` bounds memory: what has no terminator within the bound is read past, and told with its length.
+`Lines` finds the lines of a block; `gather` copies any slices of it into one Arrow string column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ingest.decoders.base import RECORD_BYTES_MAX
+from schemas.errors import InputError
+from schemas.rejects import Reject, RejectReason
+
+BLOCK_BYTES: Final = 4 << 20
+"""How much is read at once: some ten thousand records, a few megabytes of columns."""
+
+LINE_END: Final = (b"\n",)
+BLANK_LINE: Final = (b"\n\n", b"\n\r\n")
+
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Column = Any  # an Arrow array: the stubs know neither compute's overloads nor which kind of array comes out
+compute: Final[Any] = pc
+
+_UTF8_BOM: Final = b"\xef\xbb\xbf"
+_UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+_NEWLINE, _RETURN = 0x0A, 0x0D
+
+
+class Block(NamedTuple):
+    """Whole records of a delivery, `offset` bytes from its beginning.
+
+    `overlong_bytes` is not 0 when this stands for one stretch without a terminator that was read past; `data` is its
+    first bytes then, too few to tell anything but where it began. `last` is set at the end of the delivery: what
+    follows the last terminator in `data` may be cut off.
+    """
+
+    data: bytes
+    offset: int
+    overlong_bytes: int = 0
+    last: bool = False
+
+
+def read_blocks(
+    stream: BinaryIO,
+    *,
+    terminators: tuple[bytes, ...] = LINE_END,
+    block_bytes: int = BLOCK_BYTES,
+    bytes_max: int = RECORD_BYTES_MAX,
+) -> Iterator[Block]:
+    """Yield blocks that end after a terminator, except the last one; at most about `block_bytes + bytes_max` is held.
+
+    A UTF-8 byte order mark is skipped.
+
+    Raises:
+        InputError: the stream is UTF-16.
+    """
+    pending = _read_full(stream, block_bytes)
+    if pending.startswith(_UTF16_BOMS):
+        raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
+    offset = len(_UTF8_BOM) if pending.startswith(_UTF8_BOM) else 0
+    pending = pending[offset:]
+    skipped = 0  # bytes of an overlong stretch already dropped
+    while True:
+        cut = _first_end(pending, terminators) if skipped else _last_end(pending, terminators)
+        if cut and skipped:
+            yield Block(b"", offset - skipped, skipped + cut)
+            skipped, offset, pending = 0, offset + cut, pending[cut:]
+            continue
+        if cut:
+            yield Block(pending[:cut], offset)
+            offset, pending = offset + cut, pending[cut:]
+        if len(pending) > bytes_max:
+            keep = max(map(len, terminators)) - 1  # a terminator may straddle two reads
+            skipped += len(pending) - keep
+            offset, pending = offset + len(pending) - keep, pending[len(pending) - keep :]
+        more = _read_full(stream, block_bytes)
+        if not more:
+            break
+        pending += more
+    if skipped:
+        yield Block(b"", offset - skipped, skipped + len(pending), last=True)
+    else:
+        yield Block(pending, offset, last=True)
+
+
+def _read_full(stream: BinaryIO, size: int) -> bytes:
+    """Read `size` bytes however small the stream's own pieces are; fewer only at its end."""
+    pieces = []
+    while size > 0 and (piece := stream.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
+
+
+def _last_end(data: bytes, terminators: tuple[bytes, ...]) -> int:
+    """Return the index after the last terminator, 0 if there is none."""
+    found = ((data.rfind(one), len(one)) for one in terminators)
+    return max((at + length for at, length in found if at >= 0), default=0)
+
+
+def _first_end(data: bytes, terminators: tuple[bytes, ...]) -> int:
+    """Return the index after the first terminator, 0 if there is none."""
+    found = ((data.find(one), len(one)) for one in terminators)
+    return min((at + length for at, length in found if at >= 0), default=0)
+
+
+class Lines:
+    """The lines of one block: `starts` and `ends` (without LF or CR LF) as byte indices into `bytes`.
+
+    `terminated` is False for a last line without its line end.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.bytes = np.frombuffer(data, np.uint8)
+        ends = np.flatnonzero(self.bytes == _NEWLINE).astype(np.int64)
+        self.terminated = np.ones(len(ends), np.bool_)
+        if data and not data.endswith(b"\n"):
+            ends = np.append(ends, len(data))
+            self.terminated = np.append(self.terminated, False)
+        self.starts: Ints = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1]) if len(ends) else ends
+        returned = (ends > self.starts) & (self.bytes[np.maximum(ends - 1, 0)] == _RETURN) if len(ends) else ends > 0
+        self.ends: Ints = ends - (returned & self.terminated)
+
+    def select(self, wanted: Flags | Ints) -> None:
+        """Keep only some of the lines."""
+        self.starts, self.ends = self.starts[wanted], self.ends[wanted]
+        self.terminated = self.terminated[wanted]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def line(self, index: int) -> bytes:
+        """Return one line without its end."""
+        return self.data[int(self.starts[index]) : int(self.ends[index])]
+
+    def blank(self) -> Flags:
+        """Return which lines hold nothing but spaces and tabs."""
+        blank: Flags = self.ends <= self.starts
+        for index in np.flatnonzero(~blank & (self.bytes[self.starts % max(len(self.bytes), 1)] <= 0x20)):
+            blank[index] = self.line(int(index)).isspace()
+        return blank
+
+    def encoding_faults(self) -> Flags:
+        """Return which lines hold a NUL byte or are not UTF-8."""
+        faults = np.zeros(len(self), np.bool_)
+        if b"\0" in self.data:
+            nul = np.flatnonzero(self.bytes == 0)
+            faults |= np.searchsorted(nul, self.ends) > np.searchsorted(nul, self.starts)
+        if not self.data.isascii():
+            high = np.flatnonzero(self.bytes >= 0x80)
+            suspects = np.searchsorted(high, self.ends) > np.searchsorted(high, self.starts)
+            for index in np.flatnonzero(suspects):
+                faults[index] |= not is_utf8(self.line(int(index)))
+        return faults
+
+
+def is_utf8(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def gather(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Column:
+    """Copy the slices `starts[i]:ends[i]` into one Arrow column; they must be UTF-8.
+
+    A slice that begins below 0 becomes null.
+    """
+    absent = starts < 0
+    lengths = np.where(absent, 0, ends - starts)
+    offsets = np.zeros(len(starts) + 1, np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    total = int(offsets[-1])
+    step = np.repeat(starts - offsets[:-1], lengths)
+    values = data[step + np.arange(total)] if total else np.zeros(0, np.uint8)
+    validity = None
+    if absent.any():
+        validity = pa.py_buffer(np.packbits(~absent, bitorder="little").tobytes())
+    return pa.StringArray.from_buffers(
+        len(starts),
+        _buffer(offsets),
+        _buffer(values),
+        validity,
+    )
+
+
+def _buffer(values: Any) -> pa.Buffer:
+    return pa.py_buffer(values)
+
+
+def fill(column: Column, replacement: Column, where: Column) -> Column:
+    """Return the column with `replacement` (a column, scalar or None) where the mask is set."""
+    mask = pa.array(where) if isinstance(where, np.ndarray) else where
+    other = pa.scalar(replacement, column.type) if not isinstance(replacement, pa.Array) else replacement
+    return compute.if_else(mask, other, column)
+
+
+def empty_to_null(column: Column) -> Column:
+    """Return the column with null for empty texts."""
+    return fill(column, None, compute.equal(compute.binary_length(column), 0))
+
+
+class Faults:
+    """Which rows of a stretch are refused, and why: the first fault found in a row is told."""
+
+    def __init__(self, rows: int) -> None:
+        self.mask = np.zeros(rows, np.bool_)
+        self._reasons: dict[int, tuple[RejectReason, str | None]] = {}
+
+    def add(self, rows: Column, reason: RejectReason, field: str | None = None) -> None:
+        """Refuse the rows where the mask is set, unless they are refused already."""
+        mask = rows if isinstance(rows, np.ndarray) else np.asarray(compute.fill_null(rows, False))
+        new = mask & ~self.mask
+        for index in np.flatnonzero(new):
+            self._reasons[int(index)] = (reason, field)
+        self.mask |= new
+
+    def override(self, other: Faults) -> None:
+        """Take over the faults of `other`, which are told instead of this one's."""
+        self._reasons.update(other._reasons)
+        self.mask |= other.mask
+
+    def found(self) -> Iterator[tuple[int, RejectReason, str | None]]:
+        """Yield the refused rows in order: index, reason, field."""
+        for index in sorted(self._reasons):
+            yield index, *self._reasons[index]
+
+    def rejects(self, positions: Ints, lines: Lines, offset: int, *, raw: bool = True) -> list[Reject]:
+        """Return the refused rows, row `i` being line `i` of `lines`, which begins `offset` bytes into the delivery."""
+        result = []
+        for index, reason, field in self.found():
+            line = lines.line(index)
+            kept = line if raw and len(line) <= RECORD_BYTES_MAX else None
+            at = offset + int(lines.starts[index])
+            result.append(Reject(int(positions[index]), reason, field, at, len(line), kept))
+        return result
