@@ -2,7 +2,7 @@
 
 from store.keys.keyring import Keyring
 from store.keys.refs import KeyRef
-from store.keys.roots import FileRoots, Root, RootProvider
+from store.keys.roots import FileRoots, Root, RootProvider, needs_passphrase
 from store.keys.sealing import KEY_BYTES, SEAL_OVERHEAD_BYTES, derive, seal, unseal
 from store.keys.view import LEASE_S
 
@@ -16,6 +16,7 @@ __all__ = [
     "RootProvider",
     "SEAL_OVERHEAD_BYTES",
     "derive",
+    "needs_passphrase",
     "seal",
     "unseal",
 ]

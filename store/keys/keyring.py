@@ -111,14 +111,16 @@ class Keyring(KeyringView):
         return opened
 
     @classmethod
-    def restore(cls, root: Path, replica: Path, passphrase: bytes | None = None) -> Keyring:
+    def restore(
+        cls, root: Path, replica: Path, passphrase: bytes | None = None, *, roots: RootProvider | None = None
+    ) -> Keyring:
         """Bring the current keyring back into `root` from a replica, and open it.
 
         Raises:
             ConfigurationError: The store holds a newer keyring, or another store's.
             IntegrityError: The replica's files do not authenticate.
         """
-        roots = FileRoots(passphrase)
+        roots = roots or FileRoots(passphrase)
         ring, data = homes.load(replica, roots)
         with _writable():
             homes.make(root)

@@ -45,7 +45,11 @@ class Root(Protocol):
 
 
 class RootProvider(Protocol):
-    """Makes, finds, copies and destroys root keys. `home` is the store's root or a replica."""
+    """Makes, finds, copies and destroys root keys. `home` is the store's root or a replica.
+
+    Roots that cannot be exported are held by the store's root alone: `open` works for a keyring wherever it lies, while
+    `generations` and `destroy` find nothing in a replica.
+    """
 
     def create(self, home: Path, store_id: str, generation: int) -> Root:
         """Make the root key of a generation, durable at return, and replace one that was left half-made."""
@@ -261,3 +265,17 @@ def _content(path: Path) -> bytes | None:
 
 def _aad(store_id: str, generation: int) -> bytes:
     return f"root\x00{store_id}\x00{generation}".encode()
+
+
+def needs_passphrase(home: Path) -> bool:
+    """Tell whether the newest root key in `home` is wrapped by a passphrase; False where there is no key file.
+
+    Raises:
+        PermissionsError: others may use the file, or it belongs to somebody else.
+        IntegrityError: it cannot be read.
+    """
+    generations = FileRoots().generations(home) if layout.keys_dir(home).is_dir() else []
+    if not generations:
+        return False
+    path = layout.root_path(home, generations[-1])
+    return _RootFile.decode(files.read_secret(path, size_bytes_max=ROOT_FILE_BYTES_MAX)).passphrase is not None

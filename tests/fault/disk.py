@@ -1,0 +1,104 @@
+"""A disk that stops, fails or loses power at durable step n; injected into `store.files`."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from store import files
+
+
+class Crash(BaseException):
+    """The process ends here. Not an `Exception`: nothing may catch it and go on."""
+
+
+@dataclass
+class Disk:
+    """Counts durable steps from 1; at step `fail_at` it crashes for good, or raises `EIO` once.
+
+    `lose_power` after a crash takes back what no sync had made durable: names return to what they were, and files
+    that were being written are torn in the middle.
+    """
+
+    fail_at: int | None = None
+    io_error: bool = False
+    steps: list[tuple[str, Path]] = field(default_factory=list)
+    _dead: bool = False
+    _unsynced: set[Path] = field(default_factory=set)
+    _names: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
+
+    def before(self, operation: str, path: Path, target: Path | None) -> None:
+        if self._dead:
+            raise Crash
+        self.steps.append((operation, path))
+        if len(self.steps) == self.fail_at:
+            if self.io_error:
+                raise OSError(errno.EIO, "injected")
+            self._dead = True
+            raise Crash
+        self._remember(operation, path, target)
+
+    def _remember(self, operation: str, path: Path, target: Path | None) -> None:
+        if operation in ("write", "overwrite", "truncate"):
+            self._unsynced.add(path)
+        elif operation == "fsync":
+            self._unsynced.discard(path)
+        elif operation == "fsync_dir":
+            self._names = [(parent, undo) for parent, undo in self._names if parent != path]
+        elif operation == "create":
+            self._names.append((path.parent, lambda: path.unlink(missing_ok=True)))
+        elif operation == "mkdir":
+            self._names.append((path.parent, lambda: shutil.rmtree(path, ignore_errors=True)))
+        elif operation == "unlink" and path.exists():
+            self._unsynced.discard(path)
+            self._names.append((path.parent, _writer(path, path.read_bytes())))
+        elif operation == "rename":
+            assert target is not None
+            self._unsynced.discard(target)
+            if path in self._unsynced:
+                self._unsynced.remove(path)
+                self._unsynced.add(target)
+            back = _writer(target, target.read_bytes()) if target.exists() else lambda: target.unlink(missing_ok=True)
+            self._names.append((target.parent, back))
+
+    def lose_power(self) -> None:
+        for path in self._unsynced:
+            if path.exists():
+                data = path.read_bytes()
+                path.write_bytes(data[: len(data) // 2])
+        for _, undo in reversed(self._names):
+            undo()
+
+
+def _writer(path: Path, data: bytes) -> Callable[[], None]:
+    def write() -> None:
+        if path.parent.is_dir():
+            path.write_bytes(data)
+            path.chmod(0o600)
+
+    return write
+
+
+def steps_of(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> int:
+    """Return how many durable steps `action` takes."""
+    disk = Disk()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_hook", disk)
+        action()
+    return len(disk.steps)
+
+
+def run_until(monkeypatch: pytest.MonkeyPatch, disk: Disk, action: Callable[[], object]) -> bool:
+    """Run `action` on `disk`; False if it crashed."""
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_hook", disk)
+        try:
+            action()
+        except Crash:
+            return False
+        return True

@@ -1,0 +1,218 @@
+"""The durable file operations."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import BusyError, IntegrityError, NotFoundError, PermissionsError
+from store import files
+from tests.fault.disk import Disk, run_until, steps_of
+
+
+@pytest.fixture(params=["process", "power"])
+def loss(request: pytest.FixtureRequest) -> str:
+    """What is lost in a crash: the process only, or everything that was not synced."""
+    return str(request.param)
+
+
+def test_an_atomic_write_interrupted_at_any_step_leaves_the_old_or_the_new_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    path = tmp_path / "file"
+    steps = steps_of(monkeypatch, lambda: files.write_atomic(path, b"old"))
+    for n in range(1, steps + 1):
+        files.write_atomic(path, b"old")
+        disk = Disk(n)
+        assert not run_until(monkeypatch, disk, lambda: files.write_atomic(path, b"new content"))
+        if loss == "power":
+            disk.lose_power()
+        assert path.read_bytes() in (b"old", b"new content")
+        for left in files.temporaries(tmp_path):
+            files.overwrite_and_unlink(left)
+        assert [left.name for left in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_atomic_write_that_returned_survives_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    disk = Disk()
+    assert run_until(monkeypatch, disk, lambda: files.write_atomic(path, b"content"))
+    disk.lose_power()
+    assert path.read_bytes() == b"content"
+
+
+def test_a_failed_atomic_write_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    steps = steps_of(monkeypatch, lambda: files.write_atomic(path, b"old"))
+    for n in range(1, steps + 1):
+        with pytest.raises(OSError, match="injected"):
+            run_until(monkeypatch, Disk(n, io_error=True), lambda: files.write_atomic(path, b"new"))
+        assert [left.name for left in tmp_path.iterdir()] == ["file"]
+
+
+def test_the_mode_of_a_written_file_is_exact_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o777)
+    try:
+        files.write_atomic(tmp_path / "secret", b"x")
+        files.write_atomic(tmp_path / "public", b"x", mode=0o644)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "public").stat().st_mode) == 0o644
+
+
+def test_what_was_appended_is_synced_and_can_be_cut_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "log"
+    with path.open("wb", buffering=0) as file:
+        files.append_durable(file, b"one")
+        files.append_durable(file.fileno(), memoryview(b"two"))
+        disk = Disk()
+        run_until(monkeypatch, disk, lambda: files.append_durable(file, b"three"))
+        assert [operation for operation, _ in disk.steps] == ["write", "fsync"]
+        files.truncate_durable(file, 6)
+    assert path.read_bytes() == b"onetwo"
+
+
+def test_overwriting_reaches_the_bytes_themselves_before_the_name_goes(tmp_path: Path) -> None:
+    path, other_name = tmp_path / "secret", tmp_path / "hard link"
+    path.write_bytes(b"a secret" * 300_000)
+    os.link(path, other_name)
+    with other_name.open("rb") as still_open:
+        files.overwrite_and_unlink(path)
+        assert b"a secret" not in still_open.read()
+    assert not path.exists()
+
+
+def test_overwriting_what_is_gone_is_an_error_unless_it_may_be_missing(tmp_path: Path) -> None:
+    files.overwrite_and_unlink(tmp_path / "none", missing_ok=True)
+    files.unlink_durable(tmp_path / "none", missing_ok=True)
+    with pytest.raises(FileNotFoundError):
+        files.overwrite_and_unlink(tmp_path / "none")
+    with pytest.raises(FileNotFoundError):
+        files.unlink_durable(tmp_path / "none")
+
+
+def test_overwriting_interrupted_at_any_step_never_leaves_the_whole_secret_synced_and_can_be_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"secret")
+    steps = steps_of(monkeypatch, lambda: files.overwrite_and_unlink(path))
+    for n in range(1, steps + 1):
+        path.write_bytes(b"secret")
+        disk = Disk(n)
+        assert not run_until(monkeypatch, disk, lambda: files.overwrite_and_unlink(path))
+        if loss == "power":
+            disk.lose_power()
+        files.overwrite_and_unlink(path, missing_ok=True)
+        assert not path.exists()
+
+
+def test_a_directory_is_made_with_its_parents_and_survives_power_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a" / "b" / "c"
+    disk = Disk()
+    run_until(monkeypatch, disk, lambda: files.make_dir(path))
+    disk.lose_power()
+    assert path.is_dir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    files.make_dir(path)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OSError, match="exists"):
+        files.make_dir(tmp_path / "file")
+
+
+def test_a_rename_over_another_file_survives_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.make_dir(tmp_path / "from")
+    src, dst = tmp_path / "from" / "a", tmp_path / "b"
+    files.write_atomic(src, b"new")
+    files.write_atomic(dst, b"old")
+    disk = Disk()
+    run_until(monkeypatch, disk, lambda: files.replace_durable(src, dst))
+    disk.lose_power()
+    assert dst.read_bytes() == b"new"
+    assert not src.exists()
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o601, 0o700, 0o666, 0o4600])
+def test_a_secret_that_others_may_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "secret"
+    path.write_bytes(b"x")
+    path.chmod(mode)
+    with pytest.raises(PermissionsError) as caught:
+        files.read_secret(path)
+    assert caught.value.hint
+    path.chmod(0o400)
+    assert files.read_secret(path) == b"x"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_secret_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    files.write_atomic(path, b"x")
+    os.chown(path, 12345, 12345)
+    with pytest.raises(PermissionsError, match="another user"):
+        files.read_secret(path)
+
+
+def test_a_secret_that_is_no_plain_file_is_refused(tmp_path: Path) -> None:
+    files.write_atomic(tmp_path / "secret", b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    for name in ("link", "pipe"):
+        with pytest.raises(PermissionsError):
+            files.read_secret(tmp_path / name)
+    with pytest.raises(NotFoundError):
+        files.read_secret(tmp_path / "none")
+    with pytest.raises(IntegrityError):
+        files.read_secret(tmp_path / "secret", size_bytes_max=0)
+
+
+def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    files.refuse_shared_dir(tmp_path)
+    for mode in (0o770, 0o702):
+        tmp_path.chmod(mode)
+        with pytest.raises(PermissionsError):
+            files.refuse_shared_dir(tmp_path)
+
+
+def test_an_exclusive_lock_excludes_and_shared_locks_do_not_exclude_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with files.lock(path, exclusive=True), pytest.raises(BusyError), files.lock(path, exclusive=False, blocking=False):
+        pass
+    shared = [files.lock(path, exclusive=False, blocking=False) for _ in range(2)]
+    with shared[0], shared[1], pytest.raises(BusyError), files.lock(path, exclusive=True, blocking=False):
+        pass
+    with files.lock(path, exclusive=True, blocking=False):
+        pass
+
+
+def test_a_blocking_lock_waits_for_its_holder(tmp_path: Path) -> None:
+    path, order = tmp_path / "lock", []
+
+    def wait() -> None:
+        with files.lock(path, exclusive=True):
+            order.append("second")
+
+    with files.lock(path, exclusive=True):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_only_this_module_syncs_renames_and_unlinks() -> None:
+    root = Path(files.__file__).parent.parent
+    words = ("fsync(", "fdatasync(", ".unlink(", "os.rename", "os.replace", "os.remove", "rmtree(", "shutil.move")
+    for package in ("schemas", "store", "ingest", "api"):
+        for path in (root / package).rglob("*.py"):
+            if path != Path(files.__file__):
+                text = path.read_text()
+                assert not [word for word in words if word in text], path.name
