@@ -216,7 +216,7 @@ def release(request: Request, task_id: TaskId, body: SignedModel, principal: Per
     return _task(request, principal, _procedure(request).release(_actor(principal), task_id, body.approval.value()))
 
 
-@router.post(
+@router.get(
     "/v1/disclosure/tasks/{task_id}/delivery",
     summary="Fetch a delivery",
     response_class=Response,
