@@ -1,0 +1,186 @@
+"""Asterisk call records: cdr-csv (`Master.csv`) and cdr_custom by its template.
+
+Columns of cdr-csv: sixteen fixed ones, then `uniqueid` (`loguniqueid`), `userfield` (`loguserfield`) and the three of
+`newcdrcolumns`. Their number tells which are there, except 17 and 20: then the 17th is `uniqueid` when it has its form
+(`<epoch>.<n>`, with a system name `<name>-<epoch>.<n>`), else `userfield`. The option `columns` settles it: the names
+of the optional columns, comma-separated.
+
+Identity (`record_key`), the best that the columns allow:
+
+1. `<uniqueid>/<sequence>`: one row each;
+2. `<linkedid>//<sequence>` where `uniqueid` is not logged;
+3. `<uniqueid>:<digest of channel, dstchannel, start>` without a sequence: a transfer or fork writes several true rows
+   with one uniqueid;
+4. `row:<digest of the row>:<occurrence in its delivery>` with neither.
+
+The network element is the system name in front of the uniqueid, else the source's. Digests are not keyed: like every
+record key they are only ever stored under their partition's key.
+
+Times are local, in the source's zone, or UTC with option `usegmtime` = yes. The hour that occurs twice in autumn is
+settled by the row's own duration where start and end allow only one reading.
+
+Options: `columns`, `usegmtime`; cdr_custom: `template` (required), `usegmtime`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, BinaryIO, Final
+
+from ingest.decoders.asterisk_rows import (
+    USED,
+    Occurrences,
+    Refusal,
+    Rows,
+    is_uniqueid,
+    names_of_template,
+    optional_columns,
+    places,
+    table_of,
+)
+from ingest.decoders.base import Decoded
+from ingest.lines import Line, read_records
+from ingest.source import SourceConfig
+from schemas.errors import ConfigurationError
+from schemas.rejects import Reject, RejectReason
+
+_FIXED: Final = (
+    "accountcode", "src", "dst", "dcontext", "clid", "channel", "dstchannel", "lastapp", "lastdata", "start", "answer",
+    "end", "duration", "billsec", "disposition", "amaflags",
+)  # fmt: skip
+_NEW: Final = ("peeraccount", "linkedid", "sequence")
+_LAYOUTS: Final[dict[int, tuple[str, ...]]] = {
+    16: _FIXED,
+    18: (*_FIXED, "uniqueid", "userfield"),
+    19: (*_FIXED, *_NEW),
+    21: (*_FIXED, "uniqueid", "userfield", *_NEW),
+}
+_BY_EVIDENCE: Final[dict[int, tuple[str, ...]]] = {17: (), 20: _NEW}
+_CHUNK_ROWS: Final = 16_384
+_HEADER: Final = ["accountcode", "src", "dst"]
+
+_Layout = Callable[[list[str]], tuple[str, ...] | None]
+
+
+class AsteriskCsv:
+    """`Master.csv` of cdr-csv, with 16 to 21 columns."""
+
+    name = "asterisk-csv"
+    summary = "Asterisk cdr-csv: Master.csv, 16 to 21 columns"
+    zoned = False
+    options = ("columns", "usegmtime")
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the delivery's rows in order.
+
+        Raises:
+            ConfigurationError: the source has neither zone nor `usegmtime`; `columns` names what is no optional column.
+            InputError: the delivery is UTF-16.
+        """
+        chosen = source.options.get("columns")
+        if chosen is None:
+            layout: _Layout = _layout_by_count
+        else:
+            names = (*_FIXED, *optional_columns(chosen))
+            layout = _layout_of(names)
+        yield from _decode(stream, source, self.name, layout)
+
+
+class AsteriskCustom:
+    """Files of cdr_custom, read by the template that wrote them."""
+
+    name = "asterisk-custom"
+    summary = "Asterisk cdr_custom: any template, given as option `template`"
+    zoned = False
+    options = ("template", "usegmtime")
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the delivery's rows in order.
+
+        Raises:
+            ConfigurationError: the source has no template, or one without a start or a party; no zone or `usegmtime`.
+            InputError: the delivery is UTF-16.
+        """
+        template = source.options.get("template")
+        if not template:
+            raise ConfigurationError(
+                "format asterisk-custom needs the option template",
+                hint="give the line of cdr_custom.conf, or the columns' names separated by commas",
+            )
+        yield from _decode(stream, source, self.name, _layout_of(names_of_template(template)))
+
+
+def _layout_of(names: tuple[str, ...]) -> _Layout:
+    def layout(row: list[str]) -> tuple[str, ...] | None:
+        return names if len(row) == len(names) else None
+
+    return layout
+
+
+def _layout_by_count(row: list[str]) -> tuple[str, ...] | None:
+    """Return the columns' names of a row of cdr-csv, or None when no setting writes so many."""
+    count = len(row)
+    if count in _BY_EVIDENCE:
+        name = "uniqueid" if is_uniqueid(row[16]) else "userfield"
+        return (*_FIXED, name, *_BY_EVIDENCE[count])
+    return _LAYOUTS.get(count)
+
+
+def _parse(data: bytes) -> list[str] | None:
+    """Return the columns of one record, or None when it is no CSV. Bytes outside UTF-8 become surrogates."""
+    try:
+        return next(csv.reader([data.decode("utf-8", "surrogateescape")], strict=True))
+    except (csv.Error, StopIteration):
+        return None
+
+
+@lru_cache(64)
+def _getter(names: tuple[str, ...]) -> Callable[[list[str]], tuple[str, ...]]:
+    return itemgetter(*places(names))
+
+
+def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _Layout) -> Iterator[Decoded]:
+    rows, occurrences = Rows(source, format_name), Occurrences()
+    records: list[tuple[Any, ...]] = []
+    rejects: list[Reject] = []
+    width = 0
+
+    def accept(data: bytes) -> bool:
+        row = _parse(data)
+        return row is not None and layout(row) is not None
+
+    for line in read_records(stream, accept):
+        if line.reason is not None:
+            rejects.append(line.reject(line.reason))
+            continue
+        row = _parse(line.data)
+        names = None if row is None else layout(row)
+        if row is None or b"\x00" in line.data:
+            rejects.append(line.reject(RejectReason.ENCODING if row else RejectReason.MALFORMED))
+        elif names is None or (not line.terminated and width and len(row) != width):
+            # The writer had not finished the last row: its columns so far may be those of an older layout.
+            rejects.append(line.reject(RejectReason.COLUMN_COUNT))
+        elif row[:3] != _HEADER:
+            width = len(row)
+            try:
+                records.append(rows.record(line.position, _getter(names)([*row, ""]), line.data))
+            except Refusal as refusal:
+                rejects.append(_reject(line, refusal, names, row))
+        if len(records) + len(rejects) >= _CHUNK_ROWS:
+            yield Decoded(table_of(records, occurrences), rejects)
+            records, rejects = [], []
+    if records or rejects:
+        yield Decoded(table_of(records, occurrences), rejects)
+
+
+def _reject(line: Line, refusal: Refusal, names: tuple[str, ...], row: list[str]) -> Reject:
+    """Return a refused row; every column that is not read is emptied, since it may hold what was said."""
+    text = io.StringIO()
+    values = [value if name in USED else "" for name, value in zip(names, row, strict=True)]
+    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="").writerow(values)
+    raw = text.getvalue().encode("utf-8", "surrogateescape")
+    return line.reject(refusal.reason, field=refusal.field, raw=raw)
