@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/build.txt requirements/dev.txt
 # Root of the store that `make serve` serves.
-LAGRUM_ROOT ?= demo-store
+LAGRUM_ROOT ?= demo-store/store
 
 .PHONY: help env demo test check format generate bench serve torture lock clean
 

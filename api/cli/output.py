@@ -62,7 +62,7 @@ def make_table(rows: Sequence[Row], columns: Sequence[tuple[str, str]], *, title
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for key, heading in columns:
         numeric = all(_is_number(row.get(key)) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")

@@ -1,0 +1,97 @@
+"""`lagrum init`: a new store and its first two custodians."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api.cli.context import Context, credential_passphrase
+from api.cli.output import emit, note, show_facts, show_table
+
+
+@click.command("init")
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--replica",
+    "replicas",
+    multiple=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep a copy of the keyring here, on other media; may be given more than once.",
+)
+@click.option(
+    "--custodian-keys",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the two custodians' key files are written.  [default: DIR.custodians]",
+)
+@click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase that wraps the root key.")
+@click.option("--seal-custodian-keys", is_flag=True, help="Ask for a passphrase of each custodian's key file.")
+@click.pass_obj
+def init(
+    context: Context,
+    directory: Path,
+    replicas: tuple[Path, ...],
+    custodian_keys: Path | None,
+    ask: bool,
+    seal_custodian_keys: bool,
+) -> None:
+    """Make a new store in DIR and enrol its first two custodians.
+
+    DIR must be missing or empty. The root key lies in DIR/keys, for this user alone; with --passphrase, or with the
+    systemd credential `lagrum-passphrase`, it is wrapped besides. Losing every copy of the keyring loses the store:
+    name a replica on other media.
+
+    Two custodians enrol everybody else, one requesting and the other confirming. Their key files are written to
+    DIR.custodians: give each to its person, away from this machine, and remove the folder.
+
+    \b
+    Examples:
+      lagrum init /srv/lagrum --replica /mnt/keys/lagrum
+      lagrum init ./trial
+    """
+    from api.bootstrap import create_custodians
+    from store import Store
+
+    passphrase = credential_passphrase() or (_asked("Passphrase of the root key") if ask else None)
+    folder = custodian_keys or directory.with_name(f"{directory.absolute().name}.custodians")
+    with Store.create(
+        directory, clock=context.clock, passphrase=passphrase, replicas=[path.absolute() for path in replicas]
+    ) as store:
+        custodians = create_custodians(store, folder, passphrase=_asked_of if seal_custodian_keys else None)
+        document: dict[str, Any] = {
+            "store_id": store.store_id,
+            "root": str(store.root),
+            "replicas": [str(path) for path in store.keyring.replicas],
+            "origin_key": (store.root / "audit" / "origin.pub").read_text(encoding="utf-8").strip(),
+            "custodians": [
+                {"id": item.person_id, "key_id": item.key_id, "key_file": str(item.key_file)} for item in custodians
+            ],
+        }
+    emit(context, document, lambda: _show(document))
+    if not replicas:
+        note("warning: the keyring has a single copy; `lagrum keys replicate DIR` registers another")
+
+
+def register(group: click.Group) -> None:
+    """Add `init`."""
+    group.add_command(init)
+
+
+def _asked(text: str) -> bytes:
+    answer: str = click.prompt(text, hide_input=True, confirmation_prompt=True, err=True)
+    return answer.encode()
+
+
+def _asked_of(person_id: str) -> bytes:
+    return _asked(f"Passphrase of {person_id}'s key file")
+
+
+def _show(document: dict[str, Any]) -> None:
+    names = ("store_id", "root", "replicas", "origin_key")
+    show_facts({name.replace("_", " "): document[name] for name in names})
+    show_table(document["custodians"], [("id", "custodian"), ("key_id", "key"), ("key_file", "key file")])
+    click.echo("Give each custodian the key file, and keep the origin key where the log's readers can find it.")
+    click.echo(f"Next: lagrum --root {document['root']} ingest ..., lagrum --root {document['root']} serve")
