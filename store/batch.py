@@ -213,11 +213,14 @@ class BatchWriter:
         self._know(days)
         identities = self._store.hasher.identities(records)
         known = [*self._known, *(chunk.known for chunk in self._chunks)]
-        fates = classify(records, identities, known, self._store.hasher)
+        fates, order = classify(records, identities, known, self._store.hasher)
         self._counts.update({fate: int((fates == fate).sum()) for fate in Fate})
+        run = None
         if fates.any():
             records, identities, days = _kept(records, identities, days, fates)
-        self._buffer(records, identities, days)
+        else:
+            run = Run.of(identities, order)
+        self._buffer(records, identities, days, run or Run.of(identities))
 
     def _is_over(self, day: int) -> bool:
         key = _partition(day)
@@ -236,10 +239,10 @@ class BatchWriter:
             if part.part_id <= self._snapshot:
                 self._known.append(self._store.known_run(part))
 
-    def _buffer(self, records: pa.Table, identities: Identities, days: npt.NDArray[np.int64]) -> None:
+    def _buffer(self, records: pa.Table, identities: Identities, days: npt.NDArray[np.int64], run: Run) -> None:
         if records.num_rows == 0:
             return
-        run, held = Run.of(identities), records
+        held = records
         unique = np.unique(days)
         chunk = _Chunk(KnownRun(lambda: run, lambda: held), records.num_rows, {int(day) for day in unique})
         self._chunks.append(chunk)

@@ -78,8 +78,8 @@ class RunCache:
 
 def classify(
     table: pa.Table, identities: Identities, known: Iterable[KnownRun], hasher: IdentityHasher, *, within: bool = True
-) -> Fates:
-    """Return the fate of every row of `table`, given the runs of all records that it may repeat.
+) -> tuple[Fates, npt.NDArray[np.int64]]:
+    """Return the fate of every row of `table`, given the runs of all records that it may repeat, and its order by tag.
 
     `within` compares the rows with each other too.
 
@@ -93,7 +93,7 @@ def classify(
         _against_run(table, order, tags, digests, item, hasher, fates)
     if within:
         _within(table, order, tags, digests, fates)
-    return fates
+    return fates, order
 
 
 def _against_run(

@@ -27,6 +27,9 @@ Tags = npt.NDArray[np.uint64]
 _NULL: Final = np.uint64(0x8000_0000_0000_0000)
 _TEXT_TAG: Final = np.uint64(1)
 
+PREFIXES_MAX: Final = 65_536
+"""Up to so many pairs of domain and network element, the tag's beginning is computed once a pair, not once a row."""
+
 DIGEST_COLUMNS: Final[tuple[tuple[str, int], ...]] = tuple(
     # (packed column, divisor that brings it to its digest precision)
     (column.name, _divisor)
@@ -73,11 +76,13 @@ class IdentityHasher:
     def _identity(self, table: pa.Table) -> Words:
         domains, domain_codes = self._label(table.column("dedup_domain"))
         switches, switch_codes = self._label(table.column("switch"))
-        combined = domain_codes.astype(np.int64) * max(len(switches), 1) + switch_codes
-        unique, inverse = np.unique(combined, return_inverse=True)
-        state = self._tag.encrypt(domains[unique // max(len(switches), 1)])
-        state = self._tag.absorb(state, switches[unique % max(len(switches), 1)])
-        return self._tag.finish(state[inverse], self._record_key(table))
+        if len(domains) * len(switches) <= PREFIXES_MAX:
+            state = self._tag.absorb(
+                self._tag.encrypt(np.repeat(domains, len(switches), axis=0)), np.tile(switches, (len(domains), 1))
+            )[domain_codes * len(switches) + switch_codes]
+        else:
+            state = self._tag.absorb(self._tag.encrypt(domains[domain_codes]), switches[switch_codes])
+        return self._tag.finish(state, self._record_key(table))
 
     def _record_key(self, table: pa.Table) -> Words:
         blocks = np.zeros((table.num_rows, 2), dtype=np.uint64)

@@ -10,6 +10,7 @@ import secrets
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -52,9 +53,10 @@ class Run:
     digests: Tags
 
     @classmethod
-    def of(cls, identities: Identities) -> Run:
-        """Sort identities by tag; equal tags keep their order."""
-        order = np.argsort(identities.tags, kind="stable")
+    def of(cls, identities: Identities, order: npt.NDArray[np.int64] | None = None) -> Run:
+        """Sort identities by tag, equal tags in their order; `order` when that is known already."""
+        if order is None:
+            order = np.argsort(identities.tags, kind="stable")
         return cls(identities.tags[order], identities.digests[order])
 
     @property

@@ -122,7 +122,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
         key = store.keyring.key(part.partition.ref)
         records = store.part_store.read_records(part.partition, part.file_id, key)
         identities = store.hasher.identities(records)
-        fates = classify(records, identities, known, store.hasher, within=False)
+        fates, _ = classify(records, identities, known, store.hasher, within=False)
         if not fates.any():
             parts.append(part)
             continue
