@@ -1,0 +1,146 @@
+"""The application: routes, the door in front of them, pools, counters, and what looks after the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio.to_thread
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from api import problems
+from api.auth import Authenticator
+from api.door import Door
+from api.metrics import Metrics
+from api.pools import BoundedPool
+from api.routes import audit, cdrs, credentials, disclosure, health, persons, sessions, sources
+from api.routes.models import PROBLEM_SCHEMA
+from api.settings import Settings
+from schemas.errors import LagrumError
+
+if TYPE_CHECKING:
+    from store import Store
+
+VERSION: Final = "0.1.0"
+OPENAPI_PATH: Final = "/v1/openapi.json"
+_ROUTERS: Final[tuple[APIRouter, ...]] = (
+    health.router,
+    cdrs.router,
+    sources.router,
+    credentials.router,
+    sessions.router,
+    persons.router,
+    audit.router,
+    disclosure.router,
+)
+_SECURITY: Final = {
+    "session": {"type": "http", "scheme": "bearer", "description": "A person's session token, 15 minutes at most."},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A switch's token."},
+    "basic": {"type": "http", "scheme": "basic", "description": "A switch's credential: id and secret."},
+    "certificate": {"type": "mutualTLS", "description": "A client certificate that a credential names."},
+    "signature": {"type": "http", "scheme": "Lagrum", "description": "A signed challenge; see Log in."},
+}
+_DESCRIPTION: Final = "Traffic data, kept as long as the law says, given to exactly those who may have it, provable."
+
+logger = logging.getLogger("lagrum.upkeep")
+
+
+def create_app(store: Store, *, settings: Settings) -> FastAPI:
+    """Return the application over an open store; the caller closes the store after it."""
+    metrics = Metrics()
+    authenticator = Authenticator(store, settings)
+    app = FastAPI(
+        title="Lagrum",
+        version=VERSION,
+        description=_DESCRIPTION,
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+    )
+    app.state.store = store
+    app.state.settings = settings
+    app.state.authenticator = authenticator
+    app.state.metrics = metrics
+    app.state.ingest_pool = BoundedPool("ingest", workers=settings.ingest_workers, queue_max=settings.ingest_queue_max)
+    app.state.stream_pool = BoundedPool("stream", workers=settings.stream_workers, queue_max=settings.stream_queue_max)
+    _add_gauges(app, metrics, authenticator)
+    for router in _ROUTERS:
+        app.include_router(router)
+    problems.install(app)
+    app.add_middleware(Door, store=store, settings=settings, authenticator=authenticator, metrics=metrics)
+    app.openapi = _documented(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_gauges(app: FastAPI, metrics: Metrics, authenticator: Authenticator) -> None:
+    for name in ("ingest", "stream"):
+        pool: BoundedPool = getattr(app.state, f"{name}_pool")
+        metrics.gauge(f"lagrum_{name}_in_flight", f"Deliveries that run or wait ({name} pool).", _depth(pool))
+    metrics.gauge("lagrum_sessions", "Open sessions of people.", lambda: float(len(authenticator.sessions)))
+
+
+def _depth(pool: BoundedPool) -> Callable[[], float]:
+    return lambda: float(pool.in_flight)
+
+
+def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """Return a maker of the OpenAPI document with the security schemes and the problem schema."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            components = schema.setdefault("components", {})
+            components["securitySchemes"] = _SECURITY
+            components.setdefault("schemas", {})["Problem"] = PROBLEM_SCHEMA
+            schema["security"] = [{"session": []}]
+            schema["paths"]["/v1/health"]["get"]["security"] = []
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    return openapi
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    store: Store = app.state.store
+    metrics: Metrics = app.state.metrics
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    limiter.total_tokens = settings.search_workers
+    tasks = [
+        asyncio.create_task(_repeat("expire", store.expire, settings.expiry_interval_seconds, metrics)),
+        asyncio.create_task(_repeat("flush", store.flush_outbox, settings.flush_interval_seconds, metrics)),
+    ]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(_close_pools, app)
+
+
+def _close_pools(app: FastAPI) -> None:
+    app.state.ingest_pool.close()
+    app.state.stream_pool.close()
+
+
+async def _repeat(name: str, work: Callable[[], Any], interval_seconds: int, metrics: Metrics) -> None:
+    """Run `work` now and at every interval; a failure is counted and logged, and does not end it."""
+    while True:
+        try:
+            await asyncio.to_thread(work)
+            metrics.upkeep(name, "done")
+        except LagrumError as error:
+            metrics.upkeep(name, "failed")
+            logger.error("%s failed: %s", name, error.message)
+        except Exception as error:
+            metrics.upkeep(name, "failed")
+            logger.error("%s failed: %s", name, type(error).__name__)
+        await asyncio.sleep(interval_seconds)

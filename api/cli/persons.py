@@ -1,0 +1,211 @@
+"""`lagrum person`: who may act; two custodians together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from api.cli.acting import FILE, Way, acting
+from api.cli.context import Context
+from api.cli.output import emit, show_facts, show_table
+
+if TYPE_CHECKING:
+    from api.client import Client
+    from api.persons import Enrolment
+
+ROLES: Final = (
+    "officer",
+    "case-handler",
+    "approver",
+    "auditor",
+    "custodian",
+    "dpo",
+    "billing",
+    "tenant-admin",
+)
+_COLUMNS: Final = (("id", "person"), ("roles", "roles"), ("state", "state"), ("key_id", "key"), ("waits_for", "waits"))
+
+
+@click.group("person")
+def person() -> None:
+    """Enrol, revoke and list persons; two custodians act together.
+
+    A person's id is a service number, not a name: it stands in the audit log in the clear.
+
+    \b
+    Example:
+      lagrum person key officer-7 --output officer-7.key.json
+      lagrum person request officer-7 --name "Officer 7" --role officer --public-key KEY --as custodian-1.key.json
+      lagrum person confirm officer-7 --as custodian-2.key.json
+      lagrum person list --as custodian-1.key.json
+    """
+
+
+@person.command("key")
+@click.argument("person_id", metavar="ID")
+@click.option("--output", "path", required=True, type=FILE, metavar="FILE", help="The new key file (0600).")
+@click.option("--seal/--no-seal", default=False, help="Ask for a passphrase that seals the key file.")
+@click.pass_obj
+def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
+    """Make a key file on the person's own machine; prints the public key that enrolment takes."""
+    from api.signing import PersonKey, write_key_file
+
+    key = PersonKey.generate(person_id)
+    write_key_file(path, key, _new_passphrase() if seal else None)
+    document = {"id": person_id, "public_key": key.public_text, "key_id": key.key_id, "key_file": str(path)}
+    emit(context, document, lambda: show_facts(document))
+
+
+@person.command("request")
+@click.argument("person_id", metavar="ID")
+@click.option("--name", required=True, help="Display name; kept encrypted.")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
+@click.option("--tenant", help="The tenant of a tenant administrator.")
+@click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
+@click.option("--key-file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
+@acting
+def request(way: Way, person_id: str, key_file: Path | None = None, **options: Any) -> None:
+    """Request an enrolment as one custodian; another confirms it."""
+    enrolment = _enrolment(person_id, key_file, **options)
+    with way.open() as client:
+        _tell(way, _request(client, enrolment))
+
+
+@person.command("confirm")
+@click.argument("person_id", metavar="ID")
+@acting
+def confirm(way: Way, person_id: str) -> None:
+    """Confirm, as another custodian, what is requested for a person: an enrolment or a revocation."""
+    with way.open() as client:
+        _tell(way, _confirm(client, person_id))
+
+
+@person.command("enrol")
+@click.argument("person_id", metavar="ID")
+@click.option("--name", required=True, help="Display name; kept encrypted.")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
+@click.option("--tenant", help="The tenant of a tenant administrator.")
+@click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
+@click.option("--key-file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
+@click.option("--second", required=True, type=FILE, metavar="KEYFILE", help="Key file of the second custodian.")
+@acting
+def enrol(way: Way, person_id: str, second: Path, key_file: Path | None = None, **options: Any) -> None:
+    """Enrol a person with both custodians at one keyboard.
+
+    \b
+    Example:
+      lagrum person enrol officer-7 --name "Officer 7" --role officer --key-file officer-7.key.json \\
+        --as custodian-1.key.json --second custodian-2.key.json
+    """
+    with way.open() as first, way.open(second) as other:
+        enrolment = _enrolment(person_id, key_file, **options)
+        _request(first, enrolment)
+        _tell(way, _confirm(other, person_id))
+
+
+@person.command("revoke")
+@click.argument("person_id", metavar="ID")
+@click.option("--reason", required=True, help="Why; kept encrypted.")
+@click.option("--second", type=FILE, metavar="KEYFILE", help="Key file of the second custodian; confirms at once.")
+@acting
+def revoke(way: Way, person_id: str, reason: str, second: Path | None) -> None:
+    """Request a person's revocation; with --second it is confirmed at once, else by `person confirm`."""
+    from api import enrolment as procedure
+
+    with way.open() as client:
+        digest = procedure.revocation_digest(client.store_id, person_id, reason)
+        approval = client.approve(action=procedure.REVOKE_REQUEST, case=person_id, digest=digest)
+        shown = client.post(f"/v1/persons/{person_id}/revocation", {"reason": reason, "approval": approval})
+    if second is not None:
+        with way.open(second) as other:
+            shown = _confirm(other, person_id)
+    _tell(way, shown)
+
+
+@person.command("withdraw")
+@click.argument("person_id", metavar="ID")
+@acting
+def withdraw(way: Way, person_id: str) -> None:
+    """Withdraw what is only requested for a person."""
+    from api import enrolment as procedure
+
+    with way.open() as client:
+        pending = client.get(f"/v1/persons/{person_id}")["pending"] or {"action": "", "time": ""}
+        digest = procedure.withdraw_digest(client.store_id, person_id, pending)
+        approval = client.approve(action=procedure.WITHDRAW, case=person_id, digest=digest)
+        _tell(way, client.post(f"/v1/persons/{person_id}/withdraw", {"approval": approval}))
+
+
+@person.command("list")
+@acting
+def list_persons(way: Way) -> None:
+    """List persons, the revoked included."""
+    with way.open() as client:
+        document = client.get("/v1/persons")
+    rows = [item | {"waits_for": (item["pending"] or {}).get("action")} for item in document["persons"]]
+    emit(way.context, document, lambda: show_table(rows, _COLUMNS))
+
+
+def register(group: click.Group) -> None:
+    """Add `person`."""
+    group.add_command(person)
+
+
+def _enrolment(
+    person_id: str,
+    key_file: Path | None,
+    *,
+    name: str,
+    roles: tuple[str, ...],
+    tenant: str | None,
+    public_key: str | None,
+) -> Enrolment:
+    from api.persons import Enrolment
+    from api.signing import PersonKey, write_key_file
+
+    if (public_key is None) == (key_file is None):
+        raise click.UsageError("give either --public-key or --key-file")
+    if key_file is not None:
+        key = PersonKey.generate(person_id)
+        write_key_file(key_file, key)
+        public_key = key.public_text
+    assert public_key is not None
+    return Enrolment(person_id, name, roles, public_key, tenant)
+
+
+def _request(client: Client, enrolment: Enrolment) -> dict[str, Any]:
+    from api.client import enrolment_body
+
+    shown: dict[str, Any] = client.post("/v1/persons", enrolment_body(client, enrolment))
+    return shown
+
+
+def _confirm(client: Client, person_id: str) -> dict[str, Any]:
+    """Sign what the service shows as pending."""
+    from api import enrolment as procedure
+    from api.persons import Enrolment
+
+    shown: dict[str, Any] = client.get(f"/v1/persons/{person_id}")
+    pending = shown["pending"] or {}
+    if pending.get("action") == procedure.REVOKE_REQUEST:
+        digest = procedure.revocation_digest(client.store_id, person_id, str(pending["reason"]))
+        path, action = f"/v1/persons/{person_id}/revocation/confirm", procedure.REVOKE_CONFIRM
+    else:
+        roles = tuple(shown["roles"])
+        enrolment = Enrolment(shown["id"], shown["display_name"], roles, shown["public_key"], shown["tenant"])
+        digest = enrolment.digest(client.store_id)
+        path, action = f"/v1/persons/{person_id}/confirm", procedure.ENROL_CONFIRM
+    approval = client.approve(action=action, case=person_id, digest=digest)
+    confirmed: dict[str, Any] = client.post(path, {"approval": approval})
+    return confirmed
+
+
+def _tell(way: Way, shown: dict[str, Any]) -> None:
+    emit(way.context, shown, lambda: show_facts(shown))
+
+
+def _new_passphrase() -> bytes:
+    answer: str = click.prompt("Passphrase of the key file", hide_input=True, confirmation_prompt=True, err=True)
+    return answer.encode()

@@ -1,0 +1,157 @@
+"""One delivery over HTTP: body to receipt.
+
+(1) The content type does not contradict the format, the coding is known, the announced size is allowed.
+(2) A small body is read whole and takes a thread only then: a slow sender of one record occupies nobody.
+(3) A larger one streams through a bounded pipe into a thread.
+(4) The answer is 2xx only with a receipt, after the commit; any fault before it leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from fastapi import HTTPException, Request
+from starlette.requests import ClientDisconnect
+
+from api.body import CODINGS, BodyLimits, BodyPipe, DeliveredBody
+from api.pools import BoundedPool
+from api.settings import Settings
+from schemas.errors import InputError, LagrumError
+
+if TYPE_CHECKING:
+    from store import Receipt
+
+NEUTRAL_TYPES: Final = frozenset(
+    {
+        "",
+        "text/plain",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",  # what curl says of every body, and FreeSWITCH of its own
+        "application/x-www-form-base64-encoded",
+    }
+)
+"""Types that say nothing about the format; switches send them with everything."""
+
+NAMED_TYPES: Final[dict[str, frozenset[str]]] = {
+    "text/csv": frozenset({"csv", "asterisk-csv", "asterisk-custom", "kamailio-acc", "mapping"}),
+    "application/json": frozenset({"ndjson", "freeswitch-json", "kamailio-json", "mapping"}),
+    "text/json": frozenset({"ndjson", "freeswitch-json", "kamailio-json", "mapping"}),
+    "application/x-ndjson": frozenset({"ndjson", "kamailio-json"}),
+    "application/jsonl": frozenset({"ndjson", "kamailio-json"}),
+    "application/vnd.apache.arrow.stream": frozenset({"arrow"}),
+    "application/vnd.apache.arrow.file": frozenset({"arrow"}),
+    "application/vnd.apache.parquet": frozenset({"parquet"}),
+}
+"""Types that name a format."""
+
+Take = Callable[[BinaryIO], "Receipt"]
+
+
+def check_headers(request: Request, form: str, settings: Settings) -> str:
+    """Step (1): return the content coding.
+
+    Raises:
+        HTTPException: 415 or 413.
+    """
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type not in NEUTRAL_TYPES and form not in NAMED_TYPES.get(media_type, frozenset()):
+        raise HTTPException(415, "the content type does not fit the format")
+    coding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
+    if coding not in CODINGS:
+        raise HTTPException(
+            415, f"the content coding is one of {', '.join(CODINGS)}", {"Accept-Encoding": "gzip, zstd"}
+        )
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > settings.body_bytes_max:
+        raise HTTPException(413, "the body is larger than the limit")
+    return coding
+
+
+async def receive(
+    request: Request, take: Take, *, coding: str, settings: Settings, small: BoundedPool, large: BoundedPool
+) -> Receipt:
+    """Steps (2) to (4): feed the body to `take` in a thread and return its receipt.
+
+    Raises:
+        HTTPException: 413, a limit.
+        LagrumError: what `take` raises, or a damaged or cut-off body.
+    """
+    chunks = _chunks(request, settings.body_idle_seconds)
+    head = bytearray()
+    async for chunk in chunks:
+        head += chunk
+        if len(head) > settings.small_body_bytes_max:
+            pipe = BodyPipe(asyncio.get_running_loop(), bytes_max=settings.pipe_bytes_max)
+            body = DeliveredBody(cast(BinaryIO, pipe), coding, _limits(settings))
+            work = large.submit(_take, take, body, pipe.abandon)
+            await _feed(pipe, bytes(head), chunks)
+            return await _answer(body, work)
+    body = DeliveredBody(io.BytesIO(bytes(head)), coding, _limits(settings))
+    return await _answer(body, small.submit(_take, take, body))
+
+
+async def _feed(pipe: BodyPipe, head: bytes, chunks: AsyncIterator[bytes]) -> None:
+    """Step (3): pass the body on until its end, a fault, or until nobody wants more."""
+    try:
+        wanted = await pipe.feed(head)
+        async for chunk in chunks:
+            if not wanted:
+                return
+            wanted = await pipe.feed(chunk)
+        pipe.end()
+    except LagrumError as error:
+        pipe.fail(error)
+    except BaseException:
+        pipe.fail(InputError("the body is cut off"))
+        raise
+
+
+async def _answer(body: DeliveredBody, work: asyncio.Future[Receipt]) -> Receipt:
+    try:
+        return await work
+    except LagrumError as error:
+        if body.too_large:
+            raise HTTPException(413, error.message) from None
+        raise
+
+
+def _take(take: Take, body: DeliveredBody, finished: Callable[[], None] | None = None) -> Receipt:
+    """Run in a thread; a fault of the body counts before whatever the decoder made of it."""
+    try:
+        return take(body.buffered())
+    except Exception as error:
+        if body.error is not None and error is not body.error:
+            raise body.error from error
+        raise
+    finally:
+        if finished is not None:
+            finished()
+
+
+async def _chunks(request: Request, idle_seconds: int) -> AsyncIterator[bytes]:
+    """Yield the body; a sender that stops or leaves is a fault."""
+    stream = request.stream()
+    try:
+        while True:
+            async with asyncio.timeout(idle_seconds):
+                chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            if chunk:
+                yield chunk
+    except TimeoutError:
+        raise InputError("the body stopped coming") from None
+    except ClientDisconnect:
+        raise InputError("the body is cut off") from None
+
+
+def _limits(settings: Settings) -> BodyLimits:
+    return BodyLimits(
+        body_bytes_max=settings.body_bytes_max,
+        expanded_bytes_max=settings.expanded_bytes_max,
+        expansion_ratio_max=settings.expansion_ratio_max,
+        expansion_free_bytes=settings.expansion_free_bytes,
+    )

@@ -1,0 +1,195 @@
+"""The door in front of all routes: default deny.
+
+In this order, for every request:
+(1) /v1/health passes; it says that the process lives and nothing else.
+(2) Who is it? Without valid credentials: 401, whatever the path, and the body is not read.
+(3) Is there room? People's requests beyond the limit: 503. (Deliveries have their own pool.)
+(4) The body of everything but a delivery is cut at `request_bytes_max`.
+(5) A bug answers 500 without a word about it; the log names the place in the code, never the message.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import problems
+from api.auth import Authenticator, Peer, UnauthenticatedError
+from api.tls import peer_of
+from schemas.errors import LagrumError
+from store.clock import to_text
+
+if TYPE_CHECKING:
+    from api.metrics import Metrics
+    from api.settings import Settings
+    from store import Store
+
+HEALTH_PATH: Final = "/v1/health"
+SESSIONS_PATH: Final = "/v1/sessions"
+DELIVERY_PATH: Final = "/v1/cdrs"
+UNROUTED: Final = "(none)"
+_THREADS: Final = 4
+T = TypeVar("T")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+logger = logging.getLogger("lagrum.http")
+
+
+class Door:
+    """ASGI middleware; see the module's steps."""
+
+    def __init__(
+        self, app: ASGIApp, *, store: Store, settings: Settings, authenticator: Authenticator, metrics: Metrics
+    ) -> None:
+        self._app = app
+        self._store = store
+        self._settings = settings
+        self._authenticator = authenticator
+        self._metrics = metrics
+        self._people_in_flight = 0
+        self._threads: CapacityLimiter | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request; the lifespan passes."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        watch = _Watch(send)
+        try:
+            await self._admit(scope, receive, watch.send)
+        except Exception as error:  # (5)
+            _log_bug(error)
+            if watch.status is None:
+                await problems.internal()(scope, receive, watch.send)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else UNROUTED
+            seconds = time.perf_counter() - started
+            self._metrics.answered(method, _template(scope), watch.status or 0, seconds)
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path == HEALTH_PATH:  # (1)
+            await self._app(scope, receive, send)
+            return
+        refusal = await self._recognise(scope)  # (2)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        if path == DELIVERY_PATH:
+            await self._app(scope, receive, send)
+            return
+        if self._people_in_flight >= self._settings.search_workers + self._settings.search_queue_max:  # (3)
+            await problems.from_status(503, "the service takes no more requests right now")(scope, receive, send)
+            return
+        self._people_in_flight += 1
+        try:
+            await self._app(scope, _limited(receive, self._settings.request_bytes_max), send)  # (4)
+        finally:
+            self._people_in_flight -= 1
+
+    async def _recognise(self, scope: Scope) -> Response | None:
+        """Put the principal into the scope, or return the refusal."""
+        path, method = scope["path"], scope["method"]
+        values = [value for name, value in scope["headers"] if name == b"authorization"]
+        is_log_in = path == SESSIONS_PATH and method == "POST"
+        try:
+            if len(values) > 1:
+                raise UnauthenticatedError("one Authorization header, not several")
+            authorization = values[0].decode("latin-1") if values else None
+            # A signature opens a session and nothing else; a session is opened by a signature and nothing else.
+            if authorization is not None and is_log_in != authorization[:7].lower().startswith("lagrum "):
+                raise UnauthenticatedError("a signature opens a session; a session, token or password does all else")
+            if authorization is None and is_log_in:
+                raise UnauthenticatedError("sign the challenge")
+            scope["principal"] = await self._authenticator.authenticate(authorization, _peer(scope), self._in_thread)
+        except UnauthenticatedError as error:
+            self._metrics.refused()
+            return self._refusal(error, is_log_in=is_log_in)
+        except LagrumError as error:
+            return problems.from_error(error)
+        return None
+
+    async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
+        """Run a look-up on threads of its own: long searches do not keep anybody from being recognised."""
+        if self._threads is None:
+            self._threads = CapacityLimiter(_THREADS)
+        return await run_sync(function, *args, limiter=self._threads)
+
+    def _refusal(self, error: UnauthenticatedError, *, is_log_in: bool) -> Response:
+        if error.retry_after_seconds:
+            return problems.from_status(429, error.detail, {"Retry-After": str(error.retry_after_seconds)})
+        title = "Credentials are needed"
+        if not is_log_in:
+            headers = {"WWW-Authenticate": 'Bearer realm="lagrum", Basic realm="lagrum", charset="UTF-8"'}
+            return problems.problem(401, "unauthenticated", title, detail=error.detail, headers=headers)
+        challenge, expires_us = self._authenticator.challenges.issue()
+        expires_at = to_text(expires_us)
+        return problems.problem(
+            401,
+            "unauthenticated",
+            title,
+            detail=error.detail,
+            headers={"WWW-Authenticate": f'Lagrum challenge="{challenge}", expires="{expires_at}"'},
+            challenge=challenge,
+            expires_at=expires_at,
+            store=self._store.store_id,
+        )
+
+
+class _Watch:
+    """Remembers the status that was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status: int | None = None
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message.setdefault("headers", [])
+            message["headers"] = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+        await self._send(message)
+
+
+def _limited(receive: Receive, bytes_max: int) -> Callable[[], Awaitable[Message]]:
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > bytes_max:
+            raise HTTPException(413, f"a request's body is at most {bytes_max} bytes")
+        return message
+
+    return limited
+
+
+def _peer(scope: Scope) -> Peer:
+    client: Any = scope.get("client")
+    fingerprint, subject = peer_of(scope)
+    return Peer(client[0] if client else "local", fingerprint, subject)
+
+
+def _template(scope: Scope) -> str:
+    return getattr(scope.get("route"), "path", UNROUTED)
+
+
+def _log_bug(error: Exception) -> None:
+    """Name the kind of error and the place in the code; its message may hold a value."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "nowhere"
+    logger.error("a request failed: %s at %s", type(error).__name__, place)

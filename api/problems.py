@@ -1,0 +1,207 @@
+"""Every refusal as RFC 9457 problem details, and back into the error tree on the client's side.
+
+A problem never echoes what was sent: no values, no unknown field names, no paths, no query strings.
+
+Source: RFC 9457 (problem details); RFC 9110 section 10.2.3 (Retry-After).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from schemas.errors import (
+    AuditError,
+    BusyError,
+    ClockError,
+    ConfigurationError,
+    InputError,
+    IntegrityError,
+    KeyUnavailableError,
+    LagrumError,
+    NotFoundError,
+    PermissionsError,
+    ProcedureError,
+    RetentionError,
+)
+
+MEDIA_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:lagrum:problem:"
+RETRY_AFTER_SECONDS: Final = 1
+
+FORBIDDEN_REASONS: Final = frozenset(
+    {"role", "roles", "source", "signature", "same-person", "same-key", "not-yours", "tenant-foreign"}
+)
+"""Reasons of a `ProcedureError` that say who may not (403); every other reason says when not (409)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one class of error looks over HTTP."""
+
+    error: type[LagrumError]
+    slug: str
+    status: int
+    title: str
+
+
+KINDS: Final[tuple[Kind, ...]] = (
+    Kind(NotFoundError, "not-found", 404, "No such thing"),
+    Kind(InputError, "input", 400, "The delivery cannot be read"),
+    Kind(ConfigurationError, "configuration", 422, "The configuration or the request cannot work"),
+    Kind(ProcedureError, "procedure", 409, "The procedure does not allow this step"),
+    Kind(RetentionError, "retention", 409, "The retention rules forbid it"),
+    Kind(KeyUnavailableError, "key-unavailable", 410, "The data are erased or their key is not available"),
+    Kind(BusyError, "busy", 503, "Try again later"),
+    Kind(AuditError, "audit", 503, "The audit log cannot take the entry, so nothing was done"),
+    Kind(ClockError, "clock", 503, "The clock cannot be trusted"),
+    Kind(IntegrityError, "integrity", 500, "The store does not authenticate"),
+    Kind(PermissionsError, "permissions", 500, "A secret file has the wrong permissions"),
+)
+"""In the order in which they are tried; the first class that fits decides."""
+
+_STATUS_SLUGS: Final[dict[int, str]] = {
+    400: "bad-request",
+    401: "unauthenticated",
+    403: "forbidden",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "too-large",
+    415: "unsupported-media-type",
+    422: "validation",
+    429: "locked-out",
+    500: "internal",
+    503: "busy",
+}
+
+_OPAQUE_TYPES: Final = frozenset({"value_error", "assertion_error", "extra_forbidden"})
+_LOCATION_DEPTH_MAX: Final = 2
+
+
+def problem(
+    status: int,
+    slug: str,
+    title: str,
+    *,
+    detail: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **members: Any,
+) -> Response:
+    """Return one problem document; members that are None are left out."""
+    body: dict[str, Any] = {"type": TYPE_PREFIX + slug, "title": title, "status": status}
+    if detail is not None:
+        body["detail"] = detail
+    body.update((name, value) for name, value in members.items() if value is not None)
+    all_headers = {"Cache-Control": "no-store", **(headers or {})}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        all_headers.setdefault("Retry-After", str(RETRY_AFTER_SECONDS))
+    return Response(orjson.dumps(body), status_code=status, media_type=MEDIA_TYPE, headers=all_headers)
+
+
+def from_error(error: LagrumError) -> Response:
+    """Return the problem of an error of the tree."""
+    for kind in KINDS:
+        if isinstance(error, kind.error):
+            status = kind.status
+            reason = getattr(error, "reason", None)
+            if isinstance(error, ProcedureError) and error.reason in FORBIDDEN_REASONS:
+                status = 403
+            return problem(
+                status,
+                kind.slug,
+                kind.title,
+                detail=error.message,
+                hint=error.hint,
+                reason=reason,
+                position=getattr(error, "position", None),
+            )
+    return internal()
+
+
+def from_status(status: int, detail: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the problem of a bare status code."""
+    slug = _STATUS_SLUGS.get(status, "http")
+    return problem(status, slug, HTTPStatus(status).phrase, detail=detail, headers=headers)
+
+
+def internal() -> Response:
+    """Return what the caller learns of a bug: nothing."""
+    return problem(500, "internal", "Internal error", detail="the service could not do this; its log says where")
+
+
+def from_validation(errors: Sequence[Mapping[str, Any]]) -> Response:
+    """Return the problem of a request that does not have the documented form."""
+    return problem(
+        422,
+        "validation",
+        "The request does not have the documented form",
+        errors=[{"where": _where(error), "what": _what(error)} for error in errors],
+    )
+
+
+def _where(error: Mapping[str, Any]) -> list[str | int]:
+    """Return where the fault is, without names that the caller made up."""
+    location = list(error.get("loc", ()))[:_LOCATION_DEPTH_MAX]
+    if error.get("type") == "extra_forbidden":
+        location = location[:1]
+    return location
+
+
+def _what(error: Mapping[str, Any]) -> str:
+    """Return what is wrong; messages of our own validators could quote a value, so only their type is told."""
+    kind = str(error.get("type", "invalid"))
+    if kind == "extra_forbidden":
+        return "a field that is not documented"
+    if kind in _OPAQUE_TYPES:
+        return "the value is not allowed here"
+    return str(error.get("msg", kind))
+
+
+def to_error(status: int, body: Mapping[str, Any]) -> LagrumError:
+    """Return the error of the tree that a problem document stands for."""
+    slug = str(body.get("type", "")).removeprefix(TYPE_PREFIX)
+    message = str(body.get("detail") or body.get("title") or f"the service answered {status}")
+    hint = body.get("hint")
+    if slug == "validation":
+        faults = [f"{'.'.join(map(str, f.get('where', ())))}: {f.get('what')}" for f in body.get("errors", ())]
+        return ConfigurationError(f"{message} ({'; '.join(faults)})" if faults else message)
+    for kind in KINDS:
+        if kind.slug == slug:
+            if kind.error is ProcedureError:
+                return ProcedureError(message, reason=str(body.get("reason", "procedure")), hint=hint)
+            if kind.error is InputError:
+                return InputError(message, position=body.get("position"), hint=hint)
+            return kind.error(message, hint=hint)
+    if status in (401, 403):
+        return ProcedureError(message, reason=slug or "forbidden", hint=hint)
+    if status in (429, 503):
+        return BusyError(message, hint=hint)
+    if status in (400, 413, 415):
+        return InputError(message, hint=hint)
+    return LagrumError(message, hint=hint)
+
+
+def install(app: FastAPI) -> None:
+    """Make `app` answer every refusal as problem details."""
+
+    @app.exception_handler(LagrumError)
+    def _tree(_: Request, error: LagrumError) -> Response:
+        return from_error(error)
+
+    @app.exception_handler(HTTPException)
+    def _status(_: Request, error: HTTPException) -> Response:
+        # Details of the framework's own exceptions may quote the request; ours are texts that we wrote.
+        detail = error.detail if error.status_code in (401, 403, 413, 415, 429, 503) else None
+        return from_status(error.status_code, detail, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(_: Request, error: RequestValidationError) -> Response:
+        return from_validation(error.errors())

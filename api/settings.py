@@ -1,0 +1,146 @@
+"""Settings of the service: one frozen dataclass, every limit with its unit, read from ROOT/lagrum.toml.
+
+No setting reaches the clock, the floor, the ceiling, or who may do what.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final
+
+from schemas.errors import ConfigurationError
+
+FILE_NAME: Final = "lagrum.toml"
+SESSION_SECONDS_MAX: Final = 900
+CHALLENGE_SECONDS_MAX: Final = 60
+_TABLE: Final = "table"
+
+
+def _in(table: str, default: Any) -> Any:
+    return field(default=default, metadata={_TABLE: table})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service runs with; the tables of the file are [server], [ingest], [people], [background].
+
+    server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
+        PEM files; a host beyond loopback needs the first two. `metrics_for_custodians` opens the metrics to the role
+        custodian besides metrics credentials.
+    ingest: what one delivery may cost. `body_bytes_max` counts bytes as sent, `expanded_bytes_max` after gzip or zstd;
+        bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers;
+        an expansion beyond `expansion_ratio_max` is refused once `expansion_free_bytes` have come out.
+    people: sessions, challenges, signatures, lock-out.
+    background: how often the service looks after the store.
+    """
+
+    host: str = _in("server", "127.0.0.1")
+    port: int = _in("server", 8420)
+    tls_certificate: str = _in("server", "")
+    tls_key: str = _in("server", "")
+    tls_client_ca: str = _in("server", "")
+    connections_max: int = _in("server", 512)
+    keep_alive_seconds: int = _in("server", 30)
+    shutdown_seconds: int = _in("server", 30)
+    request_bytes_max: int = _in("server", 1 << 20)
+    search_workers: int = _in("server", 4)
+    search_queue_max: int = _in("server", 32)
+    metrics_for_custodians: bool = _in("server", True)
+
+    ingest_workers: int = _in("ingest", 4)
+    ingest_queue_max: int = _in("ingest", 256)
+    stream_workers: int = _in("ingest", 2)
+    stream_queue_max: int = _in("ingest", 8)
+    body_bytes_max: int = _in("ingest", 2 << 30)
+    expanded_bytes_max: int = _in("ingest", 16 << 30)
+    expansion_ratio_max: int = _in("ingest", 200)
+    expansion_free_bytes: int = _in("ingest", 64 << 20)
+    small_body_bytes_max: int = _in("ingest", 256 << 10)
+    pipe_bytes_max: int = _in("ingest", 8 << 20)
+    body_idle_seconds: int = _in("ingest", 60)
+
+    session_seconds: int = _in("people", SESSION_SECONDS_MAX)
+    sessions_max: int = _in("people", 1000)
+    challenge_seconds: int = _in("people", CHALLENGE_SECONDS_MAX)
+    statement_age_seconds_max: int = _in("people", 300)
+    failures_max: int = _in("people", 10)
+    lockout_seconds: int = _in("people", 60)
+    lockout_entries_max: int = _in("people", 10_000)
+
+    expiry_interval_seconds: int = _in("background", 600)
+    flush_interval_seconds: int = _in("background", 5)
+
+    def __post_init__(self) -> None:
+        """Check every value; see `load`."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1 and item.name != "port":
+                raise ConfigurationError(f"the setting {item.name} is at least 1")
+        if not 0 <= self.port <= 65_535:
+            raise ConfigurationError("the setting port is between 0 and 65535; 0 takes a free one")
+        if self.session_seconds > SESSION_SECONDS_MAX:
+            raise ConfigurationError(f"the setting session_seconds is at most {SESSION_SECONDS_MAX}")
+        if self.challenge_seconds > CHALLENGE_SECONDS_MAX:
+            raise ConfigurationError(f"the setting challenge_seconds is at most {CHALLENGE_SECONDS_MAX}")
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ConfigurationError("tls_certificate and tls_key come together")
+        if self.tls_client_ca and not self.tls_certificate:
+            raise ConfigurationError("tls_client_ca needs tls_certificate and tls_key")
+        if not self.tls_certificate and not is_loopback(self.host):
+            raise ConfigurationError(
+                "the service listens beyond this machine only with TLS",
+                hint="set tls_certificate and tls_key in [server], or host to 127.0.0.1",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether `host` is a name or an address of this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(root: Path) -> Settings:
+    """Read ROOT/lagrum.toml; without the file, the defaults.
+
+    Raises:
+        ConfigurationError: not TOML, an unknown table or key (by its name), a value of the wrong type or out of range.
+    """
+    path = root / FILE_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Settings()
+    except OSError as error:
+        raise ConfigurationError(f"{FILE_NAME} cannot be read: {error.strerror}") from None
+    try:
+        tables = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+        raise ConfigurationError(f"{FILE_NAME} is not TOML in UTF-8") from None
+    return from_tables(tables)
+
+
+def from_tables(tables: dict[str, Any]) -> Settings:
+    """Return the settings that the parsed file says; see `load` for what it raises."""
+    known = {(item.metadata[_TABLE], item.name): item for item in fields(Settings)}
+    values: dict[str, Any] = {}
+    for table, content in tables.items():
+        if not isinstance(content, dict):
+            raise ConfigurationError(f"{FILE_NAME}: {table!r} stands outside of a table")
+        for name, value in content.items():
+            item = known.get((table, name))
+            if item is None:
+                raise ConfigurationError(f"{FILE_NAME}: there is no setting {name!r} in [{table}]")
+            if type(value) is not type(item.default):
+                expected = type(item.default).__name__
+                raise ConfigurationError(
+                    f"{FILE_NAME}: the setting {name!r} in [{table}] is not of the type {expected}"
+                )
+            values[name] = value
+    return Settings(**values)

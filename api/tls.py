@@ -1,0 +1,80 @@
+"""TLS as the service speaks it, and the client's certificate on its way to the door.
+
+uvicorn does not tell the application about the peer's certificate; this protocol puts it into the scope in the form of
+the ASGI TLS extension. It is there only when the TLS layer has verified it against the configured client CA.
+
+Source: ASGI TLS extension 0.2; RFC 8446; RFC 4514 (subject).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.settings import Settings
+from schemas.errors import ConfigurationError
+
+EXTENSION: Final = "tls"
+_CERTIFICATE: Final = "client_certificate_der"
+_SUBJECT: Final = "client_cert_name"
+
+
+def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
+    """Return the TLS context of the TCP listener; None without a certificate. Paths are relative to the root.
+
+    Client certificates are asked for when there is a client CA, and a client without one may still log in otherwise.
+
+    Raises:
+        ConfigurationError: a file cannot be read or the key does not fit.
+    """
+    if not settings.tls_certificate:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(root / settings.tls_certificate, root / settings.tls_key)
+        if settings.tls_client_ca:
+            context.load_verify_locations(root / settings.tls_client_ca)
+            context.verify_mode = ssl.CERT_OPTIONAL
+    except (OSError, ssl.SSLError):
+        raise ConfigurationError(
+            "the TLS certificate, its key or the client CA cannot be read", hint="see [server] in lagrum.toml"
+        ) from None
+    return context
+
+
+class PeerCertificateProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which also tells the verified client certificate."""
+
+    _tls: dict[str, Any] | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Read the certificate once per connection."""
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        if der:
+            subject = x509.load_der_x509_certificate(der).subject.rfc4514_string()
+            self._tls = {_CERTIFICATE: der, _SUBJECT: subject}
+
+    def on_message_begin(self) -> None:
+        """Give every request of the connection its certificate."""
+        super().on_message_begin()
+        if self._tls is not None:
+            extensions: dict[str, Any] = {EXTENSION: self._tls}
+            self.scope["extensions"] = extensions
+
+
+def peer_of(scope: Any) -> tuple[str | None, str | None]:
+    """Return fingerprint (SHA-256, hex) and subject of the client's certificate; None and None without one."""
+    tls = (scope.get("extensions") or {}).get(EXTENSION)
+    if not tls or not tls.get(_CERTIFICATE):
+        return None, None
+    return hashlib.sha256(tls[_CERTIFICATE]).hexdigest(), tls.get(_SUBJECT)
