@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 from ingest.decoders import Decoder, decoder
 from ingest.normalise import Normalised, normalise
@@ -63,7 +63,7 @@ def ingest_stream(
 
 
 def _decoded(chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int) -> Iterator[Normalised]:
-    for part in chosen.decode(expanded(reader), source):
+    for part in chosen.decode(expanded(cast(BinaryIO, reader)), source):
         yield normalise(part, source, now_us)
 
 
@@ -87,7 +87,7 @@ def _ahead(parts: Iterator[Normalised]) -> Iterator[Normalised]:
                 if not put(part):
                     return
             put(None)
-        except BaseException as error:  # noqa: BLE001 (handed to the consumer, which raises it)
+        except BaseException as error:
             put(error)
 
     thread = threading.Thread(target=work, name="lagrum-decode", daemon=True)

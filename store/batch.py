@@ -169,7 +169,7 @@ class BatchWriter:
         rows = records.num_rows
         constant = {"dedup_domain": self._source.dedup_domain, "source": self._source.name}
         for name, value in constant.items():
-            column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array([value]))
+            column = pa.DictionaryArray.from_arrays(_codes(rows), pa.array([value]))
             if name in records.column_names:
                 records = records.drop_columns([name])
             records = records.append_column(name, column)
@@ -252,7 +252,7 @@ class BatchWriter:
                 part, own = records, identities
             else:
                 chosen = np.flatnonzero(days == day)
-                part = records.take(pa.array(chosen))
+                part = records.take(chosen)
                 own = Identities(identities.tags[chosen], identities.digests[chosen])
             buffer.tables.append(part)
             buffer.identities.append(own)
@@ -307,6 +307,10 @@ class BatchWriter:
             snapshot=self._snapshot,
             idempotency_tag=self._idempotency_tag,
         )
+
+
+def _codes(rows: int) -> npt.NDArray[np.int32]:
+    return np.zeros(rows, np.int32)
 
 
 def _partition(day: int) -> PartitionKey:

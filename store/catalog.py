@@ -125,7 +125,9 @@ class Catalog:
             "WHERE state <> 'dropped' ORDER BY end_date, retention_class, key_domain"
         )
         return [
-            PartitionStatus(PartitionKey(date.fromisoformat(row[0]), row[1], row[2]), *row[3:6], bool(row[6]), row[7])
+            PartitionStatus(
+                PartitionKey(date.fromisoformat(row[0]), row[1], row[2]), row[3], row[4], row[5], bool(row[6]), row[7]
+            )
             for row in rows
         ]
 
@@ -165,4 +167,4 @@ class Catalog:
 
 def _part(row: tuple[Any, ...]) -> PartRow:
     key = PartitionKey(date.fromisoformat(row[2]), row[3], row[4])
-    return PartRow(row[0], row[1], key, *row[5:15], withdrawn=bool(row[15]))
+    return PartRow(*(row[0], row[1], key, *row[5:15], bool(row[15])))

@@ -141,7 +141,7 @@ def _settle(
     last = np.searchsorted(sorted_tags, tags, side="right")
     mine = np.repeat(np.arange(len(rows)), last - first)
     theirs = np.concatenate([stored_order[a:b] for a, b in zip(first, last, strict=True)] or [np.zeros(0, np.int64)])
-    left, right = table.take(pa.array(rows[mine])), stored.take(pa.array(theirs))
+    left, right = table.take(rows[mine]), stored.take(theirs)
     identity = same_identity(left, right)
     agree = identity & same_record(left, right) & (_days(left) == _days(right))
     known = np.zeros(len(rows), dtype=bool)
@@ -172,7 +172,7 @@ def _within(
     for start in groups:
         stop = int(np.searchsorted(tags, tags[start], side="right"))
         rows = order[start:stop]
-        _within_group(table, rows, _days(table.take(pa.array(rows))), fates)
+        _within_group(table, rows, _days(table.take(rows)), fates)
 
 
 def _within_group(table: pa.Table, rows: npt.NDArray[np.int64], days: npt.NDArray[np.int64], fates: Fates) -> None:

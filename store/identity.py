@@ -11,17 +11,20 @@ settled on the full keys and fields, by `same_record`: a filter may save work, t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from schemas.arrow import PACKED, packed_columns
+from schemas.buffers import Column
 from schemas.fields import FIELDS, Digest, Kind
 from store.keys import derive
 from store.prf import BulkCmac, Words
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 Tags = npt.NDArray[np.uint64]
 _NULL: Final = np.uint64(0x8000_0000_0000_0000)
@@ -69,7 +72,7 @@ class IdentityHasher:
                 digest ^= part
         return Identities(blocks[:, 0].copy(), digest)
 
-    def strings(self, texts: pa.Array) -> Words:
+    def strings(self, texts: Column) -> Words:
         """Return the 128-bit tags of strings (session keys, idempotency keys)."""
         return self._tag.strings(texts)
 
@@ -99,7 +102,7 @@ class IdentityHasher:
             blocks[:, 1] = _TEXT_TAG
         return blocks
 
-    def _label(self, column: pa.ChunkedArray) -> tuple[Words, npt.NDArray[np.int64]]:
+    def _label(self, column: Column) -> tuple[Words, npt.NDArray[np.int64]]:
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
         array = _one(column.unify_dictionaries().combine_chunks())
@@ -127,20 +130,20 @@ class IdentityHasher:
         tags = self._digest.encrypt(block ^ tweak)[:, 0]
         return tags if present.all() else np.where(present, tags, np.uint64(0))
 
-    def _words(self, column: pa.Array, divisor: int) -> Tags:
+    def _words(self, column: Column, divisor: int) -> Tags:
         kind = column.type
         if pa.types.is_dictionary(kind):
             words = self._digest.strings(column.dictionary)[:, 0]
             codes = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
-            return words[codes]
+            return np.asarray(words[codes])
         if pa.types.is_string(kind):
             return self._digest.strings(column)[:, 0]
         if pa.types.is_fixed_size_binary(kind):
             return self._digest.strings(column.cast(pa.binary()).cast(pa.large_binary()).view(pa.large_string()))[:, 0]
         if pa.types.is_timestamp(kind):
             column = column.view(pa.int64())
-        numbers = column.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
-        numbers = numbers.astype(np.int64, copy=False)
+        filled = column.fill_null(False if pa.types.is_boolean(kind) else 0).to_numpy(zero_copy_only=False)
+        numbers: npt.NDArray[np.int64] = filled.astype(np.int64, copy=False)
         if divisor != 1:
             numbers = numbers // divisor
         return numbers.view(np.uint64)
@@ -181,13 +184,13 @@ def _other_form(left: pa.Table, right: pa.Table, name: str) -> npt.NDArray[np.bo
     return np.asarray(pc.and_(pc.is_valid(ours), pc.is_valid(theirs)))
 
 
-def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+def _column(table: pa.Table, name: str) -> Column:
     if name in table.schema.names:
         return table.column(name)
     return pa.chunked_array([pa.nulls(table.num_rows, PACKED.field(name).type)])
 
 
-def _plain(column: pa.ChunkedArray, divisor: int) -> pa.Array:
+def _plain(column: Column, divisor: int) -> Column:
     array = _one(column.combine_chunks())
     if pa.types.is_dictionary(array.type):
         return array.dictionary_decode()
@@ -198,7 +201,7 @@ def _plain(column: pa.ChunkedArray, divisor: int) -> pa.Array:
     return array
 
 
-def _one(array: pa.Array | pa.ChunkedArray) -> pa.Array:
+def _one(array: Column) -> Column:
     """Return one contiguous array."""
     if isinstance(array, pa.ChunkedArray):
         return array.chunk(0) if array.num_chunks == 1 else pa.concat_arrays(array.chunks or [pa.array([], array.type)])

@@ -14,13 +14,15 @@ from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyarrow.parquet.encryption as pe
+import pyarrow.parquet.encryption
 
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from store import files
 from store.keys import derive
 from store.partitions import PartitionKey
+
+pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
 
 ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
@@ -65,7 +67,7 @@ def write(path: Path, table: pa.Table, binding: FileBinding, partition_key: byte
             table.schema,
             compression=COMPRESSION,
             compression_level=COMPRESSION_LEVEL,
-            use_dictionary=labels,
+            use_dictionary=labels,  # type: ignore[arg-type]
             column_encoding=encodings,
             encryption_properties=properties,
             write_statistics=True,
@@ -142,7 +144,7 @@ def conform(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     return pa.table(arrays, schema=pa.schema([PACKED.field(name) for name in wanted]))
 
 
-def _encoding(field: pa.Field) -> str | None:
+def _encoding(field: Any) -> str | None:
     kind = field.type
     if pa.types.is_dictionary(kind) or pa.types.is_boolean(kind):
         return None

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from schemas.arrow import PACKED
 from schemas.fields import SCHEMA_VERSION
@@ -22,6 +23,8 @@ from store.layout import Layout
 from store.model import PartRow
 from store.parquet import FileBinding
 from store.partitions import PartitionKey
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 SORT_KEYS = [("calling_number", "ascending"), ("start_time", "ascending")]
 RUN_SCHEMA = pa.schema([("tag", pa.int64()), ("digest", pa.int64())])

@@ -14,6 +14,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from schemas.buffers import Column
+
 Words = npt.NDArray[np.uint64]
 """Shape (n, 2): n blocks of 16 bytes as two native words."""
 
@@ -30,7 +32,7 @@ class BulkCmac:
         """Encrypt every block by itself."""
         source = np.ascontiguousarray(blocks)
         target = np.empty(source.nbytes + 15, dtype=np.uint8)
-        self._encryptor.update_into(memoryview(source).cast("B"), target)
+        self._encryptor.update_into(source.view(np.uint8).data, target)
         return target[: source.nbytes].view(np.uint64).reshape(-1, 2)
 
     def absorb(self, state: Words, block: Words) -> Words:
@@ -41,7 +43,7 @@ class BulkCmac:
         """Return the tags of messages whose last (whole) block is `block`."""
         return self.encrypt(state ^ block ^ self._k1)
 
-    def strings(self, array: pa.Array) -> Words:
+    def strings(self, array: Column) -> Words:
         """Return the tag of each string; a null gives zeros.
 
         The message is the length in a block of its own, then the UTF-8 bytes padded with zeros to whole blocks.
@@ -51,7 +53,7 @@ class BulkCmac:
         tags = np.zeros((rows, 2), dtype=np.uint64)
         if rows in (0, values.null_count):
             return tags
-        buffers = values.buffers()
+        buffers: Any = values.buffers()
         offsets = np.frombuffer(buffers[1], dtype=np.int64, count=rows + 1, offset=values.offset * 8)
         data = np.frombuffer(buffers[2], dtype=np.uint8) if buffers[2] is not None else np.zeros(0, np.uint8)
         lengths = np.diff(offsets)

@@ -100,9 +100,7 @@ def stored_receipt(store: Store, batch_id: int, *, replayed: bool) -> Receipt:
     sha256 = ""
     if store.keyring.has(ref):
         sha256 = unseal(derive(store.keyring.key(ref), "batch"), row[12], b"batch").decode()
-    return Receipt(
-        batch_id, *row[:9], sha256=sha256, seconds=row[9], replayed=replayed, reject_reasons=json.loads(row[10])
-    )
+    return Receipt(*(batch_id, *row[:9], sha256, row[9], replayed, json.loads(row[10])))
 
 
 def _against_newer(store: Store, batch: Publication) -> Publication:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from schemas.arrow import PACKED
@@ -25,6 +25,8 @@ from store.targets import matches, target_columns
 
 if TYPE_CHECKING:
     from store.store import Store
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 _ALWAYS = ("start_time", "end_time", "conflict")
 

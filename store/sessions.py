@@ -10,13 +10,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
+from schemas.buffers import Column
 from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
@@ -24,6 +25,8 @@ from store.dedup import HORIZON_DAYS
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.partitions import DAY_US
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 """A session without a sign of life for so long is closed by the store, with an inferred end."""
@@ -68,7 +71,7 @@ class SessionArea:
     def fold(self, table: pa.Table) -> Folded:
         """Take events in; return the records that they complete. `table` has `event` and `session_key`."""
         tags = self._session_tags(table.column("session_key"))
-        events = table.column("event").to_pylist()
+        events: list[str] = table.column("event").to_pylist()  # type: ignore[assignment]
         marks = self._event_marks(table, events)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
         starts = np.asarray(table.column("start_time").combine_chunks().is_valid())
@@ -156,7 +159,7 @@ class SessionArea:
         folded = _fold(pa.concat_tables(tables, promote_options="default"), numbers)
         starts = np.asarray(folded.column("start_time").combine_chunks().is_valid())
         complete = []
-        for place, number in enumerate(folded.column("session").to_pylist()):
+        for place, number in enumerate(folded.column("session").to_numpy()):
             state = self._states[tags[number]]
             if state.has_close and starts[place]:
                 complete.append(place)
@@ -165,7 +168,7 @@ class SessionArea:
                 state.row = folded.slice(place, 1).drop_columns(["session"])
         return folded.take(pa.array(complete)).drop_columns(["session"]) if complete else None
 
-    def _session_tags(self, keys: pa.ChunkedArray) -> list[bytes]:
+    def _session_tags(self, keys: Column) -> list[bytes]:
         joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys.cast(pa.string()), pa.scalar("\x1f"))
         words = self._hasher.strings(joined.combine_chunks())
         data = words.tobytes()
@@ -190,7 +193,7 @@ def sweep(cursor: sqlite3.Cursor, now_us: int) -> None:
     cursor.execute("DELETE FROM sessions WHERE state = 'closed' AND seen_us < ?", (now_us - HORIZON_DAYS * DAY_US,))
 
 
-def _fold(table: pa.Table, numbers: pa.Array) -> pa.Table:
+def _fold(table: pa.Table, numbers: Column) -> pa.Table:
     """Fold rows with equal session number, in order: first start and answer, else the last value that is not null."""
     names = table.column_names
     plain = [column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column for column in table.columns]
@@ -201,7 +204,7 @@ def _fold(table: pa.Table, numbers: pa.Array) -> pa.Table:
     return pa.table([*columns, folded.column("session")], names=[*names, "session"])
 
 
-def _set(table: pa.Table, name: str, column: pa.ChunkedArray | pa.Array) -> pa.Table:
+def _set(table: pa.Table, name: str, column: Column) -> pa.Table:
     if name in table.column_names:
         return table.set_column(table.column_names.index(name), name, column)
     return table.append_column(name, column)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from schemas.errors import AuditError, BusyError, ConfigurationError, NotFoundError, ProcedureError
-from store import expiry, files, quarantine, scan, verify
+from store import expiry, files, quarantine, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
@@ -32,6 +32,7 @@ from store.partitions import day_to_date
 from store.parts import PartStore, WrittenPart
 from store.publish import stored_receipt
 from store.quarantine import intake_ref
+from store.scan import Plan, plan, scan
 
 FORMAT_VERSION: Final = 1
 IDENTITY_REF: Final = KeyRef("identity", "", "store", "shared")
@@ -222,11 +223,11 @@ class Store:
     def scan(self, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         """Yield records of a window as batches of packed columns (see `store.scan.scan`)."""
         self.keyring.refresh()
-        return scan.scan(self, query)
+        return scan(self, query)
 
-    def plan(self, query: ScanQuery) -> scan.Plan:
+    def plan(self, query: ScanQuery) -> Plan:
         """Return what a scan would read and what it leaves alone."""
-        return scan.plan(self, query)
+        return plan(self, query)
 
     def partitions(self) -> list[PartitionStatus]:
         """Return the partitions that are not dropped, oldest first."""

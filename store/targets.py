@@ -6,14 +6,17 @@ import ipaddress
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from schemas.numbers import imei_match_ranges
+import pyarrow.compute
 
 from schemas.addresses import pack_address_value, pack_mac_value
+from schemas.buffers import Column
 from schemas.errors import ConfigurationError
 from schemas.fields import BY_NAME, FIELDS, Kind
+from schemas.numbers import imei_match_ranges
 from schemas.packing import pack_identifier_value
 from store.model import TARGET_KINDS, TargetIdentifier
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 FIELDS_OF_KIND: Final[dict[str, tuple[str, ...]]] = {
     **{
@@ -38,7 +41,7 @@ def target_columns(target: TargetIdentifier) -> set[str]:
     return names
 
 
-def matches(table: pa.Table, target: TargetIdentifier) -> pa.Array:
+def matches(table: pa.Table, target: TargetIdentifier) -> Column:
     """Return row by row whether `table` (packed columns, some may be absent) holds the target in any role.
 
     Raises:
@@ -108,7 +111,7 @@ def _prefix(table: pa.Table, name: str, target: TargetIdentifier) -> Any:
         return _false(table)
     wanted = ipaddress.ip_network(target.value, strict=False)
     column = table.column(name).combine_chunks()
-    encoded = pc.dictionary_encode(column)
+    encoded: Any = pc.dictionary_encode(column)
     encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
     hits = pa.array([_overlap(text, wanted) for text in encoded.dictionary.to_pylist()], pa.bool_())
     return pc.fill_null(hits.take(encoded.indices), False)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from schemas.errors import IntegrityError, KeyUnavailableError, LagrumError
 from store import parquet, quarantine
@@ -27,6 +28,8 @@ from store.parts import Run
 
 if TYPE_CHECKING:
     from store.store import Store
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 Progress = Callable[[int, int], None]
 
@@ -163,15 +166,15 @@ def _sealed_rows(store: Store) -> list[Problem]:
     problems = []
     for entry in quarantine.entries(store):
         problems += _opens(
-            f"quarantine entry {entry.quarantine_id}", lambda e=entry: quarantine.rejects(store, e.quarantine_id)
+            f"quarantine entry {entry.quarantine_id}", partial(quarantine.rejects, store, entry.quarantine_id)
         )
     for kind, id in store.catalog.query("SELECT kind, id FROM documents"):
-        problems += _opens(f"document of kind {kind}", lambda k=kind, i=id: store.documents.get(k, i))
+        problems += _opens(f"document of kind {kind}", partial(store.documents.get, kind, id))
     for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions"):
-        problems += _opens("an open session", lambda t=tag, r=ref, b=blob: _unseal(store, r, "session", b, t))
+        problems += _opens("an open session", partial(_unseal, store, ref, "session", blob, tag))
     for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
         if store.keyring.has(KeyRef.parse(ref)):
-            problems += _opens(f"batch {batch_id}", lambda r=ref, b=blob: _unseal(store, r, "batch", b, b"batch"))
+            problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, b"batch"))
     return problems
 
 

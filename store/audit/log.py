@@ -140,7 +140,8 @@ class AuditLog:
         raise IntegrityError(msg)
 
     def _load_epoch(self) -> None:
-        """Take the epoch that signed the last checkpoint."""
+        """Take the epoch that signed the last checkpoint: another process may have begun it."""
+        self._keyring.refresh()
         for number in reversed(stored_epochs(self._directory)):
             epoch = load_epoch(self._directory, number, self._keyring)
             with suppress(IntegrityError):
@@ -209,6 +210,8 @@ class AuditLog:
         """
         stop = self.size if stop is None else min(stop, self.size)
         keyring = self._keyring if reveal else None
+        if keyring is not None:
+            keyring.refresh()
         return read_entries(self._directory, max(start, 0), stop, store_id=self._store_id, keyring=keyring)
 
     def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
@@ -389,12 +392,15 @@ class AuditLog:
         self._epoch = epoch
 
     def _sweep(self) -> None:
-        """Destroy every epoch key but the current one: superseded, or of a change that never happened."""
+        """Destroy all epoch keys but the current one: superseded, of a change that never happened, half written."""
         with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
             self._synchronise()
             for number in stored_epochs(self._directory):
                 if number != self._epoch.number:
                     files.overwrite_and_unlink(paths.epoch_path(self._directory, number))
+            for folder in (self._directory, paths.epochs_path(self._directory)):
+                for left in files.temporaries(folder):
+                    files.overwrite_and_unlink(left)
             superseded = superseded_keys(self._keyring, self._epoch.key)
         if superseded:
             self._keyring.destroy(superseded)

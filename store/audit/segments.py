@@ -149,19 +149,26 @@ def last_record(path: Path, limit_bytes: int | None = None) -> tuple[str, int] |
         data = file.read(end - start)
     stops = [0] if start == 0 else []
     stops += [match.end() for match in _RECORD_END.finditer(data)]
-    torn = data[stops[-1] :] if stops else data
-    # power loss leaves a beginning of the record, or a hole in it
-    whole = torn.count(b"\n") >= 6 and torn.endswith(b"\n\n") and b"\0" not in torn
-    if whole or (len(stops) < 2 and start):
+    if len(stops) < 2 and not start:
+        return None
+    if len(stops) < 2 or not _is_torn(data[stops[-1] :], data[stops[-2] : stops[-1]]):
         msg = "the last checkpoint is damaged"
         raise IntegrityError(msg)
-    if len(stops) < 2:
-        return None
     try:
         return data[stops[-2] : stops[-1] - 1].decode(), start + stops[-1]
     except UnicodeDecodeError as e:
         msg = "the last checkpoint is damaged"
         raise IntegrityError(msg) from e
+
+
+def _is_torn(rest: bytes, before: bytes) -> bool:
+    """Tell whether what follows the last complete record is a beginning of the next one, or one with a hole.
+
+    Records differ in length only by their size's digits. One of full length was written, and perhaps acknowledged.
+    """
+    size_before, size = before.split(b"\n")[1], rest.split(b"\n")[1:2]
+    digits = len(size[0]) if size and size[0].isdigit() else len(size_before)
+    return b"\0" in rest or len(rest) < len(before) - len(size_before) + digits
 
 
 # Nodes

@@ -15,7 +15,7 @@ from store import files
 from store.audit import paths
 from store.audit.checkpoint import Checkpoint, parse_note
 from store.audit.epochs import stored_epochs
-from store.audit.merkle import Frontier, leaf_hash
+from store.audit.merkle import HASH_BYTES, Frontier, leaf_hash, nodes_in
 from store.audit.paths import SegmentName
 from store.audit.segments import (
     append,
@@ -80,8 +80,7 @@ def read_tail(directory: Path, limit_bytes: int | None = None) -> Tail:
         tail = _extend(directory, tail, segments[-1:], checkpoint)
     except (IntegrityError, FileNotFoundError):
         tail = _extend(directory, replace(tail, frontier=Frontier(), segment=segments[0]), segments, checkpoint)
-    if tail.segment is not None:
-        cut(tail.segment.path(directory), tail.segment_bytes)
+    _cut_behind(directory, tail)
     return tail
 
 
@@ -128,9 +127,14 @@ def catch_up(directory: Path, tail: Tail) -> Tail:
     while segments and segments[-1].first >= checkpoint.size:
         files.unlink_durable(segments.pop().path(directory))
     tail = _extend(directory, replace(tail, note=note, checkpoints_bytes=end), segments, checkpoint)
+    _cut_behind(directory, tail)
+    return tail
+
+
+def _cut_behind(directory: Path, tail: Tail) -> None:
     if tail.segment is not None:
         cut(tail.segment.path(directory), tail.segment_bytes)
-    return tail
+    cut(paths.nodes_path(directory), nodes_in(tail.size) * HASH_BYTES)
 
 
 def _extend(directory: Path, tail: Tail, segments: list[SegmentName], checkpoint: Checkpoint) -> Tail:
