@@ -1,0 +1,129 @@
+"""Open sessions are durable before an end exists, and become one record each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from schemas.arrow import PACKED
+from store import Receipt, ScanQuery, Store
+from tests.conftest import FixedClock
+from tests.store.conftest import deliver
+from tests.store.records import NOW_US
+
+HOUR_US = 3_600_000_000
+START = NOW_US - 5 * HOUR_US
+
+
+def event(kind: str, session: str, key: int, **fields: Any) -> pa.Table:
+    values: dict[str, Any] = {
+        "switch": pa.array(["nas"]).dictionary_encode(),
+        "record_key": pa.array([key], pa.int64()),
+        "record_key_text": pa.nulls(1, pa.string()),
+        "batch_position": pa.array([1], pa.int64()),
+        "service_type": pa.array(["data"]).dictionary_encode(),
+        "start_time": pa.nulls(1, PACKED.field("start_time").type),
+        "end_time": pa.nulls(1, PACKED.field("end_time").type),
+        "end_inferred": pa.array([False]),
+        "time_ambiguous": pa.array([False]),
+    }
+    for name, value in fields.items():
+        values[name] = pa.array([value], PACKED.field(name).type)
+    return pa.table({**values, "event": pa.array([kind]), "session_key": pa.array([session])})
+
+
+def opened(session: str = "s1", key: int = 11) -> pa.Table:
+    return event("open", session, key, start_time=START, imsi=1240010000000001)
+
+
+def closed(session: str = "s1", key: int = 12, **more: Any) -> pa.Table:
+    return event("close", session, key, end_time=START + HOUR_US, volume_up_bytes=77, **more)
+
+
+def rows(store: Store) -> list[dict[str, Any]]:
+    return [row for batch in store.scan(ScanQuery(0, 2**60)) for row in batch.to_pylist()]
+
+
+def counts(receipt: Receipt) -> tuple[int, int, int, int]:
+    return receipt.records, receipt.accepted, receipt.duplicates, receipt.rows
+
+
+def test_a_start_is_durable_and_stores_no_row_and_the_stop_makes_one(tmp_path: Path, clock: FixedClock) -> None:
+    with Store.create(tmp_path / "root", clock=clock) as store:
+        assert counts(deliver(store, opened())) == (1, 1, 0, 0)
+        assert rows(store) == []
+    with Store.open(tmp_path / "root", clock=clock) as store:
+        assert counts(deliver(store, closed())) == (1, 1, 0, 1)
+        (row,) = rows(store)
+        assert row["imsi"] == 1240010000000001 and row["volume_up_bytes"] == 77
+        assert row["start_time"].timestamp() * 1e6 == START
+        assert store.verify() == []
+
+
+def test_a_stop_before_its_start_waits_for_it(store: Store) -> None:
+    assert counts(deliver(store, closed())) == (1, 1, 0, 0)
+    assert counts(deliver(store, opened())) == (1, 1, 0, 1)
+    assert len(rows(store)) == 1
+
+
+def test_start_interim_and_stop_of_one_delivery_fold_to_one_row(store: Store) -> None:
+    update = event("update", "s1", 13, volume_up_bytes=5, volume_down_bytes=9)
+    assert counts(deliver(store, pa.concat_tables([opened(), update, closed()], promote_options="default"))) == (3, 3, 0, 1)
+    (row,) = rows(store)
+    assert (row["volume_up_bytes"], row["volume_down_bytes"]) == (77, 9)
+
+
+def test_repeated_events_are_duplicates_before_and_after_the_end(store: Store) -> None:
+    deliver(store, opened())
+    assert counts(deliver(store, opened())) == (1, 0, 1, 0)
+    deliver(store, closed())
+    assert counts(deliver(store, opened())) == (1, 0, 1, 0)
+    assert counts(deliver(store, closed())) == (1, 0, 1, 0)
+    assert len(rows(store)) == 1
+
+
+def test_a_stop_that_carries_everything_needs_no_start_and_repeats_are_duplicates(store: Store) -> None:
+    whole = closed(start_time=START)
+    assert counts(deliver(store, whole)) == (1, 1, 0, 1)
+    assert counts(deliver(store, whole)) == (1, 0, 1, 0)
+    assert counts(deliver(store, opened())) == (1, 0, 1, 0)
+    assert len(rows(store)) == 1
+
+
+def test_sessions_of_other_sources_are_not_mixed(store: Store) -> None:
+    deliver(store, opened())
+    assert deliver(store, closed(), source="west").rows == 0
+    assert deliver(store, closed()).rows == 1
+
+
+def test_a_session_without_a_stop_is_closed_by_timeout_with_an_inferred_end(store: Store, clock: FixedClock) -> None:
+    deliver(store, opened())
+    assert store.close_stale_sessions(clock.now_us()) == 0
+    clock.advance(days=3)
+    assert store.close_stale_sessions(clock.now_us() - 2 * 24 * HOUR_US) == 1
+    (row,) = rows(store)
+    assert row["end_inferred"] and row["end_time"] == row["start_time"]
+    assert store.close_stale_sessions(clock.now_us()) == 0
+    assert counts(deliver(store, opened())) == (1, 0, 1, 0)
+    assert store.verify() == []
+
+
+def test_open_sessions_show_nothing_in_the_clear(store: Store) -> None:
+    deliver(store, opened("alice-session"))
+    for path in store.root.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert b"alice-session" not in data and b"240010000000001" not in data
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+def test_any_order_over_any_deliveries_gives_the_same_row(store: Store, order: tuple[int, ...]) -> None:
+    events = [opened(), event("update", "s1", 13, cell_id=1007), closed()]
+    for index in order:
+        deliver(store, events[index])
+    (row,) = rows(store)
+    assert (row["cell_id"] == 1007) == (order.index(1) < 2)
+    assert row["volume_up_bytes"] == 77
