@@ -95,7 +95,7 @@ def read_records(
             continue
         position += 1
         if first.reason is not None or not first.data.count(quote) & 1:
-            yield first._replace(position=position)
+            yield first if first.position == position else first._replace(position=position)
             continue
         joined = _join(first, source, ahead, quote, (bytes_max, lines_max))
         if joined is None or not accept(joined.data):
@@ -136,7 +136,7 @@ def _split(stream: BinaryIO, bytes_max: int, block_bytes: int) -> Iterator[tuple
     held = 0
     block = _first_block(stream, block_bytes)
     if block.startswith(_UTF8_BOM):
-        offset, block = len(_UTF8_BOM), block[len(_UTF8_BOM) :]
+        offset, block = len(_UTF8_BOM), block[len(_UTF8_BOM) :] or stream.read(block_bytes)
     while block:
         lines = block.split(b"\n")
         tail = lines.pop()

@@ -41,7 +41,7 @@ _UNIQUEID: Final = re.compile(r"(?:(.+)-)?[0-9]{9,11}\.[0-9]+")
 _EPOCH: Final = re.compile(r"([0-9]{9,11})\.([0-9]{1,6})")
 _SECONDS: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 _CALLER_ID: Final = re.compile(r"<([^<>]*)>\s*\Z|\A\s*([+0-9][0-9]*)\s*\Z")
-_CHANNEL: Final = re.compile(r"-[0-9a-f]{8,}(?:;[12])?\Z")
+_SERIAL: Final = re.compile(r"-[0-9a-f]+(?:;[12])?\Z")
 _TEMPLATE_NAME: Final = re.compile(r"\$\{CDR\(([A-Za-z_]+)(?:,[a-z]*)?\)\}|\$\{(HANGUPCAUSE)\}")
 _TOLERANCE_US: Final = 2_000_000
 """Start, end and duration are each cut to whole seconds."""
@@ -271,10 +271,10 @@ def _row_digest(line: bytes) -> str:
 
 @lru_cache(65_536)
 def _trunk(channel: str) -> str | None:
-    """Return the channel without its serial; `Local` alone of a local channel, whose name is a number."""
+    """Return technology and peer or span: not the serial, and not the numbers in names of Local and DAHDI channels."""
     if channel.startswith("Local/"):
         return "Local"
-    return _CHANNEL.sub("", channel) or None
+    return "/".join(_SERIAL.sub("", channel).split("/", 2)[:2]) or None
 
 
 def _clid_number(clid: str) -> str | None:
