@@ -28,7 +28,7 @@ pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 Tags = npt.NDArray[np.uint64]
 _NULL: Final = np.uint64(0x8000_0000_0000_0000)
-_TEXT_TAG: Final = np.uint64(1)
+_DIGITS: Final = np.uint64(1)
 
 PREFIXES_MAX: Final = 65_536
 """Up to so many pairs of domain and network element, the tag's beginning is computed once a pair, not once a row."""
@@ -89,17 +89,16 @@ class IdentityHasher:
 
     def _record_key(self, table: pa.Table) -> Words:
         blocks = np.zeros((table.num_rows, 2), dtype=np.uint64)
-        packed = table.column("record_key").combine_chunks()
+        packed = _one(_column(table, "record_key"))
         if packed.null_count:
-            texts = table.column("record_key_text").combine_chunks()
-            blocks[:] = self._tag.strings(_one(texts))
-            chosen = np.asarray(_one(packed).is_valid())
-            numbers = _one(packed).fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
+            blocks[:] = self._tag.strings(_one(_column(table, "record_key_text")))
+            chosen = np.asarray(packed.is_valid())
+            numbers = packed.fill_null(0).to_numpy(zero_copy_only=False).view(np.uint64)
             blocks[chosen, 0] = numbers[chosen]
-            blocks[chosen, 1] = _TEXT_TAG
+            blocks[chosen, 1] = _DIGITS
         else:
-            blocks[:, 0] = _one(packed).to_numpy(zero_copy_only=False).view(np.uint64)
-            blocks[:, 1] = _TEXT_TAG
+            blocks[:, 0] = packed.to_numpy(zero_copy_only=False).view(np.uint64)
+            blocks[:, 1] = _DIGITS
         return blocks
 
     def _label(self, column: Column) -> tuple[Words, npt.NDArray[np.int64]]:

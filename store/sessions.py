@@ -175,7 +175,12 @@ class SessionArea:
         return [data[index : index + 16] for index in range(0, len(data), 16)]
 
     def _event_marks(self, table: pa.Table, events: Sequence[str]) -> npt.NDArray[np.uint64]:
-        tags = self._hasher.identities(table).tags
+        identities = self._hasher.identities(table)
+        keyed = np.zeros(table.num_rows, dtype=bool)
+        for name in ("record_key", "record_key_text"):
+            if name in table.column_names:
+                keyed |= np.asarray(table.column(name).combine_chunks().is_valid())
+        tags = np.where(keyed, identities.tags, identities.tags ^ identities.digests)  # no key: known by its content
         codes = np.array([{"open": 1, "update": 2, "close": 3}.get(event, 0) for event in events], dtype=np.uint64)
         return tags ^ codes
 
