@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, Final, Protocol
@@ -43,6 +43,9 @@ class Decoded:
 
     table: pa.Table
     rejects: Sequence[Reject] = ()
+    raw_of: Callable[[Sequence[int]], Sequence[bytes | None]] | None = None
+    """Returns, by position, the bytes of records in `table` that are refused later, content cut out; None where the
+    decoder cannot tell."""
 
 
 class Decoder(Protocol):
