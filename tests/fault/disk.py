@@ -18,11 +18,21 @@ class Crash(BaseException):
 
 
 @dataclass
+class _Name:
+    """A change of a name that no directory sync has made durable; `lost` if that sync failed, for later ones lie."""
+
+    path: Path
+    undo: Callable[[], None]
+    lost: bool = False
+
+
+@dataclass
 class Disk:
     """Counts durable steps from 1; at step `fail_at` it crashes for good, or raises `EIO` once.
 
-    `lose_power` after a crash takes back what no sync had made durable: names return to what they were, and files
-    that were being written are torn in the middle.
+    `lose_power` takes back what no sync had made durable: names return to what they were, and files that were being
+    written are torn in the middle. After a failed sync of a directory its changed names are lost, however often it is
+    synced again; only changing the name once more helps.
     """
 
     fail_at: int | None = None
@@ -30,7 +40,7 @@ class Disk:
     steps: list[tuple[str, Path]] = field(default_factory=list)
     _dead: bool = False
     _unsynced: set[Path] = field(default_factory=set)
-    _names: list[tuple[Path, Callable[[], None]]] = field(default_factory=list)
+    _names: list[_Name] = field(default_factory=list)
 
     def before(self, operation: str, path: Path, target: Path | None) -> None:
         if self._dead:
@@ -38,6 +48,8 @@ class Disk:
         self.steps.append((operation, path))
         if len(self.steps) == self.fail_at:
             if self.io_error:
+                for name in self._names:
+                    name.lost = name.lost or (operation == "fsync_dir" and name.path.parent == path)
                 raise OSError(errno.EIO, "injected")
             self._dead = True
             raise Crash
@@ -49,14 +61,15 @@ class Disk:
         elif operation == "fsync":
             self._unsynced.discard(path)
         elif operation == "fsync_dir":
-            self._names = [(parent, undo) for parent, undo in self._names if parent != path]
+            synced = {name.path for name in self._names if name.path.parent == path and not name.lost}
+            self._names = [name for name in self._names if name.path not in synced]
         elif operation == "create":
-            self._names.append((path.parent, lambda: path.unlink(missing_ok=True)))
+            self._names.append(_Name(path, lambda: path.unlink(missing_ok=True)))
         elif operation == "mkdir":
-            self._names.append((path.parent, lambda: shutil.rmtree(path, ignore_errors=True)))
+            self._names.append(_Name(path, lambda: shutil.rmtree(path, ignore_errors=True)))
         elif operation == "unlink" and path.exists():
             self._unsynced.discard(path)
-            self._names.append((path.parent, _writer(path, path.read_bytes())))
+            self._names.append(_Name(path, _writer(path, path.read_bytes())))
         elif operation == "rename":
             assert target is not None
             self._unsynced.discard(target)
@@ -64,15 +77,15 @@ class Disk:
                 self._unsynced.remove(path)
                 self._unsynced.add(target)
             back = _writer(target, target.read_bytes()) if target.exists() else lambda: target.unlink(missing_ok=True)
-            self._names.append((target.parent, back))
+            self._names.append(_Name(target, back))
 
     def lose_power(self) -> None:
         for path in self._unsynced:
             if path.exists():
                 data = path.read_bytes()
                 path.write_bytes(data[: len(data) // 2])
-        for _, undo in reversed(self._names):
-            undo()
+        for name in reversed(self._names):
+            name.undo()
 
 
 def _writer(path: Path, data: bytes) -> Callable[[], None]:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -225,6 +226,49 @@ def test_after_an_io_error_at_any_step_the_same_keyring_goes_on(
         if change is not change_add_replica:
             check_tidy(before.place, again)
     assert refused > steps // 2
+
+
+@pytest.mark.parametrize("change", [change_destroy, change_ensure, change_rotate])
+def test_a_sync_that_failed_is_not_believed_when_it_is_repeated(
+    before: Before, monkeypatch: pytest.MonkeyPatch, change: Callable[[Place], Callable[[Keyring], object]]
+) -> None:
+    act = change(before.place)
+    ring = before.reset()
+    steps = steps_of(monkeypatch, lambda: act(ring))
+    for n in range(1, steps + 1):
+        ring = before.reset()
+        disk = Disk(n, io_error=True)
+
+        def twice(ring: Keyring = ring) -> None:
+            with suppress(BusyError):
+                act(ring)
+            act(ring)
+            ring.ensure([NEW])
+
+        assert run_until(monkeypatch, disk, twice)
+        disk.lose_power()
+        for home in before.place.homes:
+            there = homes.load(home, FileRoots())[0]
+            assert there.unwrap(NEW.text) == ring.key(NEW)
+        again = before.place.open()
+        assert again.generation == ring.generation
+        assert again.refs() == ring.refs()
+
+
+def test_a_half_made_generation_is_overwritten_before_it_is_made_anew(
+    before: Before, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = before.reset()
+    half_made = layout.ring_path(before.place.root, 2)
+    n = 1
+    while not half_made.exists():
+        ring = before.reset()
+        run_until(monkeypatch, Disk(n), lambda ring=ring: ring.destroy([VICTIM]))  # type: ignore[misc]
+        n += 1
+    disk = Disk()
+    run_until(monkeypatch, disk, before.place.open)
+    overwritten = {path.name for operation, path in disk.steps if operation == "overwrite"}
+    assert {"root-000002.key", "000002.keyring", "root-000001.key", "000001.keyring"} <= overwritten
 
 
 def test_an_interrupted_registration_never_leaves_a_copy_that_is_not_registered(

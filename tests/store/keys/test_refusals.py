@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from schemas.errors import ConfigurationError, IntegrityError, LagrumError, PermissionsError
 from store.keys import FileRoots, Keyring, layout
 from store.keys.roots import Passphrase
+from store.keys.sealing import WRAPS_MAX
 from tests.store.keys import providers
 from tests.store.keys.conftest import STORE_ID, Place, partition
 
@@ -153,10 +155,6 @@ def test_absurd_argon2_parameters_are_refused_before_they_are_tried(name: str, v
 
 
 def test_a_keyring_that_spent_its_nonces_adds_no_key_until_it_is_rotated(lone: Path) -> None:
-    from dataclasses import replace
-
-    from store.keys.sealing import WRAPS_MAX
-
     ring = Keyring.open(lone)
     ring._write(replace(ring._state.ring, wraps=WRAPS_MAX))
     ring = Keyring.open(lone)
@@ -166,3 +164,19 @@ def test_a_keyring_that_spent_its_nonces_adds_no_key_until_it_is_rotated(lone: P
     ring.rotate()
     ring.ensure([partition(2)])
     assert ring.has(partition(1))
+
+
+@pytest.mark.parametrize("bound", ["reference", "store", "generation"])
+def test_a_wrapped_key_is_bound_to_its_reference_store_and_generation(lone: Path, bound: str) -> None:
+    opened = Keyring.open(lone)
+    opened.ensure([partition(2)])
+    ring = opened._state.ring
+    one, two = partition(1).text, partition(2).text
+    moved = {
+        "reference": replace(ring, keys={one: ring.keys[two]}),
+        "store": replace(ring, header=replace(ring.header, store_id="another")),
+        "generation": replace(ring, header=replace(ring.header, generation=2)),
+    }[bound]
+    assert ring.unwrap(one) == opened.key(partition(1))
+    with pytest.raises(IntegrityError):
+        moved.unwrap(one)
