@@ -192,7 +192,7 @@ class _Legs:
             _address(decode(get("sip_reply_host"))) if outbound else None,
             decode(get("sip_user_agent")) or None,
             "answered" if answer else _DISPOSITIONS.get(cause, "failed") if type(cause) is str else None,
-            f"{code} {cause}" if code and cause else cause or None,
+            f"{code} {cause}" if code and cause and type(code) is type(cause) is str else cause or None,
             None if outbound else trunk,
             trunk if outbound else None,
             _link(newest, variables, key),
@@ -277,7 +277,7 @@ def _calling(newest: dict[str, Any], variables: dict[str, Any], decode: Callable
     number = newest.get("caller_id_number")
     if number is None or (type(number) is str and number in _WITHHELD):
         return newest.get("ani") or decode(variables.get("sip_from_user")) or number or None
-    return number
+    return number or None
 
 
 def _called(

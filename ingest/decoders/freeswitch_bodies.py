@@ -23,14 +23,15 @@ from schemas.rejects import RejectReason
 
 _WINDOW_BYTES: Final = 4 * RECORD_BYTES_MAX
 _TRIES_MAX: Final = 16
-"""`}{` may stand inside a value; so many places are tried as the end of one body."""
+"""A value may look like the end of a body; so many places are tried."""
 
 _ONE_BYTES_MAX: Final = 1 << 16
 """A longer line is first taken for several bodies: reading it whole for each of them would be quadratic."""
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 # Outside strings of valid JSON a closing brace is followed by `,`, `]`, `}` or the end: so these are ends of bodies.
-_END: Final = re.compile(rb"\}(?=[ \t\r\n]*\{)|\}(?=[ \t\r]*\n[ \t\r\n]*[%0-9A-Za-z+/])")
+# Inside strings, `}{"` is only what a string ends with, for there a quote has a backslash before it.
+_END: Final = re.compile(rb"\}(?=[ \t\r\n]*\{[ \t\r\n]*\")|\}(?=[ \t\r]*\n[ \t\r\n]*[%0-9A-Za-z+/])")
 _START: Final = re.compile(rb"\n\{|\{\"core-uuid\"")
 _BASE64_WRAPS: Final = (64, 72, 76)
 _BASE64: Final = re.compile(rb"[0-9A-Za-z+/]+={0,2}")

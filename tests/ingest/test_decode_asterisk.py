@@ -350,7 +350,7 @@ def _mutations(data: bytes) -> st.SearchStrategy[bytes]:
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
-    return (line for line in data.split(b"\n") if line.strip())
+    return (line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip())
 
 
 @settings(max_examples=150, deadline=None)

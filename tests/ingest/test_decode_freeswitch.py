@@ -1,0 +1,448 @@
+"""FreeSWITCH bodies: three encodings, encoded values, parties, times, content that stays out, and anything as input."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import io
+import json
+import tracemalloc
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.decoders.freeswitch import FreeswitchJson
+from ingest.source import SourceConfig
+from schemas.arrow import DELIVERED
+from schemas.errors import ConfigurationError, InputError
+from schemas.rejects import Reject, RejectReason
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "freeswitch"
+LEGS = (FIXTURES / "legs.ndjson").read_bytes()
+SOURCE = SourceConfig("fs", zone="Europe/Stockholm")
+SECRETS = (b"hemlig", b"hemligheten", b"m=audio", b"sip_h_", b"Alva")
+
+
+def decode(data: bytes | str, source: SourceConfig = SOURCE) -> tuple[list[dict[str, Any]], list[Reject]]:
+    records: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    stream = io.BytesIO(data.encode() if isinstance(data, str) else data)
+    for part in FreeswitchJson().decode(stream, source):
+        for column in part.table.schema:
+            assert column.name == "position" or column.type == DELIVERED.field(column.name).type
+        records += part.table.to_pylist()
+        rejects += part.rejects
+    positions = sorted([record["position"] for record in records] + [reject.position for reject in rejects])
+    assert positions == list(range(1, len(positions) + 1))
+    return records, rejects
+
+
+def leg(**variables: Any) -> dict[str, Any]:
+    """Return the first leg of the fixture; None takes a variable away."""
+    document: dict[str, Any] = copy.deepcopy(json.loads(LEGS.splitlines()[0]))
+    document["variables"] |= variables
+    document["variables"] = {name: value for name, value in document["variables"].items() if value is not None}
+    return document
+
+
+def text(document: dict[str, Any]) -> str:
+    return json.dumps(document, separators=(",", ":"))
+
+
+def with_encoded_values(document: dict[str, Any]) -> dict[str, Any]:
+    """Encode values as `encode-values` does: the call flow stays as it is."""
+    encoded = {name: quote(value, safe="!$'()*,-./_~") for name, value in document["variables"].items()}
+    return document | {"variables": encoded}
+
+
+def only(records_and_rejects: tuple[list[dict[str, Any]], list[Reject]]) -> dict[str, Any]:
+    records, rejects = records_and_rejects
+    assert (len(records), rejects) == (1, [])
+    return records[0]
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# bodies
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "legs_encoded_values.ndjson",
+        "legs_form.txt",
+        "legs_form_encoded_values.txt",
+        "legs_base64.txt",
+        "legs_indented.json",
+    ],
+)
+def test_every_encoding_of_the_body_gives_the_same_legs(name: str) -> None:
+    records, rejects = decode((FIXTURES / name).read_bytes())
+    assert not rejects
+    assert records == decode(LEGS)[0]
+    assert len(records) == 5
+
+
+@pytest.mark.parametrize("sip", [False, True])
+def test_one_posted_body_is_told_by_its_first_bytes(sip: bool) -> None:
+    plain = text(leg(accountcode="a&b=c+d/e%2B"))
+    expected = only(decode(plain))
+    assert expected["account"] == "a&b=c+d/e%2B"
+    base = base64.b64encode(plain.encode()).decode()
+    wrapped = "\n".join(base[at : at + 72] for at in range(0, len(base), 72))
+    bodies = [
+        "cdr=" + quote(plain, safe=""),
+        "cdr=" + quote_plus(plain),
+        quote(plain, safe=""),  # the error directory has no cdr=
+        "uuid=0f6a1b2c&cdr=" + quote(plain, safe=""),
+        "cdr=" + plain,
+        "cdr=" + base,
+        base,
+        "cdr=" + quote(base, safe=""),
+        base.rstrip("="),
+        wrapped,
+        "cdr=" + wrapped,
+        "\ufeff" + plain,
+        "\r\n" + plain + "\r\n",
+        json.dumps(json.loads(plain), indent=4),
+    ]
+    for body in bodies:
+        assert only(decode(body)) == expected
+        assert only(decode(body + "\n")) == expected
+
+
+def test_bodies_may_follow_each_other_without_anything_between() -> None:
+    bodies = [line.decode() for line in LEGS.splitlines()]
+    expected, _ = decode(LEGS)
+    for between in ("", " ", "\n\n", "\r\n"):
+        assert decode(between.join(bodies)) == (expected, [])
+
+
+def test_kinds_of_bodies_may_be_mixed() -> None:
+    bodies = [text(leg(uuid=f"u{number}")) for number in range(5)]
+    data = "\n".join(
+        [
+            bodies[0],
+            "cdr=" + quote(bodies[1], safe=""),
+            json.dumps(json.loads(bodies[2]), indent=2),
+            base64.b64encode(bodies[3].encode()).decode(),
+            bodies[4],
+        ]
+    )
+    assert [record["record_key"] for record in decode(data)[0]] == ["u0", "u1", "u2", "u3", "u4"]
+
+
+def test_many_wrapped_base64_bodies_stay_apart() -> None:
+    bodies = [base64.encodebytes(line).decode() for line in LEGS.splitlines()]
+    assert decode("".join(bodies)) == (decode(LEGS)[0], [])
+
+
+def test_a_dial_string_with_braces_does_not_end_a_body() -> None:
+    document = leg(last_arg="{a=b}{c=d}[e]}\n{sofia/gateway/x}{")
+    assert len(decode(text(document) + text(document))[0]) == 2
+
+
+def test_a_truncated_body_costs_no_other() -> None:
+    lines = LEGS.splitlines()
+    for cut in (10, len(lines[1]) // 2, len(lines[1]) - 2):
+        for end in (b"\n", b""):
+            records, rejects = decode(b"\n".join([lines[0], lines[1][:cut] + end + lines[2], lines[3]]))
+            assert [record["position"] for record in records] == [1, 3, 4]
+            assert [(one.position, one.reason, one.raw) for one in rejects] == [(2, RejectReason.MALFORMED, None)]
+            assert rejects[0].offset == len(lines[0]) + 1
+            assert rejects[0].length_bytes is not None and cut <= rejects[0].length_bytes <= cut + 1
+
+
+@pytest.mark.parametrize(
+    "body", ["garbage", "[]", "12", "null", "cdr=", "cdr=%7B", "eyJhIjo", "{}}", "{", "}", "<cdr/>"]
+)
+def test_what_is_no_body_is_rejected_in_its_line(body: str) -> None:
+    records, rejects = decode(f"{body}\n{text(leg())}\n")
+    assert (len(records), len(rejects)) == (1, 1)
+    assert (rejects[0].reason, rejects[0].raw) == (RejectReason.MALFORMED, None)
+
+
+def test_a_body_beyond_the_bound_is_read_past() -> None:
+    good = text(leg())
+    for long in ("x" * (3 << 20), '{"variables":{"a":"' + "y" * (5 << 20) + '"}}', "{" * (2 << 20)):
+        records, rejects = decode(f"{good}\n{long}\n{good}")
+        assert [record["position"] for record in records] == [1, 3]
+        assert [(one.reason, one.length_bytes, one.raw) for one in rejects] == [
+            (RejectReason.TOO_LONG, len(long), None)
+        ]
+
+
+def test_a_long_stream_is_never_held() -> None:
+    class Endless(io.RawIOBase):
+        left = 100
+
+        def readable(self) -> bool:
+            return True
+
+        def read(self, size: int = -1) -> bytes:
+            self.left -= 1
+            return b"z" * min(size, 1 << 20) if self.left >= 0 else b""
+
+    tracemalloc.start()
+    parts = list(FreeswitchJson().decode(Endless(), SOURCE))  # type: ignore[arg-type]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [reject.length_bytes for part in parts for reject in part.rejects] == [100 << 20]
+    assert peak < 32 << 20
+
+
+def test_many_bodies_on_one_line_are_read_in_stretches() -> None:
+    assert len(decode(text(leg()) * 2000)[0]) == 2000
+
+
+def test_utf16_is_refused_as_a_whole() -> None:
+    with pytest.raises(InputError):
+        decode(text(leg()).encode("utf-16"))
+
+
+# values
+
+
+def test_encoded_values_are_told_by_the_evidence_of_the_stamps() -> None:
+    document = leg(accountcode="100%", sip_user_agent="Fon 1.0 (å)", domain_name="sip.example.net")
+    plain, encoded = only(decode(text(document))), only(decode(text(with_encoded_values(document))))
+    assert plain == encoded
+    assert (plain["account"], plain["user_agent"]) == ("100%", "Fon 1.0 (å)")
+
+
+@pytest.mark.parametrize("value", ["+4670", "100%25", "%2B4670", "a%20b", "a+b", "%", "%zz"])
+def test_values_of_a_body_that_is_not_encoded_are_not_touched(value: str) -> None:
+    assert only(decode(text(leg(accountcode=value))))["account"] == value
+
+
+def test_without_stamps_other_evidence_decides_and_without_any_nothing_is_touched() -> None:
+    bare = dict.fromkeys(leg()["variables"]) | {
+        "uuid": "u1", "start_uepoch": "1795165200000000", "end_uepoch": "1795165260000000", "accountcode": "100%25",
+    }  # fmt: skip
+    assert only(decode(text(leg(**bare))))["account"] == "100%25"
+    assert only(decode(text(leg(**bare | {"sip_to_uri": "1@example.net"}))))["account"] == "100%25"
+    assert only(decode(text(leg(**bare | {"channel_name": "sofia/x/1%40example.net"}))))["account"] == "100%"
+    document = leg(**bare | {"sip_from_user": "%2B46701740605"})
+    document["callflow"] = []
+    assert only(decode(text(document)))["calling_number"] == "+46701740605"
+
+
+def test_option_encode_values_decides_against_the_evidence() -> None:
+    body = text(leg(accountcode="100%25"))
+    yes = SourceConfig("fs", options={"encode_values": "yes"})
+    no = SourceConfig("fs", options={"encode_values": "no"})
+    assert only(decode(body, yes))["account"] == "100%"
+    assert only(decode(text(with_encoded_values(leg(accountcode="å"))), no))["account"] == "%C3%A5"
+    with pytest.raises(ConfigurationError):
+        decode(body, SourceConfig("fs", options={"encode_values": "perhaps"}))
+
+
+def test_a_caller_cannot_forge_a_variable_through_quotes_that_a_form_no_longer_tells() -> None:
+    lines = (FIXTURES / "legs_form_encoded_values.txt").read_text().splitlines()
+    forged = lines[0].replace("Alva", "x%22,%22uuid%22%3A%22forged", 1)
+    records, rejects = decode(forged)
+    assert not records
+    assert rejects[0].reason is RejectReason.MALFORMED
+
+
+def test_bytes_outside_utf8_matter_only_where_they_are_stored() -> None:
+    body = text(leg(sip_from_display="NAMN")).encode()
+    assert only(decode(body.replace(b"NAMN", b"H\xe5kan")))["account"] == "cust-0042"
+    _, rejects = decode(body.replace(b"cust-0042", b"h\xe5kan"))
+    assert (rejects[0].reason, rejects[0].field) == (RejectReason.ENCODING, "account")
+
+
+# records
+
+
+def test_the_legs_of_one_call_share_their_link_and_keep_their_own_keys() -> None:
+    records, _ = decode(LEGS)
+    first, second = records[:2]
+    assert first["record_key"] != second["record_key"]
+    assert first["call_link"] == second["call_link"] == first["record_key"]
+    assert (first["trunk_in"], first["trunk_out"]) == ("sofia/internal", None)
+    assert (second["trunk_in"], second["trunk_out"]) == (None, "nord")
+    assert (first["source_ip"], first["source_port"], first["destination_ip"]) == ("192.0.2.40", 5062, None)
+    assert (second["source_ip"], second["source_port"], second["destination_ip"]) == (
+        "192.0.2.40",
+        None,
+        "198.51.100.9",
+    )
+
+
+def test_a_leg_has_all_that_the_switch_tells() -> None:
+    record = decode(LEGS)[0][0]
+    assert record["calling_number"] == "+46701740605"
+    assert record["called_number"] == "+46701740611"
+    assert (record["dialled_number"], record["forwarded_number"]) == (None, None)
+    assert record["start_time"] == datetime(2026, 11, 20, 9, 0, 0, 123_456, UTC)
+    assert record["answer_time"] == datetime(2026, 11, 20, 9, 0, 5, 100, UTC)
+    assert record["end_time"] == datetime(2026, 11, 20, 9, 1, 5, 200, UTC)
+    assert (record["duration_ms"], record["billable_duration_ms"]) == (64_876, 60_000)
+    assert (record["utc_offset_s"], record["end_inferred"], record["time_ambiguous"]) == (3600, False, False)
+    assert (record["switch"], record["service_type"]) == ("fs-sto-1", "voice")
+    assert (record["disposition"], record["cause"]) == ("answered", "16 NORMAL_CLEARING")
+    assert (record["account"], record["tenant"]) == ("cust-0042", "sip.example.net")
+
+
+def test_a_redirected_leg_has_all_three_parties() -> None:
+    record = decode(LEGS)[0][3]
+    assert record["dialled_number"] == "46701740613"
+    assert record["called_number"] == record["forwarded_number"] == "46701740630"
+
+
+def test_failed_attempts_are_records_without_an_answer() -> None:
+    records, _ = decode(LEGS)
+    assert [record["disposition"] for record in records] == ["answered", "answered", "busy", "answered", "cancelled"]
+    assert records[2]["answer_time"] is None
+    assert records[2]["billable_duration_ms"] == 0
+
+
+def test_a_withheld_number_gives_way_to_what_the_network_knows() -> None:
+    document = leg()
+    document["callflow"][0]["caller_profile"] |= {"caller_id_number": "anonymous", "ani": "46701740605"}
+    assert only(decode(text(document)))["calling_number"] == "46701740605"
+
+
+def test_times_fall_back_from_microseconds_to_stamps() -> None:
+    gone = {f"{word}_uepoch": None for word in ("start", "answer", "end")}
+    record = only(decode(text(leg(**gone))))
+    assert record["start_time"] == utc("2026-11-20 09:00:00")
+    gone |= {f"{word}_epoch": None for word in ("start", "answer", "end")}
+    assert only(decode(text(leg(**gone))))["start_time"] == datetime(2026, 11, 20, 9, 0, 0, 123_456, UTC)
+    document = leg(**gone)
+    document["callflow"][0].pop("times")
+    assert only(decode(text(document)))["start_time"] == utc("2026-11-20 09:00:00")  # 10:00 in Stockholm
+    assert only(decode(text(with_encoded_values(document))))["end_time"] == utc("2026-11-20 09:01:05")
+    _, rejects = decode(text(document), SourceConfig("fs", zone=None))
+    assert (rejects[0].reason, rejects[0].field) == (RejectReason.MISSING_FIELD, "start_uepoch")
+
+
+@pytest.mark.parametrize(
+    ("zone", "stamp", "start"),
+    [
+        ("Europe/Stockholm", "2026-10-25 02:30:00", "2026-10-25 00:30:00"),
+        ("Europe/Stockholm", "2026-03-29 03:30:00", "2026-03-29 01:30:00"),
+        ("America/New_York", "2026-11-01 01:30:00", "2026-11-01 05:30:00"),
+        ("America/New_York", "2026-03-08 03:30:00", "2026-03-08 07:30:00"),
+    ],
+)
+def test_stamps_over_the_changes_of_the_clock(zone: str, stamp: str, start: str) -> None:
+    document = leg(
+        **{f"{word}_{form}": None for word in ("start", "answer", "end") for form in ("uepoch", "epoch", "stamp")}
+    )
+    document["callflow"][0].pop("times")
+    document["variables"]["start_stamp"] = stamp
+    record = only(decode(text(document), SourceConfig("fs", zone=zone)))
+    assert record["start_time"] == utc(start)
+    assert record["time_ambiguous"] is (stamp.startswith("2026-1"))
+    assert record["end_inferred"] is True
+
+
+def test_a_missing_end_is_inferred_from_the_duration() -> None:
+    gone = {"end_uepoch": None, "end_epoch": None, "end_stamp": None}
+    document = leg(**gone)
+    document["callflow"][0]["times"]["hangup_time"] = "0"
+    record = only(decode(text(document)))
+    assert (record["end_time"] - record["start_time"]).total_seconds() == 64.876
+    assert record["end_inferred"] is True
+    for name in ("mduration", "uduration", "duration"):
+        del document["variables"][name]
+    assert decode(text(document))[1][0].field == "end_uepoch"
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason", "field"),
+    [
+        ({"start_uepoch": "soon"}, RejectReason.BAD_TIME, "start_uepoch"),
+        ({"start_uepoch": "-1"}, RejectReason.BAD_TIME, "start_uepoch"),
+        ({"start_uepoch": ["1"]}, RejectReason.BAD_TIME, "start_uepoch"),
+        ({"start_uepoch": "9" * 30}, RejectReason.BAD_TIME, "start_uepoch"),
+        ({"start_uepoch": "9" * 5000}, RejectReason.BAD_TIME, "start_uepoch"),
+        ({"answer_uepoch": "-5"}, RejectReason.BAD_TIME, "answer_uepoch"),
+        ({"end_uepoch": "1795100000000000"}, RejectReason.BAD_TIME, "end_uepoch"),
+        ({"mduration": "-1"}, RejectReason.BAD_FIELD, "duration"),
+        ({"billmsec": {}, "billusec": "x"}, RejectReason.BAD_FIELD, "billsec"),
+        ({"uuid": 7}, RejectReason.BAD_FIELD, "record_key"),
+        ({"accountcode": ["a"]}, RejectReason.BAD_FIELD, "account"),
+        ({"accountcode": "a\x00b"}, RejectReason.BAD_FIELD, "account"),
+    ],
+)
+def test_a_bad_field_is_rejected_and_content_is_cut_out(
+    variables: dict[str, Any], reason: RejectReason, field: str
+) -> None:
+    records, rejects = decode(text(leg(**variables)) + LEGS.decode())
+    assert len(records) == 5
+    assert (rejects[0].position, rejects[0].reason, rejects[0].field) == (1, reason, field)
+    raw = rejects[0].raw
+    assert raw is not None and b"46701740605" in raw
+    assert not any(secret in raw for secret in SECRETS)
+
+
+def test_what_is_kept_of_a_reject_can_be_replayed() -> None:
+    for document in (leg(mduration="-1"), with_encoded_values(leg(mduration="-1"))):
+        raw = decode(text(document))[1][0].raw
+        assert raw is not None
+        mended = only(decode(raw.replace(b'"-1"', b'"64876"')))
+        assert mended == decode(LEGS)[0][0]
+
+
+def test_documents_of_other_shapes_are_rejected() -> None:
+    for document in ({}, {"variables": []}, {"variables": {}}, {"variables": {"uuid": "u"}, "callflow": [1, None]}):
+        _, rejects = decode(json.dumps(document))
+        assert rejects[0].reason is RejectReason.MISSING_FIELD
+
+
+def test_content_never_leaves_the_decoder() -> None:
+    parts = list(FreeswitchJson().decode(io.BytesIO(LEGS), SOURCE))
+    kept = repr([part.table.to_pylist() for part in parts]).encode()
+    assert not any(secret in kept for secret in SECRETS)
+
+
+# anything at all
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@st.composite
+def mutated_bytes(draw: st.DrawFn) -> bytes:
+    data = bytearray(draw(st.sampled_from([path.read_bytes() for path in sorted(FIXTURES.iterdir())])))
+    for _ in range(draw(st.integers(1, 6))):
+        place = draw(st.integers(0, len(data)))
+        piece = draw(st.sampled_from([b"", b'"', b"{", b"}", b"}{", b"\n", b"\x00", b"\xff", b"%", b"\\u0000", b"=&"]))
+        data[place : place + draw(st.integers(0, 40))] = piece
+    return bytes(data)
+
+
+@st.composite
+def mutated_documents(draw: st.DrawFn) -> bytes:
+    document = leg()
+    for part in (document, document["variables"], document["callflow"][0], document["callflow"][0]["caller_profile"]):
+        for name in draw(st.lists(st.sampled_from(sorted(part)), max_size=3)):
+            part[name] = draw(JSON)
+    return json.dumps(document).encode()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.one_of(st.binary(max_size=300), mutated_bytes(), mutated_documents()))
+def test_whatever_comes_is_a_record_or_a_reject(data: bytes) -> None:
+    try:
+        records, rejects = decode(data)
+    except InputError:
+        assert data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return
+    blank = not data.removeprefix(b"\xef\xbb\xbf").strip(b" \t\r\n")
+    assert bool(records or rejects) != blank
+    for reject in rejects:
+        assert not any(secret in (reject.raw or b"") for secret in (b"m=audio", b"sip_h_"))
