@@ -17,7 +17,7 @@ from api.auth import Authenticator
 from api.door import Door
 from api.metrics import Metrics
 from api.pools import BoundedPool
-from api.routes import audit, cdrs, credentials, disclosure, health, persons, sessions, sources
+from api.routes import audit, cdrs, corrections, credentials, disclosure, health, persons, sessions, sources
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from schemas.errors import LagrumError
@@ -34,6 +34,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     credentials.router,
     sessions.router,
     persons.router,
+    corrections.router,
     audit.router,
     disclosure.router,
 )
