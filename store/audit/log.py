@@ -8,12 +8,12 @@ another one appended, and refuses to go on where the files are not as the log le
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
 from schemas.errors import AuditError, IntegrityError, LagrumError
 from store import files
@@ -100,7 +100,7 @@ class AuditLog:
         try:
             for folder in (directory, paths.segments_path(directory), paths.epochs_path(directory)):
                 files.make_dir(folder)
-            with files.lock(paths.lock_path(directory), exclusive=True):
+            with log._alone():
                 clear_unfinished(directory)
                 files.write_atomic(paths.origin_path(directory), f"{origin.verifier}\n".encode(), mode=0o644)
                 log._begin_epoch(1, origin)
@@ -122,7 +122,7 @@ class AuditLog:
         log = cls(directory, keyring=keyring, clock=clock)
         try:
             log._origin = VerifierKey.parse(paths.origin_path(directory).read_text("utf-8").removesuffix("\n"))
-            with files.lock(paths.lock_path(directory), exclusive=True):
+            with log._alone():
                 log._tail = read_tail(directory)
                 log._store_id = log._read_store_id()
                 log._load_epoch()
@@ -151,12 +151,13 @@ class AuditLog:
         msg = "no epoch key that is kept here signed the last checkpoint of the audit log"
         raise IntegrityError(msg)
 
-    # Reading
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads and processes out."""
+        with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
+            yield
 
-    @property
-    def directory(self) -> Path:
-        """Where the log lies."""
-        return self._directory
+    # Reading
 
     @property
     def store_id(self) -> str:
@@ -195,7 +196,7 @@ class AuditLog:
         """
         before = self._tail.size
         try:
-            with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
+            with self._alone():
                 self._synchronise()
         except OSError as e:
             msg = "the audit log cannot be read"
@@ -251,13 +252,11 @@ class AuditLog:
             AuditError: they could not be made durable. Nothing may be done on their strength.
         """
         if len(entries) > ENTRIES_PER_APPEND_MAX:
-            msg = "too many entries for one append"
-            raise AuditError(msg, hint=f"at most {ENTRIES_PER_APPEND_MAX}")
+            raise AuditError("too many entries for one append", hint=f"at most {ENTRIES_PER_APPEND_MAX}")
         for entry in entries:
             check_entry(entry)
         if not entries:
-            tail = self._tail
-            return Appended(tail.size, tail.size, tail.note)
+            return Appended(self._tail.size, self._tail.size, self._tail.note)
         request = _Request(entries)
         with self._waiting_lock:
             self._waiting.append(request)
@@ -364,7 +363,7 @@ class AuditLog:
                 (the next `rotate_epoch` or `open` does it).
         """
         try:
-            with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
+            with self._alone():
                 self._synchronise()
                 self._begin_epoch(self._epoch.number + 1, self._epoch.signer)
             self._sweep()
@@ -374,14 +373,12 @@ class AuditLog:
         return self._epoch.number
 
     def _begin_epoch(self, number: int, predecessor: Signer) -> None:
-        time_us = self._clock.now_us()
-        name = self._origin.name
+        time_us, name = self._clock.now_us(), self._origin.name
         epoch = new_epoch(self._directory, number=number, name=name, day=to_date(time_us), keyring=self._keyring)
         tail = self._tail
         certificate = Certificate(name, self._store_id, number, epoch.verifier, tail.size, tail.frontier.root())
-        public: dict[str, Any] = certificate.public(predecessor.sign(certificate.text()))
         leaf = encode_leaf(
-            AuditEntry(EPOCH_KIND, public),
+            AuditEntry(EPOCH_KIND, certificate.public(predecessor.sign(certificate.text()))),
             index=tail.size,
             group=tail.size,
             time_us=time_us,
@@ -393,7 +390,7 @@ class AuditLog:
 
     def _sweep(self) -> None:
         """Destroy all epoch keys but the current one: superseded, of a change that never happened, half written."""
-        with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
+        with self._alone():
             self._synchronise()
             for number in stored_epochs(self._directory):
                 if number != self._epoch.number:

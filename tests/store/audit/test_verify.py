@@ -1,0 +1,349 @@
+"""Offline verification: every edit of the log's files is found; so is every other past."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+import pytest
+
+from store.audit import AuditLog, verify_directory
+from store.audit import tail as tail_module
+from store.audit.checkpoint import Checkpoint, Signer
+from store.audit.epochs import Certificate, load_epoch
+from store.audit.merkle import Frontier, leaf_hash
+from store.audit.segments import encode_record, list_segments, read_leaves, read_records
+from store.keys import Keyring
+from tests.conftest import FixedClock
+from tests.store.audit.conftest import NAME, STORE, Root, entry
+
+EDITS_PER_KIND = 45
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> tuple[Root, str, str]:
+    """A log of three segments, two months and two epochs; its origin key, its last checkpoint, both kept elsewhere."""
+    path = tmp_path_factory.mktemp("history") / "root"
+    path.mkdir()
+    clock = FixedClock(1_795_348_800_000_000)
+    keyring = Keyring.create(path, store_id=STORE)
+    AuditLog.create(path / "audit", name=NAME, store_id=STORE, keyring=keyring, clock=clock)
+    root = Root(path, clock)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tail_module, "SEGMENT_BYTES_MAX", 2500)
+        log = root.open()
+        for n in range(7):
+            log.append([entry(n, secret=n % 2 == 0)] * (n % 3 + 1))
+        log.rotate_epoch()
+        clock.advance(days=20)
+        for n in range(5):
+            log.append([entry(n, secret=n % 2 == 0)] * (n % 2 + 1))
+    assert len(list_segments(root.audit)) >= 3
+    return root, root.origin, log.checkpoint()
+
+
+# Edits: each changes a copy of the log's directory
+
+
+def evidence(audit: Path) -> list[Path]:
+    return [audit / "origin.pub", audit / "checkpoints", audit / "nodes", *segments(audit)]
+
+
+def segments(audit: Path) -> list[Path]:
+    return sorted((audit / "segments").iterdir())
+
+
+def lines(audit: Path) -> list[bytes]:
+    return [line for path in segments(audit) for line in path.read_bytes().splitlines(keepends=True)]
+
+
+def write_lines(audit: Path, edited: list[bytes]) -> None:
+    """Spread the lines over the segments as they were, the last one taking the rest."""
+    paths = segments(audit)
+    for path in paths:
+        count = len(path.read_bytes().splitlines())
+        chunk, edited = (edited[:count], edited[count:]) if path != paths[-1] else (edited, [])
+        path.write_bytes(b"".join(chunk))
+
+
+def records(audit: Path) -> list[bytes]:
+    return [note + b"\n" for note, _ in read_records(audit / "checkpoints")]
+
+
+def edit_list(items: list[bytes], rng: random.Random, how: str) -> list[bytes]:
+    items = list(items)
+    at = rng.randrange(len(items))
+    other = rng.choice([n for n in range(len(items)) if items[n] != items[at]])
+    if how == "drop":
+        del items[at]
+    elif how == "reorder":
+        items[at], items[other] = items[other], items[at]
+    elif how == "replay":
+        items.insert(rng.randint(0, len(items)), items[at])
+    elif how == "replace":
+        items[at] = items[other]
+    elif how == "cut":
+        items = items[:at]
+    return items
+
+
+def alter(audit: Path, rng: random.Random) -> None:
+    path = rng.choice(evidence(audit))
+    content = bytearray(path.read_bytes())
+    content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+    path.write_bytes(bytes(content))
+
+
+def add_octets(audit: Path, rng: random.Random) -> None:
+    path = rng.choice(evidence(audit))
+    content = path.read_bytes()
+    at = rng.randint(0, len(content))
+    path.write_bytes(content[:at] + rng.choice([b"\n", b"\0", b" ", b"\n\n", b"x" * 40]) + content[at:])
+
+
+def remove_octets(audit: Path, rng: random.Random) -> None:
+    path = rng.choice(evidence(audit))
+    content = path.read_bytes()
+    at = rng.randrange(len(content))
+    path.write_bytes(content[:at] + content[at + rng.randint(1, 200) :])
+
+
+def truncate(audit: Path, rng: random.Random) -> None:
+    path = rng.choice(evidence(audit))
+    path.write_bytes(path.read_bytes()[: rng.randrange(path.stat().st_size)])
+
+
+def delete_or_rename(audit: Path, rng: random.Random) -> None:
+    path = rng.choice(evidence(audit))
+    if path.parent.name == "segments" and rng.random() < 0.5:
+        first, month, suffix = path.name.split(".")
+        changed = rng.choice([f"{int(first) + 1:012d}.{month}.{suffix}", f"{first}.2026-10.{suffix}"])
+        path.rename(path.with_name(changed))
+    else:
+        path.unlink()
+
+
+def leaves(how: str) -> Callable[[Path, random.Random], None]:
+    def edit(audit: Path, rng: random.Random) -> None:
+        write_lines(audit, edit_list(lines(audit), rng, how))
+
+    edit.__name__ = f"{how}_leaves"
+    return edit
+
+
+def checkpoints(how: str) -> Callable[[Path, random.Random], None]:
+    def edit(audit: Path, rng: random.Random) -> None:
+        (audit / "checkpoints").write_bytes(b"".join(edit_list(records(audit), rng, how)))
+
+    edit.__name__ = f"{how}_checkpoints"
+    return edit
+
+
+def cut_everything_at_a_group(audit: Path, rng: random.Random) -> None:
+    """What is left is in itself without fault: only the kept checkpoint tells."""
+    keep = rng.randrange(1, len(records(audit)))
+    kept = records(audit)[:keep]
+    size = Checkpoint.parse_text(kept[-1].decode()[:-1].rpartition("\n\n")[0] + "\n").size
+    (audit / "checkpoints").write_bytes(b"".join(kept))
+    rest = size
+    for path in segments(audit):
+        content = path.read_bytes().splitlines(keepends=True)[:rest]
+        rest -= len(content)
+        path.write_bytes(b"".join(content)) if content else path.unlink()
+    (audit / "nodes").write_bytes((audit / "nodes").read_bytes()[: (2 * size - size.bit_count()) * 32])
+
+
+def rewrite_without_the_key(audit: Path, rng: random.Random) -> None:
+    """Change one entry and everything that follows from it, signed with a key of one's own."""
+    content = lines(audit)
+    at = rng.randrange(1, len(content))
+    leaf = orjson.loads(content[at])
+    leaf["public"]["forged"] = True
+    content[at] = orjson.dumps(leaf, option=orjson.OPT_SORT_KEYS) + b"\n"
+    write_lines(audit, content)
+    rewrite_heads(audit, Signer(NAME, bytes(32)))
+
+
+def rewrite_heads(audit: Path, signer: Signer, *, since: int = 0) -> None:
+    """Make nodes and checkpoints of the leaves that are there; checkpoints over more than `since` are signed anew."""
+    old = {Checkpoint.parse_text(note.decode()[:-1].rpartition("\n\n")[0] + "\n").size: note for note in records(audit)}
+    frontier, nodes, notes = Frontier(), b"", b""
+    for line in lines(audit):
+        nodes += b"".join(frontier.add(leaf_hash(line[:-1])))
+        if frontier.size in old:
+            text = Checkpoint(NAME, frontier.size, frontier.root()).text()
+            notes += encode_record(signer.sign(text)) if frontier.size > since else old[frontier.size]
+    (audit / "nodes").write_bytes(nodes)
+    (audit / "checkpoints").write_bytes(notes)
+
+
+EDITS = [
+    alter,
+    add_octets,
+    remove_octets,
+    truncate,
+    delete_or_rename,
+    *(leaves(how) for how in ("drop", "reorder", "replay", "replace", "cut")),
+    *(checkpoints(how) for how in ("drop", "reorder", "replay", "replace", "cut")),
+    cut_everything_at_a_group,
+    rewrite_without_the_key,
+]
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
+def test_every_edit_of_the_log_is_found(history: tuple[Root, str, str], tmp_path: Path, edit) -> None:
+    root, origin, kept = history
+    for seed in range(EDITS_PER_KIND):
+        audit = tmp_path / "audit"
+        shutil.copytree(root.audit, audit)
+        before = {path: path.read_bytes() for path in evidence(audit)}
+        edit(audit, random.Random(seed))
+        after = {path: path.read_bytes() for path in evidence(audit) if path.exists()}
+        assert after != before, f"{edit.__name__} with seed {seed} changed nothing"
+        problems = verify_directory(audit, origin, kept)
+        assert problems, f"{edit.__name__} with seed {seed} was not found"
+        assert all(problems)
+        shutil.rmtree(audit)
+
+
+def test_an_untouched_log_is_found_good_with_and_without_a_kept_checkpoint(history: tuple[Root, str, str]) -> None:
+    root, origin, kept = history
+    assert verify_directory(root.audit, origin) == []
+    for note in [*(record.decode()[:-1] for record in records(root.audit)), kept]:
+        assert verify_directory(root.audit, origin, note) == []
+
+
+def test_verification_needs_no_key_and_no_right_to_write(history: tuple[Root, str, str], tmp_path: Path) -> None:
+    root, origin, kept = history
+    audit = tmp_path / "evidence"
+    shutil.copytree(root.audit, audit, ignore=shutil.ignore_patterns("epochs", "lock"))
+    for path in [*audit.rglob("*"), audit]:
+        path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    assert verify_directory(audit, origin, kept) == []
+    assert not (audit / "lock").exists()
+    for path in [audit, *audit.rglob("*")]:
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+
+
+def test_a_cut_log_is_in_itself_without_fault_so_checkpoints_must_be_kept_elsewhere(
+    history: tuple[Root, str, str], tmp_path: Path
+) -> None:
+    root, origin, kept = history
+    audit = tmp_path / "audit"
+    shutil.copytree(root.audit, audit)
+    cut_everything_at_a_group(audit, random.Random(1))
+    assert verify_directory(audit, origin) == []
+    (problem,) = verify_directory(audit, origin, kept)
+    assert "was cut" in problem
+
+
+def test_an_altered_entry_is_named(history: tuple[Root, str, str], tmp_path: Path) -> None:
+    root, origin, kept = history
+    audit = tmp_path / "audit"
+    shutil.copytree(root.audit, audit)
+    path = segments(audit)[0]
+    path.write_bytes(path.read_bytes().replace(b'"T-1"', b'"T-9"', 1))
+    problems = verify_directory(audit, origin, kept)
+    assert problems[0].startswith("entry 2:")
+    assert "changed" in problems[1]
+
+
+# Forks and stolen keys
+
+
+def test_two_continuations_of_one_log_are_told_apart_by_each_others_checkpoints(root: Root, tmp_path: Path) -> None:
+    root.open().append([entry(1)])
+    fork = root.copy(tmp_path / "fork")
+    for n in range(6):
+        ours = root.open().append([entry(n)] * 2).checkpoint
+        theirs = fork.open().append([entry(100 + n)] * 2).checkpoint
+        assert verify_directory(root.audit, root.origin, ours) == []
+        assert verify_directory(fork.audit, fork.origin, theirs) == []
+        assert "fork" in verify_directory(root.audit, root.origin, theirs)[0]
+        assert "fork" in verify_directory(fork.audit, fork.origin, ours)[0]
+
+
+def test_a_fork_with_other_groups_is_found(root: Root, tmp_path: Path) -> None:
+    fork = root.copy(tmp_path / "fork")
+    ours = root.open().append([entry(1)] * 2).checkpoint
+    fork.open().append([entry(1)] * 3)
+    assert "fork" in verify_directory(fork.audit, fork.origin, ours)[0]
+
+
+def test_a_log_with_another_origin_is_refused(root: Root, tmp_path: Path) -> None:
+    path = tmp_path / "other"
+    path.mkdir()
+    keyring = Keyring.create(path, store_id=STORE)
+    other = AuditLog.create(path / "audit", name=NAME, store_id=STORE, keyring=keyring, clock=root.clock)
+    assert len(verify_directory(path / "audit", root.origin)) == 2
+    (path / "audit" / "origin.pub").write_text(root.origin)
+    assert len(verify_directory(path / "audit", root.origin)) == 1
+    assert verify_directory(root.audit, root.origin, other.checkpoint()) != []
+
+
+@pytest.mark.parametrize("given", ["", "nonsense", "a+00000000+AAAA"])
+def test_a_malformed_origin_key_or_checkpoint_is_a_problem_not_an_accident(root: Root, given: str) -> None:
+    assert "origin key" in verify_directory(root.audit, given)[0]
+    assert verify_directory(root.audit, root.origin, given) != []
+
+
+def test_a_directory_without_a_log_is_a_problem_not_an_accident(tmp_path: Path, root: Root) -> None:
+    assert verify_directory(tmp_path / "nothing", root.origin) != []
+    (tmp_path / "empty").mkdir()
+    assert verify_directory(tmp_path / "empty", root.origin) != []
+
+
+def test_the_key_of_this_epoch_cannot_rewrite_the_one_before(root: Root) -> None:
+    log = root.open()
+    log.append([entry(1), entry(2, secret=False)])
+    log.rotate_epoch()
+    log.append([entry(3)])
+    stolen = load_epoch(root.audit, 2, root.keyring()).signer
+    content = lines(root.audit)
+    content[2] = content[2].replace(b'"T-2"', b'"T-9"')
+    write_lines(root.audit, content)
+    # the thief signs everything anew, or only what his key may sign
+    for since in (0, 3):
+        rewrite_heads(root.audit, stolen, since=since)
+        assert verify_directory(root.audit, root.origin) != []
+
+
+def test_the_key_of_this_epoch_can_rewrite_this_epoch_unless_a_checkpoint_was_kept(root: Root) -> None:
+    log = root.open()
+    kept = log.append([entry(1), entry(2, secret=False)]).checkpoint
+    stolen = load_epoch(root.audit, 1, root.keyring()).signer
+    content = lines(root.audit)
+    content[2] = content[2].replace(b'"T-2"', b'"T-9"')
+    write_lines(root.audit, content)
+    rewrite_heads(root.audit, stolen, since=1)
+    assert verify_directory(root.audit, root.origin) == []
+    assert "fork" in verify_directory(root.audit, root.origin, kept)[0]
+
+
+def test_a_certificate_that_the_thief_of_an_old_key_gives_himself_is_refused(root: Root) -> None:
+    """The private key of epoch 1, copied before it was destroyed, certifies a rival of epoch 2."""
+    thief = load_epoch(root.audit, 1, root.keyring()).signer
+    log = root.open()
+    log.rotate_epoch()
+    kept = log.append([entry(1)]).checkpoint
+    rival = Signer.generate(NAME)
+    content = lines(root.audit)
+    frontier = Frontier()
+    frontier.add(leaf_hash(content[0][:-1]))
+    certificate = Certificate(NAME, STORE, 2, rival.verifier, 1, frontier.root())
+    leaf = orjson.loads(content[1])
+    leaf["public"] = certificate.public(thief.sign(certificate.text()))
+    content[1] = orjson.dumps(leaf, option=orjson.OPT_SORT_KEYS) + b"\n"
+    write_lines(root.audit, content)
+    rewrite_heads(root.audit, rival, since=1)
+    assert "fork" in verify_directory(root.audit, root.origin, kept)[0]
+
+
+def test_a_segment_reads_back_as_written(history: tuple[Root, str, str]) -> None:
+    root, _, _ = history
+    read = [leaf + b"\n" for path in segments(root.audit) for leaf, _ in read_leaves(path)]
+    assert read == lines(root.audit)
