@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.errors import LagrumError
 from schemas.rejects import Reject, RejectReason
 from schemas.retention import DEFAULT_CLASS, SHARED_DOMAIN
 from store.dedup import HORIZON_DAYS, Fate, KnownRun, classify
@@ -155,15 +154,15 @@ class BatchWriter:
         if self._done:
             return
         self._done = True
-        for future, _, _ in self._pending:
-            try:
-                self._written.append(future.result())
-            except (LagrumError, OSError, pa.ArrowException):
-                continue  # what it wrote is an orphan; recovery removes it
-        self._pool.shutdown()
-        for part in self._written:
-            self._store.part_store.discard(part)
-        self._store.writers.release(self)
+        try:
+            self._pool.shutdown()
+            for future, _, _ in self._pending:
+                if future.exception() is None:  # what a failed one wrote is an orphan; recovery removes it
+                    self._written.append(future.result())
+            for part in self._written:
+                self._store.part_store.discard(part)
+        finally:
+            self._store.writers.release(self)
 
     def _complete(self, records: pa.Table) -> pa.Table:
         rows = records.num_rows
