@@ -1,0 +1,215 @@
+"""Subscriptions: which account a number, IMSI, MAC or address belonged to, and when.
+
+Used where a source tells no account. Dates are UTC and half-open; the record's start decides. One identifier belongs to
+at most one account at a time. Rows whose validity ended before the ceiling serve no record any more and go at import.
+"""
+
+from __future__ import annotations
+
+import csv
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import pairwise
+from typing import Final, TextIO
+
+import pyarrow as pa
+
+from api import sealed
+from api.instants import midnight_us
+from schemas.errors import InputError, NotFoundError
+from schemas.numbers import normalise_number, rules
+from schemas.packing import pack_address_value, pack_identifier_value, pack_mac_value
+from schemas.retention import CEILING_MONTHS, add_months
+from store import AuditEntry, Put, Store
+from store.clock import to_date
+
+KIND: Final = "subscriptions"
+CURRENT: Final = "current"
+KINDS: Final = ("number", "imsi", "mac", "ip")
+COLUMNS: Final = ("kind", "value", "account", "valid_from", "valid_to")
+ROWS_MAX: Final = 5_000_000
+FOREVER_US: Final = 2**62
+
+_TYPES: Final[dict[str, pa.DataType]] = {
+    "kind": pa.string(),
+    "value": pa.string(),
+    "account": pa.string(),
+    "valid_from": pa.date32(),
+    "valid_to": pa.date32(),
+}
+_SCHEMA: Final = pa.schema(_TYPES)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One identifier of one account in [valid_from, valid_to); `valid_to` None is open."""
+
+    kind: str
+    value: str
+    account: str
+    valid_from: date
+    valid_to: date | None
+
+    def __repr__(self) -> str:
+        return f"Subscription(kind={self.kind!r})"
+
+    @property
+    def end(self) -> date:
+        """The day after the last; a far day when open."""
+        return self.valid_to or date.max
+
+
+def parse(stream: TextIO, *, country: str | None) -> Iterator[tuple[int, Subscription]]:
+    """Yield (position, subscription) of a CSV with the header kind,value,account,valid_from,valid_to in any order.
+
+    Raises:
+        InputError: the header or a row does not have its form; it names the row's position (1-based).
+    """
+    reader = csv.DictReader(stream, strict=True)
+    header = [name.strip() for name in reader.fieldnames or ()]
+    if sorted(header) != sorted(COLUMNS):
+        raise InputError("the header of subscriptions is " + ",".join(COLUMNS))
+    reader.fieldnames = header
+    try:
+        for position, row in enumerate(reader, start=1):
+            if position > ROWS_MAX:
+                raise InputError("there are too many subscriptions in one file", position=position)
+            try:
+                yield position, _subscription(row, country)
+            except (ValueError, TypeError, AttributeError):
+                raise InputError("a subscription does not have its form", position=position) from None
+    except csv.Error:
+        raise InputError("the file of subscriptions is not CSV") from None
+
+
+def load(store: Store) -> list[Subscription]:
+    """Return all subscriptions, by kind, value and start."""
+    table = _table(store)
+    return [Subscription(**row) for row in table.to_pylist()]
+
+
+def import_rows(store: Store, rows: Iterable[tuple[int, Subscription]]) -> dict[str, int]:
+    """Add rows; one with the same kind, value and start replaces the earlier one. Return counts.
+
+    Raises:
+        InputError: an identifier would belong to two accounts at once; nothing is changed.
+        ProcedureError: reason `stale`: somebody else imported meanwhile.
+    """
+    generation, revision = _generation(store)
+    merged = {_key(item): item for item in load(store)}
+    imported = 0
+    for position, item in rows:
+        merged[_key(item)] = item
+        imported = position
+    # Nothing before this day is in the store any more.
+    ceiling = add_months(to_date(store.clock.now_us()), -CEILING_MONTHS)
+    kept = sorted((item for item in merged.values() if item.end > ceiling), key=_key)
+    _refuse_overlaps(kept)
+    body = {"generation": generation + 1, "rows": len(kept)}
+    sealed.keep(store, KIND, f"{generation + 1:06d}", _as_table(kept))
+    public = {"rows": len(kept), "imported": imported, "generation": generation + 1}
+    store.documents.commit([Put(KIND, CURRENT, body, expect=revision)], [AuditEntry("subscriptions.imported", public)])
+    if generation:
+        sealed.remove(store, KIND, f"{generation:06d}")
+    return {"imported": imported, "rows": len(kept), "ended": len(merged) - len(kept)}
+
+
+def join_tables(items: Sequence[Subscription]) -> tuple[dict[str, pa.Table], list[str]]:
+    """Return what usage joins records with: per column of a packed record a table, and the accounts' names.
+
+    A table has value, owner (position among the names), from_us and to_us (µs UTC, half-open).
+    """
+    names = sorted({item.account for item in items})
+    owners = {name: position for position, name in enumerate(names)}
+    rows: dict[str, list[tuple[int | str, int, int, int]]] = {}
+    for item in items:
+        column, value = _packed(item)
+        end_us = FOREVER_US if item.valid_to is None else midnight_us(item.valid_to)
+        rows.setdefault(column, []).append((value, owners[item.account], midnight_us(item.valid_from), end_us))
+    tables = {}
+    for column, found in rows.items():
+        values, numbers, starts, ends = zip(*found, strict=True)
+        kind = pa.string() if isinstance(values[0], str) else pa.int64()
+        tables[column] = pa.table(
+            {
+                "value": pa.array(values, kind),
+                "owner": pa.array(numbers, pa.int64()),
+                "from_us": pa.array(starts, pa.int64()),
+                "to_us": pa.array(ends, pa.int64()),
+            }
+        )
+    return tables, names
+
+
+def _packed(item: Subscription) -> tuple[str, int | str]:
+    """Return the column of a record that an identifier is compared with (the served side pays), and its value there."""
+    if item.kind == "mac":
+        value = pack_mac_value(item.value)
+        assert value is not None
+        return "mac", value
+    if item.kind == "ip":
+        v4, v6 = pack_address_value(item.value)
+        if v4 is not None:
+            return "source_ip", v4
+        assert v6 is not None
+        return "source_ip_v6", v6.hex()
+    column = "calling_number" if item.kind == "number" else "imsi"
+    packed, text = pack_identifier_value(item.value)
+    return (column, packed) if packed is not None else (f"{column}_text", text or "")
+
+
+def _subscription(row: dict[str, str], country: str | None) -> Subscription:
+    kind, account = row["kind"].strip(), row["account"].strip()
+    start, end = date.fromisoformat(row["valid_from"].strip()), (row["valid_to"] or "").strip()
+    valid_to = date.fromisoformat(end) if end else None
+    if kind not in KINDS or not account or (valid_to is not None and valid_to <= start):
+        raise ValueError
+    return Subscription(kind, _value(kind, row["value"].strip(), country), account, start, valid_to)
+
+
+def _value(kind: str, text: str, country: str | None) -> str:
+    if not text:
+        raise ValueError
+    if kind == "number":
+        return normalise_number(text, rules(country))
+    if kind == "ip":
+        return str(ipaddress.ip_address(text))
+    if kind == "mac":
+        value = text.lower().replace("-", ":")
+        if pack_mac_value(value) is None:
+            raise ValueError
+        return value
+    if not text.isascii() or not text.isdigit():
+        raise ValueError
+    return text
+
+
+def _key(item: Subscription) -> tuple[str, str, date]:
+    return item.kind, item.value, item.valid_from
+
+
+def _refuse_overlaps(items: list[Subscription]) -> None:
+    for earlier, later in pairwise(items):
+        same = (earlier.kind, earlier.value) == (later.kind, later.value)
+        if same and later.valid_from < earlier.end:
+            raise InputError("an identifier belongs to two subscriptions at once", hint="end the earlier one first")
+
+
+def _generation(store: Store) -> tuple[int, int]:
+    try:
+        document = store.documents.get(KIND, CURRENT)
+    except NotFoundError:
+        return 0, 0
+    return int(document.body["generation"]), document.revision
+
+
+def _table(store: Store) -> pa.Table:
+    generation, _ = _generation(store)
+    return sealed.read(store, KIND, f"{generation:06d}") if generation else _SCHEMA.empty_table()
+
+
+def _as_table(items: list[Subscription]) -> pa.Table:
+    columns = {name: [getattr(item, name) for item in items] for name in COLUMNS}
+    return pa.table(columns, schema=_SCHEMA)

@@ -1,0 +1,219 @@
+"""Usage for billing: counts, durations and volumes per account, service type and destination class.
+
+A record belongs to the period in which it *ended*, so that each is in exactly one. Its account is the one that the
+source tells, else the subscription that was valid when it began. Conflicts are never billed.
+
+DuckDB aggregates decrypted Arrow batches in memory that is capped; it has no temporary directory, no file access and
+no network, so nothing is ever spilt in the clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from api import subscriptions
+from api.instants import midnight_us
+from schemas.arrow import PACKED
+from schemas.destinations import country_code, destination_sql
+from schemas.errors import BusyError, ConfigurationError
+from store import ScanQuery, Store, TargetIdentifier
+
+MEMORY_MAX: Final = "1GB"
+THREADS: Final = 2
+MEASURES: Final = ("records", "duration_ms", "billable_duration_ms", "volume_up_bytes", "volume_down_bytes")
+_KEYS: Final = ("account", "service_type", "destination")
+LINE: Final = pa.schema([(name, pa.string()) for name in _KEYS] + [(name, pa.int64()) for name in MEASURES])
+"""One line of usage. `account` is null for records that no account owns."""
+
+_COLUMNS: Final = (
+    "account",
+    "account_text",
+    "calling_number",
+    "calling_number_text",
+    "imsi",
+    "imsi_text",
+    "mac",
+    "source_ip",
+    "source_ip_v6",
+    "called_number",
+    "called_number_text",
+    "service_type",
+    "source",
+    "start_time",
+    "duration_ms",
+    "billable_duration_ms",
+    "volume_up_bytes",
+    "volume_down_bytes",
+    "batch_id",
+)
+# In this order an identifier decides the account.
+_SERVED: Final = ("calling_number", "calling_number_text", "imsi", "imsi_text", "mac", "source_ip", "source_ip_v6")
+_TARGETS_MAX: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Half-open dates, UTC."""
+
+    start: date
+    end: date
+
+    def __post_init__(self) -> None:
+        if self.start >= self.end:
+            raise ConfigurationError("a period ends after it begins")
+
+    @property
+    def id(self) -> str:
+        """How the period is named in documents."""
+        return f"{self.start.isoformat()}_{self.end.isoformat()}"
+
+    def query(self, **more: Any) -> ScanQuery:
+        """Return the query for the records that ended in the period."""
+        return ScanQuery(
+            start_us=midnight_us(self.start),
+            end_us=midnight_us(self.end),
+            columns=_COLUMNS,
+            include_conflicts=False,
+            by_end=True,
+            **more,
+        )
+
+
+def usage(store: Store, period: Period, *, account: str | None = None, batch_id_max: int | None = None) -> pa.Table:
+    """Return the lines (`LINE`) of one account, or of all, by account, service type and destination.
+
+    Raises:
+        KeyUnavailableError, IntegrityError: a part cannot be read; there is no partial answer.
+        BusyError: the figures do not fit into the memory allowed.
+    """
+    owners = subscriptions.load(store)
+    if account is None:
+        batches = store.scan(period.query(batch_id_max=batch_id_max))
+    else:
+        owners = [item for item in owners if item.account == account]
+        batches = _of_account(store, period, account, owners, batch_id_max)
+    lines = aggregate(batches, owners=owners, codes=source_codes(store))
+    if account is not None:
+        lines = lines.filter(pc.equal(lines["account"], pa.scalar(account)))
+    return lines.select(LINE.names)
+
+
+def aggregate(
+    batches: Iterator[pa.RecordBatch],
+    *,
+    owners: Sequence[subscriptions.Subscription],
+    codes: dict[str, str | None],
+    by_batch: bool = False,
+) -> pa.Table:
+    """Return the lines of packed records; with `by_batch` one more column, `batch_id`."""
+    reader = pa.RecordBatchReader.from_batches(_INPUT, (_prepared(batch) for batch in batches))
+    joined, names = subscriptions.join_tables(owners)
+    strings = {"codes": pa.table({"name": pa.array(codes, pa.string()), "code": pa.array(codes.values(), pa.string())})}
+    strings["accounts"] = pa.table(
+        {"owner": pa.array(range(len(names)), pa.int64()), "name": pa.array(names, pa.string())}
+    )
+    with _connect() as connection:
+        connection.register("records", reader)
+        for name, table in (strings | {f"by_{column}": table for column, table in joined.items()}).items():
+            connection.register(name, table)
+        try:
+            found = connection.sql(_sql(set(joined), by_batch=by_batch)).to_arrow_table()
+        except duckdb.OutOfMemoryException:
+            raise BusyError("the figures do not fit into memory", hint="ask for a shorter period") from None
+    lines: pa.Table = found.cast(pa.schema([pa.field("batch_id", pa.int64()), *LINE]) if by_batch else LINE)
+    return lines
+
+
+def source_codes(store: Store) -> dict[str, str | None]:
+    """Return the calling code of each registered source's country."""
+    return {item.id: country_code(item.body.get("country")) for item in store.documents.list("source")}
+
+
+def _of_account(
+    store: Store,
+    period: Period,
+    account: str,
+    owners: Sequence[subscriptions.Subscription],
+    batch_id_max: int | None,
+) -> Iterator[pa.RecordBatch]:
+    yield from store.scan(period.query(accounts=(account,), batch_id_max=batch_id_max))
+    targets = tuple(
+        TargetIdentifier(kind, value) for kind, value in sorted({(item.kind, item.value) for item in owners})
+    )
+    if not targets:
+        return
+    # Beyond so many identifiers, comparing every record with each costs more than joining every record once.
+    chosen = targets if len(targets) <= _TARGETS_MAX else ()
+    for batch in store.scan(period.query(targets=chosen, batch_id_max=batch_id_max)):
+        # What the source assigned came with the first scan.
+        yield batch.filter(pc.and_(pc.is_null(batch["account"]), pc.is_null(batch["account_text"])))
+
+
+_ADDRESS: Final = ("source_ip", "source_ip_v6")
+_INPUT: Final = pa.schema(
+    [PACKED.field(name) for name in _COLUMNS if name not in ("start_time", *_ADDRESS)]
+    + [pa.field("start_us", pa.int64()), pa.field("source_ip", pa.int64()), pa.field("source_ip_v6", pa.string())]
+)
+
+
+def _prepared(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a batch in the types that DuckDB compares: whole numbers and texts only."""
+    columns: dict[str, Any] = {name: batch[name] for name in batch.schema.names}
+    columns["start_us"] = columns.pop("start_time").cast(pa.int64())
+    columns["source_ip"] = columns["source_ip"].cast(pa.int64())
+    v6 = columns["source_ip_v6"]
+    texts = [None if value is None else value.hex() for value in v6.to_pylist()] if v6.null_count < len(v6) else None
+    columns["source_ip_v6"] = pa.nulls(len(v6), pa.string()) if texts is None else pa.array(texts, pa.string())
+    return pa.RecordBatch.from_arrays(
+        [columns[name].cast(_INPUT.field(name).type) for name in _INPUT.names], schema=_INPUT
+    )
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        ":memory:", config={"threads": THREADS, "memory_limit": MEMORY_MAX, "temp_directory": ""}
+    )
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def _sql(columns: set[str], *, by_batch: bool) -> str:
+    """Return the query; only the columns for which there are subscriptions are joined.
+
+    Groups are made on packed values; accounts become text only once per group.
+    """
+    batch = "batch_id, " if by_batch else ""
+    joins, owners = [], []
+    for column in _SERVED:
+        if column not in columns:
+            continue
+        joins.append(
+            f" LEFT JOIN by_{column} ON by_{column}.value = CASE WHEN r.account IS NULL AND r.account_text IS NULL"
+            f" THEN r.{column} END AND r.start_us >= by_{column}.from_us AND r.start_us < by_{column}.to_us"
+        )
+        owners.append(f"by_{column}.owner")
+    owner = f"coalesce({', '.join(owners)})" if owners else "CAST(NULL AS BIGINT)"
+    called = destination_sql("r.called_number", "codes.code")
+    sums = ", ".join(f"sum({name}) AS {name}" for name in MEASURES[1:])
+    totals = ", ".join(f"CAST(coalesce(sum({name}), 0) AS BIGINT) AS {name}" for name in MEASURES)
+    return f"""
+        WITH grouped AS (
+            SELECT {batch}r.account, r.account_text, {owner} AS owner, r.service_type, {called} AS destination,
+                   count(*) AS records, {sums}
+            FROM records AS r LEFT JOIN codes ON codes.name = r.source{"".join(joins)}
+            GROUP BY ALL
+        )
+        SELECT {batch}coalesce(substr(CAST(account AS VARCHAR), 2), account_text, accounts.name) AS account,
+               CAST(service_type AS VARCHAR) AS service_type, destination, {totals}
+        FROM grouped LEFT JOIN accounts USING (owner)
+        GROUP BY ALL
+        ORDER BY ALL NULLS LAST
+    """  # noqa: S608 -- made of constants of this module only
