@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, BinaryIO, Final
@@ -43,7 +43,7 @@ from ingest.decoders.asterisk_rows import (
     table_of,
 )
 from ingest.decoders.base import Decoded
-from ingest.lines import Line, read_records
+from ingest.lines import read_records
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
@@ -60,7 +60,8 @@ _LAYOUTS: Final[dict[int, tuple[str, ...]]] = {
     21: (*_FIXED, "uniqueid", "userfield", *_NEW),
 }
 _BY_EVIDENCE: Final[dict[int, tuple[str, ...]]] = {17: (), 20: _NEW}
-_CHUNK_ROWS: Final = 16_384
+_STRETCH_ROWS: Final = 16_384
+_STRETCH_BYTES: Final = 16 << 20
 _HEADER: Final = ["accountcode", "src", "dst"]
 
 _Layout = Callable[[list[str]], tuple[str, ...] | None]
@@ -145,8 +146,7 @@ def _getter(names: tuple[str, ...]) -> Callable[[list[str]], tuple[str, ...]]:
 
 def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _Layout) -> Iterator[Decoded]:
     rows, occurrences = Rows(source, format_name), Occurrences()
-    records: list[tuple[Any, ...]] = []
-    rejects: list[Reject] = []
+    stretch = _Stretch()
     width = 0
 
     def accept(data: bytes) -> bool:
@@ -155,32 +155,53 @@ def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _L
 
     for line in read_records(stream, accept):
         if line.reason is not None:
-            rejects.append(line.reject(line.reason))
+            stretch.rejects.append(line.reject(line.reason))
             continue
         row = _parse(line.data)
         names = None if row is None else layout(row)
         if row is None or b"\x00" in line.data:
-            rejects.append(line.reject(RejectReason.ENCODING if row else RejectReason.MALFORMED))
+            stretch.rejects.append(line.reject(RejectReason.ENCODING if row else RejectReason.MALFORMED))
         elif names is None or (not line.terminated and width and len(row) != width):
             # The writer had not finished the last row: its columns so far may be those of an older layout.
-            rejects.append(line.reject(RejectReason.COLUMN_COUNT))
+            stretch.rejects.append(line.reject(RejectReason.COLUMN_COUNT))
         elif row[:3] != _HEADER:
             width = len(row)
             try:
-                records.append(rows.record(line.position, _getter(names)([*row, ""]), line.data))
+                stretch.records.append(rows.record(line.position, _getter(names)([*row, ""]), line.data))
+                stretch.taken[line.position] = (names, line.data)
             except Refusal as refusal:
-                rejects.append(_reject(line, refusal, names, row))
-        if len(records) + len(rejects) >= _CHUNK_ROWS:
-            yield Decoded(table_of(records, occurrences), rejects)
-            records, rejects = [], []
-    if records or rejects:
-        yield Decoded(table_of(records, occurrences), rejects)
+                raw = _without_content(names, row)
+                stretch.rejects.append(line.reject(refusal.reason, field=refusal.field, raw=raw))
+        stretch.size_bytes += len(line.data)
+        if stretch.is_full():
+            yield stretch.decoded(occurrences)
+            stretch = _Stretch()
+    if stretch.records or stretch.rejects:
+        yield stretch.decoded(occurrences)
 
 
-def _reject(line: Line, refusal: Refusal, names: tuple[str, ...], row: list[str]) -> Reject:
-    """Return a refused row; every column that is not read is emptied, since it may hold what was said."""
+class _Stretch:
+    """Some rows of a delivery; their bytes are held for what is refused later."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[Any, ...]] = []
+        self.rejects: list[Reject] = []
+        self.taken: dict[int, tuple[tuple[str, ...], bytes]] = {}
+        self.size_bytes = 0
+
+    def is_full(self) -> bool:
+        return len(self.records) + len(self.rejects) >= _STRETCH_ROWS or self.size_bytes >= _STRETCH_BYTES
+
+    def decoded(self, occurrences: Occurrences) -> Decoded:
+        return Decoded(table_of(self.records, occurrences), self.rejects, self.raw_of)
+
+    def raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
+        return [_without_content(names, _parse(data) or []) for names, data in map(self.taken.__getitem__, positions)]
+
+
+def _without_content(names: tuple[str, ...], row: list[str]) -> bytes:
+    """Return a row in which every column that is not read is empty, since it may hold what was said."""
     text = io.StringIO()
     values = [value if name in USED else "" for name, value in zip(names, row, strict=True)]
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="").writerow(values)
-    raw = text.getvalue().encode("utf-8", "surrogateescape")
-    return line.reject(refusal.reason, field=refusal.field, raw=raw)
+    return text.getvalue().encode("utf-8", "surrogateescape")

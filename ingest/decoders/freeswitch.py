@@ -18,7 +18,7 @@ body are a few named variables alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from operator import itemgetter
@@ -35,7 +35,10 @@ from ingest.times import ZoneTimes
 from schemas.arrow import DELIVERED
 from schemas.rejects import Reject, RejectReason
 
-_CHUNK_BODIES: Final = 16_384
+_STRETCH_BODIES: Final = 4096
+_STRETCH_BYTES: Final = 8 << 20
+"""Documents in memory take about five times their bytes."""
+
 _TIME_US_MAX: Final = 253_370_764_800_000_000  # 9999-01-01
 _MILLISECONDS_MAX: Final = 1 << 40
 _WITHHELD: Final = frozenset({"", "anonymous", "Anonymous", "restricted", "Restricted", "unavailable", "unknown"})
@@ -105,21 +108,37 @@ class FreeswitchJson:
             InputError: the delivery is UTF-16.
         """
         legs = _Legs(source)
-        rows: list[_Row] = []
-        rejects: list[Reject] = []
+        stretch, size_bytes = _Stretch(), 0
         for body in read_bodies(stream):
             if body.document is None:
-                rejects.append(_reject(body, body.reason or RejectReason.MALFORMED, None))
+                stretch.rejects.append(_reject(body, body.reason or RejectReason.MALFORMED, None))
             else:
                 try:
-                    rows.append(legs.row(body.document, body))
+                    stretch.rows.append(legs.row(body.document, body))
+                    stretch.documents[body.position] = body.document
                 except Refusal as refusal:
-                    rejects.append(_reject(body, refusal.reason, refusal.field))
-            if len(rows) + len(rejects) >= _CHUNK_BODIES:
-                yield Decoded(_table(rows), rejects)
-                rows, rejects = [], []
-        if rows or rejects:
-            yield Decoded(_table(rows), rejects)
+                    stretch.rejects.append(_reject(body, refusal.reason, refusal.field))
+            size_bytes += body.length_bytes
+            if size_bytes >= _STRETCH_BYTES or len(stretch.rows) + len(stretch.rejects) >= _STRETCH_BODIES:
+                yield stretch.decoded()
+                stretch, size_bytes = _Stretch(), 0
+        if stretch.rows or stretch.rejects:
+            yield stretch.decoded()
+
+
+class _Stretch:
+    """Some bodies of a delivery; the documents are held for what is refused later."""
+
+    def __init__(self) -> None:
+        self.rows: list[_Row] = []
+        self.rejects: list[Reject] = []
+        self.documents: dict[int, dict[str, Any]] = {}
+
+    def decoded(self) -> Decoded:
+        return Decoded(_table(self.rows), self.rejects, self.raw_of)
+
+    def raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
+        return [kept(self.documents[position]) for position in positions]
 
 
 def _reject(body: Body, reason: RejectReason, field: str | None) -> Reject:
@@ -141,6 +160,7 @@ class _Legs:
     def __init__(self, source: SourceConfig) -> None:
         self._element = source.element
         self._service = source.service_type or "voice"
+        self._tenant = source.tenant  # what the operator says goes before what a SIP domain says
         self._option = encoding_option(source.options.get("encode_values", "auto"))
         self._zone = None if source.zone is None else ZoneTimes(source.zone)
 
@@ -196,7 +216,7 @@ class _Legs:
             None if outbound else trunk,
             trunk if outbound else None,
             _link(newest, variables, key),
-            decode(get("domain_name")) or None,
+            None if self._tenant else decode(get("domain_name")) or None,
             decode(get("accountcode")) or None,
         )
         _check_texts(row, body.altered)

@@ -214,6 +214,16 @@ def test_what_is_kept_of_a_reject_can_be_replayed() -> None:
     assert mended[0]["record_key"] == decode(row(f'"{UNIQUEID}"', '""'))[0][0]["record_key"]
 
 
+def test_what_is_refused_later_is_kept_without_what_was_said() -> None:
+    data = row(f'"{UNIQUEID}"', '"anteckning"') + row("x", "y", "z", "v", "w", "u") + row(f'"{UNIQUEID}"', '"x"')
+    part = next(decoder("asterisk-csv").decode(io.BytesIO(data), STOCKHOLM))
+    assert part.raw_of is not None
+    first, third = part.raw_of([1, 3])
+    assert first is not None and b"anteckning" not in first and b"PJSIP/k42,30" not in first
+    assert decode(first + b"\n")[0][0]["record_key"] == part.table["record_key"][0].as_py()
+    assert third is not None
+
+
 def test_bytes_outside_utf8_matter_only_where_they_are_stored() -> None:
     fine = row().replace(b"Alva", b"H\xe5kan")
     assert decode(fine)[0][0]["calling_number"] == "46701740605"

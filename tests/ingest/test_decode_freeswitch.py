@@ -394,6 +394,18 @@ def test_what_is_kept_of_a_reject_can_be_replayed() -> None:
         assert mended == decode(LEGS)[0][0]
 
 
+def test_what_is_refused_later_is_kept_without_content() -> None:
+    part = next(FreeswitchJson().decode(io.BytesIO(b"x\n" + LEGS), SOURCE))
+    assert part.raw_of is not None
+    for raw, expected in zip(part.raw_of([2, 5]), (part.table.to_pylist()[0], part.table.to_pylist()[3]), strict=True):
+        assert raw is not None and not any(secret in raw for secret in SECRETS)
+        assert {**only(decode(raw)), "position": 0} == {**expected, "position": 0}
+
+
+def test_the_operators_tenant_goes_before_a_sip_domain() -> None:
+    assert only(decode(text(leg()), SourceConfig("fs", tenant="ek")))["tenant"] is None
+
+
 def test_documents_of_other_shapes_are_rejected() -> None:
     for document in ({}, {"variables": []}, {"variables": {}}, {"variables": {"uuid": "u"}, "callflow": [1, None]}):
         _, rejects = decode(json.dumps(document))
