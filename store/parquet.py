@@ -18,6 +18,7 @@ import pyarrow.parquet.encryption
 
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
+from schemas.fields import FIELDS, Kind
 from store import files
 from store.keys import derive
 from store.partitions import PartitionKey
@@ -27,7 +28,7 @@ pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
 ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 1
-HASH_BLOCK_BYTES: Final = 1 << 20
+_REPEATED: Final = frozenset(field.name for field in FIELDS if field.kind is Kind.IDENTIFIER or field.kind is Kind.FLAG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,16 @@ def write(path: Path, table: pa.Table, binding: FileBinding, partition_key: byte
     )
     labels = [name for name in table.schema.names if pa.types.is_dictionary(table.schema.field(name).type)]
     encodings = {name: encoding for name in table.schema.names if (encoding := _encoding(table.schema.field(name)))}
+    compressions: Any = {name: _compression(table.schema.field(name)) for name in table.schema.names}
+    levels = {name: COMPRESSION_LEVEL for name, codec in compressions.items() if codec == COMPRESSION}
     files.create_private(path)
     with (
         pa.OSFile(str(path), "wb") as sink,
         pq.ParquetWriter(
             sink,
             table.schema,
-            compression=COMPRESSION,
-            compression_level=COMPRESSION_LEVEL,
+            compression=compressions,
+            compression_level=levels,
             use_dictionary=labels,  # type: ignore[arg-type]
             column_encoding=encodings,
             encryption_properties=properties,
@@ -142,6 +145,12 @@ def conform(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
         else:
             arrays.append(pa.chunked_array([pa.nulls(table.num_rows, kind)]))
     return pa.table(arrays, schema=pa.schema([PACKED.field(name) for name in wanted]))
+
+
+def _compression(field: Any) -> str:
+    """Return a column's codec: delta-encoded measures have nothing left to squeeze, repeated identifiers have."""
+    squeezable = pa.types.is_string(field.type) or pa.types.is_binary(field.type) or pa.types.is_dictionary(field.type)
+    return COMPRESSION if squeezable or field.name in _REPEATED else "none"
 
 
 def _encoding(field: Any) -> str | None:
