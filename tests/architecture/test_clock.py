@@ -22,7 +22,7 @@ SQL_TIME = re.compile(
     re.IGNORECASE,
 )
 ENVIRONMENT_IN = {"api/cli/context.py"}
-ENVIRONMENT_NAMES = {"LAGRUM_ROOT", "CREDENTIALS_DIRECTORY"}
+ENVIRONMENT_NAMES = {"LAGRUM_ROOT", "LAGRUM_KEY", "CREDENTIALS_DIRECTORY"}
 SUSPICIOUS = {"clock", "now", "now_us", "today", "time", "at", "as_of", "current_time", "fake_time"}
 
 
