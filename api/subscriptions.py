@@ -29,7 +29,7 @@ KIND: Final = "subscriptions"
 CURRENT: Final = "current"
 KINDS: Final = ("number", "imsi", "mac", "ip")
 COLUMNS: Final = ("kind", "value", "account", "valid_from", "valid_to")
-ROWS_MAX: Final = 5_000_000
+ROWS_MAX: Final = 1_000_000
 FOREVER_US: Final = 2**62
 
 _TYPES: Final[dict[str, pa.DataType]] = {
@@ -106,6 +106,8 @@ def import_rows(store: Store, rows: Iterable[tuple[int, Subscription]]) -> dict[
     # Nothing before this day is in the store any more.
     ceiling = add_months(to_date(store.clock.now_us()), -CEILING_MONTHS)
     kept = sorted((item for item in merged.values() if item.end > ceiling), key=_key)
+    if len(kept) > ROWS_MAX:
+        raise InputError(f"there are more than {ROWS_MAX} subscriptions")
     _refuse_overlaps(kept)
     body = {"generation": generation + 1, "rows": len(kept)}
     sealed.keep(store, KIND, f"{generation + 1:06d}", _as_table(kept))

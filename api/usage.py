@@ -22,7 +22,7 @@ from api import subscriptions
 from api.instants import midnight_us
 from schemas.arrow import PACKED
 from schemas.destinations import country_code, destination_sql
-from schemas.errors import BusyError, ConfigurationError
+from schemas.errors import BusyError, ConfigurationError, IntegrityError
 from store import ScanQuery, Store, TargetIdentifier
 
 MEMORY_MAX: Final = "1GB"
@@ -97,8 +97,9 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
     if account is None:
         batches = store.scan(period.query(batch_id_max=batch_id_max))
     else:
-        owners = [item for item in owners if item.account == account]
-        batches = _of_account(store, period, account, owners, batch_id_max)
+        # The others' identifiers stay in the join: whose number called decides before whose IMSI it was.
+        own = [item for item in owners if item.account == account]
+        batches = _of_account(store, period, account, own, batch_id_max)
     lines = aggregate(batches, owners=owners, codes=source_codes(store))
     if account is not None:
         lines = lines.filter(pc.equal(lines["account"], pa.scalar(account)))
@@ -113,7 +114,8 @@ def aggregate(
     by_batch: bool = False,
 ) -> pa.Table:
     """Return the lines of packed records; with `by_batch` one more column, `batch_id`."""
-    reader = pa.RecordBatchReader.from_batches(_INPUT, (_prepared(batch) for batch in batches))
+    records = _Records(batches)
+    reader = pa.RecordBatchReader.from_batches(_INPUT, iter(records))
     joined, names = subscriptions.join_tables(owners)
     strings = {"codes": pa.table({"name": pa.array(codes, pa.string()), "code": pa.array(codes.values(), pa.string())})}
     strings["accounts"] = pa.table(
@@ -127,6 +129,9 @@ def aggregate(
             found = connection.sql(_sql(set(joined), by_batch=by_batch)).to_arrow_table()
         except duckdb.OutOfMemoryException:
             raise BusyError("the figures do not fit into memory", hint="ask for a shorter period") from None
+        except duckdb.Error:
+            # A message of DuckDB's may quote a value, and hides what the scan itself said.
+            raise records.failure or IntegrityError("the figures cannot be computed") from None
     lines: pa.Table = found.cast(pa.schema([pa.field("batch_id", pa.int64()), *LINE]) if by_batch else LINE)
     return lines
 
@@ -161,6 +166,22 @@ _INPUT: Final = pa.schema(
     [PACKED.field(name) for name in _COLUMNS if name not in ("start_time", *_ADDRESS)]
     + [pa.field("start_us", pa.int64()), pa.field("source_ip", pa.int64()), pa.field("source_ip_v6", pa.string())]
 )
+
+
+class _Records:
+    """The records on their way into DuckDB; remembers why the scan broke off."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.failure: Exception | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in self._batches:
+                yield _prepared(batch)
+        except Exception as failure:
+            self.failure = failure
+            raise
 
 
 def _prepared(batch: pa.RecordBatch) -> pa.RecordBatch:
