@@ -1,0 +1,261 @@
+"""`csv`: the canonical record as comma-separated values.
+
+The first line names the fields, in any order (docs/FIELDS.md); unknown names are refused. Then one record a line: a
+value may stand in quotes, quotes in it are doubled, and a line end always ends the record, so that one unclosed quote
+spoils one record and no more. An empty value is null. Times are RFC 3339 (`ingest.decoders.canonical_times`).
+A delivery without `record_key` gets keys from its rows (`ingest.row_keys`).
+
+A block without faults is parsed by Arrow as it is. Anything strange in it sends the block down the slow road, which
+looks at every line: what Arrow would choke on is refused line by line, the rest is parsed as texts, and values that do
+not have their field's form refuse their own row.
+
+Source: RFC 4180.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.canonical_columns import FIGURES, Assembler, InputColumn, input_columns
+from ingest.decoders.slices import Block, Faults, Lines, read_blocks
+from ingest.source import SourceConfig
+from schemas.arrow import LABEL_TYPE, delivered_type
+from schemas.buffers import Ints, Mask
+from schemas.errors import InputError
+from schemas.fields import Kind
+from schemas.rejects import Reject, RejectReason
+
+BLOCK_BYTES: Final = 8 << 20
+HEADER_BYTES_MAX: Final = 1 << 16
+
+_WINDOW: Final = RECORD_BYTES_MAX // 2
+_COMMA, _QUOTE, _RETURN = 0x2C, 0x22, 0x0D
+
+
+class CanonicalCsv:
+    """CSV with canonical names in its first line."""
+
+    name: ClassVar = "csv"
+    summary: ClassVar = "canonical record as CSV with a header line"
+    zoned: ClassVar = True
+    options: ClassVar = ()
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the records in order, a block at a time.
+
+        Raises:
+            InputError: there is no header line, or it names what is no field.
+        """
+        reader: _Reader | None = None
+        for block in read_blocks(stream, block_bytes=BLOCK_BYTES):
+            if reader is None:
+                if not block.data and not block.overlong_bytes:
+                    return
+                names, rest = _header(block)
+                reader = _Reader(input_columns(names), source)
+                decoded = reader.decode(rest)
+            else:
+                decoded = reader.decode(block)
+            if decoded is not None:
+                yield decoded
+
+
+def _header(block: Block) -> tuple[list[str], Block]:
+    """Return the names in the first line, and the block after it."""
+    line, end, _ = block.data.partition(b"\n")
+    if block.overlong_bytes or len(line) > HEADER_BYTES_MAX:
+        raise InputError("the first line is too long to be a header", position=1)
+    try:
+        text = line.rstrip(b"\r").decode()
+        (names,) = csv.reader([text], strict=True)
+    except (ValueError, csv.Error) as error:
+        raise InputError("the first line is no header", position=1, hint="it names the fields, with commas") from error
+    size = len(line) + len(end)
+    return [name.strip() for name in names], block._replace(data=block.data[size:], offset=block.offset + size)
+
+
+@dataclass(frozen=True, slots=True)
+class _RawLines:
+    """Finds the lines of records again that are refused after decoding."""
+
+    data: bytes
+    first: int
+
+    def __call__(self, positions: Sequence[int]) -> Sequence[bytes | None]:
+        lines = Lines(self.data)
+        lines.select(~lines.blank())
+        return [lines.line(position - self.first) for position in positions]
+
+
+class _Reader:
+    """One delivery on its way; remembers the number of records so far."""
+
+    def __init__(self, columns: list[InputColumn], source: SourceConfig) -> None:
+        self._assembler = Assembler(columns, source)
+        self._columns = columns
+        self._records = 0
+        names = [column.name for column in columns]
+        self._names = names
+        self._typed = pa.csv.ConvertOptions(
+            column_types={column.name: _csv_type(column) for column in columns},
+            null_values=[""],
+            strings_can_be_null=True,
+        )
+        self._texts = pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), null_values=[""], strings_can_be_null=True
+        )
+
+    def decode(self, block: Block) -> Decoded | None:
+        """Return the records of a block; None when it has none."""
+        if block.overlong_bytes:
+            self._records += 1
+            reject = Reject(self._records, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+            return Decoded(_empty(), [reject])
+        if not block.data:
+            return None
+        table = self._parse_clean(block.data)
+        return self._slow(block) if table is None else self._assembled(table, block)
+
+    def _assembled(self, table: pa.Table, block: Block) -> Decoded | None:
+        rows = table.num_rows
+        if not rows:
+            return None
+        first = self._records + 1
+        self._records += rows
+        positions = np.arange(first, first + rows, dtype=np.int64)
+        raw = _RawLines(block.data, first)
+        made, faults = self._assembler.assemble(table.columns, positions)
+        return Decoded(made, faults.rejects(positions, raw), raw)
+
+    def _parse_clean(self, data: bytes) -> pa.Table | None:
+        """Parse a block as it is; None when something about it needs a closer look."""
+        if b"\0" in data or not _lines_are_short(data):
+            return None
+        quoted = b'"' in data
+        if quoted and _quote_faults(Lines(data)).any():
+            return None
+        try:
+            table = self._parse(data, self._typed)
+        except pa.ArrowInvalid:
+            return None
+        if (quoted or b"\r" in data) and table.num_rows != _count_lines(data):
+            return None
+        return table
+
+    def _parse(self, data: bytes, options: pa.csv.ConvertOptions) -> pa.Table:
+        read = pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names)
+        source: Any = pa.py_buffer(data)
+        return pa.csv.read_csv(source, read, pa.csv.ParseOptions(newlines_in_values=False), options)
+
+    def _slow(self, block: Block) -> Decoded | None:
+        lines = Lines(block.data)
+        lines.select(~lines.blank())
+        rows = len(lines)
+        if not rows:
+            return None
+        positions = np.arange(self._records + 1, self._records + 1 + rows, dtype=np.int64)
+        self._records += rows
+        faults = self._line_faults(lines)
+        good = np.flatnonzero(~faults.mask)
+        raw = _RawLines(block.data, int(positions[0]))
+        if not len(good):
+            return Decoded(_empty(), faults.rejects(positions, lines, block.offset))
+        table = self._parse_lines(lines, good)
+        made, later = self._assembler.assemble(table.columns, positions[good])
+        rejects = faults.rejects(positions, lines, block.offset) + later.rejects(positions[good], raw)
+        return Decoded(made, sorted(rejects, key=lambda reject: reject.position), raw)
+
+    def _line_faults(self, lines: Lines) -> Faults:
+        """Refuse the lines that cannot be parsed as one record each."""
+        faults = Faults(len(lines))
+        faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
+        faults.add(lines.encoding_faults(), RejectReason.ENCODING)
+        faults.add(_count_in(lines, _RETURN) > 0, RejectReason.MALFORMED)
+        width = len(self._columns)
+        faults.add(_quote_faults(lines), RejectReason.MALFORMED)
+        faults.add(_field_counts(lines) != width, RejectReason.COLUMN_COUNT)
+        return faults
+
+    def _parse_lines(self, lines: Lines, good: Ints) -> pa.Table:
+        """Parse the good lines as texts; they are known to be one record each."""
+        data = b"".join([lines.line(row) + b"\n" for row in good.tolist()])
+        table = self._parse(data, self._texts)
+        assert table.num_rows == len(good), "a line that was looked at is one record"
+        return table
+
+
+def _csv_type(column: InputColumn) -> pa.DataType:
+    """Return the type in which Arrow parses a column fastest without losing anything."""
+    if column.kind is Kind.LABEL:
+        return LABEL_TYPE
+    return delivered_type(column.field) if column.kind in FIGURES else pa.string()
+
+
+def _empty() -> pa.Table:
+    return pa.table({"position": pa.array([], pa.int64())})
+
+
+def _lines_are_short(data: bytes) -> bool:
+    """Tell whether a line end comes at least every half record limit: then no line is too long."""
+    ends = range(0, len(data) - _WINDOW, _WINDOW)
+    return all(data.find(b"\n", start, start + _WINDOW) >= 0 for start in ends)
+
+
+def _field_counts(lines: Lines) -> Ints:
+    """Count the values of each line: commas behind an odd number of quotes separate nothing."""
+    commas = np.flatnonzero(lines.bytes == _COMMA)
+    quotes = np.flatnonzero(lines.bytes == _QUOTE)
+    if len(quotes):
+        owner = np.searchsorted(lines.starts, commas, "right") - 1
+        begin = np.searchsorted(quotes, lines.starts)[np.maximum(owner, 0)]
+        commas = commas[(np.searchsorted(quotes, commas) - begin) % 2 == 0]
+    counts: Ints = np.searchsorted(commas, lines.ends) - np.searchsorted(commas, lines.starts) + 1
+    return counts
+
+
+def _quote_faults(lines: Lines) -> Mask:
+    """Tell which lines have quotes elsewhere than around whole values, or doubled inside such.
+
+    Counting from 0 in a line, even quotes open and odd ones close. What opens stands at the beginning of a value, or
+    right behind what closed (a doubled quote); what closes stands at the end of a value, or right before what opens.
+    """
+    data = lines.bytes
+    quotes = np.flatnonzero(data == _QUOTE)
+    first = np.searchsorted(quotes, lines.starts)
+    count = np.searchsorted(quotes, lines.ends) - first
+    faulty = (count & 1).astype(np.bool_)
+    owner = np.repeat(np.arange(len(lines)), count)
+    mine = quotes[np.repeat(first, count) + _ramp(count)]
+    opens = _ramp(count) % 2 == 0
+    before = np.where(mine > lines.starts[owner], data[np.maximum(mine - 1, 0)], _COMMA)
+    after = np.where(mine + 1 < lines.ends[owner], data[np.minimum(mine + 1, len(data) - 1)], _COMMA)
+    wrong = np.where(opens, (before != _COMMA) & (before != _QUOTE), (after != _COMMA) & (after != _QUOTE))
+    wrong |= opens & (before == _QUOTE) & (_ramp(count) == 0)
+    faulty[owner[wrong]] = True
+    return faulty
+
+
+def _ramp(counts: Ints) -> Ints:
+    """Return 0, 1, … for each count, one after the other."""
+    ends = np.cumsum(counts)
+    ramp: Ints = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
+    return ramp
+
+
+def _count_lines(data: bytes) -> int:
+    lines = Lines(data)
+    return int((lines.ends > lines.starts).sum())
+
+
+def _count_in(lines: Lines, byte: int) -> Ints:
+    """Count a byte in each line."""
+    places = np.flatnonzero(lines.bytes == byte)
+    return np.searchsorted(places, lines.ends) - np.searchsorted(places, lines.starts)
