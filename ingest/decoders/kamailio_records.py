@@ -11,10 +11,12 @@ What a row is:
 
 Identity (`record_key`):
 
-* transactions: `METHOD CODE FROM_TAG TO_TAG CALL-ID`, so a row of `missed_calls` is the row of `acc` again;
-* an ended call, by BYE or by `acc_cdrs`: `call CALL-ID`. The call that is folded from INVITE and BYE and the row of
-  `acc_cdrs` are one record to the store: whichever comes second is a duplicate, or a conflict when their seconds differ
-  (the two modules read the clock one after the other). A conflict is never billed, so no call is billed twice.
+* failed attempts and messages: `METHOD CODE FROM_TAG TO_TAG CALL-ID`, so a row of `missed_calls` is the row of `acc`
+  again;
+* an answered call, by INVITE and BYE or by `acc_cdrs`: `call CALL-ID`. The call that is folded from INVITE and BYE and
+  the row of `acc_cdrs` are one record to the store: whichever comes second is a duplicate, or a conflict when their
+  seconds differ (the two modules read the clock one after the other). A conflict is never billed, so no call is billed
+  twice.
   `identity=dialog` puts both tags in (`call TAG TAG CALL-ID`), for platforms that use one Call-ID for several
   answered calls; then `acc_cdrs` needs `from_tag` and `to_tag` in `cdr_extra`;
 * a failed call in `acc_cdrs` (`cdr_on_failed`): `failed CALL-ID START`. The row has neither code nor tags, so it cannot
@@ -140,7 +142,7 @@ def transactions(columns: Mapping[str, Column], rows: int, chosen: Settings) -> 
     table = {
         "event": pa.array(event.tolist(), pa.string()),
         "session_key": fill(compute.binary_join_element_wise(callid, *tags, " "), None, ~(opens | bye)),
-        "record_key": fill(key, _call_key(callid, tags, chosen), bye),
+        "record_key": fill(key, _call_key(callid, tags, chosen), opens | bye),
         "service_type": fill(_constant(chosen.service_type, rows), "sms", message),
         **parties,
         "start_time": fill(time, None, bye),

@@ -145,7 +145,11 @@ class Lines:
     def blank(self) -> Flags:
         """Return which lines hold nothing but spaces and tabs."""
         blank: Flags = self.ends <= self.starts
-        for index in np.flatnonzero(~blank & (self.bytes[self.starts % max(len(self.bytes), 1)] <= 0x20)):
+        if not len(self):
+            return blank
+        # Only lines that begin and end with a space or control byte are looked at one by one.
+        spaced = (self.bytes[self.starts % len(self.bytes)] <= 0x20) & (self.bytes[self.ends - 1] <= 0x20)
+        for index in np.flatnonzero(~blank & spaced):
             blank[index] = self.line(int(index)).isspace()
         return blank
 

@@ -1,0 +1,177 @@
+"""Linux `conntrack -E -o timestamp,id` (with `extended` or without): address translations as they begin and end.
+
+* `[NEW]` is OPEN, `[UPDATE]` is UPDATE, `[DESTROY]` is CLOSE. They meet by `session_key`: conntrack's id, protocol and
+  original tuple.
+* `record_key` is the event's letter, id and time in µs (`n`, `u`, `d`): the kernel gives ids out again, the time does
+  not come back. Without `-o id` the tuple stands for the id.
+* A DESTROY is complete by itself when the kernel keeps time (`net.netfilter.nf_conntrack_timestamp=1`): conntrack
+  writes `delta-time` as the difference of whole seconds, so the second of the start is the second of the end less
+  `delta-time`. Without it, the start is that of the NEW.
+* The original direction gives source and destination; the answer direction's destination is the public address and
+  port, told in the `nat_*` columns where it differs from the source. For ICMP the echo id stands for the port.
+* A line of `conntrack -L` is a snapshot without event or time of its own: refused as `unsupported`. The sessions in it
+  are told by their events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import BinaryIO, ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+
+from ingest.decoders.base import Decoded, Event
+from ingest.decoders.slices import Column, Faults, Flags, Ints, Lines, compute, fill, read_blocks
+from ingest.source import SourceConfig
+from schemas.arrow import TIME_TYPE
+from schemas.rejects import Reject, RejectReason
+
+LINE_BYTES_MAX: Final = 4096
+"""A line has some 300 bytes. Longer ones are refused before the pattern sees them."""
+
+PORT_MAX: Final = 65_535
+
+_TUPLE: Final = (
+    rb" src=(\S+) dst=(\S+)"
+    rb"(?: sport=([0-9]{1,5}) dport=([0-9]{1,5})| type=[0-9]+ code=[0-9]+ id=([0-9]{1,5})|(?: srckey=\S+ dstkey=\S+)?)"
+    rb"(?: packets=[0-9]+ bytes=([0-9]{1,18}))?"
+)
+_LINE = re.compile(
+    rb"\[([0-9]{9,11})\.([0-9]{6})\]\s+\[(NEW|UPDATE|DESTROY)\] (?:ipv[46] +[0-9]+ )?"
+    rb"(\w+) +[0-9]+(?: [0-9]+)?(?: [A-Z0-9_]+)?"  # protocol, its number, timeout, state
+    + _TUPLE
+    + rb"(?: \[UNREPLIED\])?"
+    + _TUPLE
+    + rb"(?: delta-time=([0-9]{1,9})| \[(?:start|stop)=[^\]]*\]| \[[A-Z_]+\]"
+    rb"| (?:mark|zone|secmark|secctx|use|labels)=\S+)*+"
+    rb"(?: id=([0-9]{1,10}))?(?: \[USERSPACE\])?(?: portid=[0-9]+)?(?: progname=\S+)? *"
+)
+_LISTING = re.compile(rb"(?:ipv[46] +[0-9]+ )?[a-z]\w* +[0-9]+ .*src=\S+ dst=")
+_EVENTS: Final = {b"NEW": Event.OPEN.value, b"UPDATE": Event.UPDATE.value, b"DESTROY": Event.CLOSE.value}
+_LETTERS: Final = {b"NEW": "n", b"UPDATE": "u", b"DESTROY": "d"}
+_BANNER: Final = b"conntrack v"  # "conntrack v1.4.7 (conntrack-tools): 120 flow events have been shown."
+
+
+class Conntrack:
+    """Events of Linux's connection tracking."""
+
+    name: ClassVar = "conntrack"
+    summary: ClassVar = "Linux NAT events (conntrack -E -o timestamp,id)"
+    zoned: ClassVar = True
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the events in order; times are epoch, so no zone is needed.
+
+        Raises:
+            InputError: the stream is UTF-16.
+        """
+        position = 0
+        for block in read_blocks(stream):
+            if block.overlong_bytes:
+                position += 1
+                yield Decoded(_EMPTY, [_overlong(position, block.offset, block.overlong_bytes)])
+                continue
+            lines = Lines(block.data)
+            lines.select(~(lines.blank() | _banners(lines)))
+            if len(lines):
+                yield _decode(lines, position, block.offset, source)
+            position += len(lines)
+
+
+_EMPTY: Final = pa.table({"position": pa.array([], pa.int64())})
+
+
+def _overlong(position: int, offset: int, length: int) -> Reject:
+    return Reject(position, RejectReason.TOO_LONG, None, offset, length)
+
+
+def _banners(lines: Lines) -> Flags:
+    if _BANNER not in lines.data:
+        return np.zeros(len(lines), np.bool_)
+    return np.array([lines.line(index).startswith(_BANNER) for index in range(len(lines))], np.bool_)
+
+
+def _decode(lines: Lines, position: int, offset: int, source: SourceConfig) -> Decoded:
+    """Read the lines of one block."""
+    positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
+    faults = Faults(len(lines))
+    faults.add(lines.ends - lines.starts > LINE_BYTES_MAX, RejectReason.TOO_LONG)
+    faults.add(lines.encoding_faults(), RejectReason.ENCODING)
+    faults.add(~lines.terminated, RejectReason.MALFORMED)
+    sound = ~faults.mask
+    data, match = lines.data, _LINE.fullmatch
+    spans = zip(lines.starts.tolist(), lines.ends.tolist(), sound.tolist(), strict=True)
+    found = [match(data, start, end) if good else None for start, end, good in spans]
+    matched = np.array([one is not None for one in found], np.bool_)
+    listed = sound & ~matched
+    for index in np.flatnonzero(listed):
+        listed[index] = _LISTING.match(lines.line(int(index))) is not None
+    faults.add(listed, RejectReason.UNSUPPORTED)
+    faults.add(~matched, RejectReason.MALFORMED)
+    groups = list(zip(*[one.groups() for one in found if one is not None], strict=True))
+    where = np.flatnonzero(matched)
+    table = _EMPTY
+    if len(where):
+        table = _table(groups, source)
+        for name in ("source_port", "destination_port", "nat_port_first"):
+            absurd = np.zeros(len(lines), np.bool_)
+            absurd[where] = np.asarray(compute.fill_null(compute.greater(table[name], PORT_MAX), False))
+            faults.add(absurd, RejectReason.BAD_FIELD, name)
+        kept = ~faults.mask[where]
+        table = table.append_column("position", pa.array(positions[where])).filter(pa.array(kept))
+    return Decoded(table, faults.rejects(positions, lines, offset))
+
+
+def _table(groups: list[tuple[bytes | None, ...]], source: SourceConfig) -> pa.Table:
+    """Return matched lines as delivered columns; `groups` has one tuple per group of the pattern."""
+    texts = [pa.array(group, pa.binary()).cast(pa.string()) for group in groups]
+    seconds, micros, _, protocol = texts[:4]
+    src, dst, sport, dport, icmp, sent = texts[4:10]
+    _, back_dst, _, back_dport, back_icmp, received = texts[10:16]
+    delta, identifier = texts[16:]
+    event = pa.array([_EVENTS[one or b""] for one in groups[2]], pa.string())
+    closes, opens = compute.equal(event, Event.CLOSE.value), compute.equal(event, Event.OPEN.value)
+    second = compute.cast(seconds, pa.int64())
+    time = compute.add(compute.multiply(second, 1_000_000), compute.cast(micros, pa.int64()))
+    begun = compute.multiply(compute.subtract(second, compute.cast(delta, pa.int64())), 1_000_000)
+    first_port, public_port = compute.coalesce(sport, icmp), compute.coalesce(back_dport, back_icmp)
+    tuple_text = _joined(protocol, src, first_port, dst, dport)
+    known = compute.coalesce(identifier, tuple_text)
+    letters = pa.array([_LETTERS[one or b""] for one in groups[2]], pa.string())
+    translated = compute.or_(
+        compute.not_equal(back_dst, src), compute.fill_null(compute.not_equal(public_port, first_port), False)
+    )
+    port = compute.cast(public_port, pa.int32())
+    nat_port = fill(port, None, compute.invert(translated))
+    return pa.table(
+        {
+            "event": event,
+            "session_key": _joined(identifier, tuple_text),
+            "record_key": _joined(letters, known, compute.cast(time, pa.string())),
+            "service_type": pa.repeat(source.service_type or "nat", len(event)),
+            "start_time": _time(compute.if_else(opens, time, fill(begun, None, compute.invert(closes)))),
+            "end_time": _time(fill(time, None, compute.invert(closes))),
+            "duration_ms": compute.multiply(fill(compute.cast(delta, pa.int64()), None, compute.invert(closes)), 1000),
+            "source_ip": src,
+            "source_port": compute.cast(sport, pa.int32()),
+            "destination_ip": dst,
+            "destination_port": compute.cast(dport, pa.int32()),
+            "nat_ip": fill(back_dst, None, compute.invert(translated)),
+            "nat_port_first": nat_port,
+            "nat_port_last": nat_port,
+            "volume_up_bytes": compute.cast(sent, pa.int64()),
+            "volume_down_bytes": compute.cast(received, pa.int64()),
+            "disposition": fill(pa.repeat("closed", len(event)), None, compute.invert(closes)),
+        }
+    )
+
+
+def _joined(*parts: Column) -> Column:
+    return compute.binary_join_element_wise(*parts, " ", null_handling="replace", null_replacement="-")
+
+
+def _time(microseconds: Column) -> Column:
+    return compute.cast(microseconds, TIME_TYPE)

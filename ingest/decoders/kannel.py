@@ -1,0 +1,233 @@
+"""Kannel's bearerbox `access.log`: short messages sent and received, and their delivery reports.
+
+`TIME WORDS [SMSC:] [SVC:] [ACT:] [BINF:] [FID:] [META:] [from:] [to:] [flags:] [msg:LENGTH:TEXT] [udh:LENGTH:HEX]`
+
+* The text is skipped by its length in bytes, so it may hold `]`, line ends and any bytes. Where `flags` says 8-bit or
+  UCS-2, Kannel writes it in hexadecimal, twice as long. Text never leaves this module: no column, no reject has it,
+  and no digest is made of it. A reject keeps what stands before `[msg:`, and nothing when that cannot be told.
+* Times are local, so the source must have a zone.
+* Identity: `WORD SMSC FID` when the SMS centre gave an id. Most do not; then `WORD`, a digest of everything in the line
+  but the text, and the occurrence number of that digest in the delivery: equal lines of one delivery are several
+  messages, the same delivery again is the same messages. Deliver whole files: a file that begins within a
+  second counts that second's occurrences anew.
+* A delivery report (`DLR`) is kept as a record of its own with disposition `delivery-report`: no message to bill.
+* "Log begins" and "Log ends" are no records. Other lines of Kannel's logs (smsbox) are `unsupported`: they quote texts.
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import hexlify
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import BinaryIO, ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.slices import Block, Column, empty_to_null, fill, is_utf8, read_blocks
+from ingest.source import SourceConfig
+from ingest.times import ZoneTimes, zone_times
+from schemas.arrow import TIME_TYPE
+from schemas.rejects import Reject, RejectReason
+
+OCCURRENCES_MAX: Final = 4_000_000
+"""So many digests are counted before counting starts again under a new series (memory: about 100 B each)."""
+
+_STAMP: Final = rb"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} "
+
+
+def _head(field: bytes) -> re.Pattern[bytes]:
+    """Return the pattern of everything before the text; `field` is what a value may hold."""
+    pattern = (
+        rb"(" + _STAMP[:-1] + rb") ([A-Za-z ]{3,40}) \[SMSC:(@)\] \[SVC:(@)\] \[ACT:(@)\] \[BINF:(@)\] "
+        rb"(?:\[FID:(@)\] )?(?:\[META:(@)\] )?\[from:(@)\] \[to:(@)\] "
+        rb"\[flags:([-0-9]+):([-0-9]+):([-0-9:]+)\] \[msg:([0-9]{1,7}):"
+    )
+    return re.compile(pattern.replace(b"@", field))
+
+
+_PLAIN_HEAD = _head(rb"[^]\n]{0,4096}")
+_BRACKETED_HEAD = _head(rb"[^\n]{0,256}?")  # a sender or META may hold brackets
+_TAIL = re.compile(rb"\](?: \[udh:[0-9]{1,5}:([0-9A-Fa-f]*)\])?\r?(?=\n|\Z)")
+_START = re.compile(rb"^" + _STAMP, re.MULTILINE)
+_IDLE = re.compile(rb"(?:" + _STAMP + rb"Log (?:begins|ends))?[ \t]*\r?(?:\n|\Z)")
+_HEX = re.compile(rb"[0-9A-F]*")
+_BINARY: Final = (b"1", b"2")  # coding: 8-bit and UCS-2, written in hexadecimal
+_TAIL_BYTES_MAX: Final = 1024
+
+
+class Kannel:
+    """Kannel's access log."""
+
+    name: ClassVar = "kannel"
+    summary: ClassVar = "Kannel bearerbox access.log (message text is dropped)"
+    zoned: ClassVar = False
+    options: ClassVar[tuple[str, ...]] = ()
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the messages in order.
+
+        Raises:
+            InputError: the stream is UTF-16.
+            ConfigurationError: the source has no zone.
+        """
+        reader = _Reader(source, zone_times(source, self.name))
+        carry, carried_at = b"", 0
+        for block in read_blocks(stream):
+            if block.overlong_bytes:
+                # What waited for its rest and the endless line are one record: its text never ended.
+                reader.refuse(RejectReason.TOO_LONG, carried_at if carry else block.offset, None)
+                carry = b""
+            else:
+                offset = carried_at if carry else block.offset
+                data = carry + block.data
+                used = reader.read(Block(data, offset, 0, block.last))
+                carry, carried_at = data[used:], offset + used
+            yield reader.take()
+
+
+class _Reader:
+    """Records of one delivery on their way into columns."""
+
+    def __init__(self, source: SourceConfig, zone: ZoneTimes) -> None:
+        self._source, self._zone = source, zone
+        self._position = 0
+        self._rejects: list[Reject] = []
+        self._rows: list[tuple[object, ...]] = []
+        self._seen: dict[bytes, int] = {}
+        self._series = 0
+
+    def read(self, block: Block) -> int:
+        """Read the block's records; return how many bytes are done with. The rest needs what comes after."""
+        data, at = block.data, 0
+        while at < len(data):
+            head = _PLAIN_HEAD.match(data, at) or _BRACKETED_HEAD.match(data, at)
+            if head is None:
+                idle = _IDLE.match(data, at)
+                if idle is not None and idle.end() > at:
+                    at = idle.end()
+                    continue
+            elif head[0].count(b"[msg:") != 1:
+                head = None  # which of them begins the text is anybody's guess
+            end = self._read_one(data, at, head, block)
+            if end < 0:
+                return at
+            at = end
+        return at
+
+    def _read_one(self, data: bytes, at: int, head: re.Match[bytes] | None, block: Block) -> int:
+        """Read the record at `at`; return where the next may begin, or -1 when its end is not in the block."""
+        if head is None:
+            return self._skip(data, at, block, None)
+        length = int(head[14]) * (2 if head[12] in _BINARY else 1)
+        text = head.end()
+        if length > RECORD_BYTES_MAX:
+            return self._skip(data, at, block, head[0], RejectReason.TOO_LONG)
+        if len(data) < text + length + _TAIL_BYTES_MAX and not block.last:
+            return -1
+        tail = _TAIL.match(data, text + length)
+        if tail is None and length > int(head[14]):  # coding says binary, yet the text stands as it is
+            length = int(head[14])
+            tail = _TAIL.match(data, text + length)
+        elif tail is not None and length > int(head[14]) and not _HEX.fullmatch(data, text, text + length):
+            tail = None
+        if tail is None:
+            return self._skip(data, at, block, head[0])
+        self._accept(head, tail[1] or b"", block.offset + at)
+        return min(tail.end() + 1, len(data))
+
+    def _skip(
+        self, data: bytes, at: int, block: Block, kept: bytes | None, reason: RejectReason = RejectReason.MALFORMED
+    ) -> int:
+        """Refuse what stands at `at`, up to the next line that begins with a time."""
+        following = _START.search(data, at + 1)
+        if following is None and not block.last:
+            if len(data) - at <= RECORD_BYTES_MAX:
+                return -1
+            reason = RejectReason.TOO_LONG
+        end = following.start() if following is not None else len(data)
+        if kept is None and reason is RejectReason.MALFORMED and _START.match(data, at):
+            line_end = data.find(b"\n", at, end)
+            if b"[SMSC:" not in data[at : end if line_end < 0 else line_end] and line_end >= 0:
+                reason = RejectReason.UNSUPPORTED
+        self.refuse(reason, block.offset + at, kept, end - at)
+        return end
+
+    def refuse(self, reason: RejectReason, offset: int, kept: bytes | None, length: int | None = None) -> None:
+        """Count a reject; `kept` is what of it holds no text."""
+        self._position += 1
+        self._rejects.append(Reject(self._position, reason, None, offset, length, kept))
+
+    def _accept(self, head: re.Match[bytes], udh: bytes, offset: int) -> None:
+        raw, stamp, words, smsc, account, fid, sender, receiver = head.group(0, 1, 2, 3, 5, 7, 9, 10)
+        if b"\0" in raw or not (raw.isascii() or is_utf8(raw)):
+            self.refuse(RejectReason.ENCODING, offset, raw)
+            return
+        time = self._zone.convert(stamp.decode())
+        if time is None:
+            self.refuse(RejectReason.BAD_TIME, offset, raw)
+            return
+        self._position += 1
+        disposition, letter = _meaning(words)
+        if fid:
+            key = b"%b %b %b" % (letter, smsc, fid)
+        else:
+            digest = blake2b(raw + b" " + udh, digest_size=12).digest()
+            key = b"%b %b %b" % (letter, hexlify(digest), self._occurrence(digest))
+        self._rows.append((self._position, key, sender, receiver, *time, disposition, smsc, account))
+
+    def _occurrence(self, digest: bytes) -> bytes:
+        """Return the occurrence number of a digest; a new series, told in the number, when too many are counted."""
+        seen = self._seen
+        if len(seen) >= OCCURRENCES_MAX:
+            seen.clear()
+            self._series += 1
+        number = seen[digest] = seen.get(digest, 0) + 1
+        return b"%d.%d" % (self._series, number) if self._series else b"%d" % number
+
+    def take(self) -> Decoded:
+        """Return what was read since the last call."""
+        rows, rejects = self._rows, self._rejects
+        self._rows, self._rejects = [], []
+        if not rows:
+            return Decoded(pa.table({"position": pa.array([], pa.int64())}), rejects)
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        position, key, sender, receiver, times, offsets, ambiguous, disposition, smsc, account = columns
+        time = pa.array(times, pa.int64()).cast(TIME_TYPE)
+        names, centres = empty_to_null(_texts(account)), empty_to_null(_texts(smsc))
+        inbound = np.array([one == "received" for one in disposition], np.bool_)
+        table = {
+            "position": pa.array(position, pa.int64()),
+            "record_key": _texts(key),
+            "service_type": pa.repeat(self._source.service_type or "sms", len(rows)),
+            "calling_number": empty_to_null(_texts(sender)),
+            "called_number": empty_to_null(_texts(receiver)),
+            "start_time": time,
+            "end_time": time,
+            "utc_offset_s": pa.array(offsets, pa.int32()),
+            "time_ambiguous": pa.array(ambiguous, pa.bool_()),
+            "disposition": pa.array(disposition, pa.string()),
+            "trunk_in": fill(centres, None, ~inbound),
+            "trunk_out": fill(centres, None, inbound),
+            "account": names,
+        }
+        if self._source.tenant is None:
+            table["tenant"] = names
+        return Decoded(pa.table(table), rejects)
+
+
+def _texts(values: list[object]) -> Column:
+    return pa.array(values, pa.binary()).cast(pa.string())
+
+
+def _meaning(words: bytes) -> tuple[str, bytes]:
+    """Return disposition and key letter of `Sent SMS`, `Receive SMS`, `DLR SMS`, `FAILED Send SMS`, `DISCARDED SMS`."""
+    if b"DLR" in words:
+        return "delivery-report", b"D"
+    if words.startswith(b"Sent"):
+        return "sent", b"S"
+    if words.startswith(b"Receive"):
+        return "received", b"R"
+    return "failed", b"F"
