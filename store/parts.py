@@ -159,8 +159,8 @@ def _party_order(table: pa.Table) -> npt.NDArray[np.int64]:
     lowest = int(parties.min())
     span_bits = (int(parties.max()) - lowest).bit_length()
     if index_bits + span_bits > 64 or not np.all(times[1:] >= times[:-1]):
-        return np.lexsort((times, parties))
+        return np.asarray(np.lexsort((times, parties)))
     # Rows that come in time order need only the party: one unstable sort of (party, row) in a word does it.
     words = ((parties - lowest).astype(np.uint64) << np.uint64(index_bits)) | np.arange(len(parties), dtype=np.uint64)
     words.sort()
-    return (words & np.uint64((1 << index_bits) - 1)).astype(np.int64)
+    return np.asarray(words & np.uint64((1 << index_bits) - 1), dtype=np.int64)
