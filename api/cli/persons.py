@@ -64,11 +64,11 @@ def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
 @click.option("--tenant", help="The tenant of a tenant administrator.")
 @click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
-@click.option("--key-file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
+@click.option("--key-file", "new_key_file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
 @acting
-def request(way: Way, person_id: str, key_file: Path | None = None, **options: Any) -> None:
+def request(way: Way, person_id: str, new_key_file: Path | None, **options: Any) -> None:
     """Request an enrolment as one custodian; another confirms it."""
-    enrolment = _enrolment(person_id, key_file, **options)
+    enrolment = _enrolment(person_id, new_key_file, **options)
     with way.open() as client:
         _tell(way, _request(client, enrolment))
 
@@ -88,10 +88,10 @@ def confirm(way: Way, person_id: str) -> None:
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
 @click.option("--tenant", help="The tenant of a tenant administrator.")
 @click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
-@click.option("--key-file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
+@click.option("--key-file", "new_key_file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
 @click.option("--second", required=True, type=FILE, metavar="KEYFILE", help="Key file of the second custodian.")
 @acting
-def enrol(way: Way, person_id: str, second: Path, key_file: Path | None = None, **options: Any) -> None:
+def enrol(way: Way, person_id: str, second: Path, new_key_file: Path | None, **options: Any) -> None:
     """Enrol a person with both custodians at one keyboard.
 
     \b
@@ -100,7 +100,7 @@ def enrol(way: Way, person_id: str, second: Path, key_file: Path | None = None, 
         --as custodian-1.key.json --second custodian-2.key.json
     """
     with way.open() as first, way.open(second) as other:
-        enrolment = _enrolment(person_id, key_file, **options)
+        enrolment = _enrolment(person_id, new_key_file, **options)
         _request(first, enrolment)
         _tell(way, _confirm(other, person_id))
 

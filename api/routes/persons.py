@@ -31,6 +31,10 @@ _ONE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/json": {"example": _PERSON | {"state": "active", "pending": None}}}},
     **ERRORS,
 }
+_PENDING: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/json": {"example": _PERSON}}},
+    **ERRORS,
+}
 Custodian = Annotated[Principal, Depends(require_role(Role.CUSTODIAN))]
 PersonId = Annotated[str, Path(max_length=40, examples=["officer-7"], description="The person's id.")]
 
@@ -72,7 +76,7 @@ def list_persons(
     return {"persons": [person.as_dict() for person in persons.list_all(get_store(request))]}
 
 
-@router.get("/v1/persons/{person_id}", summary="Show a person", responses=_ONE)
+@router.get("/v1/persons/{person_id}", summary="Show a person", responses=_PENDING)
 def show(
     request: Request,
     person_id: PersonId,
@@ -108,7 +112,7 @@ def confirm_enrolment(
     return procedure.confirm_enrolment(get_store(request), principal.person_id, person_id, approval).as_dict()
 
 
-@router.post("/v1/persons/{person_id}/revocation", summary="Request a revocation", responses=_ONE)
+@router.post("/v1/persons/{person_id}/revocation", summary="Request a revocation", responses=_PENDING)
 def request_revocation(
     request: Request, person_id: PersonId, body: RevocationModel, principal: Custodian
 ) -> dict[str, Any]:

@@ -1,0 +1,299 @@
+"""The real server: unix socket, loopback port, TLS with client certificates, and the client of the command line."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from api import cli
+from api.bootstrap import create_custodians
+from api.client import Client
+from api.server import socket_path
+from api.settings import Settings
+from api.signing import PersonKey, read_key_file
+from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
+from store import Store
+from tests.api.world import CSV, running
+from tests.conftest import FixedClock
+
+FREE = Settings(port=0, shutdown_seconds=5)
+
+
+@pytest.fixture
+def store(tmp_path: Path, clock: FixedClock) -> Iterator[Store]:
+    with Store.create(tmp_path / "root", clock=clock) as made:
+        create_custodians(made, tmp_path / "keys")
+        yield made
+
+
+def _key(tmp_path: Path, number: int = 1) -> PersonKey:
+    return read_key_file(_key_path(tmp_path, number))
+
+
+def _key_path(tmp_path: Path, number: int = 1) -> Path:
+    return tmp_path / "keys" / f"custodian-{number}.key.json"
+
+
+def test_the_service_listens_on_both_and_cleans_up(store: Store, tmp_path: Path) -> None:
+    with running(store, FREE) as listening:
+        mode = stat.S_IMODE(listening.socket_path.stat().st_mode)
+        assert mode == 0o600
+        assert stat.S_IMODE(listening.socket_path.parent.stat().st_mode) == 0o700
+        assert httpx.get(f"http://127.0.0.1:{listening.port}/v1/health").json() == {"status": "ok"}
+        with Client.local(store.root, store.clock) as client:
+            session = client.log_in(_key(tmp_path))
+            assert session["person"] == "custodian-1"
+            assert [item["id"] for item in client.get("/v1/persons")["persons"]] == ["custodian-1", "custodian-2"]
+            client.log_out()
+            with pytest.raises(ProcedureError):
+                client.get("/v1/persons")
+    assert not listening.socket_path.exists()
+    with pytest.raises(ConfigurationError):
+        Client.local(store.root, store.clock)
+
+
+def test_one_service_at_a_time_serves_a_root(store: Store) -> None:
+    with running(store, FREE), pytest.raises(ConfigurationError, match="another service"), running(store, FREE):
+        pass
+
+
+def test_a_taken_port_is_said_so(store: Store) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="cannot listen"), running(store, Settings(port=port)):
+            pass
+
+
+def test_a_stale_socket_is_replaced(store: Store) -> None:
+    path = socket_path(store.root)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(os.fspath(path))
+    with running(store, FREE) as listening:
+        assert httpx.get(f"http://127.0.0.1:{listening.port}/v1/health").status_code == 200
+
+
+def test_a_large_body_streams_over_a_real_connection(store: Store, tmp_path: Path) -> None:
+    header = CSV.splitlines(keepends=True)[0]
+    line = "{:011d},pbx-east-1,voice,46700000001,46700000002,2026-11-22T10:00:00Z,61\n"
+    body = header + "".join(line.format(number) for number in range(30_000)).encode()
+    with running(store, FREE) as listening, Client.local(store.root, store.clock) as client:
+        client.log_in(_key(tmp_path))
+        client.call("PUT", "/v1/sources/pbx-east", json={})
+        made = client.post("/v1/credentials", {"sources": ["pbx-east"]})
+        answer = httpx.post(
+            f"http://127.0.0.1:{listening.port}/v1/cdrs",
+            params={"source": "pbx-east", "format": "csv"},
+            content=body,
+            auth=(made["id"], made["secret"]),
+            timeout=60,
+        )
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["accepted"] == 30_000
+        assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()
+
+
+def test_refusals_reach_the_client_as_errors_of_the_tree(store: Store, tmp_path: Path) -> None:
+    with running(store, FREE), Client.local(store.root, store.clock) as client:
+        with pytest.raises(ProcedureError):
+            client.log_in(PersonKey.generate("custodian-1"))
+        client.log_in(_key(tmp_path))
+        with pytest.raises(NotFoundError):
+            client.get("/v1/persons/nobody-1")
+        with pytest.raises(ConfigurationError):
+            client.post("/v1/credentials", {"scope": "all"})
+        with pytest.raises(ConfigurationError):
+            Client.remote("http://127.0.0.1:1", store.clock)
+
+
+class _Ca:
+    """A certificate authority of the test."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.path = folder / f"{name}.pem"
+        self._write(self.path, self._certificate(self._name, self._key, is_ca=True))
+
+    def issue(self, name: str, *, file_name: str = "") -> tuple[Path, Path, x509.Certificate]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        paths = self._folder / f"{file_name or name}.pem", self._folder / f"{file_name or name}.key"
+        self._write(paths[0], certificate)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        paths[1].write_bytes(private)
+        return *paths, certificate
+
+    def _certificate(
+        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool = False
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(name)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        )
+        return builder.sign(self._key, hashes.SHA256())
+
+    @staticmethod
+    def _write(path: Path, certificate: x509.Certificate) -> None:
+        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Path) -> None:
+    ours, foreign = _Ca(tmp_path, "ours"), _Ca(tmp_path, "foreign")
+    certificate, key, _ = ours.issue("localhost")
+    by_print, by_print_key, shown = ours.issue("switch-1")
+    by_subject, by_subject_key, _ = ours.issue("switch-2")
+    unknown, unknown_key, _ = ours.issue("switch-3")
+    forged, forged_key, _ = foreign.issue("switch-2", file_name="forged")
+    settings = Settings(
+        port=0, tls_certificate=str(certificate), tls_key=str(key), tls_client_ca=str(ours.path), shutdown_seconds=5
+    )
+    with running(store, settings) as listening:
+        with Client.local(store.root, store.clock) as client:
+            client.log_in(_key(tmp_path))
+            client.call("PUT", "/v1/sources/pbx-east", json={})
+            fingerprint = shown.fingerprint(hashes.SHA256()).hex()
+            client.post("/v1/credentials", {"sources": ["pbx-east"], "fingerprint": fingerprint})
+            client.post("/v1/credentials", {"sources": ["pbx-east"], "subject": "CN=switch-2"})
+        url = f"https://localhost:{listening.port}"
+
+        def push(pair: tuple[Path, Path] | None, source: str = "pbx-east") -> int:
+            with httpx.Client(verify=_context(ours.path, pair)) as caller:
+                answer = caller.post(f"{url}/v1/cdrs", params={"source": source, "format": "csv"}, content=CSV)
+                return answer.status_code
+
+        assert push((by_print, by_print_key)) == 200
+        assert push((by_subject, by_subject_key)) == 200
+        assert push((by_print, by_print_key), "pbx-west") == 403
+        assert push((unknown, unknown_key)) == 401
+        assert push(None) == 401
+        with pytest.raises(httpx.HTTPError):
+            push((forged, forged_key))
+        with Client.remote(url, store.clock, ca=ours.path) as client:
+            assert client.log_in(_key(tmp_path))["person"] == "custodian-1"
+    assert not listening.socket_path.exists()
+
+
+def _context(ca: Path, pair: tuple[Path, Path] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    if pair is not None:
+        context.load_cert_chain(*pair)
+    return context
+
+
+def _lagrum(root: Path, *arguments: str, clock: FixedClock) -> int:
+    return cli.main(["--root", str(root), *arguments], clock=clock)
+
+
+def test_the_command_line_enrols_through_the_service(
+    store: Store, tmp_path: Path, clock: FixedClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = str(_key_path(tmp_path, 1)), str(_key_path(tmp_path, 2))
+    officer = str(tmp_path / "officer-7.key.json")
+
+    def run(*arguments: str) -> dict[str, object]:
+        assert _lagrum(store.root, *arguments, "--json", clock=clock) == 0, capsys.readouterr().err
+        found: dict[str, object] = json.loads(capsys.readouterr().out)
+        return found
+
+    with running(store, FREE):
+        enrolled = run(
+            *("person", "enrol", "officer-7", "--name", "Officer 7", "--role", "officer"),
+            *("--key-file", officer, "--as", first, "--second", second),
+        )
+        assert enrolled["state"] == "active"
+        key = run("person", "key", "approver-1", "--output", str(tmp_path / "approver-1.json"))
+        asked = ("--name", "A", "--role", "approver", "--public-key", str(key["public_key"]), "--as", first)
+        assert run("person", "request", "approver-1", *asked)["state"] == "pending"
+        assert _lagrum(store.root, "person", "confirm", "approver-1", "--as", first, clock=clock) == 1
+        assert "cannot confirm" in capsys.readouterr().err
+        assert run("person", "confirm", "approver-1", "--as", second)["state"] == "active"
+        assert run("person", "revoke", "approver-1", "--reason", "left", "--as", first)["state"] == "active"
+        assert run("person", "confirm", "approver-1", "--as", second)["state"] == "revoked"
+        revoke = ("person", "revoke", "officer-7", "--reason", "left", "--as", first)
+        run(*revoke)
+        assert run("person", "withdraw", "officer-7", "--as", second)["state"] == "active"
+        assert run(*revoke, "--second", second)["state"] == "revoked"
+        assert _lagrum(store.root, "person", "list", "--as", officer, clock=clock) == 1
+        assert _lagrum(store.root, "person", "list", "--as", first, clock=clock) == 0
+        assert "officer-7" in capsys.readouterr().out
+
+
+def test_the_command_line_registers_sources_and_credentials(
+    store: Store, tmp_path: Path, clock: FixedClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    acting = ("--as", str(_key_path(tmp_path, 1)))
+    with running(store, FREE):
+        options = ("--zone", "Europe/Stockholm", "--country", "SE", "--account", "100=acme", "--option", "a=b")
+        assert _lagrum(store.root, "sources", "add", "pbx-east", *options, *acting, "--json", clock=clock) == 0
+        added = json.loads(capsys.readouterr().out)
+        assert (added["zone"], added["accounts"], added["options"]) == ("Europe/Stockholm", {"100": "acme"}, {"a": "b"})
+        assert _lagrum(store.root, "sources", "credential", "pbx-east", *acting, "--json", clock=clock) == 0
+        made = json.loads(capsys.readouterr().out)
+        assert made["token"] == f"{made['id']}.{made['secret']}"
+        for command in (("list",), ("show", "pbx-east"), ("credentials",), ("revoke", made["id"])):
+            assert _lagrum(store.root, "sources", *command, *acting, clock=clock) == 0
+        assert made["secret"] not in capsys.readouterr().out
+        assert _lagrum(store.root, "sources", "add", "pbx-x", "--account", "nothing", *acting, clock=clock) == 2
+        assert _lagrum(store.root, "sources", "add", "pbx-x", "--zone", "Mars/Base", *acting, clock=clock) == 2
+        assert _lagrum(store.root, "sources", "show", "nowhere", *acting, clock=clock) == 1
+
+
+def test_without_the_service_commands_say_how_to_start_it(
+    store: Store, tmp_path: Path, clock: FixedClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _lagrum(store.root, "person", "list", "--as", str(_key_path(tmp_path)), clock=clock) == 2
+    assert "serve" in capsys.readouterr().err
+
+
+def test_the_process_serves_until_it_is_told_to_end(store: Store) -> None:
+    command = [sys.executable, "-c", "import sys; from api.cli import main; sys.exit(main())"]
+    with subprocess.Popen(
+        [*command, "--root", str(store.root), "--json", "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert httpx.get(f"{told['url']}/v1/health").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "Traceback" not in errors
+    assert not Path(told["socket"]).exists()
+
+
+def test_the_openapi_document_can_be_printed(
+    store: Store, clock: FixedClock, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    assert _lagrum(store.root, "serve", "--print-openapi", clock=clock) == 0
+    assert "/v1/cdrs" in json.loads(capsys.readouterr().out)["paths"]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.settings import Settings, from_tables, is_loopback, load
+from schemas.errors import ConfigurationError
+
+
+def test_without_a_file_the_defaults_listen_on_this_machine_only(tmp_path: Path) -> None:
+    settings = load(tmp_path)
+    assert settings == Settings()
+    assert is_loopback(settings.host)
+
+
+def test_a_file_sets_what_it_names(tmp_path: Path) -> None:
+    (tmp_path / "lagrum.toml").write_text("[server]\nport = 9000\n[ingest]\nbody_bytes_max = 1000\n")
+    settings = load(tmp_path)
+    assert (settings.port, settings.body_bytes_max) == (9000, 1000)
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"server": {"colour": 1}},
+        {"ingest": {"port": 1}},
+        {"port": 1},
+        {"server": {"port": "1"}},
+        {"server": {"port": True}},
+        {"server": {"port": 65_536}},
+        {"ingest": {"body_bytes_max": 0}},
+        {"people": {"session_seconds": 901}},
+        {"people": {"challenge_seconds": 61}},
+        {"server": {"host": "0.0.0.0"}},
+        {"server": {"host": "192.0.2.1"}},
+        {"server": {"host": "example.org"}},
+        {"server": {"tls_certificate": "a.pem"}},
+        {"server": {"tls_client_ca": "ca.pem"}},
+    ],
+)
+def test_what_cannot_work_is_refused(tables: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        from_tables(tables)
+
+
+def test_with_tls_the_service_may_listen_beyond_this_machine() -> None:
+    tables = {"server": {"host": "0.0.0.0", "tls_certificate": "a.pem", "tls_key": "a.key"}}
+    assert from_tables(tables).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"= nothing", b"[server"])
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "lagrum.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        load(tmp_path)
+
+
+def test_nothing_reaches_the_clock_or_the_limits_of_retention() -> None:
+    names = " ".join(Settings.__dataclass_fields__)
+    for word in ("clock", "now", "floor", "ceiling", "month", "retention", "skip", "disable", "force"):
+        assert word not in names
