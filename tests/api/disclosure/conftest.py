@@ -1,0 +1,163 @@
+"""One store with its people and a case in it, for tests of the procedure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from api import persons
+from api.disclosure.model import Actor, Authorisation, Task, Window, request_digest
+from api.disclosure.procedure import APPROVE_RELEASE, APPROVE_REQUEST, Disclosure, Order, WrittenTarget
+from api.persons import Approval
+from api.roles import Role, parse_roles
+from api.signing import PersonKey, Statement
+from store import Put, Store
+from store.audit import StoredEntry
+from store.clock import to_date, to_text
+from tests.conftest import FixedClock
+from tests.store.conftest import deliver
+from tests.store.records import DAY_US, NOW_US, records, with_column
+
+TARGET = "46701740007"
+PEOPLE = {
+    "officer-1": ("officer",),
+    "officer-2": ("officer",),
+    "handler-1": ("case-handler",),
+    "handler-2": ("case-handler",),
+    "approver-1": ("approver",),
+    "approver-2": ("approver",),
+    "auditor-1": ("auditor",),
+    "custodian-1": ("custodian",),
+    "billing-1": ("billing",),
+    "dpo-1": ("dpo",),
+    "tenant-1": ("tenant-admin",),
+}
+MIDNIGHT_US = NOW_US - NOW_US % DAY_US
+WINDOW = Window(MIDNIGHT_US - 8 * DAY_US, MIDNIGHT_US - 3 * DAY_US)
+
+
+def order(**changes: Any) -> Order:
+    terms: dict[str, Any] = {
+        "basis": "secret-surveillance",
+        "decision_reference": "B 1234-26",
+        "decided_on": to_date(NOW_US) - timedelta(days=2),
+        "authority": "Police Authority",
+        "country": "SE",
+        "targets": (WrittenTarget("number", "070-174 00 07"),),
+        "window": WINDOW,
+        "expires_at_us": NOW_US + 30 * DAY_US,
+    }
+    return Order(**(terms | changes))
+
+
+@dataclass
+class Court:
+    """A store, its people, and short words for the steps."""
+
+    store: Store
+    clock: FixedClock
+    keys: dict[str, PersonKey] = field(default_factory=dict)
+
+    @property
+    def procedure(self) -> Disclosure:
+        return Disclosure(self.store)
+
+    def enrol(self, person_id: str, *roles: str, key: PersonKey | None = None, state: str = persons.ACTIVE) -> None:
+        self.keys[person_id] = key or self.keys.get(person_id) or PersonKey.generate(person_id)
+        person = persons.Person(
+            person_id, person_id, parse_roles(roles), self.keys[person_id].public_text, None, state, {}
+        )
+        self.store.documents.commit([Put(persons.KIND, person_id, person.to_body())])
+
+    def actor(self, person_id: str) -> Actor:
+        person = persons.get(self.store, person_id)
+        return Actor(person_id, person.key_id, frozenset(str(role) for role in person.roles))
+
+    def signed(self, person_id: str, action: str, case: str, digest: str) -> Approval:
+        time = to_text(self.clock.now_us())
+        return Approval(time, self.keys[person_id].sign(Statement(action, case, digest, time)))
+
+    def file(self, person_id: str = "officer-1", **changes: Any) -> Authorisation:
+        return self.procedure.authorise(self.actor(person_id), order(**changes))
+
+    def register(self, authorisation: Authorisation, person_id: str = "officer-1", **terms: Any) -> Task:
+        return self.procedure.register(self.actor(person_id), authorisation.id, **terms)
+
+    def check(self, task_id: str, person_id: str = "handler-1") -> Task:
+        return self.procedure.check(self.actor(person_id), task_id)
+
+    def approve(self, task_id: str, person_id: str = "approver-1", *, digest: str | None = None) -> Task:
+        case = self.procedure.casebook.case(task_id)
+        signed = self.signed(
+            person_id, APPROVE_REQUEST, task_id, digest or request_digest(case.authorisation, case.task)
+        )
+        return self.procedure.approve(self.actor(person_id), task_id, signed)
+
+    def run(self, task_id: str, person_id: str = "handler-1") -> Task:
+        return self.procedure.run(self.actor(person_id), task_id)
+
+    def release(self, task_id: str, person_id: str = "approver-1", *, digest: str | None = None) -> Task:
+        task = self.procedure.casebook.task(task_id)[0]
+        signed = self.signed(person_id, APPROVE_RELEASE, task_id, digest or task.result_digest or "0" * 64)
+        return self.procedure.release(self.actor(person_id), task_id, signed)
+
+    def deliver(self, task_id: str, person_id: str = "officer-1") -> bytes:
+        return self.procedure.deliver(self.actor(person_id), task_id)[1]
+
+    def checked(self, **changes: Any) -> Task:
+        return self.check(self.register(self.file(**changes)).id)
+
+    def approved(self, **changes: Any) -> Task:
+        return self.approve(self.checked(**changes).id)
+
+    def released(self, **changes: Any) -> Task:
+        return self.release(self.run(self.approved(**changes).id).id)
+
+    def log(self, start: int = 0) -> list[StoredEntry]:
+        return list(self.store.audit.entries(start, self.store.audit.size, reveal=True))
+
+
+def traffic() -> pa.Table:
+    """Twelve days of records; the target is calling party of some, called, dialled or forwarded-to of others."""
+    table = records(600, days_ago=12, days=12)
+    rows = range(table.num_rows)
+    packed = int("1" + TARGET)
+    calling = [packed if row % 40 == 1 else value for row, value in enumerate(table["calling_number"].to_pylist())]
+    table = with_column(table, "calling_number", calling)
+    table = with_column(table, "called_number", [packed if row % 40 == 2 else 146_701_749_999 for row in rows])
+    table = with_column(table, "forwarded_number", [packed if row % 40 == 3 else None for row in rows])
+    table = with_column(table, "dialled_number", [packed if row % 40 == 4 else None for row in rows])
+    return with_column(table, "account", [10_077] * table.num_rows)
+
+
+@pytest.fixture(scope="module")
+def shared_court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
+    """One store for a whole module; cases of it do not touch each other."""
+    clock = FixedClock(NOW_US)
+    with Store.create(tmp_path_factory.mktemp("court") / "root", clock=clock) as store:
+        yield _peopled(store, clock)
+
+
+@pytest.fixture
+def court(tmp_path: Path, clock: FixedClock) -> Iterator[Court]:
+    """A store of the test's own, for tests that break it."""
+    with Store.create(tmp_path / "root", clock=clock) as store:
+        yield _peopled(store, clock)
+
+
+def _peopled(store: Store, clock: FixedClock) -> Court:
+    court = Court(store, clock)
+    for person_id, roles in PEOPLE.items():
+        court.enrol(person_id, *roles)
+    deliver(store, traffic())
+    return court
+
+
+def roles() -> list[str]:
+    return [role.value for role in Role]
