@@ -17,7 +17,18 @@ from api.auth import Authenticator
 from api.door import Door
 from api.metrics import Metrics
 from api.pools import BoundedPool
-from api.routes import audit, cdrs, corrections, credentials, disclosure, health, persons, sessions, sources
+from api.routes import (
+    audit,
+    cdrs,
+    corrections,
+    credentials,
+    disclosure,
+    health,
+    persons,
+    sessions,
+    sources,
+    usage,
+)
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from schemas.errors import LagrumError
@@ -37,6 +48,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     corrections.router,
     audit.router,
     disclosure.router,
+    usage.router,
 )
 _SECURITY: Final = {
     "session": {"type": "http", "scheme": "bearer", "description": "A person's session token, 15 minutes at most."},
