@@ -132,7 +132,7 @@ class Casebook:
             reason = refusal.reason if isinstance(refusal, ProcedureError) else _word(refusal)
             public = {"step": step, "case": case if kind_of(case) else None, "reason": reason, **who(actor)}
             entry = AuditEntry("disclosure.refused", public, dict(secret) if secret else None)
-            self.commit(self._expired(case) if reason == "expired" else [], entry)
+            self.commit(self._expired(case) if reason == "expired" and kind_of(case) else [], entry)
             raise
 
     def _expired(self, case: str) -> list[Put]:

@@ -155,16 +155,12 @@ def require_approved(authorisation: Authorisation) -> None:
 
 def require_within(authorisation: Authorisation, task: Task) -> None:
     """The task asks for targets, window and categories of its authorisation and nothing more."""
-    if not task.targets:
-        raise ProcedureError("a task names at least one target", reason="no-target")
     allowed = {target.sought for target in authorisation.targets}
     if any(target.sought not in allowed for target in task.targets):
         raise ProcedureError("a target is outside the authorisation", reason="target-out-of-scope")
-    if task.window.start_us >= task.window.end_us:
-        raise ProcedureError("the window ends before it begins", reason="empty-window")
     if not authorisation.window.contains(task.window):
         raise ProcedureError("the window is outside the authorisation", reason="window-out-of-scope")
-    if not task.categories or not task.categories <= authorisation.categories:
+    if not task.categories <= authorisation.categories:
         raise ProcedureError("a category is outside the authorisation", reason="category-out-of-scope")
 
 

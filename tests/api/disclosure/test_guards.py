@@ -1,0 +1,244 @@
+"""Every guard refuses its attack, and the attack succeeds, or is refused for another reason, once the guard is gone."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from api.disclosure import casebook, procedure, rules
+from api.disclosure.model import DELIVERY, TASK, Actor, Window
+from api.disclosure.procedure import APPROVE_REQUEST, WrittenTarget
+from schemas.errors import ProcedureError
+from schemas.fields import Category
+from store import Put
+from store.clock import to_date
+from tests.api.disclosure.conftest import WINDOW, Court
+from tests.store.records import DAY_US, NOW_US
+
+
+@dataclass(frozen=True)
+class Attack:
+    """`act` is refused with `reason`, by `guard` of `api.disclosure.rules` (None: by another module)."""
+
+    name: str
+    guard: str | None
+    reason: str
+    act: Callable[[Court], Any]
+
+
+def edited(court: Court, task_id: str, **changes: Any) -> str:
+    """Change a task on file, past the procedure."""
+    body = court.store.documents.get(TASK, task_id).body
+    court.store.documents.commit([Put(TASK, task_id, body | changes)])
+    return task_id
+
+
+def signatory(court: Court, person: str) -> dict[str, str]:
+    return court.actor(person).signatory.as_body()
+
+
+def twin(court: Court, person: str, other: str, *roles: str) -> str:
+    """Enrol a second account of one key, as enrolment itself would refuse it."""
+    court.enrol(person, *roles, key=court.keys[other])
+    return person
+
+
+def swap_approval(court: Court, task_id: str, name: str, **changes: Any) -> str:
+    body = court.store.documents.get(TASK, task_id).body
+    approval = body[name]
+    statement = approval["statement"] | changes.pop("statement", {})
+    return edited(court, task_id, **{name: approval | changes | {"statement": statement}})
+
+
+def deliver_other_package(court: Court) -> Any:
+    task = court.released()
+    court.procedure.vault.keep(task.delivery_id or "", b"another package")
+    return court.deliver(task.id)
+
+
+def deliver_other_delivery(court: Court) -> Any:
+    one, two = court.released(), court.released()
+    assert two.delivery_id is not None
+    body = court.store.documents.get(DELIVERY, two.delivery_id).body
+    court.store.documents.commit([Put(DELIVERY, one.delivery_id or "", body | {"id": one.delivery_id})])
+    return court.deliver(one.id)
+
+
+def with_roles(court: Court, person: str, *roles: str) -> Actor:
+    return replace(court.actor(person), roles=frozenset(roles))
+
+
+def _check_as(court: Court, *roles: str) -> Any:
+    return court.procedure.check(with_roles(court, "handler-1", *roles), court.register(court.file()).id)
+
+
+def _cancelled_order(court: Court) -> str:
+    task = court.approved()
+    court.procedure.cancel(court.actor("officer-1"), task.authorisation_id, "settled")
+    return task.id
+
+
+def _forged(court: Court) -> Any:
+    task = court.checked()
+    case = court.procedure.casebook.case(task.id)
+    digest = procedure.request_digest(case.authorisation, case.task)
+    signed = court.signed("approver-2", APPROVE_REQUEST, task.id, digest)
+    return court.procedure.approve(court.actor("approver-1"), task.id, signed)
+
+
+def _kept_in_a_drawer(court: Court) -> Any:
+    task = court.checked()
+    case = court.procedure.casebook.case(task.id)
+    digest = procedure.request_digest(case.authorisation, case.task)
+    signed = court.signed("approver-1", APPROVE_REQUEST, task.id, digest)
+    now_us = court.clock.value_us
+    court.clock.advance(days=1)
+    try:
+        return court.procedure.approve(court.actor("approver-1"), task.id, signed)
+    finally:
+        court.clock.value_us = now_us
+
+
+NUMBER: Final = WrittenTarget("number", "0701740007")
+OTHER: Final = WrittenTarget("number", "0701740008")
+LONG: Final = Window(NOW_US - 800 * DAY_US, NOW_US - DAY_US)
+BACKWARDS: Final = Window(WINDOW.end_us, WINDOW.start_us)
+TOMORROW: Final = to_date(NOW_US) + timedelta(days=1)
+WIDER: Final = Window(WINDOW.start_us - 1, WINDOW.end_us)
+
+ATTACKS: Final = (
+    Attack("a case handler files", "require_role", "wrong-role", lambda c: c.file("handler-1")),
+    Attack("an auditor shows up to reject", "require_any_role", "wrong-role",
+           lambda c: c.procedure.reject(c.actor("auditor-1"), c.checked().id, "wrong-number")),
+    Attack("a case handler is an approver too", "require_separate_duties", "role-conflict",
+           lambda c: _check_as(c, "case-handler", "approver")),
+    Attack("an auditor handles cases", "require_separate_duties", "role-conflict",
+           lambda c: _check_as(c, "case-handler", "auditor")),
+    Attack("billing handles cases", "require_separate_duties", "role-conflict",
+           lambda c: _check_as(c, "case-handler", "billing")),
+    Attack("an unheard-of role", "require_separate_duties", "role-conflict",
+           lambda c: _check_as(c, "case-handler", "root")),
+    Attack("no reference", "require_reference", "no-reference", lambda c: c.file(decision_reference=" ")),
+    Attack("no country", "require_reference", "bad-country", lambda c: c.file(country="se")),
+    Attack("decided tomorrow", "require_decided", "decision-ahead", lambda c: c.file(decided_on=TOMORROW)),
+    Attack("a basis that there is not", None, "unknown-basis", lambda c: c.file(basis="curiosity")),
+    Attack("a basis of another time", None, "basis-not-in-force",
+           lambda c: c.file(basis="european-production-order", decided_on=to_date(NOW_US) - timedelta(days=200))),
+    Attack("no target", "require_targets", "no-target", lambda c: c.file(targets=())),
+    Attack("too many targets", "require_targets", "too-many-targets", lambda c: c.file(targets=(NUMBER,) * 21)),
+    Attack("a kind that the basis has not", "require_targets", "target-kind",
+           lambda c: c.file(basis="missing-person", targets=(WrittenTarget("ip", "192.0.2.1"),))),
+    Attack("a target without its form", None, "bad-target", lambda c: c.file(targets=(WrittenTarget("imsi", "x"),))),
+    Attack("a window too long", "require_window", "window-too-long", lambda c: c.file(window=LONG)),
+    Attack("a window backwards", "require_window", "empty-window", lambda c: c.file(window=BACKWARDS)),
+    Attack("a window that is not over", "require_window_over", "window-ahead",
+           lambda c: c.register(c.file(window=Window(NOW_US - DAY_US, NOW_US + DAY_US)))),
+    Attack("a category that the basis keeps", "require_categories", "category",
+           lambda c: c.file(categories=frozenset(Category))),
+    Attack("no category", "require_categories", "no-category", lambda c: c.file(categories=frozenset())),
+    Attack("filed after its expiry", "require_unexpired", "expired", lambda c: c.file(expires_at_us=NOW_US)),
+    Attack("registered under a rejected order", "require_live", "authorisation-not-live",
+           lambda c: c.register(c.procedure.reject(c.actor("handler-1"), c.file().id, "wrong-number"))),
+    Attack("another officer's order", "require_same_person", "not-yours", lambda c: c.register(c.file(), "officer-2")),
+    Attack("another handler runs", "require_same_person", "not-yours", lambda c: c.run(c.approved().id, "handler-2")),
+    Attack("another officer fetches", "require_same_person", "not-yours",
+           lambda c: c.deliver(c.released().id, "officer-2")),
+    Attack("another officer cancels", "require_same_person", "not-yours",
+           lambda c: c.procedure.cancel(c.actor("officer-2"), c.checked().id, "settled")),
+    Attack("a task for another target", "require_within", "target-out-of-scope",
+           lambda c: c.register(c.file(), targets=[OTHER])),
+    Attack("a task for no target", "require_targets", "no-target", lambda c: c.register(c.file(), targets=[])),
+    Attack("a task with a wider window", "require_within", "window-out-of-scope",
+           lambda c: c.register(c.file(), window=WIDER)),
+    Attack("a task with more categories", "require_within", "category-out-of-scope",
+           lambda c: c.register(c.file(categories=frozenset({Category.TIME})), categories=frozenset({Category.PARTY}))),
+    Attack("an officer checks under a second account", "require_distinct", "same-key",
+           lambda c: c.check(c.register(c.file()).id, twin(c, "handler-9", "officer-1", "case-handler"))),
+    Attack("the officer's own person checks", "require_distinct", "same-person",
+           lambda c: c.procedure.check(with_roles(c, "officer-1", "case-handler"), c.register(c.file()).id)),
+    Attack("an approver of the handler's key", "require_three_persons", "same-key",
+           lambda c: c.approve(c.checked().id, twin(c, "approver-9", "handler-1", "approver"))),
+    Attack("an approver of the officer's key", "require_three_persons", "same-key",
+           lambda c: c.approve(c.checked().id, twin(c, "approver-8", "officer-1", "approver"))),
+    Attack("the handler's own person approves", "require_three_persons", "same-person",
+           lambda c: c.approve(edited(c, c.checked().id, case_handler=signatory(c, "approver-1")))),
+    Attack("nobody checked", "require_three_persons", "missing-person",
+           lambda c: c.approve(edited(c, c.checked().id, case_handler=None))),
+    Attack("released by the handler's key", "require_three_persons", "same-key",
+           lambda c: c.release(c.run(c.approved().id).id, twin(c, "approver-9", "handler-1", "approver"))),
+    Attack("run under a withdrawn order", "require_approved", "authorisation-not-approved",
+           lambda c: c.run(_cancelled_order(c))),
+    Attack("run without an approval", "require_three_persons", "missing-person",
+           lambda c: c.run(edited(c, c.approved().id, request_approval=None))),
+    Attack("an approval of other content", "require_signed", "approval-digest",
+           lambda c: c.run(edited(c, c.approved().id, salt="00" * 32))),
+    Attack("an approval of another act", "require_signed", "approval-act",
+           lambda c: c.run(swap_approval(c, c.approved().id, "request_approval", statement={"action": "x"}))),
+    Attack("an approval with a made-up time", "require_signed", "approval-signature",
+           lambda c: c.run(swap_approval(c, c.approved().id, "request_approval", statement={"time": "2026"}))),
+    Attack("an approval in another's name", "require_signed", "approval-key",
+           lambda c: c.run(swap_approval(c, c.approved().id, "request_approval", by=signatory(c, "approver-2")
+                                         | {"key_id": c.actor("approver-1").key_id}))),
+    Attack("a release that nobody signed", "require_three_persons", "missing-person",
+           lambda c: c.deliver(edited(c, c.released().id, release_approval=None))),
+    Attack("a release of another result", "require_signed", "approval-digest",
+           lambda c: c.deliver(edited(c, c.released().id, result_digest="0" * 64))),
+    Attack("another package in its place", "require_result", "delivery-digest", deliver_other_package),
+    Attack("another delivery in its place", "require_result", "delivery-digest", deliver_other_delivery),
+    Attack("signed for another digest", None, "signature", lambda c: c.approve(c.checked().id, digest="0" * 64)),
+    Attack("signed by another key", None, "signature", _forged),
+    Attack("signed yesterday", None, "signature", _kept_in_a_drawer),
+    Attack("ended without a reason", "require_reason", "no-reason",
+           lambda c: c.procedure.cancel(c.actor("officer-1"), c.checked().id, "Ring 0701740007")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_each_attack_is_refused_with_its_reason_and_logged(shared_court: Court, attack: Attack) -> None:
+    with pytest.raises(ProcedureError) as refusal:
+        attack.act(shared_court)
+    assert refusal.value.reason == attack.reason
+    entry = shared_court.log()[-1]
+    assert (entry.kind, entry.public["reason"]) == ("disclosure.refused", attack.reason)
+
+
+@pytest.mark.parametrize(
+    "attack", [attack for attack in ATTACKS if attack.guard is not None], ids=lambda attack: attack.name
+)
+def test_without_its_guard_the_attack_is_not_refused_for_that_reason(
+    shared_court: Court, attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that passes with and without its guard would test nothing."""
+    assert attack.guard is not None
+    monkeypatch.setattr(rules, attack.guard, lambda *_, **__: None)
+    try:
+        attack.act(shared_court)
+    except ProcedureError as refusal:
+        assert refusal.reason != attack.reason
+    except Exception as error:
+        assert not isinstance(error, AssertionError)
+
+
+def test_every_guard_has_an_attack_and_every_guard_is_called() -> None:
+    guards = {name for name, _ in inspect.getmembers(rules, inspect.isfunction) if name.startswith("require_")}
+    called = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for module in (procedure, casebook, rules)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.Call)
+    }
+    assert guards <= called
+    # `require_order` is the list of five others.
+    assert guards - {"require_order"} == {attack.guard for attack in ATTACKS if attack.guard is not None}
+
+
+def test_no_guard_returns_a_verdict_that_could_go_unread() -> None:
+    for node in ast.walk(ast.parse(inspect.getsource(rules))):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("require_"):
+            assert not [item for item in ast.walk(node) if isinstance(item, ast.Return) and item.value is not None]
