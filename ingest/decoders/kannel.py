@@ -77,8 +77,9 @@ class Kannel:
         carry, carried_at = b"", 0
         for block in read_blocks(stream):
             if block.overlong_bytes:
-                # What waited for its rest and the endless line are one record: its text never ended.
-                reader.refuse(RejectReason.TOO_LONG, carried_at if carry else block.offset, None)
+                # What waited may be whole, and only lack the bytes in which its end is looked for.
+                reader.read(Block(carry, carried_at, 0, last=True))
+                reader.refuse(RejectReason.TOO_LONG, block.offset, None, block.overlong_bytes)
                 carry = b""
             else:
                 offset = carried_at if carry else block.offset
