@@ -259,9 +259,8 @@ class _Bodies:
         """Read one body per line."""
         offset = block.offset
         for line in block.data.split(b"\n"):
-            body = line if line.startswith(b"{") else _body(line)
-            if body and not body.isspace():
-                self._read(body, offset, line)
+            if line and not line.isspace():
+                self._read(line if line.startswith(b"{") else _body(line), offset, line)
             offset += len(line) + 1
 
     def _read(self, body: bytes, offset: int, line: bytes) -> None:

@@ -67,23 +67,22 @@ def read_blocks(
         raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
     offset = len(_UTF8_BOM) if pending.startswith(_UTF8_BOM) else 0
     pending = pending[offset:]
+    ended = offset + len(pending) < block_bytes
     skipped = 0  # bytes of an overlong stretch already dropped
     while True:
-        cut = _first_end(pending, terminators) if skipped else _last_end(pending, terminators)
-        if cut and skipped:
+        if skipped and (cut := _first_end(pending, terminators)):
             yield Block(b"", offset - skipped, skipped + cut)
             skipped, offset, pending = 0, offset + cut, pending[cut:]
-            continue
-        if cut:
+        if ended:
+            break
+        if not skipped and (cut := _last_end(pending, terminators)):
             yield Block(pending[:cut], offset)
             offset, pending = offset + cut, pending[cut:]
-        if len(pending) > bytes_max:
-            keep = max(map(len, terminators)) - 1  # a terminator may straddle two reads
-            skipped += len(pending) - keep
-            offset, pending = offset + len(pending) - keep, pending[len(pending) - keep :]
+        if skipped or len(pending) > bytes_max:
+            drop = max(len(pending) - max(map(len, terminators)) + 1, 0)  # a terminator may straddle two reads
+            skipped, offset, pending = skipped + drop, offset + drop, pending[drop:]
         more = _read_full(stream, block_bytes)
-        if not more:
-            break
+        ended = len(more) < block_bytes
         pending += more
     if skipped:
         yield Block(b"", offset - skipped, skipped + len(pending), last=True)
