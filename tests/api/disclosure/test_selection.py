@@ -1,0 +1,117 @@
+"""Every row is compared with the order before it leaves."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from api.disclosure.model import Target, Window
+from api.disclosure.selection import permitted_fields, select
+from schemas.arrow import DELIVERED
+from schemas.errors import IntegrityError
+from schemas.fields import Category
+from schemas.legal_bases import LegalBasis, basis_on
+
+DAY = date(2026, 11, 20)
+ALL = basis_on("secret-surveillance", DAY)
+WHO = basis_on("subscriber-data", DAY)
+WINDOW = Window(1_000_000, 2_000_000)
+NUMBER = Target("number", "46701740007", "x")
+
+
+def table(*rows: dict[str, Any]) -> pa.Table:
+    plain: list[dict[str, Any]] = []
+    for place, row in enumerate(rows):
+        base: dict[str, Any] = dict.fromkeys(DELIVERED.names)
+        base |= {"start_time": 1_500_000, "end_time": 1_500_000, "record_key": str(place), "switch": "s"}
+        base |= {"source": "s", "dedup_domain": "s", "batch_id": 1, "batch_position": place, "conflict": False}
+        plain.append(base | row)
+    columns = {}
+    for name in DELIVERED.names:
+        kind = DELIVERED.field(name).type
+        values = [row[name] for row in plain]
+        time = pa.types.is_timestamp(kind)
+        columns[name] = pa.array(values, pa.int64()).cast(kind) if time else pa.array(values, kind)
+    return pa.table(columns)
+
+
+def kept(rows: pa.Table, basis: LegalBasis, *targets: Target, window: Window = WINDOW) -> list[str]:
+    found: list[str] = select(rows, basis, targets, window)["record_key"].to_pylist()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "row"),
+    [
+        ("number", "46701740007", {"calling_number": "46701740007"}),
+        ("number", "46701740007", {"called_number": "46701740007"}),
+        ("number", "46701740007", {"dialled_number": "46701740007"}),
+        ("number", "46701740007", {"forwarded_number": "46701740007"}),
+        ("imsi", "240010000000001", {"called_imsi": "240010000000001"}),
+        ("imei", "35693803564380", {"imei": "356938035643809"}),
+        ("imei", "35693803564380", {"called_imei": "3569380356438012"}),
+        ("mac", "02:00:00:00:00:0a", {"mac": "02:00:00:00:00:0A"}),
+        ("ip", "203.0.113.5", {"nat_ip": "203.0.113.5"}),
+        ("ip", "2001:db8::5", {"ipv6_prefix": "2001:db8::/56"}),
+        ("ip", "2001:db8::5", {"destination_ip": "2001:db8::5"}),
+        ("account", "10077", {"account": "10077"}),
+    ],
+)
+def test_a_target_is_found_in_every_role(kind: str, value: str, row: dict[str, Any]) -> None:
+    assert kept(table(row), ALL, Target(kind, value, value)) == ["0"]
+
+
+def test_a_row_that_the_order_does_not_name_stops_everything() -> None:
+    rows = table({"calling_number": "46701740007"}, {"calling_number": "46701740008"})
+    with pytest.raises(IntegrityError):
+        kept(rows, ALL, NUMBER)
+
+
+@pytest.mark.parametrize("times", [(2_000_000, 2_000_001), (1, 999_999)])
+def test_a_row_outside_the_window_stops_everything(times: tuple[int, int]) -> None:
+    row = {"calling_number": "46701740007", "start_time": times[0], "end_time": times[1]}
+    with pytest.raises(IntegrityError):
+        kept(table(row), ALL, NUMBER)
+
+
+@pytest.mark.parametrize("times", [(1, 1_000_000), (1_999_999, 9_000_000), (1, 9_000_000)])
+def test_a_session_over_the_windows_edge_belongs_to_it(times: tuple[int, int]) -> None:
+    row = {"calling_number": "46701740007", "start_time": times[0], "end_time": times[1]}
+    assert kept(table(row), ALL, NUMBER) == ["0"]
+
+
+def test_who_held_an_address_does_not_tell_who_talked_to_it() -> None:
+    address = Target("ip", "203.0.113.5", "x")
+    rows = table({"source_ip": "203.0.113.5"}, {"destination_ip": "203.0.113.5"}, {"nat_ip": "203.0.113.5"})
+    assert kept(rows, WHO, address) == ["0", "2"]
+    assert "destination_ip" not in permitted_fields(WHO, WHO.categories)
+    assert "called_number" not in permitted_fields(WHO, WHO.categories)
+
+
+def test_a_port_leaves_the_other_users_of_a_translated_address_out() -> None:
+    rows = table(
+        {"nat_ip": "203.0.113.5", "nat_port_first": 1024, "nat_port_last": 2047},
+        {"nat_ip": "203.0.113.5", "nat_port_first": 2048, "nat_port_last": 4095},
+        {"nat_ip": "203.0.113.5", "nat_port_first": 2000},
+        {"nat_ip": "203.0.113.5"},
+        {"source_ip": "203.0.113.5", "source_port": 2000},
+        {"source_ip": "203.0.113.5", "source_port": 2001},
+    )
+    assert kept(rows, ALL, Target("ip", "203.0.113.5", "x", 2000)) == ["0", "2", "4"]
+
+
+def test_rows_come_in_one_order() -> None:
+    rows = table(
+        {"calling_number": "46701740007", "start_time": 1_600_000, "end_time": 1_600_000},
+        {"calling_number": "46701740007"},
+    )
+    assert kept(rows, ALL, NUMBER) == ["1", "0"]
+
+
+def test_location_leaves_only_where_its_category_does() -> None:
+    assert "cell_id" in permitted_fields(ALL, ALL.categories)
+    assert "cell_id" not in permitted_fields(ALL, frozenset({Category.PARTY, Category.TIME}))
+    assert "account" not in permitted_fields(ALL, ALL.categories | {Category.CHARGING})

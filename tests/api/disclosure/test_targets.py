@@ -1,0 +1,68 @@
+"""Targets, however an order writes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.disclosure.targets import normalise_target
+from schemas.errors import ProcedureError
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "value"),
+    [
+        *[
+            ("number", written, "46701740007")
+            for written in (
+                "46701740007",
+                "+46701740007",
+                "0046701740007",
+                "0701740007",
+                "070-174 00 07",
+                " +46 70 174 00 07 ",
+            )
+        ],
+        ("number", "112", "112"),
+        ("number", "sip:bob@example.net", "sip:bob@example.net"),
+        ("imsi", "24001 0000000001", "240010000000001"),
+        ("imei", "35-693803-564380-9", "35693803564380"),
+        ("imei", "3569380356438012", "35693803564380"),
+        ("mac", "02-00-5E-10-00-0A", "02:00:5e:10:00:0a"),
+        ("mac", "0200.5e10.000a", "02:00:5e:10:00:0a"),
+        ("ip", "2001:DB8:0:0::5", "2001:db8::5"),
+        ("ip", "203.0.113.5", "203.0.113.5"),
+        ("account", " 10077 ", "10077"),
+    ],
+)
+def test_every_way_of_writing_gives_the_value_that_is_searched_for(kind: str, written: str, value: str) -> None:
+    target = normalise_target(kind, written, country="SE")
+    assert (target.kind, target.value, target.as_written) == (kind, value, written.strip())
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "port"),
+    [
+        ("number", "", None),
+        ("number", "call bob", None),
+        ("number", "\u0664\u0666\u0667", None),
+        ("imsi", "2400", None),
+        ("imsi", "24001000000000A", None),
+        ("imei", "1234567890123", None),
+        ("mac", "02:00:5e:10:00", None),
+        ("ip", "203.0.113.0/24", None),
+        ("ip", "203.0.113.500", None),
+        ("ip", "203.0.113.5", 65_536),
+        ("number", "46701740007", 5060),
+        ("account", "x" * 300, None),
+        ("account", "a\nb", None),
+    ],
+)
+def test_a_value_without_its_kinds_form_is_refused_and_not_quoted(kind: str, written: str, port: int | None) -> None:
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target(kind, written, country="SE", port=port)
+    assert refusal.value.reason == "bad-target"
+    assert not written or written not in str(refusal.value)
+
+
+def test_a_target_shows_its_kind_only() -> None:
+    assert "46701740007" not in repr(normalise_target("number", "46701740007", country="SE"))
