@@ -6,14 +6,20 @@ python -m bench.generated [--check]
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from api.app import create_app
 from api.cli import lagrum
 from api.cli.manual import manual
+from api.settings import Settings
 from bench import report
+from schemas.documents import field_reference, json_schema
+from store import Store, SystemClock
 
 ROOT: Final = Path(__file__).parents[1]
 
@@ -23,8 +29,21 @@ def _readme() -> str:
     return report.rendered(text, report.load())
 
 
+def _openapi() -> str:
+    """Return the service's OpenAPI document; it is the same for every store."""
+    with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "store", clock=SystemClock()) as store:
+        return _json(create_app(store, settings=Settings()).openapi())
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=1, sort_keys=False, ensure_ascii=False) + "\n"
+
+
 FILES: Final[dict[str, Callable[[], str]]] = {
     "docs/CLI.md": lambda: manual(lagrum),
+    "docs/FIELDS.md": field_reference,
+    "docs/record.schema.json": lambda: _json(json_schema()),
+    "docs/openapi.json": _openapi,
     "README.md": _readme,
 }
 

@@ -32,13 +32,13 @@ def _row(item: dict[str, Any]) -> str:
     span = "" if len(item["values"]) == 1 else f"{_number(min(item['values']))} to {_number(max(item['values']))}"
     extra = "".join(f"; {text}" for text in item["notes"])
     return (
-        f"| {item['what']}{extra} | {item['rows']:,} | {_number(item['median'])} {item['unit']} | {span} "
-        f"| {item['bar']} |".replace(",", " ")
+        f"| {item['what']}{extra} | {_number(item['rows'])} | {_number(item['median'])} {item['unit']} | {span} "
+        f"| {item['bar']} |"
     )
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.3g}"
 
 
 def rendered(readme: str, results: dict[str, Any]) -> str:
