@@ -89,7 +89,9 @@ class _Packets:
         self._attribute = self._attribute[lines_kept]
         self.first: Ints = np.flatnonzero(begins[lines_kept])
         self.positions: Ints = np.arange(position + 1, position + 1 + self.count, dtype=np.int64)
-        self._cut_off = block.last and len(blank) > 0 and not blank[-1]
+        # Spaces without a line end are no blank line: the first bytes of an attribute look the same.
+        ended = blank[:-1] if unterminated else blank
+        self._cut_off = block.last and not (len(ended) and ended[-1])
         self._unterminated = unterminated
 
     def decoded(self, chosen: records.Settings) -> Decoded:
