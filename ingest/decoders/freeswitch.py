@@ -25,6 +25,7 @@ from operator import itemgetter
 from typing import Any, BinaryIO, Final
 from urllib.parse import unquote
 
+import orjson
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded
@@ -36,9 +37,7 @@ from schemas.arrow import DELIVERED
 from schemas.rejects import Reject, RejectReason
 
 _STRETCH_BODIES: Final = 4096
-_STRETCH_BYTES: Final = 8 << 20
-"""Documents in memory take about five times their bytes."""
-
+_STRETCH_BYTES: Final = 16 << 20
 _TIME_US_MAX: Final = 253_370_764_800_000_000  # 9999-01-01
 _MILLISECONDS_MAX: Final = 1 << 40
 _WITHHELD: Final = frozenset({"", "anonymous", "Anonymous", "restricted", "Restricted", "unavailable", "unknown"})
@@ -115,7 +114,7 @@ class FreeswitchJson:
             else:
                 try:
                     stretch.rows.append(legs.row(body.document, body))
-                    stretch.documents[body.position] = body.document
+                    stretch.texts[body.position] = body.text
                 except Refusal as refusal:
                     stretch.rejects.append(_reject(body, refusal.reason, refusal.field))
             size_bytes += body.length_bytes
@@ -127,18 +126,18 @@ class FreeswitchJson:
 
 
 class _Stretch:
-    """Some bodies of a delivery; the documents are held for what is refused later."""
+    """Some bodies of a delivery, held as texts for what is refused later; documents would slow the collector down."""
 
     def __init__(self) -> None:
         self.rows: list[_Row] = []
         self.rejects: list[Reject] = []
-        self.documents: dict[int, dict[str, Any]] = {}
+        self.texts: dict[int, bytes] = {}
 
     def decoded(self) -> Decoded:
         return Decoded(_table(self.rows), self.rejects, self.raw_of)
 
     def raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
-        return [kept(self.documents[position]) for position in positions]
+        return [kept(orjson.loads(self.texts[position])) for position in positions]
 
 
 def _reject(body: Body, reason: RejectReason, field: str | None) -> Reject:

@@ -39,14 +39,15 @@ _BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _PAIR: Final = re.compile(r'"([\w.\-]+)":"(.*?)"(?=,"[\w.\-]+":"|\Z)', re.DOTALL)
 
 
-_Document = tuple[dict[str, Any], bool]
+_Document = tuple[dict[str, Any], bytes, bool]
 _Cut = tuple[_Document | None, int, RejectReason | None]
 
 
 class Body(NamedTuple):
     """One body: where it is, and its document or why there is none.
 
-    `altered` says that bytes outside UTF-8 were replaced by U+FFFD: a field that holds one is not as delivered.
+    `text` is the document's JSON. `altered` says that bytes outside UTF-8 were replaced by U+FFFD: a field that holds
+    one is not as delivered.
     """
 
     position: int
@@ -54,6 +55,7 @@ class Body(NamedTuple):
     length_bytes: int
     document: dict[str, Any] | None
     reason: RejectReason | None = None
+    text: bytes = b""
     altered: bool = False
 
 
@@ -78,7 +80,10 @@ def read_bodies(stream: BinaryIO) -> Iterator[Body]:
         if reason is RejectReason.TOO_LONG:
             window.skip_body()
         length = window.offset - offset
-        yield Body(position, offset, length, document[0] if document else None, reason, bool(document and document[1]))
+        if document is None:
+            yield Body(position, offset, length, None, reason)
+        else:
+            yield Body(position, offset, length, document[0], None, document[1], document[2])
 
 
 class _Window:
@@ -242,17 +247,18 @@ def _load(text: bytes) -> _Document | None:
     """Return a JSON object, and whether bytes outside UTF-8 had to be replaced."""
     try:
         document = orjson.loads(text)
-        return (document, False) if type(document) is dict else None
+        return (document, text, False) if type(document) is dict else None
     except orjson.JSONDecodeError:
         pass
     try:
         text.decode("utf-8")
     except UnicodeDecodeError:
         try:
-            document = orjson.loads(text.decode("utf-8", "replace"))
+            text = text.decode("utf-8", "replace").encode()
+            document = orjson.loads(text)
         except orjson.JSONDecodeError:
             return None
-        return (document, True) if type(document) is dict else None
+        return (document, text, True) if type(document) is dict else None
     return None
 
 
@@ -285,4 +291,4 @@ def _load_ambiguous(text: bytes) -> _Document | None:
         document["variables"] = pairs
     except (UnicodeDecodeError, orjson.JSONDecodeError, TypeError):
         return None
-    return document, False
+    return document, orjson.dumps(document), False
