@@ -95,8 +95,9 @@ CREATE TABLE sessions (
     state       TEXT NOT NULL CHECK (state IN ('open', 'closed')),
     source      TEXT NOT NULL,
     seen_us     INTEGER NOT NULL,
+    batch_id    INTEGER NOT NULL,           -- that changed it last
     key_ref     TEXT NOT NULL,
-    sealed      BLOB NOT NULL               -- Arrow IPC: the fields so far
+    sealed      BLOB NOT NULL               -- the fields so far; empty once closed
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_age ON sessions (state, seen_us);
 

@@ -80,7 +80,7 @@ def publish(store: Store, batch: Publication) -> Receipt:
         _count_intake(cursor, receipt, batch.received_us)
         quarantine.insert(store, cursor, receipt, batch.received_us, kept)
         if batch.sessions is not None:
-            batch.sessions.write(cursor, batch.received_us)
+            batch.sessions.write(cursor, receipt.batch_id, batch.received_us)
         if batch.idempotency_tag is not None:
             until = batch.received_us + IDEMPOTENCY_DAYS * _DAY_US
             cursor.execute("INSERT INTO idempotency VALUES (?, ?, ?)", (batch.idempotency_tag, receipt.batch_id, until))

@@ -32,6 +32,8 @@ SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 """A session without a sign of life for so long is closed by the store, with an inferred end."""
 
 EVENT_COLUMNS: Final = ("event", "session_key")
+_CHANGED: Final = "another delivery of the same source changed its open sessions"
+_TAGS_A_QUERY: Final = 500
 _FIRST: Final = ("start_time", "answer_time")
 
 
@@ -119,29 +121,41 @@ class SessionArea:
             state.row, state.closed, state.changed = None, True, True
         return pa.concat_tables(tables, promote_options="default") if tables else None
 
-    def write(self, cursor: sqlite3.Cursor, now_us: int) -> None:
+    def write(self, cursor: sqlite3.Cursor, batch_id: int, now_us: int) -> None:
         """Put the batch's changes into the open transaction.
 
         Raises:
             BusyError: another batch changed one of these sessions meanwhile; the delivery can be tried again.
         """
+        changed = [state for state in self._states.values() if state.changed]
+        if not changed:
+            return
         ref = KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")
-        key = self._keyring.key(ref) if self._states else b""
-        for state in self._states.values():
-            if not state.changed:
-                continue
-            current = cursor.execute("SELECT sealed FROM sessions WHERE tag = ?", (state.tag,)).fetchone()
-            if (current[0] if current else None) != state.stored:
-                raise BusyError(
-                    "another delivery of the same source changed its open sessions", hint="deliver it again"
-                )
-            blob = seal(derive(key, "session"), _encode(state), state.tag)
-            cursor.execute(
-                "INSERT INTO sessions (tag, state, source, seen_us, key_ref, sealed) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (tag) DO UPDATE SET state = excluded.state, seen_us = excluded.seen_us, "
-                "key_ref = excluded.key_ref, sealed = excluded.sealed",
-                (state.tag, "closed" if state.closed else "open", state.source, now_us, str(ref), blob),
+        key = derive(self._keyring.key(ref), "session")
+        new, known = [], []
+        for state in changed:
+            # A closed session says nothing any more but that it was: its tag is enough.
+            blob = b"" if state.closed else seal(key, _encode(state), state.tag)
+            row = ("closed" if state.closed else "open", now_us, str(ref), blob, batch_id, state.tag)
+            if state.stored is None:
+                new.append((*row, state.source))
+            else:
+                known.append((*row, state.stored))
+        try:
+            cursor.executemany(
+                "INSERT INTO sessions (state, seen_us, key_ref, sealed, batch_id, tag, source) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                new,
             )
+        except sqlite3.IntegrityError as error:
+            raise BusyError(_CHANGED, hint="deliver it again") from error
+        cursor.executemany(
+            "UPDATE sessions SET state = ?, seen_us = ?, key_ref = ?, sealed = ?, batch_id = ? "
+            "WHERE tag = ? AND sealed = ?",
+            known,
+        )
+        if known and cursor.rowcount != len(known):
+            raise BusyError(_CHANGED, hint="deliver it again")
 
     @property
     def changed(self) -> bool:
@@ -185,12 +199,22 @@ class SessionArea:
         return tags ^ codes
 
     def _load(self, tags: Iterable[bytes]) -> None:
-        for tag in set(tags) - self._states.keys():
-            rows = self._catalog.query("SELECT state, source, key_ref, sealed FROM sessions WHERE tag = ?", (tag,))
-            if rows:
-                state, source, ref, blob = rows[0]
-                plain = unseal(derive(self._keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
-                self._states[tag] = _decode(tag, source, state == "closed", plain, blob)
+        unknown = list(set(tags) - self._states.keys())
+        for start in range(0, len(unknown), _TAGS_A_QUERY):
+            some = unknown[start : start + _TAGS_A_QUERY]
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT tag, state, source, key_ref, sealed FROM sessions WHERE tag IN ({marks})"  # noqa: S608
+            for tag, state, source, ref, blob in self._catalog.query(sql, some):
+                if state == "closed":
+                    self._states[tag] = SessionState(tag, source, closed=True, stored=blob)
+                else:
+                    plain = unseal(derive(self._keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
+                    self._states[tag] = _decode(tag, source, plain, blob)
+
+
+def withdraw(cursor: sqlite3.Cursor, batch_id: int) -> None:
+    """Forget the sessions that a withdrawn batch touched last, so that its events can be delivered again."""
+    cursor.execute("DELETE FROM sessions WHERE batch_id = ?", (batch_id,))
 
 
 def sweep(cursor: sqlite3.Cursor, now_us: int) -> None:
@@ -226,9 +250,9 @@ def _encode(state: SessionState) -> bytes:
     return bytes([state.has_close]) + len(marks).to_bytes(4, "big") + marks + row
 
 
-def _decode(tag: bytes, source: str, closed: bool, plain: bytes, blob: bytes) -> SessionState:
+def _decode(tag: bytes, source: str, plain: bytes, blob: bytes) -> SessionState:
     size = int.from_bytes(plain[1:5], "big")
     marks = np.frombuffer(plain[5 : 5 + size], dtype=np.uint64)
     rest = plain[5 + size :]
     row = pa.ipc.open_stream(rest).read_all() if rest else None
-    return SessionState(tag, source, {int(mark) for mark in marks}, row, bool(plain[0]), closed, blob)
+    return SessionState(tag, source, {int(mark) for mark in marks}, row, bool(plain[0]), stored=blob)

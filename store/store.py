@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from schemas.errors import AuditError, BusyError, ConfigurationError, NotFoundError, ProcedureError
-from store import expiry, files, quarantine, verify
+from store import expiry, files, quarantine, sessions, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
@@ -199,6 +199,7 @@ class Store:
                 raise ProcedureError("the batch is withdrawn already", reason="state")
             cursor.execute("UPDATE batches SET withdrawn_us = ? WHERE batch_id = ?", (self.clock.now_us(), batch_id))
             cursor.execute("DELETE FROM idempotency WHERE batch_id = ?", (batch_id,))
+            sessions.withdraw(cursor, batch_id)
             public = {"batch": batch_id, "rows": row[0], "actors": sorted(set(actors))}
             self.outbox.put(cursor, [AuditEntry("batch.withdrawn", public, {"reason": reason})])
         self.flush_outbox(required=True)

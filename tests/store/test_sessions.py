@@ -71,7 +71,12 @@ def test_a_stop_before_its_start_waits_for_it(store: Store) -> None:
 
 def test_start_interim_and_stop_of_one_delivery_fold_to_one_row(store: Store) -> None:
     update = event("update", "s1", 13, volume_up_bytes=5, volume_down_bytes=9)
-    assert counts(deliver(store, pa.concat_tables([opened(), update, closed()], promote_options="default"))) == (3, 3, 0, 1)
+    assert counts(deliver(store, pa.concat_tables([opened(), update, closed()], promote_options="default"))) == (
+        3,
+        3,
+        0,
+        1,
+    )
     (row,) = rows(store)
     assert (row["volume_up_bytes"], row["volume_down_bytes"]) == (77, 9)
 
@@ -127,3 +132,12 @@ def test_any_order_over_any_deliveries_gives_the_same_row(store: Store, order: t
     (row,) = rows(store)
     assert (row["cell_id"] == 1007) == (order.index(1) < 2)
     assert row["volume_up_bytes"] == 77
+
+
+def test_the_sessions_of_a_withdrawn_batch_can_be_delivered_again(store: Store) -> None:
+    whole = closed(start_time=START)
+    first = deliver(store, whole)
+    store.withdraw_batch(first.batch_id, reason="wrong zone", actors=("a", "b"))
+    assert rows(store) == []
+    assert counts(deliver(store, whole)) == (1, 1, 0, 1)
+    assert len(rows(store)) == 1
