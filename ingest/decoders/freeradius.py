@@ -90,8 +90,9 @@ class _Packets:
         self.first: Ints = np.flatnonzero(begins[lines_kept])
         self.positions: Ints = np.arange(position + 1, position + 1 + self.count, dtype=np.int64)
         # Spaces without a line end are no blank line: the first bytes of an attribute look the same.
-        ended = blank[:-1] if unterminated else blank
-        self._cut_off = block.last and not (len(ended) and ended[-1])
+        filled = np.flatnonzero(~blank)
+        behind = len(blank) - 1 - int(filled[-1]) if len(filled) else 0
+        self._cut_off = block.last and behind - int(unterminated and bool(blank[-1])) <= 0
         self._unterminated = unterminated
 
     def decoded(self, chosen: records.Settings) -> Decoded:

@@ -55,6 +55,7 @@ _START = re.compile(rb"^" + _STAMP, re.MULTILINE)
 _IDLE = re.compile(rb"(?:" + _STAMP + rb"Log (?:begins|ends))?[ \t]*\r?(?:\n|\Z)")
 _HEX = re.compile(rb"[0-9A-F]*")
 _BINARY: Final = (b"1", b"2")  # coding: 8-bit and UCS-2, written in hexadecimal
+_LABELS: Final = (b"SMSC:", b"SVC:", b"ACT:", b"BINF:", b"from:", b"to:", b"flags:", b"msg:")
 _TAIL_BYTES_MAX: Final = 1024
 
 
@@ -110,8 +111,8 @@ class _Reader:
                 if idle is not None and idle.end() > at:
                     at = idle.end()
                     continue
-            elif head[0].count(b"[msg:") != 1:
-                head = None  # which of them begins the text is anybody's guess
+            elif not _is_clear(head):
+                head = None
             end = self._read_one(data, at, head, block)
             if end < 0:
                 return at
@@ -217,6 +218,14 @@ class _Reader:
         if self._source.tenant is None:
             table["tenant"] = names
         return Decoded(pa.table(table), rejects)
+
+
+def _is_clear(head: re.Match[bytes]) -> bool:
+    """Tell whether each label stands in the head once: a torn line may have a text before the `[msg:` of the next."""
+    text = head[0]
+    if text.count(b"[") == len(_LABELS) + (head[7] is not None) + (head[8] is not None):
+        return True
+    return all(text.count(label) == 1 for label in _LABELS)
 
 
 def _texts(values: list[object]) -> Column:
