@@ -61,7 +61,7 @@ def _acting(function: _F) -> Callable[..., Any]:
     @click.option("--url", metavar="URL", help="An https service elsewhere; default: the root's own socket.")
     @click.option("--ca", type=_FILE, metavar="FILE", help="CA of that service.")
     @click.pass_obj
-    def command(context: Context, key_file: Path, url: str | None, ca: Path | None, **options: Any) -> Any:
+    def command(context: Context, /, key_file: Path, url: str | None, ca: Path | None, **options: Any) -> Any:
         return function(_Way(context, key_file, url, ca), **options)
 
     command.__doc__ = function.__doc__

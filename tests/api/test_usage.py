@@ -25,6 +25,7 @@ from schemas.errors import BusyError, InputError, KeyUnavailableError, NotFoundE
 from schemas.packing import unpack_table
 from store import ScanQuery, Store
 from store.clock import to_date
+from tests.api.world import make_world
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US, records, with_column
@@ -340,3 +341,29 @@ def test_figures_that_do_not_fit_into_memory_are_refused_and_not_spilt(
     monkeypatch.setattr("api.usage.MEMORY_MAX", "1MB")
     with pytest.raises(BusyError):
         usage(store, MONTH)
+
+
+def test_usage_over_http_is_billings_and_nobody_elses(tmp_path: Path, clock: FixedClock) -> None:
+    with make_world(tmp_path, clock) as world:
+        register(world.store, SourceConfig("east", country="SE"), actor="test")
+        deliver(world.store, calls())
+        world.enrol("billing-1", "billing")
+        world.enrol("officer-1", "officer")
+        billing = world.as_person("billing-1")
+        span = {"from": MONTH.start.isoformat(), "to": MONTH.end.isoformat()}
+        answer = world.http.get("/v1/usage", params=span | {"account": "0001"}, headers=billing)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["totals"] == periods.totals(usage(world.store, MONTH, account="0001"))
+        arrow = world.http.get("/v1/usage", params=span | {"format": "arrow"}, headers=billing)
+        with pa.ipc.open_stream(pa.py_buffer(arrow.content)) as reader:
+            assert lines_of(reader.read_all()) == lines_of(usage(world.store, MONTH))
+        assert world.http.post("/v1/usage/periods", params=span, headers=billing).status_code == 200
+        assert world.http.post("/v1/usage/periods", params=span, headers=billing).status_code == 409
+        assert world.http.get("/v1/usage", params=span, headers=billing).json()["closed"] is True
+        assert world.http.get("/v1/usage/adjustments", params=span, headers=billing).json()["lines"] == []
+        assert len(world.http.get("/v1/usage/periods", headers=billing).json()["periods"]) == 1
+        for path in ("/v1/usage", "/v1/usage/adjustments", "/v1/usage/periods"):
+            assert world.http.get(path, params=span, headers=world.as_person("officer-1")).status_code == 403
+            assert world.http.get(path, params=span).status_code == 401
+        backwards = {"from": span["to"], "to": span["from"]}
+        assert 400 <= world.http.get("/v1/usage", params=backwards, headers=billing).status_code < 500

@@ -1,0 +1,213 @@
+"""The same road through the running service and the command line, and who gets nowhere on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api.cli import main
+from api.client import Client
+from api.disclosure import package
+from api.routes.disclosure import router
+from api.settings import Settings
+from api.signing import decode_public_key, write_key_file
+from schemas.errors import LagrumError, ProcedureError
+from store.clock import to_text
+from tests.api.disclosure.conftest import PEOPLE, TARGET, WINDOW, Court
+from tests.api.world import running
+
+FREE = Settings(port=0)
+ORDER = {
+    "basis": "secret-surveillance",
+    "decision_reference": "B 1234-26",
+    "decided_on": "2026-11-20",
+    "authority": "Police Authority",
+    "country": "SE",
+    "expires_at": "2026-12-22",
+    "targets": [{"kind": "number", "value": "070-174 00 07"}],
+    "window": {"from": to_text(WINDOW.start_us), "to": to_text(WINDOW.end_us)},
+}
+
+
+@dataclass
+class Office:
+    """The command line of everybody, on one running service."""
+
+    court: Court
+    keys: Path
+    capture: pytest.CaptureFixture[str]
+
+    def lagrum(self, *argv: str, expect: int = 0) -> Any:
+        self.capture.readouterr()
+        code = main(["--root", str(self.court.store.root), "--json", "disclosure", *argv], clock=self.court.clock)
+        said = self.capture.readouterr()
+        assert code == expect, said.err
+        return json.loads(said.out) if said.out else said.err
+
+    def key(self, person: str) -> str:
+        path = self.keys / f"{person}.key"
+        if not path.exists():
+            write_key_file(path, self.court.keys[person])
+        return str(path)
+
+    def order(self, **changes: Any) -> str:
+        path = self.keys / "order.json"
+        path.write_text(json.dumps(ORDER | changes))
+        return str(path)
+
+
+@pytest.fixture
+def office(shared_court: Court, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Office]:
+    with running(shared_court.store, FREE):
+        yield Office(shared_court, tmp_path, capfd)
+
+
+@pytest.fixture
+def service(shared_court: Court) -> Iterator[Court]:
+    with running(shared_court.store, FREE):
+        yield shared_court
+
+
+def test_the_command_line_walks_the_whole_road(office: Office, tmp_path: Path) -> None:
+    officer, handler, approver = office.key("officer-1"), office.key("handler-1"), office.key("approver-1")
+    filed = office.lagrum("authorise", "--as", officer, office.order())
+    assert filed["targets"] == [{"kind": "number", "value": TARGET, "as_written": "070-174 00 07", "port": None}]
+    task = office.lagrum("register", "--as", officer, filed["id"])["id"]
+    office.lagrum("check", "--as", handler, task)
+    refused = office.lagrum("run", "--as", handler, task, expect=1)
+    assert "authorisation" in refused or "task" in refused
+    assert office.lagrum("approve", "--as", approver, "--yes", task)["state"] == "AwaitingDisclosure"
+    office.lagrum("run", "--as", handler, task)
+    out = tmp_path / "delivery.zip"
+    office.lagrum("deliver", "--as", officer, task, "--output", str(out), expect=1)
+    assert not out.exists()
+    assert office.lagrum("release", "--as", approver, "--yes", task)["state"] == "Disclosed"
+    fetched = office.lagrum("deliver", "--as", officer, task, "--output", str(out))
+    assert fetched["bytes"] == out.stat().st_size
+    assert out.stat().st_mode & 0o777 == 0o600
+    office.lagrum("deliver", "--as", officer, task, "--output", str(out), expect=2)
+    public = office.lagrum("key", "--as", officer)["public_key"]
+    verified = office.lagrum("verify", str(out), "--key", public)
+    assert verified["verified"] is True
+    assert verified["records"] == len(package.records_of(out.read_bytes())) > 20
+    (tmp_path / "delivery.pub").write_text(public + "\n")
+    changed = bytearray(out.read_bytes())
+    changed[-400] ^= 1
+    (tmp_path / "changed.zip").write_bytes(bytes(changed))
+    answer = office.lagrum("verify", str(tmp_path / "changed.zip"), "--key", str(tmp_path / "delivery.pub"), expect=1)
+    assert answer["verified"] is False
+    assert task in json.dumps(office.lagrum("list", "--as", officer))
+    assert office.lagrum("show", "--as", approver, task)["stage"] == "delivered"
+
+
+def test_cases_are_rejected_and_cancelled_on_the_command_line(office: Office) -> None:
+    officer = office.key("officer-1")
+    for command, key in (("cancel", officer), ("reject", office.key("handler-1"))):
+        filed = office.lagrum("authorise", "--as", officer, office.order())["id"]
+        task = office.lagrum("register", "--as", officer, filed)["id"]
+        ended = office.lagrum(command, "--as", key, "--reason", "wrong-number", task)
+        assert ended["state"] == {"cancel": "Cancelled", "reject": "Rejected"}[command]
+
+
+def test_an_approval_is_not_signed_unseen(office: Office) -> None:
+    officer = office.key("officer-1")
+    filed = office.lagrum("authorise", "--as", officer, office.order())["id"]
+    task = office.lagrum("register", "--as", officer, filed)["id"]
+    office.lagrum("check", "--as", office.key("handler-1"), task)
+    said = office.lagrum("approve", "--as", office.key("approver-1"), task, expect=2)
+    assert "no terminal" in said
+    assert TARGET not in said
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"basis": "x"}', json.dumps(ORDER | {"targets": []}), json.dumps(ORDER | {"x": 1})]
+)
+def test_a_malformed_order_is_refused_without_being_quoted(office: Office, text: str) -> None:
+    path = office.keys / "order.json"
+    path.write_text(text)
+    officer = office.key("officer-1")
+    code = main(
+        ["--root", str(office.court.store.root), "disclosure", "authorise", "--as", officer, str(path)],
+        clock=office.court.clock,
+    )
+    said = office.capture.readouterr()
+    assert code in (1, 2)
+    assert said.out == ""
+    assert "0701740007" not in said.err
+
+
+def routes() -> list[tuple[str, str]]:
+    found = [(method, route.path) for route in router.routes for method in route.methods]  # type: ignore[attr-defined]
+    assert len(found) == 13
+    return sorted(found)
+
+
+def filled(path: str, task_id: str, authorisation_id: str) -> str:
+    return path.format(case_id=task_id, task_id=task_id, authorisation_id=authorisation_id)
+
+
+BODIES: dict[str, Any] = {
+    "authorisations": ORDER,
+    "tasks": {},
+    "approve": {"approval": {"time": "2026-11-22T12:00:00.000000Z", "signature": "AA=="}},
+    "release": {"approval": {"time": "2026-11-22T12:00:00.000000Z", "signature": "AA=="}},
+    "reject": {"reason": "wrong-number"},
+    "cancel": {"reason": "wrong-number"},
+}
+OPEN_TO_ALL = {"/v1/disclosure/bases", "/v1/disclosure/delivery-key"}
+
+
+@pytest.mark.parametrize("person", ["billing-1", "auditor-1", "custodian-1", "dpo-1"])
+def test_who_has_no_part_in_disclosures_reaches_nothing_of_one(service: Court, person: str) -> None:
+    task = service.released()
+    with Client.local(service.store.root, service.clock) as client:
+        client.log_in(service.keys[person])
+        for method, path in routes():
+            if path in OPEN_TO_ALL:
+                continue
+            before = service.store.audit.size
+            url = filled(path, task.id, task.authorisation_id)
+            body = BODIES.get(url.rsplit("/", 1)[-1])
+            with pytest.raises(ProcedureError) as refusal:
+                client.post(url, body) if method == "POST" else client.get(url)
+            assert refusal.value.reason == "wrong-role", path
+            assert TARGET not in str(refusal.value)
+            assert [entry.kind for entry in service.log(before)] == ["disclosure.refused"]
+
+
+def test_without_credentials_every_route_answers_401(service: Court) -> None:
+    with Client.local(service.store.root, service.clock) as client:
+        for method, path in routes():
+            url = filled(path, "SE-T-" + "0" * 16, "SE-A-" + "0" * 16)
+            answer = client._send(method, url)
+            assert answer.status_code == 401, path
+
+
+def test_a_delivery_over_http_is_the_package_and_is_never_cached(service: Court) -> None:
+    task = service.released()
+    with Client.local(service.store.root, service.clock) as client:
+        client.log_in(service.keys["officer-1"])
+        answer = client._send("GET", f"/v1/disclosure/tasks/{task.id}/delivery")
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["lagrum-sha256"] == task.result_digest
+        package.verify(answer.content, decode_public_key(client.get("/v1/disclosure/delivery-key")["public_key"]))
+
+
+def test_unknown_and_foreign_cases_look_alike_in_what_they_tell(service: Court) -> None:
+    task = service.released()
+    with Client.local(service.store.root, service.clock) as client:
+        client.log_in(service.keys["officer-2"])
+        for case in (task.id, "SE-T-" + "0" * 16):
+            with pytest.raises(LagrumError) as refusal:
+                client.get(f"/v1/disclosure/cases/{case}")
+            assert TARGET not in str(refusal.value)
+            assert "records" not in str(refusal.value)
+
+
+def test_every_person_of_the_matrix_is_known(shared_court: Court) -> None:
+    assert set(PEOPLE) <= set(shared_court.keys)
