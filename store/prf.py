@@ -7,6 +7,7 @@ separate CMAC state, so nothing about the mode's weakness applies.
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,18 @@ Words = npt.NDArray[np.uint64]
 """Shape (n, 2): n blocks of 16 bytes as two native words."""
 
 
-class BulkCmac:
-    """AES-CMAC under one 32-byte key, over arrays."""
+class _Encryptors(threading.local):
+    """An encryptor for each thread: one that two threads use at once refuses the second."""
 
     def __init__(self, key: bytes) -> None:
-        self._encryptor: Any = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 (one block a message)
+        self.mine: Any = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 (one block a message)
+
+
+class BulkCmac:
+    """AES-CMAC under one 32-byte key, over arrays; safe for threads."""
+
+    def __init__(self, key: bytes) -> None:
+        self._encryptors = _Encryptors(key)
         zero = self.encrypt(np.zeros((1, 2), dtype=np.uint64))
         self._k1 = _double(zero.tobytes())
 
@@ -32,7 +40,7 @@ class BulkCmac:
         """Encrypt every block by itself."""
         source = np.ascontiguousarray(blocks)
         target = np.empty(source.nbytes + 15, dtype=np.uint8)
-        self._encryptor.update_into(source.view(np.uint8).data, target)
+        self._encryptors.mine.update_into(source.view(np.uint8).data, target)
         return target[: source.nbytes].view(np.uint64).reshape(-1, 2)
 
     def absorb(self, state: Words, block: Words) -> Words:

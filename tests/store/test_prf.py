@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
@@ -50,3 +52,20 @@ def test_a_slice_of_an_array_gets_the_tags_of_its_own_values() -> None:
 def test_another_key_gives_other_tags() -> None:
     array = pa.array(["the same"], pa.string())
     assert (BulkCmac(KEY).strings(array) != BulkCmac(KEY[::-1]).strings(array)).any()
+
+
+def test_a_tag_is_the_same_from_many_threads_at_once() -> None:
+    cmac = BulkCmac(b"k" * 32)
+    blocks = np.arange(2_000_000, dtype=np.uint64).reshape(-1, 2)
+    expected = cmac.encrypt(blocks).copy()
+    equal: list[bool] = []
+
+    def run() -> None:
+        equal.extend(np.array_equal(cmac.encrypt(blocks), expected) for _ in range(4))
+
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert equal == [True] * 12
