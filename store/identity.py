@@ -30,6 +30,9 @@ Tags = npt.NDArray[np.uint64]
 _NULL: Final = np.uint64(0x8000_0000_0000_0000)
 _DIGITS: Final = np.uint64(1)
 
+STRETCH_ROWS: Final = 65_536
+"""So many rows at once: their columns stay in the processor's cache from one step to the next."""
+
 PREFIXES_MAX: Final = 65_536
 """Up to so many pairs of domain and network element, the tag's beginning is computed once a pair, not once a row."""
 
@@ -64,6 +67,11 @@ class IdentityHasher:
 
     def identities(self, table: pa.Table) -> Identities:
         """Return tags and digests of packed records that have `dedup_domain`, `switch` and `record_key`."""
+        if table.num_rows > STRETCH_ROWS:
+            parts = [self.identities(table.slice(at, STRETCH_ROWS)) for at in range(0, table.num_rows, STRETCH_ROWS)]
+            return Identities(
+                np.concatenate([part.tags for part in parts]), np.concatenate([part.digests for part in parts])
+            )
         blocks = self._identity(table)
         digest = blocks[:, 1].copy()
         for number, pair in enumerate(_PAIRS):
