@@ -49,7 +49,7 @@ def text_views(array: Column) -> tuple[npt.NDArray[np.int32], Bytes]:
     buffers = array.buffers()
     if rows == 0 or buffers[1] is None:
         return np.zeros(rows + 1, np.int32), np.empty(0, np.uint8)
-    offsets = np.frombuffer(buffers[1], np.int32)[array.offset : array.offset + rows + 1]
+    offsets = np.frombuffer(buffers[1], np.int32, rows + 1, 4 * array.offset)
     first, last = int(offsets[0]), int(offsets[-1])
     data = np.frombuffer(buffers[2], np.uint8) if buffers[2] is not None else np.empty(0, np.uint8)
     return (offsets - np.int32(first) if first else offsets), data[first:last]
@@ -65,9 +65,9 @@ def valid_mask(array: Column) -> Mask:
 def values_int64(array: Column) -> Ints:
     """Return the 64-bit values of an integer or time array, without a copy; null rows hold anything."""
     buffer = array.buffers()[1]
-    if buffer is None:
+    if buffer is None or len(array) == 0:
         return np.zeros(len(array), np.int64)
-    return np.frombuffer(buffer, np.int64)[array.offset : array.offset + len(array)]
+    return np.frombuffer(buffer, np.int64, len(array), 8 * array.offset)
 
 
 def stretches(array: Column) -> Iterator[Column]:

@@ -84,41 +84,48 @@ def input_columns(names: Sequence[str]) -> list[InputColumn]:
 class Assembler:
     """Turns the columns of one stretch into a delivered table, and collects the faults of its rows.
 
-    One per delivery: it remembers the rows of deliveries without record keys.
+    One per delivery. A delivery that is not `keyed` gets record keys from its rows, so it remembers them.
     """
 
-    def __init__(self, columns: Sequence[InputColumn], source: SourceConfig) -> None:
-        self.columns = columns
+    def __init__(self, source: SourceConfig, *, keyed: bool) -> None:
         self._source = source
-        self._keys = None if any(column.field.name == "record_key" for column in columns) else RowKeys()
+        self._keys = None if keyed else RowKeys()
 
-    def assemble(self, arrays: Sequence[Column], positions: Ints) -> tuple[pa.Table, RowFaults]:
+    def assemble(
+        self, columns: Sequence[InputColumn], arrays: Sequence[Column], positions: Ints
+    ) -> tuple[pa.Table, RowFaults]:
         """Return the delivered table of the good rows, with `position`, and the faults of all rows."""
         faults = RowFaults(len(positions))
         made: dict[str, Column] = {}
-        for column, array in zip(self.columns, arrays, strict=True):
+        for column, array in zip(columns, arrays, strict=True):
             if column.kind is Kind.TIME:
                 self._time(column, array, made, faults)
-            else:
-                value, bad = convert(column, array)
-                faults.add(bad, RejectReason.BAD_FIELD, column.field.name)
-                if column.field.name == "utc_offset_s" and "utc_offset_s" in made:
-                    value = pc.coalesce(value, made["utc_offset_s"])
-                made[column.field.name] = value
+                continue
+            name = column.field.name
+            value, bad = convert(column, array)
+            faults.add(bad, RejectReason.BAD_FIELD, name)
+            if name in made:  # under two names, or computed from a time's offset
+                if name != "utc_offset_s":
+                    differs = np.asarray(pc.fill_null(pc.not_equal(value, made[name]), False))
+                    faults.add(differs, RejectReason.BAD_FIELD, name)
+                value = pc.coalesce(value, made[name])
+            made[name] = value
         made["position"] = pa.array(positions)
         table = pa.table(made)
         if faults.mask.any():
             table = table.filter(pa.array(~faults.mask))
-        if self._keys is not None:
-            names = [name for name in table.column_names if name != "position"]
-            table = table.append_column("record_key", self._keys.of_table(table, names))
-        return table, faults
+        return (table if self._keys is None else self._with_keys(table, self._keys)), faults
+
+    def _with_keys(self, table: pa.Table, keys: RowKeys) -> pa.Table:
+        names = [name for name in table.column_names if name not in ("position", "record_key")]
+        made = keys.of_table(table, names)
+        if "record_key" not in table.column_names:
+            return table.append_column("record_key", made)
+        place = table.schema.get_field_index("record_key")
+        return table.set_column(place, "record_key", pc.coalesce(as_text(table.column("record_key")), made))
 
     def _time(self, column: InputColumn, array: Column, made: dict[str, Column], faults: RowFaults) -> None:
         name = column.field.name
-        if pa.types.is_timestamp(array.type):
-            made[name] = flat(array)
-            return
         parsed = parse_times(array, self._source.zone)
         faults.add(parsed.bad, RejectReason.BAD_TIME, name)
         made[name] = parsed.times
@@ -146,6 +153,9 @@ def convert(column: InputColumn, array: Column) -> tuple[Column, Mask]:
 def _figures(column: InputColumn, array: Column) -> tuple[Column, Mask]:
     wanted = delivered_type(column.field)
     bad = flags(len(array))
+    if array.type == pa.uint64():
+        bad = np.asarray(pc.fill_null(pc.greater(array, pa.scalar(_OVERFLOW, pa.uint64())), False))
+        array = pc.if_else(pa.array(bad), pa.scalar(None, pa.uint64()), array).cast(pa.int64())
     if not pa.types.is_integer(array.type):
         array, bad = _whole_numbers(as_text(array), column.factor)
     elif column.factor != 1:

@@ -3,7 +3,8 @@
 The first line names the fields, in any order (docs/FIELDS.md); unknown names are refused. Then one record a line: a
 value may stand in quotes, quotes in it are doubled, and a line end always ends the record, so that one unclosed quote
 spoils one record and no more. An empty value is null. Times are RFC 3339 (`ingest.decoders.canonical_times`).
-A delivery without `record_key` gets keys from its rows (`ingest.row_keys`).
+A delivery without `record_key` gets keys from its rows (`ingest.row_keys`). What is kept of a refused line is the line
+under a header, a delivery by itself.
 
 A block without faults is parsed by Arrow as it is. Anything strange in it sends the block down the slow road, which
 looks at every line: what Arrow would choke on is refused line by line, the rest is parsed as texts, and values that do
@@ -15,8 +16,8 @@ Source: RFC 4180.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
@@ -25,18 +26,17 @@ import pyarrow.csv
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.canonical_columns import FIGURES, Assembler, InputColumn, input_columns
+from ingest.decoders.canonical_lines import BLOCK_BYTES, RawLines, lines_are_short, no_records, overlong
 from ingest.decoders.slices import Block, Faults, Lines, read_blocks
 from ingest.source import SourceConfig
 from schemas.arrow import LABEL_TYPE, delivered_type
 from schemas.buffers import Ints, Mask
 from schemas.errors import InputError
 from schemas.fields import Kind
-from schemas.rejects import Reject, RejectReason
+from schemas.rejects import RejectReason
 
-BLOCK_BYTES: Final = 8 << 20
 HEADER_BYTES_MAX: Final = 1 << 16
 
-_WINDOW: Final = RECORD_BYTES_MAX // 2
 _COMMA, _QUOTE, _RETURN = 0x2C, 0x22, 0x0D
 
 
@@ -82,28 +82,16 @@ def _header(block: Block) -> tuple[list[str], Block]:
     return [name.strip() for name in names], block._replace(data=block.data[size:], offset=block.offset + size)
 
 
-@dataclass(frozen=True, slots=True)
-class _RawLines:
-    """Finds the lines of records again that are refused after decoding."""
-
-    data: bytes
-    first: int
-
-    def __call__(self, positions: Sequence[int]) -> Sequence[bytes | None]:
-        lines = Lines(self.data)
-        lines.select(~lines.blank())
-        return [lines.line(position - self.first) for position in positions]
-
-
 class _Reader:
     """One delivery on its way; remembers the number of records so far."""
 
     def __init__(self, columns: list[InputColumn], source: SourceConfig) -> None:
-        self._assembler = Assembler(columns, source)
+        names = [column.name for column in columns]
+        self._assembler = Assembler(source, keyed=any(column.field.name == "record_key" for column in columns))
         self._columns = columns
         self._records = 0
-        names = [column.name for column in columns]
         self._names = names
+        self._heading = ",".join(names).encode() + b"\n"
         self._typed = pa.csv.ConvertOptions(
             column_types={column.name: _csv_type(column) for column in columns},
             null_values=[""],
@@ -117,8 +105,7 @@ class _Reader:
         """Return the records of a block; None when it has none."""
         if block.overlong_bytes:
             self._records += 1
-            reject = Reject(self._records, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-            return Decoded(_empty(), [reject])
+            return overlong(block, self._records)
         if not block.data:
             return None
         table = self._parse_clean(block.data)
@@ -131,13 +118,13 @@ class _Reader:
         first = self._records + 1
         self._records += rows
         positions = np.arange(first, first + rows, dtype=np.int64)
-        raw = _RawLines(block.data, first)
-        made, faults = self._assembler.assemble(table.columns, positions)
+        raw = RawLines(block.data, first, self._heading)
+        made, faults = self._assembler.assemble(self._columns, table.columns, positions)
         return Decoded(made, faults.rejects(positions, raw), raw)
 
     def _parse_clean(self, data: bytes) -> pa.Table | None:
         """Parse a block as it is; None when something about it needs a closer look."""
-        if b"\0" in data or not _lines_are_short(data):
+        if b"\0" in data or not lines_are_short(data):
             return None
         quoted = b'"' in data
         if quoted and _quote_faults(Lines(data)).any():
@@ -165,12 +152,16 @@ class _Reader:
         self._records += rows
         faults = self._line_faults(lines)
         good = np.flatnonzero(~faults.mask)
-        raw = _RawLines(block.data, int(positions[0]))
+        raw = RawLines(block.data, int(positions[0]), self._heading)
+        refused = [
+            reject if reject.raw is None else replace(reject, raw=self._heading + reject.raw)
+            for reject in faults.rejects(positions, lines, block.offset)
+        ]
         if not len(good):
-            return Decoded(_empty(), faults.rejects(positions, lines, block.offset))
+            return Decoded(no_records(), refused)
         table = self._parse_lines(lines, good)
-        made, later = self._assembler.assemble(table.columns, positions[good])
-        rejects = faults.rejects(positions, lines, block.offset) + later.rejects(positions[good], raw)
+        made, later = self._assembler.assemble(self._columns, table.columns, positions[good])
+        rejects = refused + later.rejects(positions[good], raw)
         return Decoded(made, sorted(rejects, key=lambda reject: reject.position), raw)
 
     def _line_faults(self, lines: Lines) -> Faults:
@@ -197,16 +188,6 @@ def _csv_type(column: InputColumn) -> pa.DataType:
     if column.kind is Kind.LABEL:
         return LABEL_TYPE
     return delivered_type(column.field) if column.kind in FIGURES else pa.string()
-
-
-def _empty() -> pa.Table:
-    return pa.table({"position": pa.array([], pa.int64())})
-
-
-def _lines_are_short(data: bytes) -> bool:
-    """Tell whether a line end comes at least every half record limit: then no line is too long."""
-    ends = range(0, len(data) - _WINDOW, _WINDOW)
-    return all(data.find(b"\n", start, start + _WINDOW) >= 0 for start in ends)
 
 
 def _field_counts(lines: Lines) -> Ints:

@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.times import ZoneTimes
 from schemas.arrow import TIME_TYPE
-from schemas.buffers import Column, Ints, Mask, as_text, flags, pc, text_views, valid_mask, values_int64
+from schemas.buffers import Column, Ints, Mask, as_text, flags, flat, pc, text_views, valid_mask, values_int64
 
 _SHORTEST: Final = len("2026-11-01T13:45:12Z")
 _FORM: Final = (
@@ -26,6 +27,8 @@ _FORM: Final = (
 _ZULU: Final = "[Zz]$"
 _OFFSET: Final = "[+-][0-9]{2}:?[0-9]{2}$"
 _SLOT_US: Final = 900_000_000  # clocks change at quarters of an hour
+_OFFSET_MAX_S: Final = 18 * 3600
+_WALL_MAX_US: Final = 200 * 366 * 86_400_000_000  # later, no zone needs to be asked
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 (naive on purpose: arithmetic on wall-clock times)
 
 
@@ -39,7 +42,10 @@ class ParsedTimes(NamedTuple):
 
 
 def parse_times(column: Column, zone: str | None) -> ParsedTimes:
-    """Read a string column of times; bad rows are null, and told."""
+    """Read a column of times, texts or timestamps of any unit; bad rows are null, and told."""
+    column = flat(column)
+    if pa.types.is_timestamp(column.type):
+        return _from_timestamps(column, zone)
     text = as_text(column)
     rows = len(text)
     if text.null_count == rows:
@@ -80,11 +86,44 @@ def _parse_mixed(text: Column, zone: str | None) -> ParsedTimes:
     offsets_s, told = np.zeros(rows, np.int32), offset & good
     if told.any():
         offsets_s[told] = _offset_seconds(text.filter(pa.array(told)))
-        wild = told & (np.abs(offsets_s) > 18 * 3600)
+        wild = told & (np.abs(offsets_s) > _OFFSET_MAX_S)
         good &= ~wild
         told &= ~wild
-    ambiguous = flags(rows)
-    local &= good
+    return _settled(_Rows(time, valid, good, offsets_s, told), local & good, zone)
+
+
+def _from_timestamps(column: Column, zone: str | None) -> ParsedTimes:
+    """Bring timestamps to microseconds; those without zone are local times."""
+    rows = len(column)
+    valid = valid_mask(column)
+    values = np.where(valid, values_int64(column), 0)
+    good = valid.copy()
+    if column.type.unit == "ns":
+        values = values // 1_000
+    elif column.type.unit != "us":
+        factor = 1_000 if column.type.unit == "ms" else 1_000_000
+        good &= np.abs(values) < 2**62 // factor
+        values = np.where(good, values, 0) * factor
+    local = good & (np.abs(values) < _WALL_MAX_US) if column.type.tz is None else flags(rows)
+    if column.type.tz is None:
+        good &= local
+    return _settled(_Rows(values, valid, good, np.zeros(rows, np.int32), flags(rows)), local, zone)
+
+
+class _Rows(NamedTuple):
+    """Rows on their way: µs (of the wall clock where local), which are valid and good, and offsets told so far."""
+
+    time: Ints
+    valid: Mask
+    good: Mask
+    offsets_s: npt.NDArray[np.int32]
+    told: Mask
+
+
+def _settled(rows: _Rows, local: Mask, zone: str | None) -> ParsedTimes:
+    """Bring local times to UTC, and return the column."""
+    time, valid, good, offsets_s, told = rows
+    ambiguous = flags(len(time))
     if local.any():
         if zone is None:
             good &= ~local
@@ -92,7 +131,7 @@ def _parse_mixed(text: Column, zone: str | None) -> ParsedTimes:
             offsets_s[local], ambiguous[local] = _local_offsets(time[local], zone)
             time[local] -= offsets_s[local].astype(np.int64) * 1_000_000
             told |= local
-    times: Column = pa.array(time, mask=~good)
+    times: Column = pa.array(time) if good.all() else pa.array(time, mask=~good)
     return ParsedTimes(
         times.view(TIME_TYPE),
         pa.array(offsets_s, mask=~told) if told.any() else None,

@@ -138,7 +138,9 @@ def test_an_empty_file_and_a_file_of_a_header_hold_no_records() -> None:
 def test_one_bad_line_is_refused_alone_with_its_position_and_bytes(line: bytes, reason: RejectReason) -> None:
     good = [LINE.replace(b"10000000001", b"%011d" % number, 1) for number in range(1, 8)]
     table, rejects = whole(file(*good[:3], line, *good[3:]))
-    assert [(reject.position, reject.reason, reject.raw) for reject in rejects] == [(4, reason, line)]
+    assert [(reject.position, reject.reason, reject.raw) for reject in rejects] == [
+        (4, reason, HEADER.encode() + b"\n" + line)
+    ]
     assert unpack_table(table).column("record_key").to_pylist() == [f"{number:011d}" for number in range(1, 8)]
 
 
