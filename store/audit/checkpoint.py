@@ -43,8 +43,7 @@ def check_name(name: str) -> str:
         ConfigurationError: it is empty, or has a space, a plus sign or a control character.
     """
     if not name or any(c.isspace() or c == "+" or not c.isprintable() for c in name):
-        msg = "the name of a log is not empty and has no space, plus sign or control character"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("the name of a log is not empty and has no space, plus sign or control character")
     return name
 
 
@@ -53,11 +52,9 @@ def _decode(text: str) -> bytes:
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as e:
-        msg = "not base64"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("not base64") from e
     if base64.b64encode(data).decode() != text:
-        msg = "not canonical base64"
-        raise IntegrityError(msg)
+        raise IntegrityError("not canonical base64")
     return data
 
 
@@ -90,16 +87,13 @@ class VerifierKey:
         """
         match = _VKEY.fullmatch(vkey)
         if match is None:
-            msg = "not a verifier key: NAME+HASH+KEY expected"
-            raise IntegrityError(msg)
+            raise IntegrityError("not a verifier key: NAME+HASH+KEY expected")
         raw = _decode(match[3])
         if len(raw) != 1 + _KEY_BYTES or raw[:1] != _ALGORITHM_ED25519:
-            msg = "the verifier key is not an Ed25519 key"
-            raise IntegrityError(msg)
+            raise IntegrityError("the verifier key is not an Ed25519 key")
         key = cls(match[1], raw[1:])
         if key.hash.hex() != match[2]:
-            msg = "the verifier key's hash does not fit its key"
-            raise IntegrityError(msg)
+            raise IntegrityError("the verifier key's hash does not fit its key")
         return key
 
     def verify(self, text: str, signature: bytes) -> None:
@@ -111,8 +105,7 @@ class VerifierKey:
         try:
             Ed25519PublicKey.from_public_bytes(self.public).verify(signature, text.encode())
         except InvalidSignature as e:
-            msg = "a signature does not verify"
-            raise IntegrityError(msg) from e
+            raise IntegrityError("a signature does not verify") from e
 
 
 class Signer:
@@ -135,8 +128,7 @@ class Signer:
     def sign(self, text: str) -> str:
         """Return the note: the text with this key's signature."""
         if not text.endswith("\n") or any(ord(c) < 32 and c != "\n" for c in text):
-            msg = "a note ends in a newline and has no control characters"
-            raise ConfigurationError(msg)
+            raise ConfigurationError("a note ends in a newline and has no control characters")
         signature = self._key.sign(text.encode())
         blob = base64.b64encode(self.verifier.hash + signature).decode()
         return f"{text}\n{_DASH}{self.verifier.name} {blob}\n"
@@ -168,19 +160,16 @@ class Note:
             if line.name == key.name and line.hash == key.hash:
                 key.verify(self.text, line.signature)
                 return
-        msg = "the note does not carry the expected key's signature"
-        raise IntegrityError(msg)
+        raise IntegrityError("the note does not carry the expected key's signature")
 
 
 def _signature(line: str) -> Signature:
     name, gap, blob = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH) or not gap:
-        msg = "a signature line of a note is malformed"
-        raise IntegrityError(msg)
+        raise IntegrityError("a signature line of a note is malformed")
     raw = _decode(blob)
     if not name or len(raw) <= _HASH_BYTES:
-        msg = "a signature line of a note is malformed"
-        raise IntegrityError(msg)
+        raise IntegrityError("a signature line of a note is malformed")
     return Signature(name, raw[:_HASH_BYTES], raw[_HASH_BYTES:])
 
 
@@ -192,15 +181,12 @@ def parse_note(note: str) -> Note:
     """
     head, gap, lines = note.rpartition("\n\n")
     if len(note) > _NOTE_BYTES_MAX or not gap or not head or not lines.endswith("\n"):
-        msg = "not a signed note"
-        raise IntegrityError(msg)
+        raise IntegrityError("not a signed note")
     if any(ord(c) < 32 and c != "\n" for c in note):
-        msg = "a note has no control characters"
-        raise IntegrityError(msg)
+        raise IntegrityError("a note has no control characters")
     signatures = lines[:-1].split("\n")
     if len(signatures) > _SIGNATURES_MAX:
-        msg = "the note has too many signatures"
-        raise IntegrityError(msg)
+        raise IntegrityError("the note has too many signatures")
     return Note(head + "\n", tuple(_signature(line) for line in signatures))
 
 
@@ -225,12 +211,10 @@ class Checkpoint:
         """
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]) or not _SIZE.fullmatch(lines[1]):
-            msg = "not a checkpoint"
-            raise IntegrityError(msg)
+            raise IntegrityError("not a checkpoint")
         root = _decode(lines[2])
         if len(root) != HASH_BYTES:
-            msg = "a checkpoint's tree head has 32 octets"
-            raise IntegrityError(msg)
+            raise IntegrityError("a checkpoint's tree head has 32 octets")
         return cls(lines[0], int(lines[1]), root)
 
 
@@ -248,5 +232,4 @@ def open_checkpoint(note: str, keys: Iterable[VerifierKey]) -> Checkpoint:
         if any(line.name == key.name and line.hash == key.hash for line in parsed.signatures):
             parsed.verify(key)
             return checkpoint
-    msg = "no key of this log signed the checkpoint"
-    raise IntegrityError(msg)
+    raise IntegrityError("no key of this log signed the checkpoint")

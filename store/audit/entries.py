@@ -35,6 +35,8 @@ EPOCH_KIND: Final = "audit.epoch"
 
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)*")
 _MEMBERS: Final = frozenset({"group", "index", "kind", "public", "time_us"})
+_TIME_US_END: Final = 253_402_300_800_000_000
+"""The year 10000 begins; no clock tells a later time."""
 _PURPOSE: Final = "lagrum audit entry v1"
 
 
@@ -103,19 +105,16 @@ def check_entry(entry: AuditEntry) -> None:
         AuditError: its kind is malformed or reserved, or its parts are not JSON.
     """
     if not _KIND.fullmatch(entry.kind) or entry.kind == EPOCH_KIND:
-        msg = "the kind of an audit entry is malformed or reserved"
-        raise AuditError(msg)
+        raise AuditError("the kind of an audit entry is malformed or reserved")
     for part in (entry.public, entry.secret):
         if part is None:
             continue
         try:
             written = _canonical(dict(part))
         except TypeError as e:
-            msg = "an audit entry cannot be written as JSON"
-            raise AuditError(msg) from e
+            raise AuditError("an audit entry cannot be written as JSON") from e
         if len(written) > LEAF_BYTES_MAX // 2:
-            msg = "an audit entry is too large"
-            raise AuditError(msg, hint=f"each part has at most {LEAF_BYTES_MAX // 2} octets")
+            raise AuditError("an audit entry is too large", hint=f"each part has at most {LEAF_BYTES_MAX // 2} octets")
 
 
 def encode_leaf(entry: AuditEntry, *, index: int, group: int, time_us: int, store_id: str, keyring: Keyring) -> bytes:
@@ -144,8 +143,7 @@ def _box(value: object) -> tuple[str | None, bytes | None]:
     match value:
         case {"box": str(box), "key": str(key), **rest} if not rest:
             return key, base64.b64decode(box, validate=True)
-    msg = "secret part"
-    raise ValueError(msg)
+    raise ValueError("secret part")
 
 
 def decode_leaf(octets: bytes) -> Leaf:
@@ -160,13 +158,15 @@ def decode_leaf(octets: bytes) -> Leaf:
             raise ValueError("members")
         key, box = _box(value.get("secret"))
     except (ValueError, binascii.Error) as e:
-        msg = "a leaf is not canonical JSON with the members of a leaf"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("a leaf is not canonical JSON with the members of a leaf") from e
+    numbers = [value[name] for name in ("index", "group", "time_us")]
+    if any(type(n) is not int or not 0 <= n < _TIME_US_END for n in numbers):
+        raise IntegrityError("a leaf's numbers are none, or out of range")
     match value:
-        case {"index": int(index), "group": int(group), "time_us": int(time_us), "kind": str(kind), "public": dict(p)}:
-            return Leaf(index, group, time_us, kind, p, key, box)
-    msg = "a leaf's members have the wrong types"
-    raise IntegrityError(msg)
+        case {"kind": str(kind), "public": dict(public)}:
+            index, group, time_us = numbers
+            return Leaf(index, group, time_us, kind, public, key, box)
+    raise IntegrityError("a leaf's members have the wrong types")
 
 
 def open_entry(leaf: Leaf, octets: bytes, *, store_id: str, keyring: Keyring | None) -> StoredEntry:
@@ -212,9 +212,7 @@ def entry_key_of(text: str) -> KeyRef:
     try:
         ref = KeyRef.parse(text)
     except ConfigurationError as e:
-        msg = "a leaf names no key"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("a leaf names no key") from e
     if (ref.kind, ref.name) != ("audit", "entries"):
-        msg = "a leaf names a key that is none of the audit log's"
-        raise IntegrityError(msg)
+        raise IntegrityError("a leaf names a key that is none of the audit log's")
     return ref

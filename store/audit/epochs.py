@@ -56,17 +56,14 @@ class Certificate:
         parsed.verify(signer)
         lines = parsed.text.split("\n")
         if len(lines) != 8 or lines[0] != _HEADER or not lines[3].isdecimal() or not lines[5].isdecimal():
-            msg = "not an epoch certificate"
-            raise IntegrityError(msg)
+            raise IntegrityError("not an epoch certificate")
         try:
             root = base64.b64decode(lines[6], validate=True)
         except (binascii.Error, ValueError) as e:
-            msg = "not an epoch certificate"
-            raise IntegrityError(msg) from e
+            raise IntegrityError("not an epoch certificate") from e
         certificate = cls(lines[1], lines[2], int(lines[3]), VerifierKey.parse(lines[4]), int(lines[5]), root)
         if certificate.text() != parsed.text or len(root) != HASH_BYTES or certificate.key.name != lines[1]:
-            msg = "not an epoch certificate"
-            raise IntegrityError(msg)
+            raise IntegrityError("not an epoch certificate")
         return certificate
 
     def public(self, note: str) -> dict[str, Any]:
@@ -88,12 +85,10 @@ def certificate_of(public: dict[str, Any], signer: VerifierKey) -> Certificate:
     """
     note = public.get("certificate")
     if not isinstance(note, str):
-        msg = "an epoch entry carries no certificate"
-        raise IntegrityError(msg)
+        raise IntegrityError("an epoch entry carries no certificate")
     certificate = Certificate.open(note, signer)
     if certificate.public(note) != public:
-        msg = "an epoch entry contradicts its certificate"
-        raise IntegrityError(msg)
+        raise IntegrityError("an epoch entry contradicts its certificate")
     return certificate
 
 
@@ -107,11 +102,9 @@ def check_succession(
     """
     same_store = store_id is None or certificate.store_id == store_id
     if certificate.origin != origin or not same_store or certificate.epoch != epoch:
-        msg = "an epoch certificate belongs elsewhere"
-        raise IntegrityError(msg)
+        raise IntegrityError("an epoch certificate belongs elsewhere")
     if certificate.size != size or certificate.root != root:
-        msg = "an epoch certificate was given for another past"
-        raise IntegrityError(msg)
+        raise IntegrityError("an epoch certificate was given for another past")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +159,11 @@ def load_epoch(directory: Path, number: int, keyring: Keyring) -> Epoch:
             case _:
                 raise ValueError("members")
     except (NotFoundError, ConfigurationError, ValueError, binascii.Error) as e:
-        msg = "the private key of an epoch is damaged or missing"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("the private key of an epoch is damaged or missing") from e
     seed = unseal(keyring.key(reference), sealed, _AAD + vkey.encode())
     epoch = Epoch(number, Signer(VerifierKey.parse(vkey).name, seed), reference)
     if str(epoch.verifier) != vkey:
-        msg = "the private key of an epoch does not fit its public key"
-        raise IntegrityError(msg)
+        raise IntegrityError("the private key of an epoch does not fit its public key")
     return epoch
 
 

@@ -105,8 +105,7 @@ class AuditLog:
                 files.write_atomic(paths.origin_path(directory), f"{origin.verifier}\n".encode(), mode=0o644)
                 log._begin_epoch(1, origin)
         except OSError as e:
-            msg = "the audit log cannot be made"
-            raise AuditError(msg) from e
+            raise AuditError("the audit log cannot be made") from e
         # the origin's private half ends here: it was never written, and nothing refers to it any more
         return log
 
@@ -128,16 +127,14 @@ class AuditLog:
                 log._load_epoch()
             log._sweep()
         except (OSError, UnicodeDecodeError) as e:
-            msg = "the audit log cannot be opened"
-            raise AuditError(msg) from e
+            raise AuditError("the audit log cannot be opened") from e
         return log
 
     def _read_store_id(self) -> str:
         first = list_segments(self._directory)[0]
         for octets, _ in read_leaves(first.path(self._directory)):
             return certificate_of(decode_leaf(octets).public, self._origin).store_id
-        msg = "the audit log does not begin with its origin"
-        raise IntegrityError(msg)
+        raise IntegrityError("the audit log does not begin with its origin")
 
     def _load_epoch(self) -> None:
         """Take the epoch that signed the last checkpoint: another process may have begun it."""
@@ -148,8 +145,7 @@ class AuditLog:
                 open_checkpoint(self._tail.note, [epoch.verifier])
                 self._epoch = epoch
                 return
-        msg = "no epoch key that is kept here signed the last checkpoint of the audit log"
-        raise IntegrityError(msg)
+        raise IntegrityError("no epoch key that is kept here signed the last checkpoint of the audit log")
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -199,8 +195,7 @@ class AuditLog:
             with self._alone():
                 self._synchronise()
         except OSError as e:
-            msg = "the audit log cannot be read"
-            raise AuditError(msg) from e
+            raise AuditError("the audit log cannot be read") from e
         return self._tail.size != before
 
     def entries(self, start: int = 0, stop: int | None = None, *, reveal: bool = False) -> Iterator[StoredEntry]:
@@ -237,8 +232,7 @@ class AuditLog:
         if size is None:
             return self.size
         if size > self.size:
-            msg = "the audit log has no tree of that size"
-            raise IntegrityError(msg)
+            raise IntegrityError("the audit log has no tree of that size")
         return size
 
     # Appending
@@ -368,8 +362,7 @@ class AuditLog:
                 self._begin_epoch(self._epoch.number + 1, self._epoch.signer)
             self._sweep()
         except (OSError, LagrumError) as e:
-            msg = "the audit log's epoch could not be changed"
-            raise AuditError(msg) from e
+            raise AuditError("the audit log's epoch could not be changed") from e
         return self._epoch.number
 
     def _begin_epoch(self, number: int, predecessor: Signer) -> None:

@@ -60,8 +60,7 @@ class Frontier:
         self.size = size
         self.peaks = list(peaks)
         if len(self.peaks) != size.bit_count():
-            msg = "the number of peaks does not fit the tree's size"
-            raise IntegrityError(msg)
+            raise IntegrityError("the number of peaks does not fit the tree's size")
 
     @classmethod
     def read(cls, size: int, read: NodeReader) -> Frontier:
@@ -133,8 +132,7 @@ def inclusion_proof(read: NodeReader, index: int, size: int) -> list[bytes]:
     Source: RFC 6962 section 2.1.1.
     """
     if not 0 <= index < size:
-        msg = "no such leaf in a tree of that size"
-        raise IntegrityError(msg)
+        raise IntegrityError("no such leaf in a tree of that size")
     path: list[bytes] = []
     start, stop = 0, size
     while stop - start > 1:
@@ -157,8 +155,7 @@ def consistency_proof(read: NodeReader, first: int, second: int) -> list[bytes]:
     Source: RFC 6962 section 2.1.2. The proof from the empty tree is empty.
     """
     if not 0 <= first <= second:
-        msg = "a consistency proof runs from a smaller tree to a larger one"
-        raise IntegrityError(msg)
+        raise IntegrityError("a consistency proof runs from a smaller tree to a larger one")
     if first in (0, second):
         return []
     path: list[bytes] = []
@@ -186,8 +183,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     Source: RFC 9162 section 2.1.3.2.
     """
     if not 0 <= index < size:
-        msg = "inclusion proof: no such leaf in a tree of that size"
-        raise IntegrityError(msg)
+        raise IntegrityError("inclusion proof: no such leaf in a tree of that size")
     fn, sn = index, size - 1
     node = leaf
     for step in proof:
@@ -205,8 +201,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     else:
         if sn == 0 and node == root:
             return
-    msg = "inclusion proof does not lead to the tree head"
-    raise IntegrityError(msg)
+    raise IntegrityError("inclusion proof does not lead to the tree head")
 
 
 def verify_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> None:
@@ -218,17 +213,14 @@ def verify_consistency(first: int, second: int, first_root: bytes, second_root: 
     Source: RFC 9162 section 2.1.4.2.
     """
     if not 0 <= first <= second:
-        msg = "a consistency proof runs from a smaller tree to a larger one"
-        raise IntegrityError(msg)
+        raise IntegrityError("a consistency proof runs from a smaller tree to a larger one")
     if first in (0, second):
         expected = EMPTY_ROOT if first == 0 else second_root
         if proof or first_root != expected or (second == 0 and second_root != EMPTY_ROOT):
-            msg = "consistency proof does not connect the tree heads"
-            raise IntegrityError(msg)
+            raise IntegrityError("consistency proof does not connect the tree heads")
         return
     if not _walk_consistency(first, second, first_root, second_root, proof):
-        msg = "consistency proof does not connect the tree heads"
-        raise IntegrityError(msg)
+        raise IntegrityError("consistency proof does not connect the tree heads")
 
 
 def _walk_consistency(first: int, second: int, first_root: bytes, second_root: bytes, proof: Sequence[bytes]) -> bool:

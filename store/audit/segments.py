@@ -40,8 +40,7 @@ def list_segments(directory: Path) -> list[SegmentName]:
     for path in paths.segments_path(directory).iterdir():
         name = SegmentName.parse(path.name)
         if name is None or path.is_symlink():
-            msg = "the folder of the audit segments holds a foreign file"
-            raise IntegrityError(msg)
+            raise IntegrityError("the folder of the audit segments holds a foreign file")
         names.append(name)
     return sorted(names)
 
@@ -57,8 +56,7 @@ def read_leaves(path: Path, offset: int = 0) -> Iterator[tuple[bytes, int]]:
         while line := file.readline(LEAF_BYTES_MAX + 2):
             if not line.endswith(b"\n"):
                 if len(line) > LEAF_BYTES_MAX:
-                    msg = "a line of an audit segment is longer than any leaf"
-                    raise IntegrityError(msg)
+                    raise IntegrityError("a line of an audit segment is longer than any leaf")
                 return
             offset += len(line)
             yield line[:-1], offset
@@ -75,12 +73,10 @@ def opened(path: Path, size_bytes: int) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(path, flags, FILE_MODE)
     except FileNotFoundError as e:
-        msg = "a file of the audit log has disappeared"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("a file of the audit log has disappeared") from e
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         if file.seek(0, os.SEEK_END) != size_bytes:
-            msg = "a file of the audit log has another length than it was left with"
-            raise IntegrityError(msg)
+            raise IntegrityError("a file of the audit log has another length than it was left with")
         yield file
 
 
@@ -129,8 +125,7 @@ def read_records(path: Path) -> Iterator[tuple[bytes, int]]:
                 continue
             note += line
             if len(note) > RECORD_BYTES_MAX:
-                msg = "a record of the checkpoints is longer than any checkpoint"
-                raise IntegrityError(msg)
+                raise IntegrityError("a record of the checkpoints is longer than any checkpoint")
 
 
 def last_record(path: Path, limit_bytes: int | None = None) -> tuple[str, int] | None:
@@ -152,13 +147,11 @@ def last_record(path: Path, limit_bytes: int | None = None) -> tuple[str, int] |
     if len(stops) < 2 and not start:
         return None
     if len(stops) < 2 or not _is_torn(data[stops[-1] :], data[stops[-2] : stops[-1]]):
-        msg = "the last checkpoint is damaged"
-        raise IntegrityError(msg)
+        raise IntegrityError("the last checkpoint is damaged")
     try:
         return data[stops[-2] : stops[-1] - 1].decode(), start + stops[-1]
     except UnicodeDecodeError as e:
-        msg = "the last checkpoint is damaged"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("the last checkpoint is damaged") from e
 
 
 def _is_torn(rest: bytes, before: bytes) -> bool:
@@ -207,6 +200,5 @@ class NodeFile:
         """
         node = os.pread(self._descriptor, HASH_BYTES, node_position(level, index) * HASH_BYTES)
         if len(node) != HASH_BYTES:
-            msg = "the file of the audit log's nodes is too short"
-            raise IntegrityError(msg)
+            raise IntegrityError("the file of the audit log's nodes is too short")
         return node

@@ -62,8 +62,7 @@ def read_tail(directory: Path, limit_bytes: int | None = None) -> Tail:
     """
     found = last_record(paths.checkpoints_path(directory), limit_bytes)
     if found is None:
-        msg = "the audit log was never completely made"
-        raise IntegrityError(msg)
+        raise IntegrityError("the audit log was never completely made")
     note, end = found
     checkpoint = Checkpoint.parse_text(parse_note(note).text)
     cut(paths.checkpoints_path(directory), end)
@@ -71,8 +70,7 @@ def read_tail(directory: Path, limit_bytes: int | None = None) -> Tail:
     while segments and segments[-1].first >= checkpoint.size:
         files.unlink_durable(segments.pop().path(directory))
     if not segments or segments[0].first != 0:
-        msg = "a segment of the audit log is missing"
-        raise IntegrityError(msg)
+        raise IntegrityError("a segment of the audit log is missing")
     tail = Tail(Frontier(), note, end, segments[-1], 0)
     try:
         with nodes_reader(directory) as read:
@@ -92,8 +90,7 @@ def clear_unfinished(directory: Path) -> None:
     """
     checkpoints = paths.checkpoints_path(directory)
     if checkpoints.exists() and last_record(checkpoints) is not None:
-        msg = "there is an audit log here already"
-        raise ConfigurationError(msg)
+        raise ConfigurationError("there is an audit log here already")
     for segment in list_segments(directory):
         files.unlink_durable(segment.path(directory))
     for number in stored_epochs(directory):
@@ -115,11 +112,9 @@ def catch_up(directory: Path, tail: Tail) -> Tail:
             return tail
         found = last_record(path)
     except FileNotFoundError as e:
-        msg = "the checkpoints of the audit log have disappeared"
-        raise IntegrityError(msg) from e
+        raise IntegrityError("the checkpoints of the audit log have disappeared") from e
     if found is None or found[1] < tail.checkpoints_bytes:
-        msg = "the audit log was cut"
-        raise IntegrityError(msg)
+        raise IntegrityError("the audit log was cut")
     note, end = found
     checkpoint = Checkpoint.parse_text(parse_note(note).text)
     cut(path, end)
@@ -146,19 +141,16 @@ def _extend(directory: Path, tail: Tail, segments: list[SegmentName], checkpoint
     for name in segments:
         offset = tail.segment_bytes if name == tail.segment else 0
         if name != tail.segment and name.first != frontier.size:
-            msg = "a segment of the audit log is missing"
-            raise IntegrityError(msg)
+            raise IntegrityError("a segment of the audit log is missing")
         for leaf, behind in read_leaves(name.path(directory), offset):
             if frontier.size == checkpoint.size:
                 break
             offset = behind
             nodes += b"".join(frontier.add(leaf_hash(leaf)))
     if frontier.size != checkpoint.size:
-        msg = "the audit log has fewer entries than its last checkpoint signs"
-        raise IntegrityError(msg)
+        raise IntegrityError("the audit log has fewer entries than its last checkpoint signs")
     if frontier.root() != checkpoint.root:
-        msg = "the entries of the audit log are not those that its last checkpoint signs"
-        raise IntegrityError(msg)
+        raise IntegrityError("the entries of the audit log are not those that its last checkpoint signs")
     write_nodes(directory, start, bytes(nodes))
     return replace(tail, frontier=frontier, segment=segments[-1] if segments else None, segment_bytes=offset)
 

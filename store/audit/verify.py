@@ -56,8 +56,7 @@ class LogVerifier:
     def _parse_kept(self, note: str) -> Checkpoint:
         checkpoint = Checkpoint.parse_text(parse_note(note).text)
         if checkpoint.origin != self._origin.name:
-            msg = "the kept checkpoint is another log's"
-            raise IntegrityError(msg)
+            raise IntegrityError("the kept checkpoint is another log's")
         return checkpoint
 
     def add(self, octets: bytes) -> list[bytes]:
@@ -77,8 +76,7 @@ class LogVerifier:
         self._group = leaf.group
         # (3)
         if index == 0 and leaf.kind != EPOCH_KIND:
-            msg = "entry 0 is not the certificate of the first epoch"
-            raise IntegrityError(msg)
+            raise IntegrityError("entry 0 is not the certificate of the first epoch")
         if leaf.kind == EPOCH_KIND:
             self._begin_epoch(leaf)
         self.month = month_of(leaf.time_us)
@@ -125,12 +123,10 @@ class LogVerifier:
         """Return a stored checkpoint: signed by the epoch in force and by nobody else, to the last octet."""
         parsed = parse_note(note)
         if len(parsed.signatures) != 1:
-            msg = "it does not carry exactly one signature"
-            raise IntegrityError(msg)
+            raise IntegrityError("it does not carry exactly one signature")
         checkpoint = open_checkpoint(note, self._keys[-1:])
         if checkpoint.text() != parsed.text:
-            msg = "it is not in canonical form"
-            raise IntegrityError(msg)
+            raise IntegrityError("it is not in canonical form")
         return checkpoint
 
     def _compare_kept(self, size: int, root: bytes) -> None:
@@ -154,8 +150,7 @@ class LogVerifier:
         """Say that there are no more leaves."""
         size = self.frontier.size
         if not size:
-            msg = "the log has no entries"
-            raise IntegrityError(msg)
+            raise IntegrityError("the log has no entries")
         self._check_group()
         for _ in self._checkpoints:
             raise IntegrityError(f"the log was cut: it ends with {size} entries, and a later checkpoint is there")
@@ -225,8 +220,7 @@ def _records(path: Path, length: int) -> Iterator[bytes]:
         end = behind
         yield note
     if end != length:
-        msg = "behind the last checkpoint there is something else"
-        raise IntegrityError(msg)
+        raise IntegrityError("behind the last checkpoint there is something else")
 
 
 def _leaves(directory: Path, verifier: LogVerifier) -> Iterator[bytes]:

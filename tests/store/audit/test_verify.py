@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import stat
 from collections.abc import Callable
@@ -105,6 +106,25 @@ def add_octets(audit: Path, rng: random.Random) -> None:
     path.write_bytes(content[:at] + rng.choice([b"\n", b"\0", b" ", b"\n\n", b"x" * 40]) + content[at:])
 
 
+def add_at_the_end(audit: Path, rng: random.Random) -> None:
+    path = rng.choice(evidence(audit))
+    path.write_bytes(path.read_bytes() + rng.choice([b"\n", b"\0", b"x", b"{}\n", b"\n\n", bytes(32), b"\n" * 9]))
+
+
+def add_an_empty_segment(audit: Path, rng: random.Random) -> None:
+    month = rng.choice(["2026-11", "2026-12"])
+    (audit / "segments" / f"{len(lines(audit)):012d}.{month}.leaves").write_bytes(b"")
+
+
+def add_a_signature(audit: Path, rng: random.Random) -> None:
+    notes = records(audit)
+    at = rng.randrange(len(notes))
+    text = notes[at].decode().partition("\n\n")[0] + "\n"
+    more = Signer(rng.choice([NAME, "witness"]), rng.randbytes(32)).sign(text).removeprefix(text + "\n")
+    notes[at] = notes[at][:-1] + more.encode() + b"\n"
+    (audit / "checkpoints").write_bytes(b"".join(notes))
+
+
 def remove_octets(audit: Path, rng: random.Random) -> None:
     path = rng.choice(evidence(audit))
     content = path.read_bytes()
@@ -184,6 +204,9 @@ def rewrite_heads(audit: Path, signer: Signer, *, since: int = 0) -> None:
 EDITS = [
     alter,
     add_octets,
+    add_at_the_end,
+    add_an_empty_segment,
+    add_a_signature,
     remove_octets,
     truncate,
     delete_or_rename,
@@ -201,7 +224,7 @@ def test_every_edit_of_the_log_is_found(history: tuple[Root, str, str], tmp_path
         audit = tmp_path / "audit"
         shutil.copytree(root.audit, audit)
         before = {path: path.read_bytes() for path in evidence(audit)}
-        edit(audit, random.Random(seed))
+        edit(audit, random.Random(f"{edit.__name__} {seed}"))
         after = {path: path.read_bytes() for path in evidence(audit) if path.exists()}
         assert after != before, f"{edit.__name__} with seed {seed} changed nothing"
         problems = verify_directory(audit, origin, kept)
@@ -322,6 +345,65 @@ def test_the_key_of_this_epoch_can_rewrite_this_epoch_unless_a_checkpoint_was_ke
     rewrite_heads(root.audit, stolen, since=1)
     assert verify_directory(root.audit, root.origin) == []
     assert "fork" in verify_directory(root.audit, root.origin, kept)[0]
+
+
+def test_the_key_of_this_epoch_cannot_take_the_past_into_its_own_group(root: Root) -> None:
+    """Without a group of its own, the past needs no checkpoint by the epoch before: the certificate still binds it."""
+    log = root.open()
+    log.append([entry(1), entry(2, secret=False)])
+    log.rotate_epoch()
+    log.append([entry(3)])
+    stolen = load_epoch(root.audit, 2, root.keyring()).signer
+    content = lines(root.audit)
+    content[2] = content[2].replace(b'"T-2"', b'"T-9"')
+    content[1:4] = [re.sub(rb'"group":\d', b'"group":0', line) for line in content[1:4]]
+    write_lines(root.audit, content)
+    (root.audit / "checkpoints").write_bytes(b"".join(records(root.audit)[2:]))
+    rewrite_heads(root.audit, stolen)
+    assert "another past" in verify_directory(root.audit, root.origin)[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"index":2', b'"index":3'),
+        (b'"group":2', b'"group":9'),
+        (b'"group":2', b'"group":0'),
+        (b'"kind":"disclosure.run"', b'"kind":"audit.epoch"'),
+        (b'"kind"', b'"kine"'),
+        (b'"index":2', b'"index":"2"'),
+        (b'"index":2', b'"index": 2'),
+    ],
+)
+def test_the_key_of_this_epoch_cannot_sign_leaves_that_are_none(root: Root, old: bytes, new: bytes) -> None:
+    log = root.open()
+    log.append([entry(1)])
+    log.append([entry(2)])
+    signer = load_epoch(root.audit, 1, root.keyring()).signer
+    rewrite_heads(root.audit, signer)
+    assert verify_directory(root.audit, root.origin) == []
+    content = lines(root.audit)
+    assert old in content[2]
+    write_lines(root.audit, [*content[:2], content[2].replace(old, new)])
+    rewrite_heads(root.audit, signer)
+    assert verify_directory(root.audit, root.origin) != []
+
+
+def test_the_key_of_this_epoch_cannot_sign_checkpoints_that_are_none(root: Root) -> None:
+    log = root.open()
+    log.append([entry(1)])
+    signer = load_epoch(root.audit, 1, root.keyring()).signer
+    first = records(root.audit)[0]
+    true = Checkpoint(NAME, 2, log.root_hash())
+    for text, good in (
+        (true.text(), True),
+        (true.text() + "extension\n", False),
+        (Checkpoint(NAME, 3, true.root).text(), False),
+        (Checkpoint(NAME, 2, bytes(32)).text(), False),
+        (Checkpoint("lagrum/other", 2, true.root).text(), False),
+    ):
+        (root.audit / "checkpoints").write_bytes(first + encode_record(signer.sign(text)))
+        assert (verify_directory(root.audit, root.origin) == []) is good
 
 
 def test_a_certificate_that_the_thief_of_an_old_key_gives_himself_is_refused(root: Root) -> None:
