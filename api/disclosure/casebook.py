@@ -17,7 +17,7 @@ from typing import Any, Final
 from api import persons
 from api.disclosure.model import AUTHORISATION, DELIVERY, TASK, Actor, Approval, Authorisation, Delivery, Task
 from api.disclosure.states import AuthorisationAction, next_authorisation
-from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
+from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis, basis_on
 from store import Store
 from store.audit import AuditEntry
@@ -128,7 +128,7 @@ class Casebook:
         """
         try:
             yield
-        except (ProcedureError, NotFoundError, ConfigurationError) as refusal:
+        except (ProcedureError, NotFoundError, ConfigurationError, InputError) as refusal:
             reason = refusal.reason if isinstance(refusal, ProcedureError) else _word(refusal)
             public = {"step": step, "case": case if kind_of(case) else None, "reason": reason, **who(actor)}
             entry = AuditEntry("disclosure.refused", public, dict(secret) if secret else None)
@@ -186,4 +186,6 @@ def entry_of(
 
 
 def _word(error: Exception) -> str:
-    return "not-found" if isinstance(error, NotFoundError) else "configuration"
+    if isinstance(error, NotFoundError):
+        return "not-found"
+    return "malformed" if isinstance(error, InputError) else "configuration"

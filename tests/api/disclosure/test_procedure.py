@@ -9,12 +9,13 @@ import pyarrow as pa
 import pytest
 
 from api.disclosure import package
-from api.disclosure.model import DELIVERY, TASK
-from api.disclosure.procedure import WrittenTarget
+from api.disclosure.model import DELIVERY, TASK, request_digest
+from api.disclosure.procedure import APPROVE_REQUEST, WrittenTarget
 from api.disclosure.states import Stage, TaskState
 from api.disclosure.views import cases, show
-from api.signing import decode_public_key
-from schemas.errors import AuditError, IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
+from api.persons import Approval
+from api.signing import Statement, decode_public_key
+from schemas.errors import AuditError, InputError, IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from schemas.packing import unpack_table
 from store import Put, ScanQuery
 from store.audit import verify_directory
@@ -59,6 +60,7 @@ def test_an_order_goes_from_filing_to_a_verified_delivery_of_exactly_what_it_rea
     assert all("account" not in row for row in found)
     assert manifest["order"]["decision_reference"] == "B 1234-26"
     assert court.deliver(task.id) == data
+    assert court.store.verify() == []
 
 
 def test_the_log_tells_every_step_in_order_and_names_targets_to_auditors_only(shared_court: Court) -> None:
@@ -322,3 +324,14 @@ def test_what_is_typed_in_place_of_a_case_is_not_quoted_in_the_log(shared_court:
     assert TARGET not in str(refusal.value)
     entry = shared_court.log()[-1]
     assert (entry.kind, entry.public["reason"], entry.public["case"]) == ("disclosure.refused", "not-found", None)
+
+
+def test_a_signature_over_no_time_is_refused_and_logged(shared_court: Court) -> None:
+    court = shared_court
+    task = court.checked()
+    case = court.procedure.casebook.case(task.id)
+    digest = request_digest(case.authorisation, case.task)
+    signature = court.keys["approver-1"].sign(Statement(APPROVE_REQUEST, task.id, digest, "now"))
+    with pytest.raises(InputError):
+        court.procedure.approve(court.actor("approver-1"), task.id, Approval("now", signature))
+    assert court.log()[-1].public["reason"] == "malformed"
