@@ -10,14 +10,16 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from api.cli.context import Context
 from api.cli.groups import LazyGroup
 from schemas.errors import ConfigurationError, InputError, LagrumError, PermissionsError
-from store.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from store.clock import Clock
 
 __all__ = ["Context", "lagrum", "main"]
 
@@ -64,7 +66,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
     `clock` is for tests, which call this function; nothing that a user can write reaches it.
     """
-    context = Context(root=None, json=False, clock=clock or SystemClock())
+    context = Context(root=None, json=False, given_clock=clock)
     try:
         outcome = lagrum.main(
             args=None if argv is None else list(argv), prog_name="lagrum", standalone_mode=False, obj=context

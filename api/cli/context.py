@@ -28,7 +28,15 @@ class Context:
 
     root: Path | None
     json: bool
-    clock: Clock
+    given_clock: Clock | None = None
+    """What a test hands to `api.cli.main`; the machine's clock otherwise."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock; imported on first use, because the store behind it takes its time to load."""
+        from store.clock import SystemClock
+
+        return self.given_clock or SystemClock()
 
     def require_root(self) -> Path:
         """Return the store's root.

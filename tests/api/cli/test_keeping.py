@@ -1,0 +1,106 @@
+"""`init`, `retention`, `keys`, `audit`, `doctor`: what is kept, until when, and how it is proved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.api.cli.conftest import Run
+from tests.conftest import FixedClock
+
+
+def test_a_store_is_made_for_one_user_with_two_custodians_outside_it(run: Run, tmp_path: Path) -> None:
+    ran = run("--json", "init", tmp_path / "store")
+    assert ran.code == 0
+    assert "single copy" in ran.err
+    assert (tmp_path / "store").stat().st_mode & 0o077 == 0
+    files = [Path(item["key_file"]) for item in ran.json["custodians"]]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o600, 0o600]
+    assert not any(path.is_relative_to(tmp_path / "store") for path in files)
+
+
+def test_a_folder_that_holds_something_is_refused(run: Run, root: Path, tmp_path: Path) -> None:
+    assert run("init", root).code == 2
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    assert run("init", tmp_path / "full").code == 2
+
+
+def test_a_key_file_that_others_may_read_stops_everything(run: Run, root: Path) -> None:
+    key = next((root / "keys").glob("*.key"))
+    key.chmod(0o640)
+    assert run("--root", root, "status").code == 2
+    doctor = run("--root", root, "--json", "doctor")
+    assert doctor.code == 1
+    assert key.name in [item["check"] for item in doctor.json["findings"] if item["state"] == "wrong"]
+
+
+def test_doctor_finds_a_new_store_well(run: Run, root: Path) -> None:
+    ran = run("--root", root, "--json", "doctor")
+    assert (ran.code, ran.json["ok"]) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("day", "floor", "ceiling"),
+    [
+        ("2026-08-31", "2027-03-01T00:00:00Z", "2028-08-31T00:00:00Z"),
+        ("2028-02-29", "2028-08-30T00:00:00Z", "2030-02-28T00:00:00Z"),
+        ("2026-11-22", "2027-05-23T00:00:00Z", "2028-11-22T00:00:00Z"),
+    ],
+)
+def test_months_are_calendar_months(run: Run, day: str, floor: str, ceiling: str) -> None:
+    found = run("--json", "retention", "explain", day).json["classes"][0]
+    assert (found["floor_until"], found["expires_at"]) == (floor, ceiling)
+
+
+def test_expiry_drops_what_is_over_and_only_that(run: Run, root: Path, calls: Path, clock: FixedClock) -> None:
+    assert run("--root", root, "ingest", "--source", "core", "--format", "csv", calls).code == 0
+    assert run("--root", root, "--json", "retention", "expire").json["partitions"] == []
+    clock.value_us = 1_858_291_200_000_000  # 2028-11-20T00:00:00Z: the first day's period is over, the second's is not
+    due = run("--root", root, "--json", "retention", "expire", "--dry-run").json
+    assert due["partitions"] == ["2026-11-20/standard/shared"]
+    assert len(run("--root", root, "--json", "status").json["partitions"]) == 2
+    assert run("--root", root, "--json", "retention", "status").json["due"] == 1
+    assert run("--root", root, "--json", "retention", "expire").json["generation"] == 2
+    left = run("--root", root, "--json", "status").json["partitions"]
+    assert [item["date"] for item in left] == ["2026-11-21"]
+    assert run("--root", root, "verify").code == 0
+    assert not list((root / "parts" / "2026-11-20").rglob("*.parquet"))
+
+
+def test_a_single_copy_of_the_keyring_is_exit_1_until_there_is_another(run: Run, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    run("init", store)
+    assert run("--root", store, "keys", "status").code == 1
+    assert run("--root", store, "keys", "replicate", tmp_path / "copy").code == 0
+    ran = run("--root", store, "--json", "keys", "status")
+    assert (ran.code, ran.json["replicas"]) == (0, [str(tmp_path / "copy")])
+
+
+def test_an_exported_log_verifies_elsewhere_and_a_changed_one_does_not(run: Run, root: Path, tmp_path: Path) -> None:
+    held = tmp_path / "held.checkpoint"
+    assert run("--root", root, "audit", "checkpoint", "--out", held).code == 0
+    assert run("--root", root, "audit", "export", tmp_path / "log").code == 0
+    words = ("audit", "verify", tmp_path / "log", "--key", root / "audit" / "origin.pub", "--checkpoint", held)
+    assert run(*words).code == 0
+    segment = next((tmp_path / "log" / "segments").iterdir())
+    segment.write_bytes(segment.read_bytes().replace(b"custodian-1", b"custodian-3"))
+    ran = run(*words, "--json")
+    assert (ran.code, ran.json["ok"]) == (1, False)
+
+
+def test_another_logs_key_does_not_verify(run: Run, root: Path, tmp_path: Path) -> None:
+    run("init", tmp_path / "other")
+    assert run("--root", root, "audit", "verify", "--key", tmp_path / "other" / "audit" / "origin.pub").code == 1
+
+
+def test_an_export_never_overwrites(run: Run, root: Path, tmp_path: Path) -> None:
+    assert run("--root", root, "audit", "export", tmp_path).code == 2
+
+
+def test_no_key_leaves_with_the_log(run: Run, root: Path, tmp_path: Path) -> None:
+    run("--root", root, "audit", "export", tmp_path / "log")
+    names = {path.name for path in (tmp_path / "log").rglob("*.key")}
+    secrets = {path.name for path in (root / "keys").iterdir()}
+    assert not names & secrets

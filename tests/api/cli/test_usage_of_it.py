@@ -1,0 +1,152 @@
+"""What a user may get wrong, and what the program says to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from api.cli import lagrum, main
+from api.cli.groups import ENTRIES
+from api.cli.manual import manual, walk
+from schemas.errors import LagrumError
+from tests.api.cli.conftest import Run
+from tests.conftest import FixedClock
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("ingest", "--source", "a"),
+        ("status", "--unknown"),
+        ("ingest", "--source", "a", "--format", "csv", "no-such-file.csv"),
+        ("ingest", "--source", "a", "--format", "cvs", "-"),
+        ("ingest", "--source", "a", "--format", "csv", "."),
+        ("ingest", "--source", "a", "--format", "csv", "-", "-"),
+        ("retention", "explain", "2026-13-01"),
+        ("status",),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_a_hint_and_nothing_on_stdout(run: Run, words: tuple[str, ...]) -> None:
+    ran = run(*words)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "error: " in ran.err and "hint: " in ran.err
+
+
+def test_a_root_without_a_store_is_exit_2(run: Run, tmp_path: Path) -> None:
+    ran = run("--root", tmp_path / "none", "status")
+    assert ran.code == 2
+    assert "lagrum init" in ran.err
+
+
+def test_a_misspelt_format_names_its_neighbour(run: Run) -> None:
+    assert "did you mean csv?" in run("ingest", "--source", "a", "--format", "cvs", "-").err
+
+
+def test_json_is_taken_before_and_after_the_command(run: Run) -> None:
+    before, after = run("--json", "retention", "show"), run("retention", "show", "--json")
+    assert before.json == after.json
+    assert before.json["floor_months"] == 6 and before.json["ceiling_months"] == 24
+
+
+def test_a_bug_is_told_by_its_place_and_never_by_its_message(
+    run: Run, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("46700000001")
+
+    monkeypatch.setattr("store.Store.partitions", fail)
+    ran = run("--root", root, "status")
+    assert ran.code == 1
+    assert "internal error (ValueError at " in ran.err
+    assert "46700000001" not in ran.err
+
+
+def test_a_refusal_is_one_line_and_a_hint(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise LagrumError("this cannot be", hint="try that")
+
+    monkeypatch.setattr("store.Store.open", refuse)
+    ran = run("--root", "somewhere", "status")
+    assert (ran.code, ran.err) == (1, "error: this cannot be\nhint: try that\n")
+
+
+def test_an_interrupt_is_130(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, clock: FixedClock
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("store.Store.open", interrupt)
+    assert main(["--root", "somewhere", "status"], clock=clock) == 130
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_reader_that_leaves_is_no_error_message() -> None:
+    program = Path(sys.executable).with_name("lagrum")
+    with subprocess.Popen([program, "disclosure", "bases"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+def test_help_is_quick_because_it_loads_no_command() -> None:
+    code = "import sys; from api.cli import main; main(['--help']); print([m for m in sys.modules if m == 'pyarrow'])"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.rstrip().endswith("[]")
+
+
+def test_every_command_has_the_summary_that_help_shows_an_example_and_a_json_answer() -> None:
+    import click
+
+    missing = []
+    for path, command in walk(lagrum):
+        if not command.help:
+            missing.append((path, "help"))
+        if not isinstance(command, click.Group) and not any("--json" in item.opts for item in command.params):
+            missing.append((path, "--json"))
+    assert missing == []
+    assert all(entry.summary.endswith(".") for entry in ENTRIES.values())
+
+
+def test_the_manual_has_every_command() -> None:
+    text = manual(lagrum)
+    assert [path for path, _ in walk(lagrum) if f"# {path}\n" not in text] == []
+
+
+def test_the_passphrase_comes_from_the_credential_and_from_nowhere_else(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lagrum-passphrase").write_bytes(b"correct horse\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    store = tmp_path / "sealed"
+    assert run("init", store).code == 0
+    assert run("--root", store, "status").code == 0
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    read, write = os.pipe()
+    os.close(write)
+    with os.fdopen(read) as nothing:
+        monkeypatch.setattr(sys, "stdin", nothing)
+        ran = run("--root", store, "status")
+    assert ran.code == 2
+    assert "passphrase" in ran.err
+    (tmp_path / "lagrum-passphrase").write_bytes(b"wrong\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert run("--root", store, "status").code == 2
+
+
+def test_no_option_takes_a_passphrase_as_its_value() -> None:
+    import click
+
+    takers = [
+        (path, item.name)
+        for path, command in walk(lagrum)
+        for item in command.params
+        if isinstance(item, click.Option) and "passphrase" in (item.name or "") and not item.is_flag
+    ]
+    assert takers == []
