@@ -262,11 +262,11 @@ def _constant(value: str, rows: int) -> Column:
 
 
 def _encoded(column: Column) -> Column:
-    """Return a label column in its packed type; an empty text is no label."""
+    """Return a label column in its packed type, nulls in the indices alone; an empty text is no label."""
     encoded: Column = column if isinstance(column, pa.DictionaryArray) else as_text(column).dictionary_encode()
     if encoded.type != LABEL_TYPE:
         encoded = encoded.cast(LABEL_TYPE)
-    if "" in encoded.dictionary.to_pylist():
+    if {"", None} & set(encoded.dictionary.to_pylist()):
         text = as_text(encoded)
         return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text).dictionary_encode()
     return encoded
