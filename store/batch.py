@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.rejects import Reject, RejectReason
+from schemas.rejects import Reject
 from schemas.retention import DEFAULT_CLASS, SHARED_DOMAIN
 from store.dedup import HORIZON_DAYS, Fate, KnownRun, classify
 from store.identity import Identities
@@ -29,6 +29,7 @@ from store.model import Receipt, SourceRef
 from store.partitions import PartitionKey, day_to_date, end_days, is_expired
 from store.parts import Run, WrittenPart
 from store.publish import Publication, publish
+from store.quarantine import RejectSpool
 from store.sessions import EVENT_COLUMNS, SessionArea
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ PART_ROWS: Final = 1_000_000
 """A partition's buffer of so many rows becomes a part."""
 BUFFER_ROWS_MAX: Final = 2_000_000
 """All buffers together; above it the largest is written first."""
+DAY_MIN: Final = 0
+"""Communications that ended before 1970 are over, whatever the policy."""
 WRITERS: Final = 2
 """Parts encoded at once; a Parquet writer uses one core."""
 
@@ -69,7 +72,7 @@ class BatchWriter:
         self._received_us = store.clock.now_us()
         self._counts: Counter[Fate] = Counter()
         self._events_accepted = 0
-        self._rejects: list[Reject] = []
+        self._rejects = RejectSpool(store.layout.run)
         self._buffers: dict[int, _Buffer] = {}
         self._written: list[WrittenPart] = []
         self._pending: list[tuple[Future[WrittenPart], int, _Buffer]] = []
@@ -79,6 +82,8 @@ class BatchWriter:
         self._days: set[int] = set()
         self._states = store.catalog.partition_states()
         self._snapshot = store.catalog.change_counter()
+        self._withdrawals = store.catalog.withdrawals()
+        self._doubtful: list[npt.NDArray[np.int64]] = []
         self._sessions: SessionArea | None = None
         self._sha256 = b""
         self._size_bytes = 0
@@ -110,7 +115,7 @@ class BatchWriter:
 
     def reject(self, rejects: Sequence[Reject]) -> None:
         """Take refused records in; they are kept encrypted and counted."""
-        self._rejects.extend(rejects)
+        self._rejects.add(rejects)
 
     def finish_input(self, sha256: bytes, size_bytes: int) -> None:
         """Say what was delivered: SHA-256 and size of the bytes as they came."""
@@ -125,7 +130,12 @@ class BatchWriter:
     @property
     def records(self) -> int:
         """Input events so far."""
-        return self._counts.total() + self._events_accepted + len(self._rejects)
+        return self._counts.total() + self._events_accepted + self._rejects.count
+
+    @property
+    def doubtful_positions(self) -> npt.NDArray[np.int64]:
+        """Positions of the records so far that are not simply new: duplicates, conflicts, expired ones."""
+        return np.concatenate([np.zeros(0, np.int64), *self._doubtful])
 
     def commit(self) -> Receipt:
         """Publish the batch and return its receipt; when it returns, everything is durable.
@@ -144,6 +154,7 @@ class BatchWriter:
             self.abort()
             raise
         self._done = True
+        self._rejects.close()
         self._pool.shutdown()
         self._store.writers.release(self)
         self._store.flush_outbox()
@@ -154,13 +165,17 @@ class BatchWriter:
         if self._done:
             return
         self._done = True
+        self._rejects.close()
         try:
             self._pool.shutdown()
             for future, _, _ in self._pending:
                 if future.exception() is None:  # what a failed one wrote is an orphan; recovery removes it
                     self._written.append(future.result())
+            # An interrupt may come between the catalog's commit and this line: what is published stays.
+            published = self._store.catalog.published([part.file_id for part in self._written])
             for part in self._written:
-                self._store.part_store.discard(part)
+                if part.file_id not in published:
+                    self._store.part_store.discard(part)
         finally:
             self._store.writers.release(self)
 
@@ -172,6 +187,7 @@ class BatchWriter:
             if name in records.column_names:
                 records = records.drop_columns([name])
             records = records.append_column(name, column)
+        records = _nulls_outside_dictionaries(records)
         if "conflict" not in records.column_names:
             records = records.append_column("conflict", pa.array(np.zeros(rows, bool)))
         return records
@@ -201,11 +217,16 @@ class BatchWriter:
     def _take(self, records: pa.Table) -> None:
         ends = records.column("end_time").cast(pa.int64()).to_numpy()
         days = end_days(ends)
-        refused = [day for day in np.unique(days) if self._is_over(int(day))]
+        unique = np.unique(days)
+        if not self._days.issuperset(unique.tolist()):
+            self._states = self._store.catalog.partition_states()  # one may have been erased since the batch began
+        now_us = self._store.clock.now_us()
+        refused = [day for day in unique if self._is_over(int(day), now_us)]
         if refused:
             gone = np.isin(days, refused)
             positions = records.column("batch_position").to_numpy()[gone]
-            self._rejects.extend(Reject(int(position), RejectReason.EXPIRED) for position in positions)
+            self._rejects.count_expired(len(positions))
+            self._doubtful.append(positions)
             records, days = records.filter(pa.array(~gone)), days[~gone]
         if records.num_rows == 0:
             return
@@ -216,14 +237,17 @@ class BatchWriter:
         self._counts.update({fate: int((fates == fate).sum()) for fate in Fate})
         run = None
         if fates.any():
+            self._doubtful.append(records.column("batch_position").to_numpy()[fates != Fate.NEW])
             records, identities, days = _kept(records, identities, days, fates)
         else:
             run = Run.of(identities, order)
         self._buffer(records, identities, days, run or Run.of(identities))
 
-    def _is_over(self, day: int) -> bool:
+    def _is_over(self, day: int, now_us: int) -> bool:
+        if day < DAY_MIN:
+            return True
         key = _partition(day)
-        return is_expired(key, self._received_us) or self._states.get(key) in ("dropping", "dropped")
+        return is_expired(key, now_us) or self._states.get(key) in ("dropping", "dropped")
 
     def _know(self, days: npt.NDArray[np.int64]) -> None:
         """Make keys of new partitions, and bring in the runs of published parts around the new days."""
@@ -298,12 +322,14 @@ class BatchWriter:
             duplicates=self._counts[Fate.DUPLICATE],
             conflicts=self._counts[Fate.CONFLICT],
             rejects=self._rejects,
-            parts=self._written,
+            parts=list(self._written),
+            written=self._written,
             sessions=self._sessions,
             sha256=self._sha256,
             size_bytes=self._size_bytes,
             started=self._started,
             snapshot=self._snapshot,
+            withdrawals=self._withdrawals,
             idempotency_tag=self._idempotency_tag,
         )
 
@@ -330,3 +356,13 @@ def _kept(
         Identities(identities.tags[keep], identities.digests[keep]),
         days[keep],
     )
+
+
+def _nulls_outside_dictionaries(records: Any) -> pa.Table:
+    """Encode labels anew whose dictionary holds a null: Parquet has no such form, and a null has no tag."""
+    for place, column in enumerate(records.columns):
+        if pa.types.is_dictionary(column.type) and any(chunk.dictionary.null_count for chunk in column.chunks):
+            plain = column.cast(pa.string()).dictionary_encode().cast(column.type)
+            records = records.set_column(place, records.field(place).name, plain)
+    table: pa.Table = records
+    return table

@@ -140,6 +140,18 @@ class Catalog:
         """Return the id of the newest part: what a dedup snapshot compares."""
         return int(self.query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'parts'")[0][0])
 
+    def withdrawals(self) -> int:
+        """Return how many batches were ever withdrawn: what a dedup snapshot compares."""
+        return int(self.query("SELECT count(*) FROM batches WHERE withdrawn_us IS NOT NULL")[0][0])
+
+    def published(self, file_ids: Sequence[str]) -> set[str]:
+        """Return which of these files belong to published parts."""
+        return {
+            row[0]
+            for file_id in file_ids
+            for row in self.query("SELECT file_id FROM parts WHERE file_id = ?", (file_id,))
+        }
+
     def close(self) -> None:
         """Close every thread's connection."""
         with self._guard:

@@ -13,12 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.errors import InputError
 from store.identity import Identities, IdentityHasher, same_identity, same_record
 from store.partitions import end_days
 from store.parts import Run
 
 HORIZON_DAYS: Final = 35
 """The same identity with another end date is looked for so many days before and after."""
+
+CONTENTS_PER_IDENTITY_MAX: Final = 100
+"""So many records of one identity in one stretch, each contradicting the others, mean that it is no identity."""
 
 RUN_CACHE_BYTES_MAX: Final = 512 << 20
 
@@ -85,15 +89,32 @@ def classify(
 
     A row is a DUPLICATE when a known or an earlier row has its identity and compatible content, a CONFLICT when the
     identity is known and no known record of it is compatible, otherwise NEW.
+
+    Raises:
+        InputError: far too many contradictory records share one identity.
     """
     fates = np.zeros(table.num_rows, dtype=np.int8)
     order = np.argsort(identities.tags, kind="stable")
     tags, digests = identities.tags[order], identities.digests[order]
+    _refuse_no_identity(tags, digests)
     for item in known:
         _against_run(table, order, tags, digests, item, hasher, fates)
     if within:
         _within(table, order, tags, digests, fates)
     return fates, order
+
+
+def _refuse_no_identity(tags: npt.NDArray[np.uint64], digests: npt.NDArray[np.uint64]) -> None:
+    """Refuse rows whose key is none (a constant, say): to compare each with each would never end."""
+    later, earlier = tags[CONTENTS_PER_IDENTITY_MAX:], tags[:-CONTENTS_PER_IDENTITY_MAX]
+    crowded = np.unique(later[later == earlier])
+    for tag in crowded:
+        first, last = np.searchsorted(tags, tag, side="left"), np.searchsorted(tags, tag, side="right")
+        if len(np.unique(digests[first:last])) > CONTENTS_PER_IDENTITY_MAX:
+            raise InputError(
+                "too many different records share one identity",
+                hint="the source's record key or network element is not what tells its records apart",
+            )
 
 
 def _against_run(
@@ -172,6 +193,10 @@ def _within(
     for start in groups:
         stop = int(np.searchsorted(tags, tags[start], side="right"))
         rows = order[start:stop]
+        _, firsts = np.unique(digests[start:stop], return_index=True)
+        repeats = np.ones(len(rows), dtype=bool)
+        repeats[firsts] = False
+        fates[rows[repeats]] = Fate.DUPLICATE
         _within_group(table, rows, _days(table.take(rows)), fates)
 
 

@@ -107,6 +107,21 @@ def create_private(path: Path) -> None:
     _perform("create", path, lambda: os.close(os.open(path, flags, SECRET_MODE)))
 
 
+def nameless(directory: Path) -> BinaryIO:
+    """Return an empty file without a name on the disk of `directory`: room for what need not outlive the process.
+
+    Nothing in it is durable, and it is gone when it is closed. Whoever writes into it encrypts before.
+    """
+    flags = os.O_RDWR | os.O_CLOEXEC
+    try:
+        fd = os.open(directory, flags | os.O_TMPFILE, SECRET_MODE)
+    except OSError:  # the file system knows no nameless files
+        path = directory / f".{secrets.token_hex(6)}{TEMPORARY_SUFFIX}"
+        fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, SECRET_MODE)
+        path.unlink()
+    return os.fdopen(fd, "r+b")
+
+
 def fsync_path(path: Path) -> None:
     """Sync the content of the file at `path`, whoever wrote it."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)

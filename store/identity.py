@@ -112,6 +112,8 @@ class IdentityHasher:
     def _label(self, column: Column) -> tuple[Words, npt.NDArray[np.int64]]:
         if not pa.types.is_dictionary(column.type):
             column = column.dictionary_encode()
+        if column.null_count:  # the tag of no label is that of the empty one; the full key tells them apart
+            column = column.cast(pa.string()).fill_null("").dictionary_encode()
         array = _one(column.unify_dictionaries().combine_chunks())
         return self._tag.strings(array.dictionary), array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from schemas.errors import BusyError
-from schemas.rejects import Reject, RejectReason
+from schemas.errors import BusyError, InputError
 from store import quarantine
 from store.audit import AuditEntry
 from store.dedup import HORIZON_DAYS, Fate, classify
 from store.keys import KeyRef, derive, seal, unseal
 from store.model import Receipt, SourceRef
-from store.partitions import date_to_day
+from store.partitions import date_to_day, is_expired
 from store.parts import WrittenPart
+from store.quarantine import RejectSpool
 from store.sessions import SessionArea
 
 if TYPE_CHECKING:
@@ -44,13 +44,16 @@ class Publication:
     accepted: int
     duplicates: int
     conflicts: int
-    rejects: Sequence[Reject]
+    rejects: RejectSpool
     parts: Sequence[WrittenPart]
+    written: list[WrittenPart]
+    """Everything that lies on the disk for the batch; what it writes anew while it settles is added."""
     sessions: SessionArea | None
     sha256: bytes
     size_bytes: int
     started: float
     snapshot: int
+    withdrawals: int
     idempotency_tag: bytes | None
 
 
@@ -58,19 +61,22 @@ def publish(store: Store, batch: Publication) -> Receipt:
     """Publish a batch and return its receipt.
 
     Raises:
-        BusyError: a partition is being dropped, or sessions changed meanwhile; nothing is visible.
+        BusyError: a partition's period ended, a batch was withdrawn or sessions changed meanwhile; nothing is visible.
+        InputError: the idempotency key was used for another delivery; nothing is visible.
     """
-    kept = [reject for reject in batch.rejects if reject.reason is not RejectReason.EXPIRED]
     store.ensure_intake_key(batch.received_us)
     with store.catalog.transaction() as cursor:
+        cursor.execute("DELETE FROM idempotency WHERE until_us < ?", (batch.received_us,))
         if batch.idempotency_tag is not None:
             earlier = cursor.execute(
                 "SELECT batch_id FROM idempotency WHERE tag = ?", (batch.idempotency_tag,)
             ).fetchone()
             if earlier:
+                receipt = stored_receipt(store, earlier[0], replayed=True)
+                refuse_other_delivery(receipt, batch.sha256)
                 for part in batch.parts:
                     store.part_store.discard(part)
-                return stored_receipt(store, earlier[0], replayed=True)
+                return receipt
         batch = _against_newer(store, batch)
         ref = min((part.partition for part in batch.parts), default=None)
         key_ref = ref.ref if ref is not None else quarantine.intake_ref(batch.received_us)
@@ -78,15 +84,26 @@ def publish(store: Store, batch: Publication) -> Receipt:
         for part in batch.parts:
             _insert_part(cursor, receipt.batch_id, part)
         _count_intake(cursor, receipt, batch.received_us)
-        quarantine.insert(store, cursor, receipt, batch.received_us, kept)
+        batch.rejects.write(store, cursor, receipt, batch.received_us)
         if batch.sessions is not None:
             batch.sessions.write(cursor, receipt.batch_id, batch.received_us)
         if batch.idempotency_tag is not None:
             until = batch.received_us + IDEMPOTENCY_DAYS * _DAY_US
             cursor.execute("INSERT INTO idempotency VALUES (?, ?, ?)", (batch.idempotency_tag, receipt.batch_id, until))
-        cursor.execute("DELETE FROM idempotency WHERE until_us < ?", (batch.received_us,))
         store.outbox.put(cursor, [_manifest(receipt, batch)])
     return receipt
+
+
+def refuse_other_delivery(earlier: Receipt, sha256: bytes) -> None:
+    """Raise when an idempotency key comes again with other bytes: to answer with the old receipt would lose them.
+
+    Raises:
+        InputError: the bytes are not those of the earlier delivery.
+    """
+    if earlier.sha256 and earlier.sha256 != sha256.hex():
+        raise InputError(
+            "the idempotency key was used for another delivery", hint="a key belongs to one delivery and its retries"
+        )
 
 
 def stored_receipt(store: Store, batch_id: int, *, replayed: bool) -> Receipt:
@@ -108,8 +125,12 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     days = {date_to_day(part.partition.end_date) for part in batch.parts}
     near = {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
     states = store.catalog.partition_states()
-    if any(states.get(part.partition) in ("dropping", "dropped") for part in batch.parts):
-        raise BusyError("a partition of the batch was dropped meanwhile", hint="deliver the batch again")
+    now_us = store.clock.now_us()
+    for part in batch.parts:
+        if states.get(part.partition) in ("dropping", "dropped") or is_expired(part.partition, now_us):
+            raise BusyError("the period of a partition of the batch ended meanwhile", hint="deliver the batch again")
+    if store.catalog.withdrawals() != batch.withdrawals:  # its records may be what made ours duplicates
+        raise BusyError("a batch was withdrawn meanwhile", hint="deliver the batch again")
     newer = [part for part in store.parts_of_days(near) if part.part_id > batch.snapshot]
     if not newer:
         return batch
@@ -132,7 +153,9 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
         records = records.set_column(place, "conflict", pa.array(flagged | (fates == Fate.CONFLICT)))
         records = records.filter(pa.array(fates != Fate.DUPLICATE))
         if records.num_rows:
-            parts.append(store.part_store.write(part.partition, key, records, store.hasher.identities(records)))
+            settled = store.part_store.write(part.partition, key, records, store.hasher.identities(records))
+            batch.written.append(settled)
+            parts.append(settled)
         store.part_store.discard(part)
     for partition in {part.partition for part in parts}:
         store.part_store.sync_directory(partition)
@@ -146,11 +169,11 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
 
 
 def _insert_batch(store: Store, cursor: sqlite3.Cursor, batch: Publication, key_ref: KeyRef) -> Receipt:
-    reasons = Counter(reject.reason.value for reject in batch.rejects)
+    reasons = batch.rejects.reasons
     rows = sum(part.rows for part in batch.parts)
     seconds = time.monotonic() - batch.started
     sealed = seal(derive(store.keyring.key(key_ref), "batch"), batch.sha256.hex().encode(), b"batch")
-    counts = (batch.records, batch.accepted, batch.duplicates, batch.conflicts, len(batch.rejects), rows)
+    counts = (batch.records, batch.accepted, batch.duplicates, batch.conflicts, batch.rejects.count, rows)
     cursor.execute(
         "INSERT INTO batches (source, format, received_us, records, accepted, duplicates, conflicts, rejected, rows, "
         "bytes, seconds, reject_reasons, key_ref, sealed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",

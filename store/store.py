@@ -167,7 +167,9 @@ class Store:
     def replayed(self, source: SourceRef, idempotency_key: str) -> Receipt | None:
         """Return the receipt of a batch that came under this idempotency key within the last days."""
         tag = self._idempotency_tag(source, idempotency_key)
-        rows = self.catalog.query("SELECT batch_id FROM idempotency WHERE tag = ?", (tag,))
+        rows = self.catalog.query(
+            "SELECT batch_id FROM idempotency WHERE tag = ? AND until_us >= ?", (tag, self.clock.now_us())
+        )
         return stored_receipt(self, rows[0][0], replayed=True) if rows else None
 
     def receipt(self, batch_id: int) -> Receipt:
@@ -320,7 +322,7 @@ class Store:
 
     def _idempotency_tag(self, source: SourceRef, key: str) -> bytes:
         """Return a keyed hash that is equal for equal keys within the idempotency period."""
-        context = f"{source.name}|{key}".encode()
+        context = json.dumps([source.name, key]).encode()
         return derive(self.keyring.key(IDENTITY_REF), "idempotency", context, 16)
 
     def _domain_of(self, source: str) -> str:
