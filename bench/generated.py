@@ -22,6 +22,12 @@ from schemas.documents import field_reference, json_schema
 from store import Store, SystemClock
 
 ROOT: Final = Path(__file__).parents[1]
+DECISIONS: Final = """\
+# Decisions
+
+One page each: context, decision, consequences, the bad ones included. A decision is replaced by a newer page, not edited.
+
+"""
 
 
 def _readme() -> str:
@@ -39,9 +45,18 @@ def _json(document: Any) -> str:
     return json.dumps(document, indent=1, sort_keys=False, ensure_ascii=False) + "\n"
 
 
+def _decisions() -> str:
+    """Return the list of decisions, by their titles."""
+    pages = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    titles = [page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for page in pages]
+    lines = [f"- [{title}]({page.name})" for page, title in zip(pages, titles, strict=True)]
+    return DECISIONS + "\n".join(lines) + "\n"
+
+
 FILES: Final[dict[str, Callable[[], str]]] = {
     "docs/CLI.md": lambda: manual(lagrum),
     "docs/FIELDS.md": field_reference,
+    "docs/adr/README.md": _decisions,
     "docs/record.schema.json": lambda: _json(json_schema()),
     "docs/openapi.json": _openapi,
     "README.md": _readme,

@@ -10,7 +10,7 @@ Two shapes of one record:
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -45,7 +45,7 @@ _DELIVERED: Final[dict[Kind, pa.DataType]] = {
 }
 
 
-def packed_columns(field: Field) -> tuple[pa.Field, ...]:
+def packed_columns(field: Field) -> tuple[pa.Field[Any], ...]:
     """Return the columns that hold `field` in a part; an identifier and an address have two."""
     return tuple(
         pa.field(field.name + suffix, kind, metadata={"field": str(field.id)}) for suffix, kind in _PACKED[field.kind]
