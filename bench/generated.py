@@ -25,7 +25,7 @@ ROOT: Final = Path(__file__).parents[1]
 DECISIONS: Final = """\
 # Decisions
 
-One page each: context, decision, consequences, the bad ones included. A decision is replaced by a newer page, not edited.
+One page each: context, decision, consequences, the bad ones included. A newer page replaces a decision; none is edited.
 
 """
 
