@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from api import problems
 from api.auth import Authenticator
 from api.door import Door
+from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
 from api.routes import (
@@ -80,7 +81,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.authenticator = authenticator
     app.state.metrics = metrics
-    app.state.ingest_pool = BoundedPool("ingest", workers=settings.ingest_workers, queue_max=settings.ingest_queue_max)
+    app.state.grouper = Grouper(store, workers=settings.ingest_workers, queue_max=settings.ingest_queue_max)
     app.state.stream_pool = BoundedPool("stream", workers=settings.stream_workers, queue_max=settings.stream_queue_max)
     _add_gauges(app, metrics, authenticator)
     for router in _ROUTERS:
@@ -92,14 +93,11 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
 
 
 def _add_gauges(app: FastAPI, metrics: Metrics, authenticator: Authenticator) -> None:
-    for name in ("ingest", "stream"):
-        pool: BoundedPool = getattr(app.state, f"{name}_pool")
-        metrics.gauge(f"lagrum_{name}_in_flight", f"Deliveries that run or wait ({name} pool).", _depth(pool))
+    grouper: Grouper = app.state.grouper
+    stream: BoundedPool = app.state.stream_pool
+    metrics.gauge("lagrum_ingest_in_flight", "Small deliveries that run or wait.", lambda: float(grouper.in_flight))
+    metrics.gauge("lagrum_stream_in_flight", "Large deliveries that run or wait.", lambda: float(stream.in_flight))
     metrics.gauge("lagrum_sessions", "Open sessions of people.", lambda: float(len(authenticator.sessions)))
-
-
-def _depth(pool: BoundedPool) -> Callable[[], float]:
-    return lambda: float(pool.in_flight)
 
 
 def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
@@ -140,7 +138,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _close_pools(app: FastAPI) -> None:
-    app.state.ingest_pool.close()
+    app.state.grouper.close()
     app.state.stream_pool.close()
 
 

@@ -1,7 +1,8 @@
 """One delivery over HTTP: body to receipt.
 
 (1) The content type does not contradict the format, the coding is known, the announced size is allowed.
-(2) A small body is read whole and takes a thread only then: a slow sender of one record occupies nobody.
+(2) A small body is read whole and only then handed over, to be committed together with others that wait
+    (`api.grouper`): a slow sender of one record occupies nobody.
 (3) A larger one streams through a bounded pipe into a thread.
 (4) The answer is 2xx only with a receipt, after the commit; any fault before it leaves nothing behind.
 """
@@ -9,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
@@ -17,6 +17,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import ClientDisconnect
 
 from api.body import CODINGS, BodyLimits, BodyPipe, DeliveredBody
+from api.grouper import Delivered, Grouper, Intake, Take
 from api.pools import BoundedPool
 from api.settings import Settings
 from schemas.errors import InputError, LagrumError
@@ -47,8 +48,6 @@ NAMED_TYPES: Final[dict[str, frozenset[str]]] = {
 }
 """Types that name a format."""
 
-Take = Callable[[BinaryIO], "Receipt"]
-
 
 def check_headers(request: Request, form: str, settings: Settings) -> str:
     """Step (1): return the content coding.
@@ -71,9 +70,9 @@ def check_headers(request: Request, form: str, settings: Settings) -> str:
 
 
 async def receive(
-    request: Request, take: Take, *, coding: str, settings: Settings, small: BoundedPool, large: BoundedPool
+    request: Request, intake: Intake, *, coding: str, settings: Settings, small: Grouper, large: BoundedPool
 ) -> Receipt:
-    """Steps (2) to (4): feed the body to `take` in a thread and return its receipt.
+    """Steps (2) to (4): hand the body over and return its receipt.
 
     Raises:
         HTTPException: 413, a limit.
@@ -86,11 +85,11 @@ async def receive(
         if len(head) > settings.small_body_bytes_max:
             pipe = BodyPipe(asyncio.get_running_loop(), bytes_max=settings.pipe_bytes_max)
             body = DeliveredBody(cast(BinaryIO, pipe), coding, _limits(settings))
-            work = large.submit(_take, take, body, pipe.abandon)
+            work = large.submit(_take, intake.take, body, pipe.abandon)
             await _feed(pipe, bytes(head), chunks)
             return await _answer(body, work)
-    body = DeliveredBody(io.BytesIO(bytes(head)), coding, _limits(settings))
-    return await _answer(body, small.submit(_take, take, body))
+    delivered = small.submit(intake, bytes(head), coding, _limits(settings))
+    return await _answer(delivered, delivered.receipt)
 
 
 async def _feed(pipe: BodyPipe, head: bytes, chunks: AsyncIterator[bytes]) -> None:
@@ -109,7 +108,7 @@ async def _feed(pipe: BodyPipe, head: bytes, chunks: AsyncIterator[bytes]) -> No
         raise
 
 
-async def _answer(body: DeliveredBody, work: asyncio.Future[Receipt]) -> Receipt:
+async def _answer(body: DeliveredBody | Delivered, work: asyncio.Future[Receipt]) -> Receipt:
     try:
         return await work
     except LagrumError as error:
@@ -118,7 +117,7 @@ async def _answer(body: DeliveredBody, work: asyncio.Future[Receipt]) -> Receipt
         raise
 
 
-def _take(take: Take, body: DeliveredBody, finished: Callable[[], None] | None = None) -> Receipt:
+def _take(take: Take, body: DeliveredBody, finished: Callable[[], None]) -> Receipt:
     """Run in a thread; a fault of the body counts before whatever the decoder made of it."""
     try:
         return take(body.buffered())
@@ -127,8 +126,7 @@ def _take(take: Take, body: DeliveredBody, finished: Callable[[], None] | None =
             raise body.error from error
         raise
     finally:
-        if finished is not None:
-            finished()
+        finished()
 
 
 async def _chunks(request: Request, idle_seconds: int) -> AsyncIterator[bytes]:

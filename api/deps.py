@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from fastapi import Request
 
 from api.auth import Authenticator
+from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
 from api.settings import Settings
@@ -35,9 +36,9 @@ def get_metrics(request: Request) -> Metrics:
     return cast(Metrics, request.app.state.metrics)
 
 
-def get_ingest_pool(request: Request) -> BoundedPool:
-    """Return the threads that take small deliveries in, each whole."""
-    return cast(BoundedPool, request.app.state.ingest_pool)
+def get_grouper(request: Request) -> Grouper:
+    """Return the threads that take small deliveries in, in groups."""
+    return cast(Grouper, request.app.state.grouper)
 
 
 def get_stream_pool(request: Request) -> BoundedPool:

@@ -50,15 +50,15 @@ class Settings:
     search_queue_max: int = _in("server", 32)
     metrics_for_custodians: bool = _in("server", True)
 
-    ingest_workers: int = _in("ingest", 4)
-    ingest_queue_max: int = _in("ingest", 256)
+    ingest_workers: int = _in("ingest", 2)
+    ingest_queue_max: int = _in("ingest", 1024)
     stream_workers: int = _in("ingest", 2)
     stream_queue_max: int = _in("ingest", 8)
     body_bytes_max: int = _in("ingest", 2 << 30)
     expanded_bytes_max: int = _in("ingest", 16 << 30)
     expansion_ratio_max: int = _in("ingest", 200)
     expansion_free_bytes: int = _in("ingest", 64 << 20)
-    small_body_bytes_max: int = _in("ingest", 256 << 10)
+    small_body_bytes_max: int = _in("ingest", 64 << 10)
     pipe_bytes_max: int = _in("ingest", 8 << 20)
     body_idle_seconds: int = _in("ingest", 60)
 

@@ -12,11 +12,13 @@ from fastapi.responses import Response
 
 from api import delivery
 from api.auth import Principal, require_source
-from api.deps import get_ingest_pool, get_metrics, get_settings, get_store, get_stream_pool
+from api.deps import get_grouper, get_metrics, get_settings, get_store, get_stream_pool
+from api.grouper import Intake
 from api.routes.models import ERRORS
 from ingest import sources
 from ingest.decoders import FORMATS
 from ingest.pipeline import ingest_stream
+from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, ProcedureError
 
 if TYPE_CHECKING:
@@ -80,35 +82,52 @@ async def deliver(
 ) -> Response:
     """Take a delivery in; 200 with the receipt once every event of it is durable.
 
-    4xx: nothing was kept. 503 with Retry-After: nothing was kept, send it again. After a lost connection send it again
+    Small deliveries that come at the same time may share a batch; each receipt is of its own delivery. 4xx: nothing was
+    kept. 503 with Retry-After: nothing was kept, send it again. After a lost connection send it again
     too: records that are stored already count as duplicates, and with an Idempotency-Key the receipt is the same.
     """
     if form not in FORMATS:
         raise ConfigurationError("there is no such format", hint="`lagrum formats` lists them")
     settings = get_settings(request)
     coding = delivery.check_headers(request, form, settings)
+    store = get_store(request)
     # A key is the sender's own: another credential's equal key is another key.
     key = None if idempotency_key is None else f"{principal.person_id}:{idempotency_key}"
-    take = partial(_ingest, get_store(request), source, form, tenant, key)
+    intake = Intake(
+        source_name=source,
+        format=form,
+        tenant=tenant,
+        alone=key is not None,
+        source=partial(_source, store, source, tenant),
+        take=partial(_ingest, store, source, form, tenant, key),
+    )
     receipt = await delivery.receive(
         request,
-        take,
+        intake,
         coding=coding,
         settings=settings,
-        small=get_ingest_pool(request),
+        small=get_grouper(request),
         large=get_stream_pool(request),
     )
     get_metrics(request).received(receipt)
     return Response(orjson.dumps(receipt.as_dict()), media_type="application/json")
 
 
-def _ingest(
-    store: Store, source_name: str, form: str, tenant: str | None, key: str | None, stream: BinaryIO
-) -> Receipt:
-    """Run in a thread of a pool."""
-    source = sources.get(store, source_name)
-    if tenant is not None and tenant != source.tenant:
-        if source.tenant is not None:
-            raise ProcedureError("the source belongs to another tenant", reason="tenant-foreign")
-        source = replace(source, tenant=tenant)
-    return ingest_stream(store, source, form, stream, idempotency_key=key)
+def _source(store: Store, name: str, tenant: str | None) -> SourceConfig:
+    """Return the source as the delivery names it.
+
+    Raises:
+        NotFoundError: it is not registered.
+        ProcedureError: it belongs to another tenant.
+    """
+    source = sources.get(store, name)
+    if tenant is None or tenant == source.tenant:
+        return source
+    if source.tenant is not None:
+        raise ProcedureError("the source belongs to another tenant", reason="tenant-foreign")
+    return replace(source, tenant=tenant)
+
+
+def _ingest(store: Store, name: str, form: str, tenant: str | None, key: str | None, stream: BinaryIO) -> Receipt:
+    """Run in a thread."""
+    return ingest_stream(store, _source(store, name, tenant), form, stream, idempotency_key=key)

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from api import delivery
+from api.grouper import Grouper
 from api.settings import Settings
 from ingest import sources
 from ingest.source import SourceConfig
@@ -246,21 +246,20 @@ def test_when_all_threads_are_taken_the_next_delivery_is_told_to_come_back(
 ) -> None:
     headers = small.switch("pbx-east")
     go, taken = threading.Event(), threading.Semaphore(0)
-    plain = delivery._take
+    plain = Grouper._settle
 
-    def slow(*arguments: object) -> object:
+    def slow(grouper: Grouper, group: list[Any]) -> None:
         taken.release()
         assert go.wait(60)
-        return plain(*arguments)  # type: ignore[arg-type]
+        plain(grouper, group)
 
-    monkeypatch.setattr(delivery, "_take", slow)
+    monkeypatch.setattr(Grouper, "_settle", slow)
     answers: list[int] = []
     callers = [threading.Thread(target=lambda: answers.append(small.deliver(headers).status_code)) for _ in range(2)]
     for caller in callers:
         caller.start()
     assert taken.acquire(timeout=60)
-    pool = small.http.app.state.ingest_pool
-    while pool.in_flight < 2:
+    while small.http.app.state.grouper.in_flight < 2:
         threading.Event().wait(0.01)
     refused = small.deliver(headers)
     assert refused.status_code == 503
