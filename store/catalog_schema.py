@@ -94,6 +94,7 @@ CREATE TABLE sessions (
     tag         BLOB PRIMARY KEY,           -- keyed hash of the session key
     state       TEXT NOT NULL CHECK (state IN ('open', 'closed')),
     source      TEXT NOT NULL,
+    ended_us    INTEGER,                    -- of a closed one
     seen_us     INTEGER NOT NULL,
     batch_id    INTEGER NOT NULL,           -- that changed it last
     key_ref     TEXT NOT NULL,

@@ -1,8 +1,8 @@
 """Open sessions: what a switch says before an end exists is durable here, and becomes a record when it ends.
 
-Events of one session are folded: the first start and answer stay, of every other field the last value that is not
-null. A session is complete when it has a closing event and a start. Events may come in any order. What has been seen
-of a session is remembered (`closed`) for the dedup horizon, so a late or repeated event opens nothing anew.
+Events of one session are folded (`store.folding`). A session is complete when it has a closing event and a start; events
+may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a late or repeated
+event opens nothing anew.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
 from store.dedup import HORIZON_DAYS
+from store.folding import RANK, SESSION, completed, fold, timed_out
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.partitions import DAY_US
@@ -34,7 +35,6 @@ SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 EVENT_COLUMNS: Final = ("event", "session_key")
 _CHANGED: Final = "another delivery of the same source changed its open sessions"
 _TAGS_A_QUERY: Final = 500
-_FIRST: Final = ("start_time", "answer_time")
 
 
 @dataclass(slots=True)
@@ -45,8 +45,9 @@ class SessionState:
     source: str
     events: set[int] = field(default_factory=set)
     row: pa.Table | None = None
-    has_close: bool = False
+    rank: int = 0  # the best among the events so far (`store.folding.RANK`)
     closed: bool = False
+    ended_us: int | None = None
     stored: bytes | None = None  # the sealed bytes that were read, to notice a change by somebody else
     changed: bool = False
 
@@ -76,24 +77,27 @@ class SessionArea:
         events: list[str] = table.column("event").to_pylist()  # type: ignore[assignment]
         marks = self._event_marks(table, events)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
-        starts = np.asarray(table.column("start_time").combine_chunks().is_valid())
+        starts = table.column("start_time").cast(pa.int64()).to_pylist()
         self._load(tags)
         duplicates, direct, taken = 0, [], []
         numbers: dict[bytes, int] = {}
         session_of = []
         for index, tag in enumerate(tags):
             state = self._states.setdefault(tag, SessionState(tag, self._source))
-            if state.closed and events[index] == "close" and starts[index]:
+            start = starts[index]
+            if state.closed and events[index] == "open" and _is_after(start, state.ended_us):
+                state = self._states[tag] = SessionState(tag, self._source, stored=state.stored)  # the key is used anew
+            if state.closed and events[index] == "close" and start is not None:
                 direct.append(index)  # complete by itself: the dedup of records decides
             elif state.closed or marks[index] in state.events:
                 duplicates += 1
             else:
                 state.events.add(marks[index])
                 state.changed = True
-                state.has_close |= events[index] == "close"
                 taken.append(index)
                 session_of.append(numbers.setdefault(tag, len(numbers)))
-        complete = self._merge(fields, taken, session_of, list(numbers))
+        ranks = [RANK[events[index]] for index in taken]
+        complete = self._merge(fields.take(pa.array(taken, pa.int64())), ranks, session_of, list(numbers))
         tables = [part for part in (fields.take(pa.array(direct)) if direct else None, complete) if part is not None]
         records = pa.concat_tables(tables, promote_options="default") if tables else None
         completed = complete.num_rows if complete is not None else 0
@@ -108,16 +112,11 @@ class SessionArea:
         tables = []
         for (tag,) in rows:
             state = self._states[tag]
-            if state.row is None or state.row.column("start_time").null_count:
+            record = timed_out(state.row) if state.row is not None else None
+            if record is None:
                 continue
-            row = state.row
-            if "end_time" not in row.column_names or row.column("end_time").null_count:
-                end = row.column("start_time")
-                if "duration_ms" in row.column_names and not row.column("duration_ms").null_count:
-                    end = pc.add(end.cast(pa.int64()), pc.multiply(row.column("duration_ms"), 1000)).cast(end.type)
-                row = _set(row, "end_time", end)
-                row = _set(row, "end_inferred", pa.array([True]))
-            tables.append(row)
+            tables.append(record)
+            state.ended_us = int(record.column("end_time").cast(pa.int64())[0].as_py())
             state.row, state.closed, state.changed = None, True, True
         return pa.concat_tables(tables, promote_options="default") if tables else None
 
@@ -134,23 +133,23 @@ class SessionArea:
         key = derive(self._keyring.key(ref), "session")
         new, known = [], []
         for state in changed:
-            # A closed session says nothing any more but that it was: its tag is enough.
+            # A closed session says nothing any more but that it was, and until when.
             blob = b"" if state.closed else seal(key, _encode(state), state.tag)
-            row = ("closed" if state.closed else "open", now_us, str(ref), blob, batch_id, state.tag)
+            row = ("closed" if state.closed else "open", state.ended_us, now_us, str(ref), blob, batch_id, state.tag)
             if state.stored is None:
                 new.append((*row, state.source))
             else:
                 known.append((*row, state.stored))
         try:
             cursor.executemany(
-                "INSERT INTO sessions (state, seen_us, key_ref, sealed, batch_id, tag, source) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO sessions (state, ended_us, seen_us, key_ref, sealed, batch_id, tag, source) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 new,
             )
         except sqlite3.IntegrityError as error:
             raise BusyError(_CHANGED, hint="deliver it again") from error
         cursor.executemany(
-            "UPDATE sessions SET state = ?, seen_us = ?, key_ref = ?, sealed = ?, batch_id = ? "
+            "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, batch_id = ? "
             "WHERE tag = ? AND sealed = ?",
             known,
         )
@@ -163,24 +162,36 @@ class SessionArea:
         return any(state.changed for state in self._states.values())
 
     def _merge(
-        self, fields: pa.Table, taken: Sequence[int], session_of: Sequence[int], tags: Sequence[bytes]
+        self, fields: pa.Table, ranks: Sequence[int], session_of: Sequence[int], tags: Sequence[bytes]
     ) -> pa.Table | None:
-        if not taken:
+        if not ranks:
             return None
-        old = [(number, row) for number, tag in enumerate(tags) if (row := self._states[tag].row) is not None]
-        tables = [row for _, row in old] + [fields.take(pa.array(taken))]
-        numbers = pa.array([number for number, _ in old] + list(session_of), pa.int64())
-        folded = _fold(pa.concat_tables(tables, promote_options="default"), numbers)
+        old = [(number, state) for number, tag in enumerate(tags) if (state := self._states[tag]).row is not None]
+        rows: list[Any] = [state.row for _, state in old]
+        numbers = np.array([number for number, _ in old] + list(session_of), np.int64)
+        # What was folded before closes if it had its close; else it is older than any new interim figures.
+        before = [RANK["close"] if state.rank == RANK["close"] else -1 for _, state in old]
+        table = pa.concat_tables([*rows, fields], promote_options="default")
+        folded = fold(table, numbers, np.array(before + list(ranks), np.int64))
+        for number, rank in zip(session_of, ranks, strict=True):
+            state = self._states[tags[number]]
+            state.rank = max(state.rank, rank)
         starts = np.asarray(folded.column("start_time").combine_chunks().is_valid())
         complete = []
-        for place, number in enumerate(folded.column("session").to_numpy()):
+        for place, number in enumerate(folded.column(SESSION).to_numpy()):
             state = self._states[tags[number]]
-            if state.has_close and starts[place]:
+            if state.rank == RANK["close"] and starts[place]:
                 complete.append(place)
                 state.closed, state.row = True, None
             else:
-                state.row = folded.slice(place, 1).drop_columns(["session"])
-        return folded.take(pa.array(complete)).drop_columns(["session"]) if complete else None
+                state.row = folded.slice(place, 1).drop_columns([SESSION])
+        if not complete:
+            return None
+        records = folded.take(pa.array(complete))
+        ends = records.column("end_time").cast(pa.int64()).to_pylist()
+        for number, end in zip(records.column(SESSION).to_numpy(), ends, strict=True):
+            self._states[tags[number]].ended_us = end
+        return completed(records.drop_columns([SESSION]))
 
     def _session_tags(self, keys: Column) -> list[bytes]:
         joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys.cast(pa.string()), pa.scalar("\x1f"))
@@ -203,10 +214,10 @@ class SessionArea:
         for start in range(0, len(unknown), _TAGS_A_QUERY):
             some = unknown[start : start + _TAGS_A_QUERY]
             marks = ", ".join("?" * len(some))
-            sql = f"SELECT tag, state, source, key_ref, sealed FROM sessions WHERE tag IN ({marks})"  # noqa: S608
-            for tag, state, source, ref, blob in self._catalog.query(sql, some):
+            sql = f"SELECT tag, state, source, ended_us, key_ref, sealed FROM sessions WHERE tag IN ({marks})"  # noqa: S608
+            for tag, state, source, ended_us, ref, blob in self._catalog.query(sql, some):
                 if state == "closed":
-                    self._states[tag] = SessionState(tag, source, closed=True, stored=blob)
+                    self._states[tag] = SessionState(tag, source, closed=True, ended_us=ended_us, stored=blob)
                 else:
                     plain = unseal(derive(self._keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
                     self._states[tag] = _decode(tag, source, plain, blob)
@@ -222,21 +233,8 @@ def sweep(cursor: sqlite3.Cursor, now_us: int) -> None:
     cursor.execute("DELETE FROM sessions WHERE state = 'closed' AND seen_us < ?", (now_us - HORIZON_DAYS * DAY_US,))
 
 
-def _fold(table: pa.Table, numbers: Column) -> pa.Table:
-    """Fold rows with equal session number, in order: first start and answer, else the last value that is not null."""
-    names = table.column_names
-    plain = [column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column for column in table.columns]
-    grouped = pa.table([*plain, numbers], names=[*names, "session"]).group_by("session", use_threads=False)
-    folded = grouped.aggregate([(name, "first" if name in _FIRST else "last") for name in names])
-    columns = [folded.column(f"{name}_{'first' if name in _FIRST else 'last'}") for name in names]
-    columns = [column.cast(table.schema.field(name).type) for column, name in zip(columns, names, strict=True)]
-    return pa.table([*columns, folded.column("session")], names=[*names, "session"])
-
-
-def _set(table: pa.Table, name: str, column: Column) -> pa.Table:
-    if name in table.column_names:
-        return table.set_column(table.column_names.index(name), name, column)
-    return table.append_column(name, column)
+def _is_after(start_us: int | None, ended_us: int | None) -> bool:
+    return start_us is not None and ended_us is not None and start_us > ended_us
 
 
 def _encode(state: SessionState) -> bytes:
@@ -247,7 +245,7 @@ def _encode(state: SessionState) -> bytes:
         with pa.ipc.new_stream(sink, state.row.schema) as writer:
             writer.write_table(state.row)
         row = sink.getvalue().to_pybytes()
-    return bytes([state.has_close]) + len(marks).to_bytes(4, "big") + marks + row
+    return bytes([state.rank]) + len(marks).to_bytes(4, "big") + marks + row
 
 
 def _decode(tag: bytes, source: str, plain: bytes, blob: bytes) -> SessionState:
@@ -255,4 +253,4 @@ def _decode(tag: bytes, source: str, plain: bytes, blob: bytes) -> SessionState:
     marks = np.frombuffer(plain[5 : 5 + size], dtype=np.uint64)
     rest = plain[5 + size :]
     row = pa.ipc.open_stream(rest).read_all() if rest else None
-    return SessionState(tag, source, {int(mark) for mark in marks}, row, bool(plain[0]), stored=blob)
+    return SessionState(tag, source, {int(mark) for mark in marks}, row, plain[0], stored=blob)

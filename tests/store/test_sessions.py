@@ -141,3 +141,35 @@ def test_the_sessions_of_a_withdrawn_batch_can_be_delivered_again(store: Store) 
     assert rows(store) == []
     assert counts(deliver(store, whole)) == (1, 1, 0, 1)
     assert len(rows(store)) == 1
+
+
+def test_durations_that_no_event_said_follow_from_the_ends(store: Store) -> None:
+    deliver(store, event("open", "s1", 11, start_time=START, answer_time=START + 2_000_000))
+    deliver(store, closed())
+    (row,) = rows(store)
+    assert (row["duration_ms"], row["billable_duration_ms"]) == (3_600_000, 3_598_000)
+
+
+def test_a_session_key_that_is_used_again_after_its_end_opens_a_new_session(store: Store) -> None:
+    deliver(store, opened(), closed())
+    later = START + 2 * HOUR_US
+    assert counts(deliver(store, event("open", "s1", 21, start_time=later))) == (1, 1, 0, 0)
+    assert counts(deliver(store, event("close", "s1", 22, end_time=later + HOUR_US))) == (1, 1, 0, 1)
+    assert len(rows(store)) == 2
+
+
+def test_a_stop_without_a_start_becomes_a_record_by_timeout(store: Store, clock: FixedClock) -> None:
+    deliver(store, closed())
+    clock.advance(days=3)
+    assert store.close_stale_sessions(clock.now_us()) == 1
+    (row,) = rows(store)
+    assert row["start_time"] == row["end_time"] and not row["end_inferred"]
+
+
+def test_the_closing_events_word_counts_more_than_an_interim_ones_that_came_later(store: Store) -> None:
+    table = pa.concat_tables([opened(), closed()], promote_options="default")
+    late = event("update", "s1", 13, volume_up_bytes=5)
+    deliver(store, pa.concat_tables([late, closed()], promote_options="default"))
+    deliver(store, opened())
+    (row,) = rows(store)
+    assert row["volume_up_bytes"] == 77 and row["record_key"] == table.column("record_key")[1].as_py()
