@@ -1,7 +1,7 @@
 """Open sessions: what a switch says before an end exists is durable here, and becomes a record when it ends.
 
-Events of one session are folded (`store.folding`). A session is complete when it has a closing event and a start; events
-may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a late or repeated
+Events of one session are folded (`store.folding`). A session is complete when it has a closing event and a start;
+events may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a late or repeated
 event opens nothing anew.
 """
 
