@@ -14,7 +14,7 @@ from api.cli.output import emit, note, show_facts
 
 @click.group("keys")
 def keys() -> None:
-    """Show and replicate the keyring.
+    """Show, rotate and replicate the keyring.
 
     Losing every copy of the current keyring loses the store. A replica is a folder on other media that the store brings
     up to date before it acknowledges a delivery that needs a new key; it is never part of a data backup, or erasure
@@ -33,8 +33,8 @@ def status(context: Context) -> int:
 
     \b
     Exit codes:
-      0  at least one replica is registered
-      1  the keyring has a single copy
+      0  at least one replica is registered, and all are current
+      1  the keyring has a single copy, or a replica is behind
     """
     with context.open_store() as store:
         ring = store.keyring
@@ -42,8 +42,12 @@ def status(context: Context) -> int:
             "generation": ring.generation,
             "keys": dict(sorted(Counter(ref.kind for ref in ring.refs()).items())),
             "replicas": [str(path) for path in ring.replicas],
+            "lagging": [str(path) for path in ring.lagging],
         }
     emit(context, document, lambda: show_facts(document))
+    if document["lagging"]:
+        note("warning: a replica is behind or away; nothing that needs a new key is acknowledged meanwhile")
+        return 1
     if not document["replicas"]:
         note("warning: the keyring has a single copy; `lagrum keys replicate DIR` registers another")
         return 1
@@ -63,9 +67,33 @@ def replicate(context: Context, directory: Path) -> None:
     Example:
       lagrum keys replicate /mnt/keys/lagrum
     """
+    from store import AuditEntry
+
     with context.open_store() as store:
         store.keyring.add_replica(directory.resolve())
+        store.log(AuditEntry("keyring.replicated", {"replicas": len(store.keyring.replicas)}))
         document = {"generation": store.keyring.generation, "replicas": [str(path) for path in store.keyring.replicas]}
+    emit(context, document, lambda: show_facts(document))
+
+
+@keys.command("rotate")
+@click.pass_obj
+def rotate(context: Context) -> None:
+    """Begin a new generation of the keyring under a new root key, and destroy the old ones.
+
+    The keys of partitions stay what they are; a copy of the old root key and keyring opens nothing that is made after
+    it. Do it when somebody left who could read the root key, or when a copy may have.
+
+    \b
+    Example:
+      lagrum keys rotate
+    """
+    from store import AuditEntry
+
+    with context.open_store() as store:
+        generation = store.keyring.rotate()
+        store.log(AuditEntry("keyring.rotated", {"generation": generation}))
+    document = {"generation": generation}
     emit(context, document, lambda: show_facts(document))
 
 

@@ -62,7 +62,7 @@ def _synopsis(command: click.Command, path: str) -> str:
     lines = [f"```text\n{path} {usage}\n```\n"]
     for parameter in command.get_params(context):
         record = parameter.get_help_record(context)
-        if record is not None and parameter.name != "help":
+        if record is not None and record[1] and "--help" not in parameter.opts:
             lines.append(f"- `{record[0]}`: {record[1]}")
     return "\n".join(lines) + "\n"
 

@@ -104,3 +104,12 @@ def test_no_key_leaves_with_the_log(run: Run, root: Path, tmp_path: Path) -> Non
     names = {path.name for path in (tmp_path / "log").rglob("*.key")}
     secrets = {path.name for path in (root / "keys").iterdir()}
     assert not names & secrets
+
+
+def test_a_rotation_makes_a_new_root_key_and_keeps_everything_readable(run: Run, root: Path, calls: Path) -> None:
+    run("--root", root, "ingest", "--source", "core", "--format", "csv", calls)
+    before = {path.name for path in (root / "keys").iterdir()}
+    assert run("--root", root, "--json", "keys", "rotate").json["generation"] == 2
+    assert not before & {path.name for path in (root / "keys").iterdir()}
+    assert run("--root", root, "verify").code == 0
+    assert run("--root", root, "--json", "status").json["records"] == 3
