@@ -97,7 +97,7 @@ def _try(
     nothing = np.zeros(0, np.int64)
     started = time.monotonic()
     try:
-        table = pa.concat_tables([_moved(member) for member in members], promote_options="default")
+        table = _together(members)
     except pa.ArrowInvalid:
         return np.array([member.offset + 1 for member in members]), None
     normalised = normalise(Decoded(table), source, store.clock.now_us())
@@ -126,11 +126,12 @@ def _without(members: Sequence[_Member], doubtful: npt.NDArray[np.int64]) -> lis
     return [member for number, member in enumerate(members) if number not in owners]
 
 
-def _moved(member: _Member) -> pa.Table:
-    """Return the member's rows with their positions in the group."""
-    place = member.table.column_names.index("position")
-    positions = _positions(member.table, "position") + member.offset
-    return member.table.set_column(place, "position", pa.array(positions))
+def _together(members: Sequence[_Member]) -> pa.Table:
+    """Return all rows, each with its position in the group."""
+    table = pa.concat_tables([member.table for member in members], promote_options="default")
+    offsets = np.repeat([member.offset for member in members], [member.rows for member in members])
+    place = table.column_names.index("position")
+    return table.set_column(place, "position", pa.array(_positions(table, "position") + offsets))
 
 
 def _positions(table: pa.Table, name: str) -> npt.NDArray[np.int64]:

@@ -294,3 +294,26 @@ def test_metrics_count_what_was_received(world: World) -> None:
     assert 'lagrum_records_total{outcome="accepted",source="pbx-east"} 2.0' in text
     assert 'lagrum_records_total{outcome="duplicates",source="pbx-east"} 2.0' in text
     assert 'route="/v1/cdrs",status="200"} 2.0' in text
+
+
+def test_many_small_deliveries_at_once_share_batches_and_each_gets_its_own_receipt(world: World) -> None:
+    headers = world.switch("pbx-east")
+    world.deliver(headers, _rows(0, 1))
+    bodies = [_rows(number, 1) for number in range(100)]  # the first of them is known
+    bodies[50] = b"unknown,columns\n1,2\n"
+    bodies[51] = gzip.compress(bodies[51])
+
+    async def push_all() -> list[Any]:
+        query = {"source": "pbx-east", "format": "csv"}
+        calls = [world.http._client.post("/v1/cdrs", params=query, content=body, headers=headers) for body in bodies]
+        return list(await asyncio.gather(*calls))
+
+    answers = asyncio.run_coroutine_threadsafe(push_all(), world.http._loop).result(120)
+    assert [answer.status_code for answer in answers] == [200] * 50 + [400] + [200] * 49
+    receipts = [answer.json() for answer in answers if answer.status_code == 200]
+    assert [receipt["records"] for receipt in receipts] == [1] * 99
+    assert [receipt["duplicates"] for receipt in receipts] == [1] + [0] * 98
+    assert receipts[1]["sha256"] == hashlib.sha256(bodies[1]).hexdigest()
+    assert _stored(world) == 99
+    assert len({receipt["batch_id"] for receipt in receipts}) < 50
+    assert world.store.verify() == []
