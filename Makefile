@@ -48,12 +48,9 @@ test: env ## run the tests
 torture: env ## long campaigns: 1 000 kills, every system call failed once
 	@$(BIN)/python -m pytest -m torture --timeout 0 $(ARGS)
 
-check: env ## style, types, import layers, generated files fresh
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
-	@$(BIN)/python -m bench.generated --check
+check: env ## style, types, import layers, generated files fresh; runs them all and fails if one does
+	@status=0; for step in "ruff check -q ." "ruff format -q --check ." "mypy --no-error-summary" "lint-imports" \
+		"python -m bench.generated --check"; do $(BIN)/$$step || { echo "failed: $$step" >&2; status=1; }; done; exit $$status
 
 format: env ## mend style and format
 	@$(BIN)/ruff check --fix .
