@@ -215,7 +215,7 @@ def test_a_log_cut_under_a_running_process_takes_no_further_entry_and_does_not_o
         with pytest.raises(AuditError):
             log.append([entry(9)])
     if file == "segment":
-        with pytest.raises(IntegrityError):
+        with pytest.raises(IntegrityError, match="fewer"):
             root.open()
 
 

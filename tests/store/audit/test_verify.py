@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -404,6 +405,49 @@ def test_the_key_of_this_epoch_cannot_sign_checkpoints_that_are_none(root: Root)
     ):
         (root.audit / "checkpoints").write_bytes(first + encode_record(signer.sign(text)))
         assert (verify_directory(root.audit, root.origin) == []) is good
+
+
+def test_a_group_that_begins_nowhere_is_refused_even_with_fitting_checkpoints(root: Root) -> None:
+    log = root.open()
+    log.append([entry(1)])
+    log.append([entry(2)])
+    content = lines(root.audit)
+    write_lines(root.audit, [*content[:2], content[2].replace(b'"group":2', b'"group":9')])
+    notes = records(root.audit)
+    (root.audit / "checkpoints").write_bytes(notes[0] + notes[2])
+    rewrite_heads(root.audit, load_epoch(root.audit, 1, root.keyring()).signer)
+    assert "group" in verify_directory(root.audit, root.origin)[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "public", "good"),
+    [
+        ({}, {}, True),
+        ({"origin": "lagrum/other"}, {}, False),
+        ({"store_id": "store-2"}, {}, False),
+        ({"epoch": 3}, {}, False),
+        ({"epoch": 1}, {}, False),
+        ({"size": 0}, {}, False),
+        ({"root": bytes(32)}, {}, False),
+        ({}, {"epoch": 3}, False),
+        ({}, {"more": 1}, False),
+        ({}, {"certificate": 1}, False),
+    ],
+)
+def test_a_certificate_of_another_log_or_place_is_refused(root: Root, changed: dict, public: dict, good: bool) -> None:
+    log = root.open()
+    log.append([entry(1)])
+    signer = load_epoch(root.audit, 1, root.keyring()).signer
+    content = lines(root.audit)
+    frontier = Frontier()
+    frontier.add(leaf_hash(content[0][:-1]))
+    heir = Signer(changed.get("origin", NAME), bytes(32))
+    certificate = replace(Certificate(NAME, STORE, 2, heir.verifier, 1, frontier.root()), **changed)
+    leaf = {"group": 1, "index": 1, "kind": "audit.epoch", "time_us": root.clock.now_us()}
+    leaf["public"] = certificate.public(signer.sign(certificate.text())) | public
+    write_lines(root.audit, [content[0], orjson.dumps(leaf, option=orjson.OPT_SORT_KEYS) + b"\n"])
+    rewrite_heads(root.audit, Signer(NAME, bytes(32)), since=1)
+    assert (verify_directory(root.audit, root.origin) == []) is good
 
 
 def test_a_certificate_that_the_thief_of_an_old_key_gives_himself_is_refused(root: Root) -> None:
