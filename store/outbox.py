@@ -1,16 +1,18 @@
 """Audit entries travel with their cause: one transaction holds both, then the entry goes on to the audit log.
 
-A crash between the two is mended at the next flush. Every entry carries the number under which it lay here, so one that
-reached the log before the crash is recognised and not appended twice.
+A crash between the two is mended at the next flush. Every entry carries a word of its own (`ref`), so one that reached
+the log before the crash is recognised and not appended twice. The word is not the row's number: a catalog that is
+restored from a backup counts again from where it was, and its new entries must not be taken for old ones.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 from store import files
 from store.audit import AuditEntry, AuditLog
@@ -20,6 +22,7 @@ from store.layout import Layout
 
 OUTBOX_REF = KeyRef("documents", "", "outbox", "shared")
 REFERENCE = "ref"
+REFERENCE_BYTES = 12
 _ENTRIES_PER_ROUND = 1000
 
 
@@ -35,7 +38,8 @@ class Outbox:
         """Add entries within the transaction that does what they tell."""
         key = derive(self._keyring.key(OUTBOX_REF), "outbox")
         for entry in entries:
-            plain = json.dumps({"kind": entry.kind, "public": entry.public, "secret": entry.secret})
+            public = {**entry.public, REFERENCE: secrets.token_hex(REFERENCE_BYTES)}
+            plain = json.dumps({"kind": entry.kind, "public": public, "secret": entry.secret})
             cursor.execute(
                 "INSERT INTO outbox (key_ref, sealed) VALUES (?, ?)",
                 (str(OUTBOX_REF), seal(key, plain.encode(), b"outbox")),
@@ -49,8 +53,9 @@ class Outbox:
         """
         with self._lock, files.lock(self._lock_path, exclusive=True, blocking=True):
             while waiting := self._waiting():
+                self._audit.refresh()
                 known = self._known(len(waiting))
-                fresh = [entry for number, entry in waiting if number not in known]
+                fresh = [entry for _, entry in waiting if entry.public[REFERENCE] not in known]
                 if fresh:
                     self._audit.append(fresh)
                 with self._catalog.transaction() as cursor:
@@ -64,12 +69,11 @@ class Outbox:
         entries = []
         for number, blob in rows:
             item = json.loads(unseal(key, blob, b"outbox"))
-            entry = AuditEntry(item["kind"], item["public"], item["secret"])
-            entries.append((number, replace(entry, public={**entry.public, REFERENCE: number})))
+            entries.append((number, AuditEntry(item["kind"], item["public"], item["secret"])))
         return entries
 
-    def _known(self, count: int) -> set[int]:
-        """Return the numbers among the log's newest entries; a crash leaves at most one round there."""
+    def _known(self, count: int) -> set[Any]:
+        """Return the words of the log's newest entries; a crash leaves at most one round there."""
         size = self._audit.size
         newest = self._audit.entries(max(0, size - count - _ENTRIES_PER_ROUND), size, reveal=False)
-        return {number for entry in newest if isinstance(number := entry.public.get(REFERENCE), int)}
+        return {entry.public.get(REFERENCE) for entry in newest}
