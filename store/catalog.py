@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.errors import BusyError, ConfigurationError
+from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError
 from store import files
 from store.catalog_schema import CATALOG_VERSION, SCHEMA
 from store.model import PartitionStatus, PartRow
@@ -35,7 +35,7 @@ class Catalog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
+        self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
         self._guard = threading.Lock()
         self._write = threading.Lock()
 
@@ -64,7 +64,7 @@ class Catalog:
         catalog = cls(path)
         try:
             meta = dict(catalog.query("SELECT name, value FROM meta"))
-        except sqlite3.DatabaseError as error:
+        except (LagrumError, sqlite3.DatabaseError) as error:
             raise ConfigurationError("the catalog is not readable as a database") from error
         if meta.get("store_id") != store_id:
             raise ConfigurationError("the catalog belongs to another store")
@@ -74,14 +74,19 @@ class Catalog:
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a read-only statement and return all rows."""
-        return self._connect().execute(sql, parameters).fetchall()
+        try:
+            return self._connect().execute(sql, parameters).fetchall()
+        except sqlite3.OperationalError as error:
+            raise BusyError("the catalog cannot be read", hint="check its disk, and who holds it") from error
+        except sqlite3.DatabaseError as error:
+            raise IntegrityError("the catalog is damaged", hint="restore it from a backup") from error
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
         """Hold the write lock; commit (durable) at the end, roll back on an error.
 
         Raises:
-            BusyError: another process held the lock for too long.
+            BusyError: another process held the lock for too long, or the disk does not take the change.
         """
         with self._write:
             connection = self._connect()
@@ -93,9 +98,11 @@ class Catalog:
             try:
                 yield cursor
                 cursor.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if connection.in_transaction:
                     connection.rollback()
+                if isinstance(error, sqlite3.OperationalError):
+                    raise BusyError("the catalog cannot be written", hint="check its disk") from error
                 raise
             finally:
                 cursor.close()
@@ -136,6 +143,13 @@ class Catalog:
         rows = self.query("SELECT end_date, retention_class, key_domain, state FROM partitions")
         return {PartitionKey(date.fromisoformat(row[0]), row[1], row[2]): row[3] for row in rows}
 
+    def file_homes(self) -> dict[str, PartitionKey]:
+        """Return the partition of every file that a part, of whatever state, has."""
+        rows = self.query(
+            "SELECT file_id, end_date, retention_class, key_domain FROM parts JOIN partitions USING (partition_id)"
+        )
+        return {row[0]: PartitionKey(date.fromisoformat(row[1]), row[2], row[3]) for row in rows}
+
     def change_counter(self) -> int:
         """Return the id of the newest part: what a dedup snapshot compares."""
         return int(self.query("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'parts'")[0][0])
@@ -155,7 +169,7 @@ class Catalog:
     def close(self) -> None:
         """Close every thread's connection."""
         with self._guard:
-            for connection in self._connections:
+            for _, connection in self._connections:
                 connection.close()
             self._connections.clear()
         self._local = threading.local()
@@ -173,7 +187,11 @@ class Catalog:
             connection.execute("PRAGMA temp_store=MEMORY")
             self._local.connection = connection
             with self._guard:
-                self._connections.append(connection)
+                for thread, left in self._connections:
+                    if not thread.is_alive():
+                        left.close()
+                self._connections = [item for item in self._connections if item[0].is_alive()]
+                self._connections.append((threading.current_thread(), connection))
         return connection
 
 

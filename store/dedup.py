@@ -71,6 +71,17 @@ class RunCache:
                 self._bytes -= self._runs.popitem(last=False)[1].nbytes
         return run
 
+    def __len__(self) -> int:
+        """Return how many runs are held."""
+        with self._lock:
+            return len(self._runs)
+
+    def clear(self) -> None:
+        """Drop every run."""
+        with self._lock:
+            self._runs.clear()
+            self._bytes = 0
+
     def forget(self, file_ids: Iterable[str]) -> None:
         """Drop runs whose key is destroyed."""
         with self._lock:

@@ -116,8 +116,13 @@ def stored_receipt(store: Store, batch_id: int, *, replayed: bool) -> Receipt:
     ref = KeyRef.parse(row[11])
     sha256 = ""
     if store.keyring.has(ref):
-        sha256 = unseal(derive(store.keyring.key(ref), "batch"), row[12], b"batch").decode()
+        sha256 = unseal(derive(store.keyring.key(ref), "batch"), row[12], batch_aad(batch_id)).decode()
     return Receipt(*(batch_id, *row[:9], sha256, row[9], replayed, json.loads(row[10])))
+
+
+def batch_aad(batch_id: int) -> bytes:
+    """Return what binds the sealed column of a batch to its row."""
+    return f"batch|{batch_id}".encode()
 
 
 def _against_newer(store: Store, batch: Publication) -> Publication:
@@ -172,7 +177,6 @@ def _insert_batch(store: Store, cursor: sqlite3.Cursor, batch: Publication, key_
     reasons = batch.rejects.reasons
     rows = sum(part.rows for part in batch.parts)
     seconds = time.monotonic() - batch.started
-    sealed = seal(derive(store.keyring.key(key_ref), "batch"), batch.sha256.hex().encode(), b"batch")
     counts = (batch.records, batch.accepted, batch.duplicates, batch.conflicts, batch.rejects.count, rows)
     cursor.execute(
         "INSERT INTO batches (source, format, received_us, records, accepted, duplicates, conflicts, rejected, rows, "
@@ -186,11 +190,13 @@ def _insert_batch(store: Store, cursor: sqlite3.Cursor, batch: Publication, key_
             seconds,
             json.dumps(reasons, sort_keys=True),
             str(key_ref),
-            sealed,
+            b"",
         ),
     )
     batch_id = cursor.lastrowid
     assert batch_id is not None
+    sealed = seal(derive(store.keyring.key(key_ref), "batch"), batch.sha256.hex().encode(), batch_aad(batch_id))
+    cursor.execute("UPDATE batches SET sealed = ? WHERE batch_id = ?", (sealed, batch_id))
     return Receipt(
         batch_id,
         batch.source.name,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from schemas.errors import AuditError, BusyError, ConfigurationError, NotFoundError, ProcedureError
+from schemas.errors import BusyError, ConfigurationError, LagrumError, NotFoundError, ProcedureError
 from store import expiry, files, quarantine, sessions, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
@@ -81,6 +81,7 @@ class Store:
         self.keyring, self.catalog, self.audit = keyring, catalog, audit
         self.part_store = PartStore(layout, store_id)
         self.runs = RunCache()
+        self._runs_generation = keyring.generation
         self.writers = Writers(layout)
         self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
         self.outbox = Outbox(catalog, keyring, audit, layout)
@@ -158,7 +159,7 @@ class Store:
 
     def begin_batch(self, source: SourceRef, *, format: str, idempotency_key: str | None = None) -> BatchWriter:
         """Begin one delivery."""
-        self.keyring.refresh()
+        self.renew_leases()
         tag = self._idempotency_tag(source, idempotency_key) if idempotency_key else None
         batch = BatchWriter(self, source, format, tag)
         self.writers.acquire(batch)
@@ -225,7 +226,7 @@ class Store:
 
     def scan(self, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         """Yield records of a window as batches of packed columns (see `store.scan.scan`)."""
-        self.keyring.refresh()
+        self.renew_leases()
         return scan(self, query)
 
     def plan(self, query: ScanQuery) -> Plan:
@@ -264,6 +265,17 @@ class Store:
         """Derive everything again and return every disagreement."""
         return verify.verify(self, progress)
 
+    def renew_leases(self) -> None:
+        """Take keys that another process destroyed out of memory, and the identities that lay under them.
+
+        A service calls it at least every `store.keys.LEASE_S` seconds, busy or not.
+        """
+        self.keyring.refresh()
+        generation = self.keyring.generation
+        if generation != self._runs_generation:
+            self.runs.clear()
+            self._runs_generation = generation
+
     # Logging
 
     def log(self, entry: AuditEntry) -> int:
@@ -279,11 +291,11 @@ class Store:
         """Hand waiting entries to the audit log; a failure matters only when `required`.
 
         Raises:
-            AuditError: the log cannot take entries, and it is required.
+            LagrumError: the log cannot take entries, and it is required.
         """
         try:
             self.outbox.flush()
-        except AuditError:
+        except (LagrumError, OSError):  # what caused the entries is done; they lie in the outbox
             if required:
                 raise
             _log.warning("audit entries wait: the audit log cannot take them")

@@ -3,13 +3,14 @@
 (1) keys: every live partition has its key, no dropped one has. (2) files: every part of the catalog is there, has its
 size and digest, authenticates, and holds the rows and bounds that the catalog says. (3) identities: tags and digests
 derived from the records equal the identity run. (4) nothing else lies among the parts. (5) sums of partitions and
-batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and its manifests name exactly
-the published parts.
+batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and tells the same story as the
+catalog (`store.verify_story`).
+
+Others may write and erase meanwhile: what looks wrong is looked at again while nothing is being erased.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from schemas.errors import IntegrityError, KeyUnavailableError, LagrumError
-from store import parquet, quarantine
-from store.audit.verify import verify_directory
+from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError
+from store import files, parquet, quarantine
 from store.keys import KeyRef, derive, unseal
 from store.model import PartRow, Problem
+from store.partitions import PartitionKey, date_to_day, end_days
 from store.parts import Run
+from store.publish import batch_aad
+from store.verify_story import audit_story
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -36,19 +39,33 @@ Progress = Callable[[int, int], None]
 
 def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     """Check the whole store; return every problem found (none: the store is whole)."""
-    store.flush_outbox()
+    store.renew_leases()
     problems: list[Problem] = []
     parts = store.catalog.parts()
-    problems += _keys(store)
+    problems += _settled(store, partial(_keys, store))
     for done, part in enumerate(parts):
-        problems += check_part(store, part)
+        if check_part(store, part):
+            problems += _settled(store, partial(_check_again, store, part))
         if progress is not None:
             progress(done + 1, len(parts))
-    problems += _strangers(store, parts)
+    problems += _strangers(store)
     problems += _sums(store)
-    problems += _sealed_rows(store)
-    problems += _audit(store, parts)
+    problems += _settled(store, partial(_sealed_rows, store))
+    problems += audit_story(store)
     return problems
+
+
+def _settled(store: Store, check: Callable[[], list[Problem]]) -> list[Problem]:
+    """Run a check; if it finds something, again while nothing is being erased."""
+    if not check():
+        return []
+    with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
+        store.renew_leases()
+        return check()
+
+
+def _check_again(store: Store, part: PartRow) -> list[Problem]:
+    return check_part(store, part) if store.catalog.parts("p.part_id = ?", (part.part_id,)) else []
 
 
 def check_part(store: Store, part: PartRow) -> list[Problem]:
@@ -91,6 +108,9 @@ def _content(store: Store, part: PartRow) -> Iterator[str]:
     if records.num_rows != part.rows:
         yield "holds another number of records than the catalog says"
         return
+    days = end_days(records.column("end_time").cast(pa.int64()).to_numpy())
+    if (days != date_to_day(part.partition.end_date)).any():
+        yield "holds records that ended on another day than the partition's"
     starts = pc.min(records.column("start_time").cast(pa.int64())).as_py()
     ends = pc.min_max(records.column("end_time").cast(pa.int64())).as_py()
     if (starts, ends["min"], ends["max"]) != (part.start_us_min, part.end_us_min, part.end_us_max):
@@ -120,20 +140,23 @@ def _keys(store: Store) -> list[Problem]:
     return problems
 
 
-def _strangers(store: Store, parts: list[PartRow]) -> list[Problem]:
-    known = {(part.partition, part.file_id) for part in parts}
-    problems = []
+def _strangers(store: Store) -> list[Problem]:
+    try:
+        with files.lock(store.layout.writers_lock, exclusive=True, blocking=False):
+            return list(_unknown_files(store, store.catalog.file_homes()))
+    except BusyError:  # somebody writes: what the catalog does not know yet is no orphan
+        return list(_unknown_files(store, None))
+
+
+def _unknown_files(store: Store, known: dict[str, PartitionKey] | None) -> Iterator[Problem]:
     for path in sorted(store.layout.parts.rglob("*")) if store.layout.parts.is_dir() else ():
         if path.is_dir():
             continue
         parsed = store.layout.parse(path)
         if parsed is None:
-            problems.append(Problem("parts", "a file lies among the parts that is no part"))
-        elif (parsed[0], parsed[1]) not in known and store.writers.idle():
-            problems.append(
-                Problem(f"partition {parsed[0]}", f"file {parsed[1]}{parsed[2]} is not in the catalog (orphan)")
-            )
-    return problems
+            yield Problem("parts", "a file lies among the parts that is no part")
+        elif known is not None and known.get(parsed[1]) != parsed[0]:
+            yield Problem(f"partition {parsed[0]}", f"file {parsed[1]}{parsed[2]} is not in the catalog (orphan)")
 
 
 def _sums(store: Store) -> list[Problem]:
@@ -156,6 +179,13 @@ def _sums(store: Store) -> list[Problem]:
     )
     problems += [Problem(f"batch {row[0]}", "its parts hold more records than it delivered") for row in rows]
     rows = store.catalog.query(
+        "SELECT b.batch_id, b.received_us FROM batches b LEFT JOIN quarantine q USING (batch_id) GROUP BY b.batch_id "
+        "HAVING coalesce(sum(q.rejects), 0) <> b.rejected - coalesce(json_extract(b.reject_reasons, '$.expired'), 0)"
+    )
+    for batch_id, received_us in rows:
+        if store.keyring.has(quarantine.intake_ref(received_us)):
+            problems.append(Problem(f"batch {batch_id}", "its rejects are not all in quarantine"))
+    rows = store.catalog.query(
         "SELECT source, hour_us FROM intake WHERE delivered <> stored + duplicates + conflicts + rejects"
     )
     problems += [Problem(f"source {row[0]}", "an hour of its intake does not add up") for row in rows]
@@ -174,7 +204,7 @@ def _sealed_rows(store: Store) -> list[Problem]:
         problems += _opens("an open session", partial(_unseal, store, ref, "session", blob, tag))
     for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
         if store.keyring.has(KeyRef.parse(ref)):
-            problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, b"batch"))
+            problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, batch_aad(batch_id)))
     return problems
 
 
@@ -188,30 +218,3 @@ def _opens(where: str, action: Callable[[], object]) -> list[Problem]:
     except LagrumError as error:
         return [Problem(where, error.message)]
     return []
-
-
-def _audit(store: Store, parts: list[PartRow]) -> list[Problem]:
-    origin = (store.layout.audit / "origin.pub").read_text().strip()
-    problems = [Problem("audit log", what) for what in verify_directory(store.layout.audit, origin, None)]
-    if problems:
-        return problems
-    manifest: Counter[tuple[str, str, int, str, str]] = Counter()
-    for entry in store.audit.entries(0, store.audit.size, reveal=False):
-        if entry.kind == "batch":
-            for item in entry.public["parts"]:
-                manifest[
-                    (item["partition"], item["file"], item["rows"], item["sha256"], item["identities_sha256"])
-                ] += 1
-    for part in parts:
-        line = (str(part.partition), part.file_id, part.rows, part.sha256, part.identities_sha256)
-        if manifest.pop(line, 0) != 1:
-            problems.append(
-                Problem(f"part {part.file_id} of partition {part.partition}", "the audit log has no such manifest")
-            )
-    dropped = {str(key) for key, state in store.catalog.partition_states().items() if state != "live"}
-    for line in manifest:
-        if line[0] not in dropped:
-            problems.append(
-                Problem(f"part {line[1]} of partition {line[0]}", "the audit log names it, the catalog does not")
-            )
-    return problems

@@ -71,6 +71,8 @@ class KeyringView:
         text = ref.text
         found = state.unwrapped.get(text)
         if found is None:
+            if text not in state.ring.keys and self.refresh():  # another process may have made it just now
+                state = self._state
             if text not in state.ring.keys:
                 raise KeyUnavailableError("the key was destroyed, or the keyring never had it")
             found = state.unwrapped[text] = state.ring.unwrap(text)
