@@ -12,7 +12,7 @@ Erasing one partition, each step durable before the next, every step repeatable,
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ class Expired:
     records: int
     bytes: int
     daily_keys: tuple[KeyRef, ...]
+    """Keys without a partition: of days, and of partitions that never came to be."""
     dry_run: bool
     generation: int | None = None
 
@@ -70,6 +71,17 @@ def due_daily_keys(refs: Iterable[KeyRef], now_us: int) -> list[KeyRef]:
     ]
 
 
+def due_strays(refs: Iterable[KeyRef], states: Mapping[PartitionKey, str], now_us: int) -> list[KeyRef]:
+    """Return keys of partitions whose period is over and that the catalog has not, or not any more. Pure."""
+    return [
+        ref
+        for ref in refs
+        if ref.kind == "partition"
+        and is_expired(key := PartitionKey(date.fromisoformat(ref.date), ref.name, ref.domain), now_us)
+        and states.get(key, "dropped") == "dropped"
+    ]
+
+
 def refuse_below_floor(keys: Iterable[PartitionKey], now_us: int) -> None:
     """Raise when one of the partitions is younger than the floor; the last check before a key dies.
 
@@ -90,20 +102,40 @@ def expire(store: Store, *, dry_run: bool = False, step: Callable[[str], None] |
         RetentionError: something that is not due was about to be erased; nothing is.
         AuditError: the intent could not be logged; nothing is erased.
     """
-    now_us = store.clock.now_us()
+    if dry_run:
+        return _decide(store, store.clock.now_us())[0]
+    with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
+        now_us = store.clock.now_us()
+        result, victims = _decide(store, now_us)
+        result = replace(result, dry_run=False)
+        if not (victims or result.daily_keys):
+            with store.catalog.transaction() as cursor:
+                sessions.sweep(cursor, now_us)
+            return result
+        refuse_below_floor(result.partitions, now_us)
+        _erase(store, victims, result.daily_keys, now_us, step or (lambda _: None))
+    return replace(result, generation=store.keyring.generation)
+
+
+def _decide(store: Store, now_us: int) -> tuple[Expired, list[PartitionStatus]]:
     store.keyring.refresh()
     victims = due(store.catalog.partitions(), now_us)
-    daily = [ref for ref in due_daily_keys(store.keyring.refs(), now_us) if not _in_use(store, ref)]
-    keys = tuple(item.key for item in victims)
+    refs = store.keyring.refs()
+    daily = [ref for ref in due_daily_keys({*refs, *_left_refs(store)}, now_us) if not _in_use(store, ref)]
+    lone = sorted(daily) + due_strays(refs, store.catalog.partition_states(), now_us)
     result = Expired(
-        keys, sum(item.records for item in victims), sum(item.bytes for item in victims), tuple(daily), dry_run
+        tuple(item.key for item in victims),
+        sum(item.records for item in victims),
+        sum(item.bytes for item in victims),
+        tuple(lone),
+        dry_run=True,
     )
-    if dry_run or not (victims or daily):
-        return result
-    with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
-        refuse_below_floor(keys, now_us)
-        _erase(store, victims, daily, now_us, step or (lambda _: None))
-    return replace(result, generation=store.keyring.generation)
+    return result, victims
+
+
+def _left_refs(store: Store) -> list[KeyRef]:
+    """Return the keys of quarantined rows: a crash may have left rows whose key is destroyed."""
+    return [KeyRef.parse(row[0]) for row in store.catalog.query("SELECT DISTINCT key_ref FROM quarantine")]
 
 
 def explain(day: date, now_us: int) -> dict[str, Any]:
@@ -149,6 +181,10 @@ def _erase(
     with store.catalog.transaction() as cursor:  # (1)
         _set_state(cursor, [item.key for item in fresh], "dropping")
         store.outbox.put(cursor, [_entry("erasure.intended", item, store, now_us) for item in fresh])
+        if daily:
+            store.outbox.put(
+                cursor, [AuditEntry("erasure.daily-intended", {"keys": [str(ref) for ref in daily]}, None)]
+            )
     store.flush_outbox(required=True)
     step("intended")
     refs = [key.ref for key in keys] + list(daily)
