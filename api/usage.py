@@ -25,6 +25,8 @@ from schemas.destinations import country_code, destination_sql
 from schemas.errors import BusyError, ConfigurationError, IntegrityError
 from store import ScanQuery, Store, TargetIdentifier
 
+NOT_CHARGED: Final = "delivery-report"
+"""A disposition that tells of another record's fate and is no service by itself."""
 MEMORY_MAX: Final = "1GB"
 THREADS: Final = 2
 MEASURES: Final = ("records", "duration_ms", "billable_duration_ms", "volume_up_bytes", "volume_down_bytes")
@@ -45,6 +47,7 @@ _COLUMNS: Final = (
     "called_number",
     "called_number_text",
     "service_type",
+    "disposition",
     "source",
     "start_time",
     "duration_ms",
@@ -230,6 +233,7 @@ def _sql(columns: set[str], *, by_batch: bool) -> str:
             SELECT {batch}r.account, r.account_text, {owner} AS owner, r.service_type, {called} AS destination,
                    count(*) AS records, {sums}
             FROM records AS r LEFT JOIN codes ON codes.name = r.source{"".join(joins)}
+            WHERE r.disposition IS DISTINCT FROM '{NOT_CHARGED}'
             GROUP BY ALL
         )
         SELECT {batch}coalesce(substr(CAST(account AS VARCHAR), 2), account_text, accounts.name) AS account,

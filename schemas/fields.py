@@ -263,7 +263,13 @@ FIELDS: Final[tuple[Field, ...]] = (
     # Charging and routing
     Field(60, "volume_up_bytes", Kind.INTEGER, _C, "Bytes sent by the user.", unit="B"),
     Field(61, "volume_down_bytes", Kind.INTEGER, _C, "Bytes received by the user.", unit="B"),
-    Field(62, "disposition", Kind.LABEL, _O, "answered, busy, no-answer, cancelled, failed, sent, received or closed."),
+    Field(
+        62,
+        "disposition",
+        Kind.LABEL,
+        _O,
+        "answered, busy, no-answer, cancelled, failed, sent, received, delivery-report or closed.",
+    ),
     Field(63, "cause", Kind.LABEL, _O, "Release cause as the switch codes it (SIP code, Q.850, RADIUS word)."),
     Field(64, "trunk_in", Kind.LABEL, _O, "Incoming trunk, realm or channel."),
     Field(65, "trunk_out", Kind.LABEL, _O, "Outgoing trunk, realm or channel."),

@@ -31,7 +31,8 @@ class RetentionClass:
     def __post_init__(self) -> None:
         if not FLOOR_MONTHS <= self.period_months <= CEILING_MONTHS:
             raise ConfigurationError(
-                f"retention class {self.name}: the period must lie in [{FLOOR_MONTHS}, {CEILING_MONTHS}] calendar months"
+                f"retention class {self.name}: the period must lie in "
+                f"[{FLOOR_MONTHS}, {CEILING_MONTHS}] calendar months"
             )
 
 

@@ -367,3 +367,11 @@ def test_usage_over_http_is_billings_and_nobody_elses(tmp_path: Path, clock: Fix
             assert world.http.get(path, params=span).status_code == 401
         backwards = {"from": span["to"], "to": span["from"]}
         assert 400 <= world.http.get("/v1/usage", params=backwards, headers=billing).status_code < 500
+
+
+def test_a_delivery_report_is_no_service_and_is_not_charged(store: Store) -> None:
+    table = calls(20)
+    column = pa.array(["delivery-report"] * 5 + ["sent"] * 15).dictionary_encode()
+    deliver(store, table.append_column("disposition", column))
+    period = Period(table.column("end_time")[0].as_py().date() - timedelta(days=2), date(2026, 11, 22))
+    assert sum(usage(store, period).column("records").to_pylist()) == 15
