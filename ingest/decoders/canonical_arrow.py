@@ -31,6 +31,7 @@ from ingest.decoders.base import CHUNK_ROWS, Decoded
 from ingest.decoders.canonical_columns import FIGURES, Assembler, InputColumn, input_columns
 from ingest.source import SourceConfig
 from schemas.arrow import PACKED
+from schemas.buffers import Column, as_text, flat, pc
 from schemas.errors import InputError
 from schemas.fields import Kind
 from schemas.packing import unpack_table
@@ -41,9 +42,16 @@ PARQUET_BYTES_MAX: Final = 512 << 20
 BATCH_BYTES_MAX: Final = 1 << 30
 """Largest record batch of an Arrow delivery."""
 
+PIECE_BYTES_MAX: Final = 256 << 20
+"""Most text in so many records as are handed over at once."""
+
 _FILE_MAGIC: Final = b"ARROW1"
 _STREAM_END: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _SPOOL_BYTES: Final = 4 << 20
+
+
+# What Arrow raises for damaged bytes; its own errors are not all of it (names and zones that are not UTF-8, lengths).
+_DAMAGE: Final = (pa.ArrowException, OSError, OverflowError, MemoryError, ValueError, TypeError, KeyError)
 
 
 class _Tail(io.RawIOBase):
@@ -102,6 +110,7 @@ def _ipc_tables(tail: _Tail, end_mark: bytes) -> Iterator[pa.Table]:
     buffered = _Bounded(tail, _SPOOL_BYTES)
     try:
         with pa.ipc.open_stream(pa.PythonFile(buffered, "r")) as reader:
+            _read_names(reader.schema)
             for batch in reader:
                 if batch.nbytes > BATCH_BYTES_MAX:
                     raise InputError("a record batch is too large", hint="write batches of up to a million rows")
@@ -109,10 +118,17 @@ def _ipc_tables(tail: _Tail, end_mark: bytes) -> Iterator[pa.Table]:
                 yield pa.Table.from_batches([batch])
         while buffered.read(_SPOOL_BYTES):
             pass
-    except (pa.ArrowException, OSError, OverflowError) as error:
+    except _DAMAGE as error:
         raise InputError("the delivery is no Arrow IPC, or is damaged") from error
     if not tail.last.endswith(end_mark):
         raise InputError("the delivery is truncated: its end mark is missing")
+
+
+def _read_names(schema: pa.Schema) -> None:
+    """Read every name and zone once, here where damage is expected: Arrow decodes them when they are asked for."""
+    for field in schema:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        _ = field.name, kind.tz if pa.types.is_timestamp(kind) else None
 
 
 class CanonicalParquet:
@@ -143,13 +159,28 @@ class CanonicalParquet:
 
 def _parquet_tables(source: Any) -> Iterator[pa.Table]:
     try:
-        with pq.ParquetFile(source, pre_buffer=False) as file:
+        texts = _text_columns(source)
+        with pq.ParquetFile(source, pre_buffer=False, read_dictionary=texts) as file:
             metadata = file.schema_arrow.metadata
+            _read_names(file.schema_arrow)
             for batch in file.iter_batches(batch_size=CHUNK_ROWS, use_threads=False):
                 batch.validate(full=True)
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(metadata)
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise InputError("the delivery is no Parquet, or is damaged or truncated") from error
+
+
+def _text_columns(source: Any) -> list[str]:
+    """Return the columns of texts, after a look at the sizes that the file declares.
+
+    Texts are read as dictionaries, for one long text in the file may stand in every row.
+    """
+    file = pq.ParquetFile(source, pre_buffer=False)
+    for number in range(file.metadata.num_row_groups):
+        if file.metadata.row_group(number).total_byte_size > BATCH_BYTES_MAX:
+            raise InputError("a row group is too large", hint="write row groups of up to a million rows")
+    _read_names(file.schema_arrow)
+    return [field.name for field in file.schema_arrow if field.type in (pa.string(), pa.large_string())]
 
 
 def _spooled(stream: BinaryIO) -> pa.Buffer:
@@ -208,7 +239,7 @@ class _Columns:
         for table in tables:
             if b"lagrum.schema_version" in (table.schema.metadata or {}):
                 table = unpack_table(_check_packed(table))  # noqa: PLW2901 (the same table in another shape)
-            columns = input_columns(_names(table))
+            columns = input_columns(table.column_names)
             for number, (column, field) in enumerate(zip(columns, table.schema, strict=True), start=1):
                 _check_type(number, column, field.type)
             if self._assembler is None:
@@ -221,21 +252,24 @@ class _Columns:
         first = self._records + 1
         self._records += table.num_rows
         positions = np.arange(first, self._records + 1, dtype=np.int64)
+        if sum(_expanded_bytes(column) for column in table.columns) > PIECE_BYTES_MAX:
+            raise InputError("texts of the delivery are too long", position=first)
         raw = _RawRows(table, first)
         made, faults = assembler.assemble(columns, table.columns, positions)
         return Decoded(made, faults.rejects(positions, raw), raw)
 
 
-def _names(table: pa.Table) -> list[str]:
-    try:
-        return table.column_names
-    except UnicodeDecodeError as error:
-        raise InputError("a column has a name that is not UTF-8", position=1) from error
+def _expanded_bytes(column: Column) -> int:
+    """Return the bytes that the texts of a dictionary take when each row has its own; 0 for other columns."""
+    array = flat(column)
+    if not isinstance(array, pa.DictionaryArray) or not len(array.dictionary):
+        return 0
+    lengths = pc.binary_length(as_text(array.dictionary))
+    return pc.sum(lengths.take(array.indices)).as_py() or 0
 
 
 def _check_packed(table: pa.Table) -> pa.Table:
     """Refuse a table that says it is packed, and has columns that are not."""
-    _names(table)
     for number, field in enumerate(table.schema, start=1):
         place = PACKED.get_field_index(field.name)
         if place < 0 or field.type != PACKED.field(place).type:

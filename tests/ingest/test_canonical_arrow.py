@@ -81,10 +81,11 @@ def test_a_truncated_delivery_is_refused_whole(name: str, write: Any) -> None:
 def test_damaged_bytes_never_fall_over(name: str, write: Any) -> None:
     data = write(SMALL)
     random = np.random.default_rng(7)
-    for _ in range(300):
+    places = [*range(len(data)), *(None for _ in range(300))]
+    for place in places[:: 1 + len(data) // 2_000]:
         broken = bytearray(data)
-        for place in random.integers(0, len(data), 3):
-            broken[place] ^= 1 << int(random.integers(0, 8))
+        for one in random.integers(0, len(data), 3) if place is None else [place]:
+            broken[one] ^= 1 << int(random.integers(0, 8)) if place is None else 0xFF
         try:
             taken(name, bytes(broken), SourceConfig("switch"))
         except InputError:
@@ -161,6 +162,26 @@ def test_timestamps_beyond_all_calendars_are_refused_alone() -> None:
     records, rejects = taken("arrow", stream(SMALL.set_column(2, "start_time", wild)))
     assert [record["record_key"] for record in records] == ["2"]
     assert [(reject.position, reject.reason) for reject in rejects] == [(1, RejectReason.BAD_TIME)]
+
+
+def test_one_long_text_in_every_row_is_refused_before_it_is_written_out() -> None:
+    rows = 50_000
+    long = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), ["x" * 500_000])
+    table = pa.table(
+        {
+            "record_key": pa.array(range(rows)),
+            "service_type": pa.array(["sms"] * rows).dictionary_encode(),
+            "start_time": pa.array([START[0]] * rows, START.type),
+            "calling_number_delivered": long,
+        }
+    )
+    for name, write in FORMS:
+        data = write(table)
+        assert len(data) < 20 << 20
+        before = pa.default_memory_pool().bytes_allocated()
+        with pytest.raises(InputError):
+            taken(name, data)
+        assert pa.default_memory_pool().bytes_allocated() - before < 64 << 20
 
 
 def test_a_refused_record_is_kept_as_ndjson() -> None:
