@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,10 +19,9 @@ from schemas.arrow import PACKED
 from schemas.errors import ConfigurationError
 from schemas.packing import pack_identifier_value
 from store import parquet
-from store.clock import to_date
 from store.model import PartRow, ScanQuery
-from store.partitions import PartitionKey, is_expired
-from store.targets import matches, target_columns
+from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, is_expired
+from store.targets import check, matches, target_columns
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -55,32 +55,44 @@ class Plan:
 
 def plan(store: Store, query: ScanQuery) -> Plan:
     """Decide which parts a query reads."""
-    if query.end_us <= query.start_us:
-        raise ConfigurationError("the window is empty or runs backwards")
+    check_query(query)
     now_us = store.clock.now_us()
-    first_date = to_date(max(query.start_us, 0)).isoformat()
-    result = Plan([])
-    refused: set[PartitionKey] = set()
-    where, parameters = (
-        "q.end_date >= ? AND (? IS NULL OR p.batch_id <= ?)",
-        (
-            first_date,
-            query.batch_id_max,
-            query.batch_id_max,
-        ),
-    )
-    for part in store.catalog.parts(where, parameters):
+    first_date, last_date = _date(query.start_us), _date(query.end_us - 1)
+    states = store.catalog.partition_states()
+    over = {key for key, state in states.items() if state != "live" or is_expired(key, now_us)}
+    result = Plan([], sorted(key for key in over if first_date <= key.end_date <= last_date))
+    where = "q.end_date >= ? AND (? IS NULL OR p.batch_id <= ?)"
+    for part in store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max)):
         if is_expired(part.partition, now_us):
-            refused.add(part.partition)
-        elif part.withdrawn and not query.include_withdrawn:
+            continue
+        if part.withdrawn and not query.include_withdrawn:
             result.withdrawn_parts += 1
         elif _outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
             result.pruned_parts += 1
         else:
             result.parts.append(part)
             result.bytes += part.bytes
-    result.refused = sorted(refused)
     return result
+
+
+def check_query(query: ScanQuery) -> None:
+    """Return if the query can be answered, before anything is read.
+
+    Raises:
+        ConfigurationError: its window, columns or targets cannot be; the message names no value.
+    """
+    if query.end_us <= query.start_us:
+        raise ConfigurationError("the window is empty or runs backwards")
+    unknown = [name for name in query.columns or () if name not in PACKED.names]
+    if unknown:
+        raise ConfigurationError("a scan names columns that the record does not have: " + ", ".join(unknown))
+    for target in query.targets:
+        check(target)
+
+
+def _date(time_us: int) -> date:
+    """Return the UTC date of an instant, brought into the years that a date can name."""
+    return day_to_date(min(max(time_us // DAY_US, 0), date_to_day(date.max)))
 
 
 def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
@@ -91,16 +103,12 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         KeyUnavailableError: a part's key is gone.
     """
     wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
-    unknown = [name for name in wanted if name not in PACKED.names]
-    if unknown:
-        raise ConfigurationError("a scan names columns that the record does not have: " + ", ".join(unknown))
     for part in plan(store, query).parts:
         yield from _scan_part(store, part, query, wanted)
 
 
 def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-    now_us = store.clock.now_us()
-    if is_expired(part.partition, now_us):
+    if is_expired(part.partition, store.clock.now_us()):
         return
     binding = store.part_store.binding(part.partition, part.file_id, "records")
     path = store.layout.part(part.partition, part.file_id)
@@ -109,6 +117,8 @@ def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str])
         present = file.schema_arrow.names
         deciding = [name for name in _deciding(query) if name in present]
         for group in _groups(file, query):
+            if is_expired(part.partition, store.clock.now_us()):
+                return  # its period ended while the reader took its time
             narrow = parquet.read_groups(file, [group], deciding, binding)
             mask = _mask(narrow, query)
             hits = pc.sum(mask).as_py() or 0

@@ -10,7 +10,7 @@ import pyarrow.compute
 
 from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.buffers import Column
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, InputError
 from schemas.fields import BY_NAME, FIELDS, Kind
 from schemas.numbers import imei_match_ranges
 from schemas.packing import pack_identifier_value
@@ -25,6 +25,45 @@ FIELDS_OF_KIND: Final[dict[str, tuple[str, ...]]] = {
     },
     "account": ("account",),
 }
+
+
+PORT_MAX: Final = 65_535
+
+
+def check(target: TargetIdentifier) -> None:
+    """Return if a search for the target can find something; what can never match must not look like "none found".
+
+    Raises:
+        ConfigurationError: the target's kind or value has no such form.
+    """
+    if target.kind not in TARGET_KINDS:
+        raise ConfigurationError("a target has one of the kinds " + ", ".join(TARGET_KINDS))
+    if not target.value:
+        raise ConfigurationError("a target has a value")
+    if target.kind == "mac" and pack_mac_value(target.value) is None:
+        raise ConfigurationError("the target is not a MAC address")
+    if target.kind == "imei":
+        try:
+            imei_match_ranges(target.value)
+        except InputError as error:
+            raise ConfigurationError("the target is not an IMEI: it has 14 to 16 digits") from error
+    if target.kind == "ip":
+        _check_address(target.value)
+    if target.port is not None and (target.kind != "ip" or "/" in target.value):
+        raise ConfigurationError("only a single address goes with a port")
+    if target.port is not None and not 0 <= target.port <= PORT_MAX:
+        raise ConfigurationError("a port lies in 0 to 65535")
+
+
+def _check_address(text: str) -> None:
+    if "/" not in text:
+        if pack_address_value(text) == (None, None):
+            raise ConfigurationError("the target is not an address")
+        return
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ConfigurationError("the target is not an address prefix") from error
 
 
 def target_columns(target: TargetIdentifier) -> set[str]:
@@ -44,11 +83,12 @@ def target_columns(target: TargetIdentifier) -> set[str]:
 def matches(table: pa.Table, target: TargetIdentifier) -> Column:
     """Return row by row whether `table` (packed columns, some may be absent) holds the target in any role.
 
+    An address without port matches whatever the port; with one, a record that names no port had the whole address.
+
     Raises:
         ConfigurationError: the target's kind or value has no such form.
     """
-    if target.kind not in TARGET_KINDS:
-        raise ConfigurationError("a target has one of the kinds " + ", ".join(TARGET_KINDS))
+    check(target)
     found: Any = pa.array([False] * table.num_rows, pa.bool_())
     for name in FIELDS_OF_KIND[target.kind]:
         found = pc.or_(found, _in_field(table, name, target))
@@ -58,7 +98,8 @@ def matches(table: pa.Table, target: TargetIdentifier) -> Column:
 def _in_field(table: pa.Table, name: str, target: TargetIdentifier) -> Any:
     kind = BY_NAME[name].kind
     if target.kind == "imei":
-        return _any([_between(table, name, low, high) for low, high in imei_match_ranges(target.value)], table)
+        packed_ones = [_between(table, name, low, high) for low, high in imei_match_ranges(target.value)]
+        return _any([*packed_ones, _written_imei(table, name + "_text", target.value)], table)
     if kind is Kind.IDENTIFIER:
         packed, text = pack_identifier_value(target.value)
         return _equal(table, name, packed) if packed is not None else _equal(table, name + "_text", text)
@@ -73,28 +114,26 @@ def _address(table: pa.Table, name: str, target: TargetIdentifier) -> Any:
     if "/" in target.value:
         return _network(table, name, target.value)
     v4, v6 = pack_address_value(target.value)
-    if v4 is None and v6 is None:
-        raise ConfigurationError("the target is not an address")
     found = _equal(table, name, v4) if v4 is not None else _equal(table, name + "_v6", v6)
     if target.port is None:
         return found
     first, last = (
         ("nat_port_first", "nat_port_last") if name == "nat_ip" else (name[:-3] + "_port", name[:-3] + "_port")
     )
-    if first not in table.column_names:
-        return _false(table)
-    upper = last if last in table.column_names else first
-    inside = pc.and_(
-        pc.less_equal(table.column(first), target.port), pc.greater_equal(table.column(upper), target.port)
-    )
-    return pc.and_(found, pc.fill_null(inside, False))
+    return pc.and_(found, _within_ports(table, first, last, target.port))
+
+
+def _within_ports(table: pa.Table, first: str, last: str, port: int) -> Any:
+    """Tell where the port lies in a record's range; a record that names no port had the whole address."""
+    known = [table.column(name) for name in (first, last) if name in table.column_names]
+    if not known:
+        return pc.invert(_false(table))
+    lower, upper = pc.coalesce(*known), pc.coalesce(*reversed(known))
+    return pc.fill_null(pc.and_(pc.less_equal(lower, port), pc.greater_equal(upper, port)), True)
 
 
 def _network(table: pa.Table, name: str, text: str) -> Any:
-    try:
-        network = ipaddress.ip_network(text, strict=False)
-    except ValueError as error:
-        raise ConfigurationError("the target is not an address prefix") from error
+    network = ipaddress.ip_network(text, strict=False)
     if network.version == 4:
         return _between(table, name, int(network.network_address), int(network.broadcast_address) + 1)
     if name + "_v6" not in table.column_names:
@@ -109,12 +148,19 @@ def _prefix(table: pa.Table, name: str, target: TargetIdentifier) -> Any:
     """Match a stored prefix (text) that contains, or lies in, the target address or prefix."""
     if name not in table.column_names:
         return _false(table)
-    wanted = ipaddress.ip_network(target.value, strict=False)
+    wanted = _network_of(target.value)
     column = table.column(name).combine_chunks()
     encoded: Any = pc.dictionary_encode(column)
     encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
     hits = pa.array([_overlap(text, wanted) for text in encoded.dictionary.to_pylist()], pa.bool_())
     return pc.fill_null(hits.take(encoded.indices), False)
+
+
+def _network_of(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if "/" in text:
+        return ipaddress.ip_network(text, strict=False)
+    v4, v6 = pack_address_value(text)
+    return ipaddress.ip_network(v4 if v4 is not None else v6 or text)
 
 
 def _overlap(text: str, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
@@ -123,6 +169,15 @@ def _overlap(text: str, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network) -
     except ValueError:
         return False
     return stored.version == wanted.version and stored.overlaps(wanted)
+
+
+def _written_imei(table: pa.Table, name: str, value: str) -> Any:
+    """Match an IMEI that was delivered with separators, and so is kept as text."""
+    if name not in table.column_names:
+        return _false(table)
+    digits = pc.replace_substring_regex(table.column(name), r"[^0-9A-Za-z]", "")
+    body = "".join(letter for letter in value if letter.isdigit())[:14]
+    return pc.fill_null(pc.match_substring_regex(digits, f"^{body}[0-9]{{0,2}}$"), False)
 
 
 def _equal(table: pa.Table, name: str, value: Any) -> Any:
