@@ -53,18 +53,18 @@ def completed(table: pa.Table) -> pa.Table:
     return table
 
 
-def timed_out(row: pa.Table) -> pa.Table | None:
-    """Return the record of a session that never closed, or never opened; None when it has no time at all.
+def timed_out(row: pa.Table, seen_us: int) -> pa.Table:
+    """Return the record of a session that never closed, or never opened.
 
-    The missing end is the start and what was counted so far, the missing start the end less the duration.
+    The missing end is the start and what was counted so far, the missing start the end less the duration. A session
+    of which no event said a time ended when it was last heard of (`seen_us`).
     """
     kind = PACKED.field("start_time").type
     start, end = _value(row, "start_time"), _value(row, "end_time")
     span_us = (_value(row, "duration_ms") or 0) * 1000
-    if start is None and end is None:
-        return None
     if end is None:
-        row = with_column(row, "end_time", pa.array([start + span_us], pa.int64()).cast(kind))
+        end = seen_us if start is None else start + span_us
+        row = with_column(row, "end_time", pa.array([end], pa.int64()).cast(kind))
         row = with_column(row, "end_inferred", pa.array([True]))
     if start is None:
         row = with_column(row, "start_time", pa.array([end - span_us], pa.int64()).cast(kind))

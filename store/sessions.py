@@ -1,14 +1,15 @@
 """Open sessions: what a switch says before an end exists is durable here, and becomes a record when it ends.
 
 Events of one session are folded (`store.folding`). A session is complete when it has a closing event and a start;
-events may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a late or repeated
-event opens nothing anew.
+events may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a late or
+repeated event opens nothing anew. Of one that was closed by timeout its fields are remembered too: its true end may
+come.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -22,10 +23,13 @@ from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
 from store.dedup import HORIZON_DAYS
-from store.folding import RANK, SESSION, completed, fold, timed_out
+from store.folding import RANK, SESSION, completed, fold, timed_out, with_column
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive, seal, unseal
+from store.model import TargetIdentifier
+from store.parquet import conform
 from store.partitions import DAY_US
+from store.targets import check, matches
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -35,6 +39,7 @@ SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 EVENT_COLUMNS: Final = ("event", "session_key")
 _CHANGED: Final = "another delivery of the same source changed its open sessions"
 _TAGS_A_QUERY: Final = 500
+_SESSIONS_A_BATCH: Final = 1000
 
 
 @dataclass(slots=True)
@@ -87,6 +92,8 @@ class SessionArea:
             start = starts[index]
             if state.closed and events[index] == "open" and _is_after(start, state.ended_us):
                 state = self._states[tag] = SessionState(tag, self._source, stored=state.stored)  # the key is used anew
+            if state.closed and state.row is not None and events[index] == "close":
+                state.closed = False  # it was closed by timeout; the dedup of records decides between the two ends
             if state.closed and events[index] == "close" and start is not None:
                 direct.append(index)  # complete by itself: the dedup of records decides
             elif state.closed or marks[index] in state.events:
@@ -106,18 +113,19 @@ class SessionArea:
     def stale(self, before_us: int) -> pa.Table | None:
         """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends."""
         rows = self._catalog.query(
-            "SELECT tag FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ?", (self._source, before_us)
+            "SELECT tag, seen_us FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ?",
+            (self._source, before_us),
         )
         self._load([row[0] for row in rows])
         tables = []
-        for (tag,) in rows:
+        for tag, seen_us in rows:
             state = self._states[tag]
-            record = timed_out(state.row) if state.row is not None else None
-            if record is None:
+            if state.row is None:
                 continue
+            record = timed_out(state.row, seen_us)
             tables.append(record)
             state.ended_us = int(record.column("end_time").cast(pa.int64())[0].as_py())
-            state.row, state.closed, state.changed = None, True, True
+            state.closed, state.changed = True, True
         return pa.concat_tables(tables, promote_options="default") if tables else None
 
     def write(self, cursor: sqlite3.Cursor, batch_id: int, now_us: int) -> None:
@@ -133,8 +141,8 @@ class SessionArea:
         key = derive(self._keyring.key(ref), "session")
         new, known = [], []
         for state in changed:
-            # A closed session says nothing any more but that it was, and until when.
-            blob = b"" if state.closed else seal(key, _encode(state), state.tag)
+            # A session that ended says nothing any more but that it was, and until when.
+            blob = b"" if state.row is None else seal(key, _encode(state), state.tag)
             row = ("closed" if state.closed else "open", state.ended_us, now_us, str(ref), blob, batch_id, state.tag)
             if state.stored is None:
                 new.append((*row, state.source))
@@ -216,11 +224,45 @@ class SessionArea:
             marks = ", ".join("?" * len(some))
             sql = f"SELECT tag, state, source, ended_us, key_ref, sealed FROM sessions WHERE tag IN ({marks})"  # noqa: S608
             for tag, state, source, ended_us, ref, blob in self._catalog.query(sql, some):
-                if state == "closed":
-                    self._states[tag] = SessionState(tag, source, closed=True, ended_us=ended_us, stored=blob)
-                else:
+                if blob:
                     plain = unseal(derive(self._keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
                     self._states[tag] = _decode(tag, source, plain, blob)
+                else:
+                    self._states[tag] = SessionState(tag, source, stored=blob)
+                self._states[tag].closed, self._states[tag].ended_us = state == "closed", ended_us
+
+
+def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
+    """Yield what is known of the sessions that run now, as packed columns; those of some targets only, if any.
+
+    What no event has said yet is null, the end among it.
+
+    Raises:
+        ConfigurationError: a target can never match.
+        IntegrityError: a session does not authenticate.
+        KeyUnavailableError: a session's key is gone.
+    """
+    for target in targets:
+        check(target)
+    last = b""
+    while rows := catalog.query(
+        "SELECT tag, batch_id, key_ref, sealed FROM sessions WHERE state = 'open' AND tag > ? ORDER BY tag LIMIT ?",
+        (last, _SESSIONS_A_BATCH),
+    ):
+        last = rows[-1][0]
+        found = []
+        for tag, batch_id, ref, blob in rows:
+            plain = unseal(derive(keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
+            row = _decode(tag, "", plain, blob).row
+            if row is not None:
+                found.append(with_column(row, "batch_id", pa.array([batch_id], pa.int64())))
+        if not found:
+            continue
+        table = conform(pa.concat_tables(found, promote_options="default"))
+        if targets:
+            masks = [np.asarray(matches(table, target)) for target in targets]
+            table = table.filter(pa.array(np.logical_or.reduce(masks)))
+        yield from (batch for batch in table.combine_chunks().to_batches() if batch.num_rows)
 
 
 def withdraw(cursor: sqlite3.Cursor, batch_id: int) -> None:

@@ -26,7 +26,7 @@ from store.documents import Documents
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive
 from store.layout import Layout
-from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef
+from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.outbox import OUTBOX_REF, Outbox
 from store.partitions import day_to_date
 from store.parts import PartStore, WrittenPart
@@ -228,6 +228,11 @@ class Store:
         """Yield records of a window as batches of packed columns (see `store.scan.scan`)."""
         self.renew_leases()
         return scan(self, query)
+
+    def open_sessions(self, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
+        """Yield the sessions that run now (see `store.sessions.open_rows`): a disclosure must find these too."""
+        self.renew_leases()
+        return sessions.open_rows(self.catalog, self.keyring, targets)
 
     def plan(self, query: ScanQuery) -> Plan:
         """Return what a scan would read and what it leaves alone."""

@@ -200,7 +200,7 @@ def _sealed_rows(store: Store) -> list[Problem]:
         )
     for kind, id in store.catalog.query("SELECT kind, id FROM documents"):
         problems += _opens(f"document of kind {kind}", partial(store.documents.get, kind, id))
-    for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions WHERE state = 'open'"):
+    for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions WHERE sealed <> x''"):
         problems += _opens("an open session", partial(_unseal, store, ref, "session", blob, tag))
     for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
         if store.keyring.has(KeyRef.parse(ref)):
