@@ -27,17 +27,18 @@ import pyarrow.csv
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.canonical_columns import FIGURES, Assembler, InputColumn, input_columns
 from ingest.decoders.canonical_lines import BLOCK_BYTES, RawLines, lines_are_short, no_records, overlong
+from ingest.decoders.quoting import field_counts, quote_faults
 from ingest.decoders.slices import Block, Faults, Lines, read_blocks
 from ingest.source import SourceConfig
 from schemas.arrow import LABEL_TYPE, delivered_type
-from schemas.buffers import Ints, Mask
+from schemas.buffers import Ints
 from schemas.errors import InputError
 from schemas.fields import Kind
 from schemas.rejects import RejectReason
 
 HEADER_BYTES_MAX: Final = 1 << 16
 
-_COMMA, _QUOTE, _RETURN = 0x2C, 0x22, 0x0D
+_RETURN: Final = 0x0D
 
 
 class CanonicalCsv:
@@ -127,7 +128,7 @@ class _Reader:
         if b"\0" in data or not lines_are_short(data):
             return None
         quoted = b'"' in data
-        if quoted and _quote_faults(Lines(data)).any():
+        if quoted and quote_faults(Lines(data)).any():
             return None
         try:
             table = self._parse(data, self._typed)
@@ -171,8 +172,8 @@ class _Reader:
         faults.add(lines.encoding_faults(), RejectReason.ENCODING)
         faults.add(_count_in(lines, _RETURN) > 0, RejectReason.MALFORMED)
         width = len(self._columns)
-        faults.add(_quote_faults(lines), RejectReason.MALFORMED)
-        faults.add(_field_counts(lines) != width, RejectReason.COLUMN_COUNT)
+        faults.add(quote_faults(lines), RejectReason.MALFORMED)
+        faults.add(field_counts(lines) != width, RejectReason.COLUMN_COUNT)
         return faults
 
     def _parse_lines(self, lines: Lines, good: Ints) -> pa.Table:
@@ -188,47 +189,6 @@ def _csv_type(column: InputColumn) -> pa.DataType:
     if column.kind is Kind.LABEL:
         return LABEL_TYPE
     return delivered_type(column.field) if column.kind in FIGURES else pa.string()
-
-
-def _field_counts(lines: Lines) -> Ints:
-    """Count the values of each line: commas behind an odd number of quotes separate nothing."""
-    commas = np.flatnonzero(lines.bytes == _COMMA)
-    quotes = np.flatnonzero(lines.bytes == _QUOTE)
-    if len(quotes):
-        owner = np.searchsorted(lines.starts, commas, "right") - 1
-        begin = np.searchsorted(quotes, lines.starts)[np.maximum(owner, 0)]
-        commas = commas[(np.searchsorted(quotes, commas) - begin) % 2 == 0]
-    counts: Ints = np.searchsorted(commas, lines.ends) - np.searchsorted(commas, lines.starts) + 1
-    return counts
-
-
-def _quote_faults(lines: Lines) -> Mask:
-    """Tell which lines have quotes elsewhere than around whole values, or doubled inside such.
-
-    Counting from 0 in a line, even quotes open and odd ones close. What opens stands at the beginning of a value, or
-    right behind what closed (a doubled quote); what closes stands at the end of a value, or right before what opens.
-    """
-    data = lines.bytes
-    quotes = np.flatnonzero(data == _QUOTE)
-    first = np.searchsorted(quotes, lines.starts)
-    count = np.searchsorted(quotes, lines.ends) - first
-    faulty = (count & 1).astype(np.bool_)
-    owner = np.repeat(np.arange(len(lines)), count)
-    mine = quotes[np.repeat(first, count) + _ramp(count)]
-    opens = _ramp(count) % 2 == 0
-    before = np.where(mine > lines.starts[owner], data[np.maximum(mine - 1, 0)], _COMMA)
-    after = np.where(mine + 1 < lines.ends[owner], data[np.minimum(mine + 1, len(data) - 1)], _COMMA)
-    wrong = np.where(opens, (before != _COMMA) & (before != _QUOTE), (after != _COMMA) & (after != _QUOTE))
-    wrong |= opens & (before == _QUOTE) & (_ramp(count) == 0)
-    faulty[owner[wrong]] = True
-    return faulty
-
-
-def _ramp(counts: Ints) -> Ints:
-    """Return 0, 1, … for each count, one after the other."""
-    ends = np.cumsum(counts)
-    ramp: Ints = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - counts, counts)
-    return ramp
 
 
 def _count_lines(data: bytes) -> int:
