@@ -22,6 +22,8 @@ FORMATS: Final[dict[str, str]] = {
     "kamailio-json": "ingest.decoders.kamailio:KamailioJson",
     "radius-detail": "ingest.decoders.freeradius:RadiusDetail",
     "kannel": "ingest.decoders.kannel:Kannel",
+    "cucm-cdr": "ingest.decoders.cucm:CucmCdr",
+    "cucm-cmr": "ingest.decoders.cucm:CucmCmr",
     "conntrack": "ingest.decoders.conntrack:Conntrack",
 }
 

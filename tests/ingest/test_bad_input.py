@@ -24,7 +24,12 @@ BINARY = ("arrow", "parquet")
 TEXTS = tuple(name for name in FORMATS if name not in BINARY)
 SECRET = "46701740605"
 
-HEADERS = {"csv": b"record_key,service_type,calling_number,called_number,start_time,duration_s\n"}
+HEADERS = {
+    "csv": b"record_key,service_type,calling_number,called_number,start_time,duration_s\n",
+    "cucm-cdr": b"cdrRecordType,pkid,dateTimeOrigination,dateTimeConnect,dateTimeDisconnect,callingPartyNumber,"
+    b"finalCalledPartyNumber,duration\n",
+    "cucm-cmr": b"cdrRecordType,pkid,dateTimeStamp,directoryNum,duration\n",
+}
 # One good record of every format, as its producer writes it.
 GOOD = {
     "csv": b"17,voice,46701740605,46701740611,2026-11-20T09:00:00Z,60\n",
@@ -43,6 +48,8 @@ GOOD = {
     b'\tAcct-Session-Time = 60\n\tEvent-Timestamp = "Nov 22 2026 00:12:29 UTC"\n\tTimestamp = 1795313551\n\n',
     "kannel": b"2026-11-22 02:23:05 Receive SMS [SMSC:FAKE1] [SVC:] [ACT:] [BINF:] [FID:] [META:] [from:+46701740605] "
     b"[to:4321] [flags:-1:0:-1:-1:-1] [msg:11:hello world] [udh:0:]\n",
+    "cucm-cdr": b"1,0b7e2c1a-9f60-4d15-8e0a-52f4c2d9a001,1795165200,1795165207,1795165267,46701740605,46701740611,60\n",
+    "cucm-cmr": b"2,1c7e2c1a-9f60-4d15-8e0a-52f4c2d9b001,1795165267,46701740605,60\n",
     "conntrack": b"[1795314234.683987]\t    [NEW] ipv4     2 tcp      6 120 SYN_SENT src=100.64.0.2 dst=203.0.113.10 "
     b"sport=42285 dport=80 [UNREPLIED] src=203.0.113.10 dst=203.0.113.1 sport=80 dport=2562 id=3765381819\n",
 }
