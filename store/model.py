@@ -91,7 +91,7 @@ class ScanQuery:
     end_us: int
     targets: tuple[TargetIdentifier, ...] = ()
     columns: tuple[str, ...] | None = None
-    accounts: tuple[str, ...] = ()
+    accounts: tuple[str, ...] = field(default=(), repr=False)
     tenant: str | None = None
     include_conflicts: bool = True
     by_end: bool = False

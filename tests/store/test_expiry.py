@@ -68,7 +68,9 @@ def test_the_last_check_refuses_a_partition_that_is_not_due_whoever_asks(age_day
         expiry.refuse_below_floor([PartitionKey(day, "standard")], clock.now_us())
 
 
-def test_the_copied_data_of_an_erased_partition_cannot_be_opened(store: Store, clock: FixedClock, tmp_path: Path) -> None:
+def test_the_copied_data_of_an_erased_partition_cannot_be_opened(
+    store: Store, clock: FixedClock, tmp_path: Path
+) -> None:
     deliver(store, records(10))
     part = store.catalog.parts()[0]
     path = store.layout.part(part.partition, part.file_id)
