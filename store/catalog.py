@@ -16,7 +16,7 @@ from typing import Any, Final
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError
 from store import files
 from store.catalog_schema import CATALOG_VERSION, SCHEMA
-from store.model import PartitionStatus, PartRow
+from store.model import PartitionStatus, PartRow, RetiredPart
 from store.partitions import PartitionKey
 
 BUSY_TIMEOUT_S: Final = 60.0
@@ -26,7 +26,7 @@ _PART_COLUMNS: Final = (
     "p.identities_bytes, p.identities_sha256, p.start_us_min, p.end_us_min, p.end_us_max, p.schema_version, "
     "b.withdrawn_us IS NOT NULL"
 )
-_PART_TABLES: Final = "parts p JOIN partitions q USING (partition_id) JOIN batches b USING (batch_id)"
+_PART_TABLES: Final = "parts p JOIN partitions q USING (partition_id) LEFT JOIN batches b USING (batch_id)"
 
 
 class Catalog:
@@ -123,7 +123,19 @@ class Catalog:
             f"SELECT {_PART_COLUMNS} FROM {_PART_TABLES} WHERE q.state = 'live' AND ({where}) ORDER BY p.part_id",  # noqa: S608
             parameters,
         )
-        return [_part(row) for row in rows]
+        withdrawn: dict[int, list[int]] = {}
+        for part_id, batch_id in self.query(
+            "SELECT part_id, batch_id FROM batches JOIN part_batches USING (batch_id) WHERE withdrawn_us IS NOT NULL"
+        ):
+            withdrawn.setdefault(part_id, []).append(batch_id)
+        return [_part(row, tuple(withdrawn.get(row[0], ()))) for row in rows]
+
+    def retired(self) -> list[RetiredPart]:
+        """Return the merged parts whose files may still be there."""
+        rows = self.query(
+            "SELECT end_date, retention_class, key_domain, file_id FROM retired JOIN partitions USING (partition_id)"
+        )
+        return [RetiredPart(PartitionKey(date.fromisoformat(row[0]), row[1], row[2]), row[3]) for row in rows]
 
     def partitions(self) -> list[PartitionStatus]:
         """Return every partition that is not dropped, oldest first."""
@@ -149,6 +161,10 @@ class Catalog:
             "SELECT file_id, end_date, retention_class, key_domain FROM parts JOIN partitions USING (partition_id)"
         )
         return {row[0]: PartitionKey(date.fromisoformat(row[1]), row[2], row[3]) for row in rows}
+
+    def file_ids(self) -> dict[str, PartitionKey]:
+        """Return the partition of every file that may lie among the parts: published, or retired and not yet gone."""
+        return self.file_homes() | {part.file_id: part.partition for part in self.retired()}
 
     def change_counter(self) -> int:
         """Return the id of the newest part: what a dedup snapshot compares."""
@@ -195,6 +211,6 @@ class Catalog:
         return connection
 
 
-def _part(row: tuple[Any, ...]) -> PartRow:
+def _part(row: tuple[Any, ...], withdrawn: tuple[int, ...]) -> PartRow:
     key = PartitionKey(date.fromisoformat(row[2]), row[3], row[4])
-    return PartRow(*(row[0], row[1], key, *row[5:15], bool(row[15])))
+    return PartRow(*(row[0], row[1], key, *row[5:15], bool(row[15]), withdrawn))

@@ -47,7 +47,7 @@ CREATE TABLE parts (
     part_id           INTEGER PRIMARY KEY AUTOINCREMENT,
     file_id           TEXT NOT NULL UNIQUE,
     partition_id      INTEGER NOT NULL REFERENCES partitions,
-    batch_id          INTEGER NOT NULL REFERENCES batches,
+    batch_id          INTEGER REFERENCES batches,  -- null when merged: then each row says its own
     rows              INTEGER NOT NULL,
     bytes             INTEGER NOT NULL,
     sha256            TEXT NOT NULL,        -- of the ciphertext
@@ -60,6 +60,20 @@ CREATE TABLE parts (
 ) STRICT;
 CREATE INDEX parts_of_partition ON parts (partition_id);
 CREATE INDEX parts_of_batch ON parts (batch_id);
+
+CREATE TABLE part_batches (                 -- what a merged part holds
+    part_id  INTEGER NOT NULL REFERENCES parts,
+    batch_id INTEGER NOT NULL REFERENCES batches,
+    rows     INTEGER NOT NULL,
+    PRIMARY KEY (part_id, batch_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX parts_of_merged_batch ON part_batches (batch_id);
+CREATE INDEX withdrawn_batches ON batches (batch_id) WHERE withdrawn_us IS NOT NULL;
+
+CREATE TABLE retired (                      -- merged away; their files go when no reader is at work
+    file_id      TEXT PRIMARY KEY,
+    partition_id INTEGER NOT NULL REFERENCES partitions
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE intake (                       -- what `reconcile` adds up
     source     TEXT NOT NULL,

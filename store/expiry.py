@@ -250,11 +250,13 @@ def _unlink(store: Store, key: PartitionKey) -> None:
 
 def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:
     """Remove what the catalog knows of the partition's parts; the number of records stays for the certificate."""
-    cursor.execute(
-        "DELETE FROM parts WHERE partition_id = (SELECT partition_id FROM partitions "
-        "WHERE end_date = ? AND retention_class = ? AND key_domain = ?)",
-        _name(key),
-    )
+    partition = "(SELECT partition_id FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ?)"
+    for statement in (
+        f"DELETE FROM part_batches WHERE part_id IN (SELECT part_id FROM parts WHERE partition_id = {partition})",  # noqa: S608
+        f"DELETE FROM parts WHERE partition_id = {partition}",  # noqa: S608
+        f"DELETE FROM retired WHERE partition_id = {partition}",  # noqa: S608
+    ):
+        cursor.execute(statement, _name(key))
 
 
 def _set_state(cursor: sqlite3.Cursor, keys: Iterable[PartitionKey], state: str, now_us: int | None = None) -> None:

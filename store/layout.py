@@ -52,6 +52,16 @@ class Layout:
         return self.run / "writers.lock"
 
     @property
+    def readers_lock(self) -> Path:
+        """Held shared by every scan; who unlinks merged parts takes it exclusively."""
+        return self.run / "readers.lock"
+
+    @property
+    def compaction_lock(self) -> Path:
+        """Held by the one process that compacts."""
+        return self.run / "compaction.lock"
+
+    @property
     def erasure_lock(self) -> Path:
         """Held by the one process that erases partitions."""
         return self.run / "erasure.lock"

@@ -106,7 +106,8 @@ class PartRow:
     part_id: int
     file_id: str
     partition: PartitionKey
-    batch_id: int
+    batch_id: int | None
+    """The batch that brought it; None when it is merged of several, and then each row has its own."""
     rows: int
     bytes: int
     sha256: str
@@ -117,6 +118,17 @@ class PartRow:
     end_us_max: int
     schema_version: int
     withdrawn: bool = False
+    """All of it is withdrawn."""
+    withdrawn_batches: tuple[int, ...] = ()
+    """Batches within a merged part that are withdrawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredPart:
+    """A part that was merged into another; its files go when no reader is at work."""
+
+    partition: PartitionKey
+    file_id: str
 
 
 @dataclass(frozen=True, slots=True)

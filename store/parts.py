@@ -62,6 +62,11 @@ class Run:
             order = np.argsort(identities.tags, kind="stable")
         return cls(identities.tags[order], identities.digests[order])
 
+    @classmethod
+    def empty(cls) -> Run:
+        """Return a run of nothing."""
+        return cls(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+
     @property
     def nbytes(self) -> int:
         """Memory held."""
@@ -78,7 +83,7 @@ class PartStore:
     def write(self, partition: PartitionKey, key: bytes, records: pa.Table, identities: Identities) -> WrittenPart:
         """Write records (any order) and their identities; durable but for the directory entry.
 
-        `records` has packed columns without `batch_id`, which the catalog keeps for the whole part.
+        `records` has packed columns; `batch_id` only in a merged part, else the catalog keeps it for the whole part.
         """
         file_id = secrets.token_hex(16)
         directory = self._layout.partition(partition)

@@ -82,7 +82,7 @@ def publish(store: Store, batch: Publication) -> Receipt:
         key_ref = ref.ref if ref is not None else quarantine.intake_ref(batch.received_us)
         receipt = _insert_batch(store, cursor, batch, key_ref)
         for part in batch.parts:
-            _insert_part(cursor, receipt.batch_id, part)
+            insert_part(cursor, receipt.batch_id, part)
         _count_intake(cursor, receipt, batch.received_us)
         batch.rejects.write(store, cursor, receipt, batch.received_us)
         if batch.sessions is not None:
@@ -209,7 +209,8 @@ def _insert_batch(store: Store, cursor: sqlite3.Cursor, batch: Publication, key_
     )
 
 
-def _insert_part(cursor: sqlite3.Cursor, batch_id: int, part: WrittenPart) -> None:
+def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart) -> int:
+    """Publish a part within the open transaction; return its id. `batch_id` is None for a merged one."""
     key = part.partition
     name = (key.end_date.isoformat(), key.retention_class, key.key_domain)
     size = part.bytes + part.identities_bytes
@@ -238,6 +239,8 @@ def _insert_part(cursor: sqlite3.Cursor, batch_id: int, part: WrittenPart) -> No
             *name,
         ),
     )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
 
 
 def _count_intake(cursor: sqlite3.Cursor, receipt: Receipt, received_us: int) -> None:
@@ -258,17 +261,18 @@ def _count_intake(cursor: sqlite3.Cursor, receipt: Receipt, received_us: int) ->
     )
 
 
+def part_manifest(part: WrittenPart) -> dict[str, Any]:
+    """Return what the audit log says of a part."""
+    return {
+        "partition": str(part.partition),
+        "file": part.file_id,
+        "rows": part.rows,
+        "sha256": part.sha256,
+        "identities_sha256": part.identities_sha256,
+    }
+
+
 def _manifest(receipt: Receipt, batch: Publication) -> AuditEntry:
-    parts: list[dict[str, Any]] = [
-        {
-            "partition": str(part.partition),
-            "file": part.file_id,
-            "rows": part.rows,
-            "sha256": part.sha256,
-            "identities_sha256": part.identities_sha256,
-        }
-        for part in batch.parts
-    ]
     public = {
         "batch": receipt.batch_id,
         "source": receipt.source,
@@ -279,6 +283,6 @@ def _manifest(receipt: Receipt, batch: Publication) -> AuditEntry:
         "conflicts": receipt.conflicts,
         "rejected": receipt.rejected,
         "rows": receipt.rows,
-        "parts": parts,
+        "parts": [part_manifest(part) for part in batch.parts],
     }
     return AuditEntry("batch", public, None)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from schemas.arrow import PACKED
 from schemas.errors import ConfigurationError
 from schemas.packing import pack_identifier_value
-from store import parquet
+from store import files, parquet
 from store.model import PartRow, ScanQuery
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, is_expired
 from store.targets import check, matches, target_columns
@@ -61,7 +61,7 @@ def plan(store: Store, query: ScanQuery) -> Plan:
     states = store.catalog.partition_states()
     over = {key for key, state in states.items() if state != "live" or is_expired(key, now_us)}
     result = Plan([], sorted(key for key in over if first_date <= key.end_date <= last_date))
-    where = "q.end_date >= ? AND (? IS NULL OR p.batch_id <= ?)"
+    where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
     for part in store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max)):
         if is_expired(part.partition, now_us):
             continue
@@ -103,8 +103,9 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         KeyUnavailableError: a part's key is gone.
     """
     wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
-    for part in plan(store, query).parts:
-        yield from _scan_part(store, part, query, wanted)
+    with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
+        for part in plan(store, query).parts:
+            yield from _scan_part(store, part, query, wanted)
 
 
 def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str]) -> Iterator[pa.RecordBatch]:
@@ -115,12 +116,12 @@ def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str])
     file = parquet.open_file(path, binding, store.keyring.key(part.partition.ref))
     with file:
         present = file.schema_arrow.names
-        deciding = [name for name in _deciding(query) if name in present]
+        deciding = [name for name in _deciding(query, part) if name in present]
         for group in _groups(file, query):
             if is_expired(part.partition, store.clock.now_us()):
                 return  # its period ended while the reader took its time
             narrow = parquet.read_groups(file, [group], deciding, binding)
-            mask = _mask(narrow, query)
+            mask = _of_batches(narrow, _mask(narrow, query), query, part)
             hits = pc.sum(mask).as_py() or 0
             if not hits:
                 continue
@@ -134,13 +135,13 @@ def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str])
             yield from _with_batch_id(table, part.batch_id, wanted, hits)
 
 
-def _with_batch_id(table: pa.Table, batch_id: int, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    if "batch_id" in wanted and "batch_id" not in table.column_names:
+def _with_batch_id(table: pa.Table, batch_id: int | None, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    if "batch_id" in wanted and batch_id is not None:
         table = table.append_column("batch_id", pa.array([batch_id], pa.int64()).take(pa.array([0] * rows, pa.int32())))
     yield from parquet.conform(table, wanted).combine_chunks().to_batches()
 
 
-def _deciding(query: ScanQuery) -> list[str]:
+def _deciding(query: ScanQuery, part: PartRow) -> list[str]:
     names = set(_ALWAYS)
     for target in query.targets:
         names |= target_columns(target)
@@ -148,6 +149,8 @@ def _deciding(query: ScanQuery) -> list[str]:
         names |= {"account", "account_text"}
     if query.tenant is not None:
         names.add("tenant")
+    if part.batch_id is None and (part.withdrawn_batches or query.batch_id_max is not None):
+        names.add("batch_id")
     return sorted(names)
 
 
@@ -182,6 +185,18 @@ def _mask(table: pa.Table, query: ScanQuery) -> Any:
         mask = pc.and_(mask, _in_accounts(table, query.accounts))
     if query.tenant is not None:
         mask = pc.and_(mask, _is_tenant(table, query.tenant))
+    return mask
+
+
+def _of_batches(table: pa.Table, mask: Any, query: ScanQuery, part: PartRow) -> Any:
+    """Leave out what withdrawn and later batches brought to a merged part."""
+    if part.batch_id is not None:
+        return mask
+    if part.withdrawn_batches and not query.include_withdrawn:
+        hidden = pc.is_in(table.column("batch_id"), value_set=pa.array(part.withdrawn_batches, pa.int64()))
+        mask = pc.and_(mask, pc.invert(hidden))
+    if query.batch_id_max is not None:
+        mask = pc.and_(mask, pc.less_equal(table.column("batch_id"), query.batch_id_max))
     return mask
 
 

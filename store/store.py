@@ -6,16 +6,20 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute
 
-from schemas.errors import BusyError, ConfigurationError, LagrumError, NotFoundError, ProcedureError
+from schemas.arrow import PACKED
+from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError, NotFoundError, ProcedureError
+from store import compact as compaction
 from store import expiry, files, quarantine, sessions, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
@@ -28,14 +32,16 @@ from store.keys import KeyRef, Keyring, derive
 from store.layout import Layout
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.outbox import OUTBOX_REF, Outbox
-from store.partitions import day_to_date
-from store.parts import PartStore, WrittenPart
+from store.partitions import PartitionKey, day_to_date
+from store.parts import PartStore, Run, WrittenPart
 from store.publish import stored_receipt
 from store.quarantine import intake_ref
 from store.scan import Plan, plan, scan
 
 FORMAT_VERSION: Final = 1
 IDENTITY_REF: Final = KeyRef("identity", "", "store", "shared")
+T = TypeVar("T")
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 _log = logging.getLogger("lagrum.store")
 
 
@@ -48,7 +54,7 @@ class Writers:
         self._active: set[int] = set()
         self._held: AbstractContextManager[Any] | None = None
 
-    def acquire(self, batch: BatchWriter) -> None:
+    def acquire(self, batch: object) -> None:
         """Note that a batch begins."""
         with self._guard:
             if self._held is None:
@@ -56,13 +62,23 @@ class Writers:
                 self._held.__enter__()
             self._active.add(id(batch))
 
-    def release(self, batch: BatchWriter) -> None:
+    def release(self, batch: object) -> None:
         """Note that a batch is published or discarded."""
         with self._guard:
             self._active.discard(id(batch))
             if not self._active and self._held is not None:
                 self._held.__exit__(None, None, None)
                 self._held = None
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """Keep orphans from being swept while something other than a batch writes parts."""
+        token = object()
+        self.acquire(token)
+        try:
+            yield
+        finally:
+            self.release(token)
 
     def idle(self) -> bool:
         """Tell whether this process has no unfinished batch."""
@@ -262,6 +278,10 @@ class Store:
         """Erase every partition whose period is over (see `store.expiry`)."""
         return expiry.expire(self, dry_run=dry_run)
 
+    def compact(self, *, everything: bool = False, partition: PartitionKey | None = None) -> compaction.Compacted:
+        """Merge small parts (see `store.compact`)."""
+        return compaction.compact(self, everything=everything, partition=partition)
+
     def explain(self, day: date) -> dict[str, Any]:
         """Tell which rule keeps or removes records that ended on `day`."""
         return expiry.explain(day, self.clock.now_us())
@@ -308,16 +328,38 @@ class Store:
     # For the modules of this package
 
     def known_run(self, part: PartRow | WrittenPart) -> KnownRun:
-        """Return the road to a part's identities and records."""
-        partition, file_id = part.partition, part.file_id
+        """Return the road to a part's identities and records, but those of withdrawn batches.
 
-        def load() -> Any:
-            return self.part_store.read_run(partition, file_id, self.keyring.key(partition.ref))
+        A part that was merged away meanwhile is empty here: the merged one is newer, and what is newer than a batch is
+        compared when the batch is published.
+        """
+        partition, file_id = part.partition, part.file_id
+        hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()
 
         def rows() -> pa.Table:
-            return self.part_store.read_records(partition, file_id, self.keyring.key(partition.ref))
+            records = self.part_store.read_records(partition, file_id, self.keyring.key(partition.ref))
+            if not hidden:
+                return records
+            return records.filter(pc.invert(pc.is_in(records.column("batch_id"), pa.array(hidden, pa.int64()))))
 
-        return KnownRun(lambda: self.runs.get(file_id, load), rows)
+        def run() -> Run:
+            if hidden:
+                return Run.of(self.hasher.identities(rows()))
+            return self.part_store.read_run(partition, file_id, self.keyring.key(partition.ref))
+
+        load = run if hidden else partial(self.runs.get, file_id, run)
+        return KnownRun(
+            partial(self._unless_merged, file_id, load, Run.empty),
+            partial(self._unless_merged, file_id, rows, PACKED.empty_table),
+        )
+
+    def _unless_merged(self, file_id: str, read: Callable[[], T], empty: Callable[[], T]) -> T:
+        try:
+            return read()
+        except IntegrityError:
+            if file_id in self.catalog.file_homes():
+                raise
+            return empty()
 
     def parts_of_days(self, days: Iterable[int]) -> list[PartRow]:
         """Return the parts whose records count for duplicates on these day numbers: live, not withdrawn."""
@@ -359,10 +401,11 @@ class Store:
             return  # another process is writing; it is not a crash's remainder
         if any(item.state == "dropping" for item in self.partitions()):
             expiry.expire(self)
+        compaction.unlink_retired(self)
         self.flush_outbox()
 
     def _sweep(self) -> None:
-        known = {row[0] for row in self.catalog.query("SELECT file_id FROM parts")}
+        known = self.catalog.file_ids()
         for path in self.layout.parts.glob("*/*/*/*"):
             parsed = self.layout.parse(path)
             if parsed is not None and parsed[1] not in known:

@@ -143,7 +143,7 @@ def _keys(store: Store) -> list[Problem]:
 def _strangers(store: Store) -> list[Problem]:
     try:
         with files.lock(store.layout.writers_lock, exclusive=True, blocking=False):
-            return list(_unknown_files(store, store.catalog.file_homes()))
+            return list(_unknown_files(store, store.catalog.file_ids()))
     except BusyError:  # somebody writes: what the catalog does not know yet is no orphan
         return list(_unknown_files(store, None))
 
@@ -174,8 +174,9 @@ def _sums(store: Store) -> list[Problem]:
     )
     problems += [Problem(f"batch {row[0]}", "its counts do not add up") for row in rows]
     rows = store.catalog.query(
-        "SELECT b.batch_id FROM batches b LEFT JOIN parts p USING (batch_id) GROUP BY b.batch_id "
-        "HAVING b.rows < coalesce(sum(p.rows), 0)"
+        "SELECT b.batch_id FROM batches b JOIN (SELECT batch_id, rows FROM parts WHERE batch_id IS NOT NULL "
+        "UNION ALL SELECT batch_id, rows FROM part_batches) p USING (batch_id) GROUP BY b.batch_id "
+        "HAVING b.rows < sum(p.rows)"
     )
     problems += [Problem(f"batch {row[0]}", "its parts hold more records than it delivered") for row in rows]
     rows = store.catalog.query(

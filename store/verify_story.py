@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows")
 
+MERGED: Final = 0
+"""The batch of a part that was merged of several."""
+
 Part = tuple[int, str, str, int, str, str]
 """Batch, partition, file, rows and the digests of both files."""
 Batch = tuple[int, str, str, int, int, int, int, int, int]
@@ -113,7 +116,14 @@ def _of_catalog(store: Store) -> _Story:
             story.batches.add((row[0], row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8]))
         for part in store.catalog.parts():
             story.parts.add(
-                (part.batch_id, str(part.partition), part.file_id, part.rows, part.sha256, part.identities_sha256)
+                (
+                    part.batch_id or MERGED,
+                    str(part.partition),
+                    part.file_id,
+                    part.rows,
+                    part.sha256,
+                    part.identities_sha256,
+                )
             )
         story.withdrawn = {
             row[0] for row in store.catalog.query("SELECT batch_id FROM batches WHERE withdrawn_us IS NOT NULL")
@@ -140,10 +150,11 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
             batch_id = public["batch"]
             counts = [public[name] for name in _COUNTS]
             story.batches.add((batch_id, public["source"], public["format"], *counts))
-            story.parts |= {
-                (batch_id, one["partition"], one["file"], one["rows"], one["sha256"], one["identities_sha256"])
-                for one in public["parts"]
-            }
+            story.parts |= {_told(batch_id, one) for one in public["parts"]}
+        elif entry.kind == "compaction":
+            removed = set(public["removed"])
+            story.parts = {part for part in story.parts if part[2] not in removed}
+            story.parts |= {_told(MERGED, one) for one in public["parts"]}
         elif entry.kind == "batch.withdrawn":
             story.withdrawn.add(public["batch"])
         elif entry.kind == "erasure.intended":
@@ -151,3 +162,7 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
         elif entry.kind == "erasure.done":
             story.erased.add(public["partition"])
     return story, twice
+
+
+def _told(batch_id: int, one: dict[str, Any]) -> Part:
+    return batch_id, one["partition"], one["file"], one["rows"], one["sha256"], one["identities_sha256"]
