@@ -124,10 +124,15 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     metrics: Metrics = app.state.metrics
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = settings.search_workers
-    tasks = [
-        asyncio.create_task(_repeat("expire", store.expire, settings.expiry_interval_seconds, metrics)),
-        asyncio.create_task(_repeat("flush", store.flush_outbox, settings.flush_interval_seconds, metrics)),
-    ]
+    upkeep: tuple[tuple[str, Callable[[], Any], int], ...] = (
+        ("expire", store.expire, settings.expiry_interval_seconds),
+        ("flush", store.flush_outbox, settings.flush_interval_seconds),
+        ("compact", store.compact, settings.compaction_interval_seconds),
+        ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
+        # An idle process, too, gives back the keys of what another has erased.
+        ("lease", store.keyring.refresh, settings.lease_interval_seconds),
+    )
+    tasks = [asyncio.create_task(_repeat(name, work, seconds, metrics)) for name, work, seconds in upkeep]
     try:
         yield
     finally:

@@ -72,6 +72,9 @@ class Settings:
 
     expiry_interval_seconds: int = _in("background", 600)
     flush_interval_seconds: int = _in("background", 5)
+    compaction_interval_seconds: int = _in("background", 60)
+    session_interval_seconds: int = _in("background", 600)
+    lease_interval_seconds: int = _in("background", 30)
 
     def __post_init__(self) -> None:
         """Check every value; see `load`."""

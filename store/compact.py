@@ -5,8 +5,8 @@
 3. One transaction puts the new part in the place of the old ones, which are retired, with its audit entry.
 4. Retired files are unlinked when no reader is at work; until then a reader that planned with them finds them.
 
-A crash before (3) leaves an orphan that recovery removes; after it, retired files that the next run removes. A partition
-that is being dropped is never touched. What a withdrawn batch brought stays, hidden row by row, until its partition
+A crash before (3) leaves an orphan that recovery removes; after it, retired files that the next run removes. A
+partition that is dropped is never touched. What a withdrawn batch brought stays, hidden row by row, until its partition
 ends.
 """
 

@@ -21,7 +21,7 @@ from schemas.fields import SCHEMA_VERSION
 from store import files, parquet
 from store.identity import Identities, Tags
 from store.layout import Layout
-from store.model import PartRow
+from store.model import PartRow, RetiredPart
 from store.parquet import FileBinding
 from store.partitions import PartitionKey
 
@@ -140,7 +140,7 @@ class PartStore:
         """Make the directory entries of a partition's files durable."""
         files.fsync_dir(self._layout.partition(partition))
 
-    def discard(self, part: WrittenPart | PartRow) -> None:
+    def discard(self, part: WrittenPart | PartRow | RetiredPart) -> None:
         """Remove the files of a part that no catalog knows (an aborted batch, or rows replaced before publication)."""
         files.unlink_durable(self._layout.part(part.partition, part.file_id), missing_ok=True)
         files.unlink_durable(self._layout.identities(part.partition, part.file_id), missing_ok=True)

@@ -27,6 +27,8 @@ from store.sessions import SessionArea
 if TYPE_CHECKING:
     from store.store import Store
 
+TIMEOUT_FORMAT: Final = "session-timeout"
+"""The batches in which the store itself closes silent sessions."""
 IDEMPOTENCY_DAYS: Final = 7
 """A repeated idempotency key is recognised for so long; records are recognised by their identity for ever."""
 _HOUR_US: Final = 3_600_000_000
@@ -83,7 +85,8 @@ def publish(store: Store, batch: Publication) -> Receipt:
         receipt = _insert_batch(store, cursor, batch, key_ref)
         for part in batch.parts:
             insert_part(cursor, receipt.batch_id, part)
-        _count_intake(cursor, receipt, batch.received_us)
+        if batch.format != TIMEOUT_FORMAT:  # nobody delivered it: it was counted when its first event came
+            _count_intake(cursor, receipt, batch.received_us)
         batch.rejects.write(store, cursor, receipt, batch.received_us)
         if batch.sessions is not None:
             batch.sessions.write(cursor, receipt.batch_id, batch.received_us)

@@ -34,7 +34,7 @@ from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, S
 from store.outbox import OUTBOX_REF, Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore, Run, WrittenPart
-from store.publish import stored_receipt
+from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.scan import Plan, plan, scan
 
@@ -224,6 +224,10 @@ class Store:
         self.flush_outbox(required=True)
         return int(row[0])
 
+    def close_silent_sessions(self) -> int:
+        """Close sessions that were silent for longer than a session may be; return how many."""
+        return self.close_stale_sessions(self.clock.now_us() - sessions.SESSION_TIMEOUT_US)
+
     def close_stale_sessions(self, before_us: int) -> int:
         """Close sessions that are silent since `before_us` into records; return how many."""
         rows = self.catalog.query(
@@ -232,7 +236,7 @@ class Store:
         closed = 0
         for (name,) in rows:
             domain = self._domain_of(name)
-            with self.begin_batch(SourceRef(name, domain), format="session-timeout") as batch:
+            with self.begin_batch(SourceRef(name, domain), format=TIMEOUT_FORMAT) as batch:
                 batch.close_stale_sessions(before_us)
                 if batch.records:
                     closed += batch.commit().rows

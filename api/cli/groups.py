@@ -52,6 +52,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
         (
             Entry("status", "status", "Show the store and its partitions."),
             Entry("retention", "retention", "Explain, show and enforce how long records are kept."),
+            Entry("compact", "compact", "Merge small parts of the partitions into few."),
             Entry("verify", "verify", "Derive everything anew and say what is wrong."),
             Entry("audit", "audit", "Checkpoint, verify and export the audit log."),
             Entry("doctor", "doctor", "Check the machine, the root and the clock."),

@@ -111,6 +111,7 @@ def test_a_session_without_a_stop_is_closed_by_timeout_with_an_inferred_end(stor
     assert store.close_stale_sessions(clock.now_us() - 2 * 24 * HOUR_US) == 1
     (row,) = rows(store)
     assert row["end_inferred"] and row["end_time"] == row["start_time"]
+    assert sum(hour["delivered"] for hour in store.reconcile()) == 1
     assert store.close_stale_sessions(clock.now_us()) == 0
     assert counts(deliver(store, opened())) == (1, 0, 1, 0)
     assert store.verify() == []

@@ -1,0 +1,49 @@
+"""`lagrum compact`: small parts of the partitions become few sorted ones."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from api.cli.context import Context
+from api.cli.output import emit, show_table
+from schemas.retention import DEFAULT_CLASS
+from store.partitions import PartitionKey
+
+COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written", "retired")
+
+
+@click.command("compact")
+@click.option("--all", "everything", is_flag=True, help="Merge all that fits together, not only parts of like size.")
+@click.option("--date", "day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="This partition only.")
+@click.pass_obj
+def compact(context: Context, everything: bool, day: datetime | None) -> int:
+    """Merge small parts of the partitions into few sorted ones.
+
+    Every delivery leaves a part in each partition that it touches. Many small ones make searches and deliveries slow;
+    `serve` merges them by itself. Records stay the same, readers and deliveries go on meanwhile, and what is withdrawn
+    stays hidden. A partition that is being erased is left alone.
+
+    The answer says how many parts were merged, what they became, and how many files wait for a reader to finish.
+
+    \b
+    Examples:
+      lagrum compact
+      lagrum compact --all --date 2026-11-01
+
+    \b
+    Exit codes:
+      0  done
+      1  another process compacts, or a part does not authenticate
+    """
+    key = PartitionKey(day.date(), DEFAULT_CLASS.name) if day is not None else None
+    with context.open_store() as store:
+        document = store.compact(everything=everything, partition=key).as_dict()
+    emit(context, document, lambda: show_table([document], [(name, name.replace("_", " ")) for name in COLUMNS]))
+    return 0
+
+
+def register(group: click.Group) -> None:
+    """Add `compact`."""
+    group.add_command(compact)
