@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ from store.partitions import PartitionKey
 
 BUSY_TIMEOUT_S: Final = 60.0
 
+_PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY")
+
 _PART_COLUMNS: Final = (
     "p.part_id, p.file_id, q.end_date, q.retention_class, q.key_domain, p.batch_id, p.rows, p.bytes, p.sha256, "
     "p.identities_bytes, p.identities_sha256, p.start_us_min, p.end_us_min, p.end_us_max, p.schema_version, "
@@ -29,13 +32,27 @@ _PART_COLUMNS: Final = (
 _PART_TABLES: Final = "parts p JOIN partitions q USING (partition_id) LEFT JOIN batches b USING (batch_id)"
 
 
+@dataclass(slots=True)
+class _Connection:
+    """One thread's connection; whoever uses or closes it holds `busy`, for SQLite does not survive a close under it."""
+
+    thread: threading.Thread
+    database: sqlite3.Connection
+    busy: threading.RLock = field(default_factory=threading.RLock)
+
+    def close(self) -> None:
+        with self.busy:
+            self.database.close()
+
+
 class Catalog:
-    """The store's SQLite database."""
+    """The store's SQLite database; safe for threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._local = threading.local()
-        self._connections: list[tuple[threading.Thread, sqlite3.Connection]] = []
+        self._connections: list[_Connection] = []
+        self._closed = False
         self._guard = threading.Lock()
         self._write = threading.Lock()
 
@@ -44,8 +61,8 @@ class Catalog:
         """Make an empty catalog."""
         files.create_private(path)
         catalog = cls(path)
-        connection = catalog._connect()
-        connection.executescript(SCHEMA)
+        with catalog._connection() as connection:
+            connection.executescript(SCHEMA)
         with catalog.transaction() as cursor:
             cursor.executemany(
                 "INSERT INTO meta VALUES (?, ?)", [("store_id", store_id), ("version", str(CATALOG_VERSION))]
@@ -75,7 +92,8 @@ class Catalog:
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a read-only statement and return all rows."""
         try:
-            return self._connect().execute(sql, parameters).fetchall()
+            with self._connection() as connection:
+                return connection.execute(sql, parameters).fetchall()
         except sqlite3.OperationalError as error:
             raise BusyError("the catalog cannot be read", hint="check its disk, and who holds it") from error
         except sqlite3.DatabaseError as error:
@@ -88,8 +106,7 @@ class Catalog:
         Raises:
             BusyError: another process held the lock for too long, or the disk does not take the change.
         """
-        with self._write:
-            connection = self._connect()
+        with self._write, self._connection() as connection:
             cursor = connection.cursor()
             try:
                 cursor.execute("BEGIN IMMEDIATE")
@@ -110,12 +127,12 @@ class Catalog:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Let this thread's queries see one state of the catalog."""
-        connection = self._connect()
-        connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            connection.rollback()
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.rollback()
 
     def parts(self, where: str = "1", parameters: Sequence[Any] = ()) -> list[PartRow]:
         """Return published parts of live partitions; `where` speaks of p (parts), q (partitions), b (batches)."""
@@ -183,32 +200,36 @@ class Catalog:
         }
 
     def close(self) -> None:
-        """Close every thread's connection."""
+        """Close every thread's connection, when it is done with what it does; nothing can be asked any more."""
         with self._guard:
-            for _, connection in self._connections:
-                connection.close()
-            self._connections.clear()
-        self._local = threading.local()
+            self._closed = True
+            left, self._connections = self._connections, []
+        for connection in left:
+            connection.close()
 
-    def _connect(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(
-                self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
-            )
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            connection.execute("PRAGMA foreign_keys=ON")
-            connection.execute("PRAGMA secure_delete=ON")
-            connection.execute("PRAGMA temp_store=MEMORY")
-            self._local.connection = connection
-            with self._guard:
-                for thread, left in self._connections:
-                    if not thread.is_alive():
-                        left.close()
-                self._connections = [item for item in self._connections if item[0].is_alive()]
-                self._connections.append((threading.current_thread(), connection))
-        return connection
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        own: _Connection | None = getattr(self._local, "connection", None)
+        if own is None:
+            own = self._local.connection = self._connect()
+        with own.busy:
+            if self._closed:
+                own.close()
+                raise BusyError("the store is closed")
+            yield own.database
+
+    def _connect(self) -> _Connection:
+        database = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        for pragma in _PRAGMAS:
+            database.execute(f"PRAGMA {pragma}")
+        own = _Connection(threading.current_thread(), database)
+        with self._guard:
+            for item in self._connections:
+                if not item.thread.is_alive():
+                    item.close()
+            self._connections = [item for item in self._connections if item.thread.is_alive()]
+            self._connections.append(own)
+        return own
 
 
 def _part(row: tuple[Any, ...], withdrawn: tuple[int, ...]) -> PartRow:

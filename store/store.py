@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -37,53 +35,13 @@ from store.parts import PartStore, Run, WrittenPart
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.scan import Plan, plan, scan
+from store.writers import Writers
 
 FORMAT_VERSION: Final = 1
 IDENTITY_REF: Final = KeyRef("identity", "", "store", "shared")
 T = TypeVar("T")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 _log = logging.getLogger("lagrum.store")
-
-
-class Writers:
-    """Which batches of this process are unfinished; while there is one, no other process sweeps orphans."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._path = layout.writers_lock
-        self._guard = threading.Lock()
-        self._active: set[int] = set()
-        self._held: AbstractContextManager[Any] | None = None
-
-    def acquire(self, batch: object) -> None:
-        """Note that a batch begins."""
-        with self._guard:
-            if self._held is None:
-                self._held = files.lock(self._path, exclusive=False, blocking=True)
-                self._held.__enter__()
-            self._active.add(id(batch))
-
-    def release(self, batch: object) -> None:
-        """Note that a batch is published or discarded."""
-        with self._guard:
-            self._active.discard(id(batch))
-            if not self._active and self._held is not None:
-                self._held.__exit__(None, None, None)
-                self._held = None
-
-    @contextmanager
-    def holding(self) -> Iterator[None]:
-        """Keep orphans from being swept while something other than a batch writes parts."""
-        token = object()
-        self.acquire(token)
-        try:
-            yield
-        finally:
-            self.release(token)
-
-    def idle(self) -> bool:
-        """Tell whether this process has no unfinished batch."""
-        with self._guard:
-            return not self._active
 
 
 class Store:

@@ -106,7 +106,7 @@ def test_the_same_key_of_another_switch_or_domain_is_another_record(store: Store
 
 
 def test_keys_of_text_and_of_digits_are_told_apart_exactly(store: Store) -> None:
-    keys = ["7", "07", "007", "x7", "", "7 ", "９", "7" * 18, "7" * 19, "7" * 20]
+    keys = ["7", "07", "007", "x7", "", "7 ", "９", "7" * 18, "7" * 19, "7" * 20]  # noqa: RUF001
     rows = len(keys)
     packed = [int("1" + key) if key.isascii() and key.isdigit() and len(key) <= 18 else None for key in keys]
     texts = [key if number is None else None for key, number in zip(keys, packed, strict=True)]
