@@ -17,6 +17,7 @@ FORMATS: Final[dict[str, str]] = {
     "parquet": "ingest.decoders.canonical_arrow:CanonicalParquet",
     "asterisk-csv": "ingest.decoders.asterisk:AsteriskCsv",
     "asterisk-custom": "ingest.decoders.asterisk:AsteriskCustom",
+    "asterisk-cel": "ingest.decoders.asterisk_cel:AsteriskCel",
     "freeswitch-json": "ingest.decoders.freeswitch:FreeswitchJson",
     "kamailio-acc": "ingest.decoders.kamailio:KamailioAcc",
     "kamailio-json": "ingest.decoders.kamailio:KamailioJson",
@@ -25,6 +26,7 @@ FORMATS: Final[dict[str, str]] = {
     "cucm-cdr": "ingest.decoders.cucm:CucmCdr",
     "cucm-cmr": "ingest.decoders.cucm:CucmCmr",
     "conntrack": "ingest.decoders.conntrack:Conntrack",
+    "mapping": "ingest.decoders.mapping:Mapping",
 }
 
 

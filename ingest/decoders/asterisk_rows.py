@@ -167,7 +167,7 @@ class Rows:
         ambiguous = False
         if start.ambiguous or (end and end.ambiguous) or (answer and answer.ambiguous):
             choices = (self._choices(start, start_text), self._choices(end, end_text))
-            times, ambiguous = _settle(choices, self._choices(answer, answer_text), duration, billsec)
+            times, ambiguous = settle(choices, self._choices(answer, answer_text), duration, billsec)
             offset = start.offset_s - (times[0] - start.time_us) // 1_000_000
         if _EPOCH.fullmatch(start_text):
             offset = None  # an epoch tells no local time
@@ -195,8 +195,8 @@ class Rows:
             billsec,
             _DISPOSITIONS.get(word.upper()),
             hangupcause or word or None,
-            _trunk(channel),
-            _trunk(dstchannel),
+            trunk_of(channel),
+            trunk_of(dstchannel),
             linkedid or uniqueid or None,
             account or None,
         )
@@ -226,7 +226,7 @@ class Rows:
         return (time.time_us, time.time_us + (first - second) * 1_000_000)
 
 
-def _settle(
+def settle(
     choices: tuple[tuple[int, ...], tuple[int, ...]],
     answers: tuple[int, ...],
     duration_ms: int | None,
@@ -270,7 +270,7 @@ def _row_digest(line: bytes) -> str:
 
 
 @lru_cache(65_536)
-def _trunk(channel: str) -> str | None:
+def trunk_of(channel: str) -> str | None:
     """Return technology and peer or span: not the serial, and not the numbers in names of Local and DAHDI channels."""
     if channel.startswith("Local/"):
         return "Local"

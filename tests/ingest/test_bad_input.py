@@ -37,6 +37,7 @@ GOOD = {
     b'"start_time":"2026-11-20T09:00:00Z","duration_s":60}\n',
     "asterisk-csv": (FIXTURES / "asterisk" / "master_21.csv").read_bytes().partition(b"\n")[0] + b"\n",
     "asterisk-custom": b"46701740605,46701740611,2026-11-20 09:00:00,2026-11-20 09:01:00,60,ANSWERED,1795165200.1\n",
+    "asterisk-cel": (FIXTURES / "asterisk" / "cel.csv").read_bytes().partition(b"\n")[0] + b"\n",
     "freeswitch-json": (FIXTURES / "freeswitch" / "legs.ndjson").read_bytes().partition(b"\n")[0] + b"\n",
     "kamailio-acc": b"INVITE|22653S1|22651T1|1-22653@127.0.0.1|487|Request Terminated|1795313226|1795313226|821029|"
     b"46701740605|127.0.0.1|127.0.0.1|46701740611|46701740611|127.0.0.1\n",

@@ -1,0 +1,107 @@
+"""Records that a decoder makes one by one, gathered into a stretch with its rejects.
+
+For formats whose records are tuples of the decoder's own columns. What is kept of a record that is refused later is
+made only then, from what the decoder remembers of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ingest.decoders.base import Decoded
+from ingest.decoders.freeswitch_values import Refusal
+from schemas.arrow import DELIVERED
+from schemas.rejects import Reject, RejectReason
+
+__all__ = ["STRETCH_BYTES", "STRETCH_RECORDS", "Columns", "Refusal", "RowStretch"]
+
+STRETCH_RECORDS: Final = 16_384
+STRETCH_BYTES: Final = 16 << 20
+
+_OWN_TYPES: Final[dict[str, pa.DataType]] = {
+    "position": pa.int64(),
+    "event": pa.string(),
+    "session_key": pa.string(),
+}
+
+
+class Columns:
+    """The columns of a decoder's records, in the order of its tuples; at least two of them are texts."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+        self.types = tuple(_OWN_TYPES[name] if name in _OWN_TYPES else DELIVERED.field(name).type for name in names)
+        self._texts = tuple(index for index, kind in enumerate(self.types) if pa.types.is_string(kind))
+        self._texts_of = itemgetter(*self._texts)
+
+    def check_texts(self, record: tuple[Any, ...]) -> None:
+        """Refuse a stored text that holds NUL or whose bytes are not UTF-8; what is not stored may be in any encoding.
+
+        Raises:
+            Refusal: there is one.
+        """
+        joined = "".join(filter(None, self._texts_of(record)))
+        if joined.isascii() and "\x00" not in joined:
+            return
+        for index in self._texts:
+            text = record[index] or ""
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError:
+                raise Refusal(RejectReason.ENCODING, self.names[index]) from None
+            if "\x00" in text:
+                raise Refusal(RejectReason.ENCODING, self.names[index])
+
+    def table(self, records: Sequence[tuple[Any, ...]]) -> pa.Table:
+        """Return records as a table."""
+        columns: Sequence[Any] = list(zip(*records, strict=True)) if records else [()] * len(self.names)
+        arrays = [pa.array(column, kind) for column, kind in zip(columns, self.types, strict=True)]
+        return pa.Table.from_arrays(arrays, names=list(self.names))
+
+
+class RowStretch:
+    """Some records of a delivery, and its rejects.
+
+    `keep` returns what is kept of a record that is refused later, given what was remembered of it; no content.
+    """
+
+    def __init__(self, columns: Columns, keep: Callable[[Any], bytes | None]) -> None:
+        self._columns = columns
+        self._keep = keep
+        self._records: list[tuple[Any, ...]] = []
+        self._remembered: list[Any] = []
+        self._rejects: list[Reject] = []
+        self._size_bytes = 0
+
+    def take(self, record: tuple[Any, ...], remembered: Any, size_bytes: int) -> None:
+        """Take a record; its first column is its position."""
+        self._records.append(record)
+        self._remembered.append(remembered)
+        self._size_bytes += size_bytes
+
+    def refuse(self, reject: Reject) -> None:
+        """Take a reject."""
+        self._rejects.append(reject)
+        self._size_bytes += len(reject.raw or b"")
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to hand over."""
+        return len(self._records) + len(self._rejects) >= STRETCH_RECORDS or self._size_bytes >= STRETCH_BYTES
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to hand over."""
+        return not self._records and not self._rejects
+
+    def decoded(self) -> Decoded:
+        """Return the stretch."""
+        return Decoded(self._columns.table(self._records), self._rejects, self._raw_of)
+
+    def _raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
+        remembered = dict(zip((record[0] for record in self._records), self._remembered, strict=True))
+        return [self._keep(remembered[position]) for position in positions]
