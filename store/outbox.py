@@ -33,12 +33,15 @@ class Outbox:
         self._catalog, self._keyring, self._audit = catalog, keyring, audit
         self._lock_path = layout.run / "outbox.lock"
         self._lock = threading.Lock()
+        self._own: set[str] = set()  # words put by this process, of which no flush was tried yet
 
     def put(self, cursor: sqlite3.Cursor, entries: Sequence[AuditEntry]) -> None:
         """Add entries within the transaction that does what they tell."""
         key = derive(self._keyring.key(OUTBOX_REF), "outbox")
         for entry in entries:
-            public = {**entry.public, REFERENCE: secrets.token_hex(REFERENCE_BYTES)}
+            word = secrets.token_hex(REFERENCE_BYTES)
+            self._own.add(word)
+            public = {**entry.public, REFERENCE: word}
             plain = json.dumps({"kind": entry.kind, "public": public, "secret": entry.secret})
             cursor.execute(
                 "INSERT INTO outbox (key_ref, sealed) VALUES (?, ?)",
@@ -53,8 +56,12 @@ class Outbox:
         """
         with self._lock, files.lock(self._lock_path, exclusive=True, blocking=True):
             while waiting := self._waiting():
-                self._audit.refresh()
-                known = self._known(len(waiting))
+                words = {entry.public[REFERENCE] for _, entry in waiting}
+                known: set[Any] = set()
+                if not words <= self._own:  # a crash, or a flush that failed, may have left them in the log already
+                    self._audit.refresh()
+                    known = self._known(len(waiting))
+                self._own -= words
                 fresh = [entry for _, entry in waiting if entry.public[REFERENCE] not in known]
                 if fresh:
                     self._audit.append(fresh)
