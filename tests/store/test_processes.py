@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from schemas.errors import KeyUnavailableError
+from schemas.errors import BusyError, KeyUnavailableError
 from store import ScanQuery, SourceRef, Store, SystemClock
 from store.documents import Put
 from store.partitions import to_us
@@ -159,3 +160,27 @@ def test_an_orphan_of_a_dead_process_is_told_and_swept(store: Store, clock: Fixe
     with Store.open(store.root, clock=clock) as again:
         assert again.verify() == []
     assert stored(store) == 5
+
+
+def test_closing_a_store_under_its_threads_ends_them_with_an_error_of_ours(tmp_path: Path, clock: FixedClock) -> None:
+    """SQLite does not survive a connection that is closed under a statement."""
+    for turn in range(6):
+        store = Store.create(tmp_path / str(turn), clock=clock)
+        errors: list[str] = []
+
+        def ask(store: Store = store, errors: list[str] = errors) -> None:
+            try:
+                while True:
+                    store.catalog.parts()
+            except BusyError as error:
+                errors.append(error.message)
+
+        threads = [threading.Thread(target=ask) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.03)
+        store.close()
+        for thread in threads:
+            thread.join()
+        assert errors == ["the store is closed"] * 3
+        store.close()
