@@ -58,8 +58,8 @@ class Outbox:
             while waiting := self._waiting():
                 words = {entry.public[REFERENCE] for _, entry in waiting}
                 known: set[Any] = set()
-                if not words <= self._own:  # a crash, or a flush that failed, may have left them in the log already
-                    self._audit.refresh()
+                # A crash, a flush that failed, or another process that died may have left them in the log already.
+                if self._audit.refresh() or not words <= self._own:
                     known = self._known(len(waiting))
                 self._own -= words
                 fresh = [entry for _, entry in waiting if entry.public[REFERENCE] not in known]

@@ -71,3 +71,22 @@ def test_a_batch_is_acknowledged_while_the_log_takes_nothing_and_its_entry_follo
     assert (kinds(store).count("batch"), kinds(store).count("thing.made")) == (1, 1)
     assert sum(batch.num_rows for batch in store.scan(ScanQuery(0, 2**60))) == 3
     assert store.verify() == []
+
+
+def test_an_entry_of_ours_that_another_process_appended_before_it_died_is_not_appended_again(
+    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(store.root, clock=clock) as other:
+        append = other.audit.append
+
+        def dies(entries: Any) -> Any:
+            append(entries)
+            raise KeyboardInterrupt
+
+        with store.catalog.transaction() as cursor:
+            store.outbox.put(cursor, [AuditEntry("thing.made", {}, None)])
+        monkeypatch.setattr(other.audit, "append", dies)
+        with pytest.raises(KeyboardInterrupt):
+            other.flush_outbox()
+    store.flush_outbox(required=True)
+    assert kinds(store).count("thing.made") == 1
