@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
 from enum import StrEnum
 
 
@@ -22,7 +22,7 @@ class RejectReason(StrEnum):
     UNSUPPORTED = "unsupported"  # a record type that the format has and Lagrum does not store
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
     """One refused record.
 
@@ -36,4 +36,4 @@ class Reject:
     field: str | None = None
     offset: int | None = None
     length_bytes: int | None = None
-    raw: bytes | None = None
+    raw: bytes | None = dataclasses.field(default=None, repr=False)
