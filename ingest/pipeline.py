@@ -45,9 +45,9 @@ def ingest_stream(
             hint="set the source's zone, e.g. `lagrum sources add NAME --zone Europe/Stockholm`",
         )
     reference = SourceRef(source.name, source.domain)
-    if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
-        return earlier
     reader = CountingReader(stream, progress)
+    if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
+        return _answered_before(earlier, reader)
     with store.begin_batch(reference, format=format, idempotency_key=idempotency_key) as batch:
         for part in _ahead(_decoded(chosen, reader, source, store.clock.now_us())):
             batch.reject(part.rejects)
@@ -60,6 +60,16 @@ def ingest_stream(
                 hint="check the format; `lagrum formats` lists them",
             )
         return batch.commit()
+
+
+def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
+    """Return the receipt of a delivery that comes again under its idempotency key; other bytes would be lost."""
+    reader.drain()
+    if earlier.sha256 and earlier.sha256 != reader.sha256.hex():
+        raise InputError(
+            "the idempotency key was used for another delivery", hint="a key belongs to one delivery and its retries"
+        )
+    return earlier
 
 
 def _decoded(chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int) -> Iterator[Normalised]:
