@@ -19,6 +19,7 @@ FORMATS: Final[dict[str, str]] = {
     "asterisk-custom": "ingest.decoders.asterisk:AsteriskCustom",
     "asterisk-cel": "ingest.decoders.asterisk_cel:AsteriskCel",
     "freeswitch-json": "ingest.decoders.freeswitch:FreeswitchJson",
+    "freeswitch-xml": "ingest.decoders.freeswitch_xml:FreeswitchXml",
     "kamailio-acc": "ingest.decoders.kamailio:KamailioAcc",
     "kamailio-json": "ingest.decoders.kamailio:KamailioJson",
     "radius-detail": "ingest.decoders.freeradius:RadiusDetail",

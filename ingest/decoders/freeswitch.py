@@ -18,7 +18,7 @@ body are a few named variables alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
 from operator import itemgetter
@@ -106,29 +106,41 @@ class FreeswitchJson:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        legs = _Legs(source)
-        stretch, size_bytes = _Stretch(), 0
-        for body in read_bodies(stream):
-            if body.document is None:
-                stretch.rejects.append(_reject(body, body.reason or RejectReason.MALFORMED, None))
-            else:
-                try:
-                    stretch.rows.append(legs.row(body.document, body))
-                    stretch.texts[body.position] = body.text
-                except Refusal as refusal:
-                    stretch.rejects.append(_reject(body, refusal.reason, refusal.field))
-            size_bytes += body.length_bytes
-            if size_bytes >= _STRETCH_BYTES or len(stretch.rows) + len(stretch.rejects) >= _STRETCH_BODIES:
-                yield stretch.decoded()
-                stretch, size_bytes = _Stretch(), 0
-        if stretch.rows or stretch.rejects:
+        return decode_legs(read_bodies(stream), source, orjson.loads)
+
+
+def decode_legs(
+    bodies: Iterable[Body], source: SourceConfig, load: Callable[[bytes], dict[str, Any]]
+) -> Iterator[Decoded]:
+    """Yield the legs that bodies hold, in order; `load` makes a document of a body's text once more.
+
+    Raises:
+        ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
+    """
+    legs = _Legs(source)
+    stretch, size_bytes = _Stretch(load), 0
+    for body in bodies:
+        if body.document is None:
+            stretch.rejects.append(_reject(body, body.reason or RejectReason.MALFORMED, None))
+        else:
+            try:
+                stretch.rows.append(legs.row(body.document, body))
+                stretch.texts[body.position] = body.text
+            except Refusal as refusal:
+                stretch.rejects.append(_reject(body, refusal.reason, refusal.field))
+        size_bytes += body.length_bytes
+        if size_bytes >= _STRETCH_BYTES or len(stretch.rows) + len(stretch.rejects) >= _STRETCH_BODIES:
             yield stretch.decoded()
+            stretch, size_bytes = _Stretch(load), 0
+    if stretch.rows or stretch.rejects:
+        yield stretch.decoded()
 
 
 class _Stretch:
     """Some bodies of a delivery, held as texts for what is refused later; documents would slow the collector down."""
 
-    def __init__(self) -> None:
+    def __init__(self, load: Callable[[bytes], dict[str, Any]]) -> None:
+        self._load = load
         self.rows: list[_Row] = []
         self.rejects: list[Reject] = []
         self.texts: dict[int, bytes] = {}
@@ -137,7 +149,7 @@ class _Stretch:
         return Decoded(_table(self.rows), self.rejects, self.raw_of)
 
     def raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
-        return [kept(orjson.loads(self.texts[position])) for position in positions]
+        return [kept(self._load(self.texts[position])) for position in positions]
 
 
 def _reject(body: Body, reason: RejectReason, field: str | None) -> Reject:
