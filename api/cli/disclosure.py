@@ -8,64 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final
 
 import click
 
+from api.cli.acting import Way, acting
 from api.cli.context import Context
 from api.cli.output import emit, show_facts, show_table
 from schemas.errors import ConfigurationError, InputError, IntegrityError
 
-if TYPE_CHECKING:
-    from api.client import Client
-
 ORDER_BYTES_MAX: Final = 1 << 20
 _FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """How the service is reached, and as whom."""
-
-    context: Context
-    key_file: Path
-    url: str | None
-    ca: Path | None
-
-    def open(self) -> Client:
-        """Return a client with an open session."""
-        from api.client import Client
-        from api.signing import needs_passphrase, read_key_file
-
-        secret: bytes | None = None
-        if needs_passphrase(self.key_file):
-            secret = str(click.prompt("Passphrase of the key file", hide_input=True, err=True)).encode()
-        key = read_key_file(self.key_file, secret)
-        clock = self.context.clock
-        if self.url is not None:
-            client = Client.remote(self.url, clock, ca=self.ca)
-        else:
-            client = Client.local(self.context.require_root(), clock)
-        client.log_in(key)
-        return client
-
-
-def _acting(function: _F) -> Callable[..., Any]:
-    """Give a command the options that say who acts and where the service is."""
-
-    @click.option("--as", "key_file", required=True, type=_FILE, metavar="KEYFILE", help="Key file of who acts.")
-    @click.option("--url", metavar="URL", help="An https service elsewhere; default: the root's own socket.")
-    @click.option("--ca", type=_FILE, metavar="FILE", help="CA of that service.")
-    @click.pass_obj
-    def command(context: Context, /, key_file: Path, url: str | None, ca: Path | None, **options: Any) -> Any:
-        return function(_Way(context, key_file, url, ca), **options)
-
-    command.__doc__ = function.__doc__
-    return command
 
 
 @click.group("disclosure")
@@ -94,8 +49,8 @@ def disclosure() -> None:
 
 @disclosure.command("authorise")
 @click.argument("order", type=_FILE)
-@_acting
-def authorise(way: _Way, order: Path) -> None:
+@acting
+def authorise(way: Way, order: Path) -> None:
     """File what was decided; ORDER is a JSON file, or - for standard input.
 
     \b
@@ -113,8 +68,8 @@ def authorise(way: _Way, order: Path) -> None:
 @disclosure.command("register")
 @click.argument("authorisation")
 @click.option("--task", "task_file", type=_FILE, metavar="FILE", help="JSON: narrower targets, window, categories.")
-@_acting
-def register_task(way: _Way, authorisation: str, task_file: Path | None) -> None:
+@acting
+def register_task(way: Way, authorisation: str, task_file: Path | None) -> None:
     """Register a task under an authorisation; without --task it asks for all of it."""
     body = {} if task_file is None else _read(task_file)
     with way.open() as client:
@@ -123,8 +78,8 @@ def register_task(way: _Way, authorisation: str, task_file: Path | None) -> None
 
 @disclosure.command("check")
 @click.argument("task")
-@_acting
-def check(way: _Way, task: str) -> None:
+@acting
+def check(way: Way, task: str) -> None:
     """Confirm as the case handler that the task is what was decided."""
     with way.open() as client:
         _tell(way, client.post(f"/v1/disclosure/tasks/{_id(task)}/check"))
@@ -133,16 +88,16 @@ def check(way: _Way, task: str) -> None:
 @disclosure.command("approve")
 @click.argument("task")
 @click.option("--yes", is_flag=True, help="Sign without asking.")
-@_acting
-def approve(way: _Way, task: str, yes: bool) -> None:
+@acting
+def approve(way: Way, task: str, yes: bool) -> None:
     """Sign the request as the approver, after seeing the targets as they will be searched for."""
     _sign(way, task, yes, action="disclosure.approve", digest_name="request_digest", step="approve")
 
 
 @disclosure.command("run")
 @click.argument("task")
-@_acting
-def run(way: _Way, task: str) -> None:
+@acting
+def run(way: Way, task: str) -> None:
     """Search as the case handler; the result is kept encrypted until it is released."""
     with way.open() as client:
         _tell(way, client.post(f"/v1/disclosure/tasks/{_id(task)}/run"))
@@ -151,8 +106,8 @@ def run(way: _Way, task: str) -> None:
 @disclosure.command("release")
 @click.argument("task")
 @click.option("--yes", is_flag=True, help="Sign without asking.")
-@_acting
-def release(way: _Way, task: str, yes: bool) -> None:
+@acting
+def release(way: Way, task: str, yes: bool) -> None:
     """Sign the result's release as an approver."""
     _sign(way, task, yes, action="disclosure.release", digest_name="result_digest", step="release")
 
@@ -160,8 +115,8 @@ def release(way: _Way, task: str, yes: bool) -> None:
 @disclosure.command("deliver")
 @click.argument("task")
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
-@_acting
-def deliver(way: _Way, task: str, output: Path) -> None:
+@acting
+def deliver(way: Way, task: str, output: Path) -> None:
     """Fetch the signed package as the officer; an existing file is never overwritten."""
     from store.files import write_atomic
 
@@ -179,8 +134,8 @@ def deliver(way: _Way, task: str, output: Path) -> None:
 @disclosure.command("reject")
 @click.argument("case")
 @click.option("--reason", required=True, metavar="WORD", help="One word of a-z and '-'.")
-@_acting
-def reject(way: _Way, case: str, reason: str) -> None:
+@acting
+def reject(way: Way, case: str, reason: str) -> None:
     """Refuse an authorisation, a request or a release."""
     with way.open() as client:
         _tell(way, client.post(f"/v1/disclosure/cases/{_id(case)}/reject", {"reason": reason}))
@@ -189,16 +144,16 @@ def reject(way: _Way, case: str, reason: str) -> None:
 @disclosure.command("cancel")
 @click.argument("case")
 @click.option("--reason", required=True, metavar="WORD", help="One word of a-z and '-'.")
-@_acting
-def cancel(way: _Way, case: str, reason: str) -> None:
+@acting
+def cancel(way: Way, case: str, reason: str) -> None:
     """Withdraw an authorisation or a task as its officer."""
     with way.open() as client:
         _tell(way, client.post(f"/v1/disclosure/cases/{_id(case)}/cancel", {"reason": reason}))
 
 
 @disclosure.command("list")
-@_acting
-def list_cases(way: _Way) -> None:
+@acting
+def list_cases(way: Way) -> None:
     """List the cases that you may see."""
     with way.open() as client:
         document = client.get("/v1/disclosure/cases")
@@ -220,16 +175,16 @@ def list_cases(way: _Way) -> None:
 
 @disclosure.command("show")
 @click.argument("case")
-@_acting
-def show(way: _Way, case: str) -> None:
+@acting
+def show(way: Way, case: str) -> None:
     """Show an authorisation or a task, with its targets as they are searched for."""
     with way.open() as client:
         _tell(way, client.get(f"/v1/disclosure/cases/{_id(case)}"))
 
 
 @disclosure.command("key")
-@_acting
-def key(way: _Way) -> None:
+@acting
+def key(way: Way) -> None:
     """Show the public key under which packages verify."""
     with way.open() as client:
         document = client.get("/v1/disclosure/delivery-key")
@@ -298,7 +253,7 @@ def register(group: click.Group) -> None:
     group.add_command(disclosure)
 
 
-def _sign(way: _Way, task: str, yes: bool, *, action: str, digest_name: str, step: str) -> None:
+def _sign(way: Way, task: str, yes: bool, *, action: str, digest_name: str, step: str) -> None:
     with way.open() as client:
         case = client.get(f"/v1/disclosure/cases/{_id(task)}")
         digest = case.get(digest_name)
@@ -318,7 +273,7 @@ def _ask(case: Mapping[str, Any]) -> None:
     click.confirm("Sign this?", abort=True, err=True)
 
 
-def _tell(way: _Way, document: Mapping[str, Any]) -> None:
+def _tell(way: Way, document: Mapping[str, Any]) -> None:
     emit(way.context, document, lambda: show_facts(_flat(document)))
 
 
