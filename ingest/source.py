@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
 FUTURE_ALLOWANCE: Final = timedelta(hours=26)
 """A record that ends further ahead than this goes to quarantine: a zone read wrongly is at most 26 hours off."""
+
+MAPPING: Final = "mapping"
+"""Name of the option that holds the text of a mapping file (`ingest.mapping`)."""
+
+FILE_NAME: Final = "file_name"
+"""Name of the option under which a delivery brings the name of its file; it is not stored with the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +26,9 @@ class SourceConfig:
     `dedup_domain` defaults to the source's name; platforms that deliver one record by two roads share one.
     `switch` names the network element where the format has none.
     `accounts` maps the source's account code to the operator's account; a code that is absent is kept as it is.
-    `options` are the format's own (`encode_values`, `template`, `columns`, `date_order`, …);
+    `options` are the format's own (`encode_values`, `template`, `columns`, `mapping`, …);
     each decoder documents its own.
+    `expect_every_s`: the source delivers at least so often, in s; longer silence is an event. None expects nothing.
     """
 
     name: str
@@ -33,11 +40,16 @@ class SourceConfig:
     service_type: str | None = None
     accounts: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
+    expect_every_s: int | None = None
 
     @property
     def domain(self) -> str:
         """The dedup domain in force."""
         return self.dedup_domain or self.name
+
+    def delivering(self, file_name: str) -> SourceConfig:
+        """Return the source for one delivery, whose file has this name."""
+        return replace(self, options={**self.options, FILE_NAME: file_name})
 
     @property
     def element(self) -> str:

@@ -7,13 +7,15 @@ from dataclasses import asdict
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ingest.source import SourceConfig
+from ingest.mapping import read_mapping
+from ingest.source import FILE_NAME, MAPPING, SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError
 from schemas.fields import SERVICE_TYPES
 from schemas.numbers import rules
 from store import AuditEntry, Put, Store
 
 KIND: Final = "source"
+EXPECT_EVERY_S_MAX: Final = 366 * 86_400
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -21,7 +23,7 @@ def check(source: SourceConfig) -> None:
     """Refuse a configuration that cannot work.
 
     Raises:
-        ConfigurationError: a name, zone, country or service type is not one.
+        ConfigurationError: a name, zone, country, service type or mapping is not one.
     """
     for name in (source.name, source.domain):
         if not _NAME.fullmatch(name):
@@ -38,6 +40,12 @@ def check(source: SourceConfig) -> None:
             ) from error
     if source.service_type is not None and source.service_type not in SERVICE_TYPES:
         raise ConfigurationError("the source's service type is not one of " + ", ".join(SERVICE_TYPES))
+    if FILE_NAME in source.options:
+        raise ConfigurationError(f"the option {FILE_NAME} is a delivery's own and cannot be stored with a source")
+    if MAPPING in source.options:
+        read_mapping(source.options[MAPPING])
+    if source.expect_every_s is not None and not 1 <= source.expect_every_s <= EXPECT_EVERY_S_MAX:
+        raise ConfigurationError(f"the expected interval is from 1 to {EXPECT_EVERY_S_MAX} seconds")
     rules(source.country)
 
 

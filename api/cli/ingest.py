@@ -119,8 +119,9 @@ def _ingest_path(store: Store, source: SourceConfig, format_name: str, path: Pat
         stream, size_bytes = _open(stack, path)
         bar = stack.enter_context(progress(path.name, size_bytes))
         try:
+            named = source if str(path) == STDIN else source.delivering(path.name)
             receipt = ingest_stream(
-                store, source, format_name, stream, progress=lambda done: bar.reach(done, size_bytes)
+                store, named, format_name, stream, progress=lambda done: bar.reach(done, size_bytes)
             )
         except InputError as error:
             note(f"{path}: error: {_message(error)}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 import click
 
 from api.cli.acting import Way, acting
+from api.cli.formats import FILE, read_mapping_file
 from api.cli.output import emit, note, show_facts, show_table
 
 _COLUMNS: Final = (
@@ -48,15 +50,35 @@ def sources() -> None:
 @click.option("--service-type", metavar="TYPE", help="voice, sms, mms, data, voip or nat, where the format says none.")
 @click.option("--account", "accounts", multiple=True, metavar="CODE=ACCOUNT", help="Account mapping; may be repeated.")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="Option of the format; may be repeated.")
+@click.option(
+    "--mapping", metavar="FILE", type=FILE, help="Mapping file for the format `mapping`; kept with the source."
+)
+@click.option(
+    "--expect-every",
+    "expect_every_s",
+    type=click.IntRange(min=1),
+    metavar="SECONDS",
+    help="It delivers at least so often; longer silence is an event (`sources status`).",
+)
 @acting
-def add(way: Way, name: str, zone: str, accounts: tuple[str, ...], options: tuple[str, ...], **labels: Any) -> None:
+def add(
+    way: Way,
+    name: str,
+    zone: str,
+    accounts: tuple[str, ...],
+    options: tuple[str, ...],
+    mapping: Path | None,
+    **labels: Any,
+) -> None:
     """Register a source, or change how its next deliveries are read."""
-    body = {
+    body: dict[str, Any] = {
         **labels,
         "zone": None if zone == "-" else zone,
         "accounts": dict(_pair(text, "--account") for text in accounts),
         "options": dict(_pair(text, "--option") for text in options),
     }
+    if mapping is not None:
+        body["options"]["mapping"] = read_mapping_file(mapping)
     with way.open() as client:
         shown = client.call("PUT", f"/v1/sources/{quote(name, safe='')}", json=body)
     emit(way.context, shown, lambda: show_facts(shown))

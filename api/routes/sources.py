@@ -27,6 +27,7 @@ _SOURCE: Final[dict[str, Any]] = {
     "service_type": "voice",
     "accounts": {},
     "options": {},
+    "expect_every_s": 3600,
 }
 _ONE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"application/json": {"example": _SOURCE}}},
@@ -62,6 +63,10 @@ class SourceModel(Model):
     options: Annotated[
         dict[str, str], Field(max_length=100, description="The format's own options.", default_factory=dict)
     ]
+    expect_every_s: Annotated[
+        int | None,
+        Field(ge=1, description="It delivers at least so often, in s; longer silence is an event.", examples=[3600]),
+    ] = None
 
 
 @router.get(
