@@ -78,7 +78,7 @@ _TEXTS: Final = tuple(index for index, kind in enumerate(_TYPES) if pa.types.is_
 
 _texts_of: Final = itemgetter(*_TEXTS)
 
-_DISPOSITIONS: Final = {
+DISPOSITIONS: Final = {
     "USER_BUSY": "busy",
     "NO_ANSWER": "no-answer",
     "NO_USER_RESPONSE": "no-answer",
@@ -198,7 +198,7 @@ class _Legs:
                 raise Refusal(RejectReason.MISSING_FIELD, "end_uepoch")
             end = start + duration * 1000
         outbound = get("direction") == "outbound"
-        trunk = decode(get("sip_gateway_name") or get("sip_gateway")) or _profile_name(decode(get("channel_name")))
+        trunk = decode(get("sip_gateway_name") or get("sip_gateway")) or profile_name(decode(get("channel_name")))
         called, dialled, forwarded = _called(newest, oldest, variables, decode)
         cause, code = get("hangup_cause"), get("hangup_cause_q850")
         row = (
@@ -218,11 +218,11 @@ class _Legs:
             ambiguous,
             duration,
             _milliseconds(variables, "billmsec", "billusec", "billsec"),
-            _address(newest.get("network_addr")) or (None if outbound else _address(decode(get("sip_network_ip")))),
+            address_of(newest.get("network_addr")) or (None if outbound else address_of(decode(get("sip_network_ip")))),
             None if outbound else _port(get("sip_network_port")),
-            _address(decode(get("sip_reply_host"))) if outbound else None,
+            address_of(decode(get("sip_reply_host"))) if outbound else None,
             decode(get("sip_user_agent")) or None,
-            "answered" if answer else _DISPOSITIONS.get(cause, "failed") if type(cause) is str else None,
+            "answered" if answer else DISPOSITIONS.get(cause, "failed") if type(cause) is str else None,
             f"{code} {cause}" if code and cause and type(code) is type(cause) is str else cause or None,
             None if outbound else trunk,
             trunk if outbound else None,
@@ -356,7 +356,8 @@ def _port(value: Any) -> int | None:
     return None
 
 
-def _address(value: Any) -> str | None:
+def address_of(value: Any) -> str | None:
+    """Return the address that a text holds, None for a host name or anything else."""
     return _address_text(value) if value and type(value) is str else None
 
 
@@ -369,7 +370,7 @@ def _address_text(value: str) -> str | None:
         return None
 
 
-def _profile_name(channel: Any) -> str | None:
+def profile_name(channel: Any) -> str | None:
     """Return `sofia/internal` of `sofia/internal/…`: what follows names a person."""
     if type(channel) is not str:
         return None

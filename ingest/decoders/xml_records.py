@@ -26,6 +26,7 @@ _AHEAD_BYTES: Final = 1024  # a mark that is cut by the window's end is at most 
 
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _DECLARATION: Final = rb"<\?xml\s[^<>]{0,200}\?>"
+_DOCUMENT: Final = re.compile(rb"<\?xml(?=\s)")
 _ENCODING: Final = re.compile(rb"encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
 _ENCODINGS: Final = {b"iso-8859-1": "iso-8859-1", b"latin1": "iso-8859-1", b"us-ascii": "us-ascii"}
 _DOCTYPE: Final = re.compile(rb"<![A-Za-z]")
@@ -53,10 +54,16 @@ class Marks:
     def __init__(self, tag: str, around: str) -> None:
         name = tag.encode()
         self.start = re.compile(rb"<%b(?=[\s/>])" % name)
-        self.next = re.compile(rb"<%b(?=[\s/>])|<\?xml(?=\s)" % name)
         self.end = re.compile(rb"</%b\s*>" % name)
         idle = _DECLARATION + rb"|<!DOCTYPE[^\[\]<>]{0,300}>|<!--[^<>]{0,400}-->|" + around.encode()
         self.idle = re.compile(idle)
+
+    def next(self, data: bytes, start: int, stop: int) -> int:
+        """Return where the next record or document begins, -1 if none does. Two searches beat one of both."""
+        element = self.start.search(data, start, stop)
+        stop = element.start() if element else stop
+        document = _DOCUMENT.search(data, start, stop)
+        return document.start() if document else stop if element else -1
 
 
 def read_pieces(stream: BinaryIO, marks: Marks, joins: Callable[[bytes], bool] | None = None) -> Iterator[Piece]:
@@ -90,7 +97,7 @@ def read_pieces(stream: BinaryIO, marks: Marks, joins: Callable[[bytes], bool] |
         piece = data[at:end] if reason is not RejectReason.TOO_LONG else b""
         window.at = end
         if reason is RejectReason.TOO_LONG:
-            window.skip_to(marks.next if is_element else re.compile(rb"\n"))
+            window.skip_to(marks.next if is_element else _next_line)
         elif not is_element and joins is not None:
             piece = _joined(window, piece, joins)
         yield Piece(offset, piece, window.offset - offset, is_element, encoding, reason)
@@ -159,12 +166,12 @@ class _Window:
             if self.ended:
                 return False
 
-    def skip_to(self, mark: re.Pattern[bytes]) -> None:
-        """Move to where `mark` begins, however far; to the end of the stream if it does not."""
+    def skip_to(self, find: Callable[[bytes, int, int], int]) -> None:
+        """Move to where `find` finds something, however far; to the end of the stream if it never does."""
         while True:
-            found = mark.search(self.data, self.at)
-            if found is not None:
-                self.at = found.start()
+            found = find(self.data, self.at, len(self.data))
+            if found >= 0:
+                self.at = found
                 return
             if self.ended:
                 self.at = len(self.data)
@@ -173,15 +180,19 @@ class _Window:
             self._fill()
 
 
+def _next_line(data: bytes, start: int, stop: int) -> int:
+    return data.find(b"\n", start, stop)
+
+
 def _element_end(window: _Window, marks: Marks, at: int) -> tuple[int, RejectReason | None]:
     """Return where the element at `at` ends; before the next one begins, if it does not."""
     limit = min(len(window.data), at + RECORD_BYTES_MAX)
-    following = marks.next.search(window.data, at + 1, limit)
-    found = marks.end.search(window.data, at + 1, following.start() if following else limit)
+    following = marks.next(window.data, at + 1, limit)
+    found = marks.end.search(window.data, at + 1, following if following >= 0 else limit)
     if found is not None:
         return found.end(), None
-    if following is not None:
-        return following.start(), RejectReason.MALFORMED
+    if following >= 0:
+        return following, RejectReason.MALFORMED
     if window.ended and len(window.data) - at <= RECORD_BYTES_MAX:
         return len(window.data), RejectReason.MALFORMED
     return limit, RejectReason.TOO_LONG

@@ -42,6 +42,7 @@ GOOD = {
     "freeswitch-xml": b'<cdr core-uuid="6b2c" switchname="fs-1"><variables><uuid>0f6a1b2c-0001-4d00</uuid>'
     b"<start_uepoch>1795165200123456</start_uepoch><end_uepoch>1795165265000200</end_uepoch></variables><callflow>"
     b"<caller_profile><caller_id_number>46701740605</caller_id_number></caller_profile></callflow></cdr>\n",
+    "freeswitch-csv": (FIXTURES / "freeswitch" / "master_example.csv").read_bytes().partition(b"\n")[0] + b"\n",
     "kamailio-acc": b"INVITE|22653S1|22651T1|1-22653@127.0.0.1|487|Request Terminated|1795313226|1795313226|821029|"
     b"46701740605|127.0.0.1|127.0.0.1|46701740611|46701740611|127.0.0.1\n",
     "kamailio-json": b'{"time": 1795313226, "method": "INVITE", "from_tag": "22653S1", "to_tag": "22651T1", '

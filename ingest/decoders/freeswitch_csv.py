@@ -1,0 +1,291 @@
+"""FreeSWITCH mod_cdr_csv: one row per leg, by one of the six templates of its configuration, or a template of its own.
+
+Every value stands in quotes, and nothing escapes a quote inside one: a row is split where `","` or `", "` stands. A
+value that holds just that gives a column too many, and the row is refused. Where that gives no row, as when a
+spreadsheet saved the file again, it is read as CSV.
+
+Without option `template`, the number of columns and the place of the uuid tell which of the module's own templates
+wrote a row; both must agree.
+
+Identity (`record_key`): `uuid`, one record per leg. The row has no name of its switch: it is the source's `switch`.
+Where that is the `switchname`, a leg that is delivered by mod_json_cdr too is the same record.
+
+Times are local, in the source's zone. The hour that occurs twice in autumn is settled by the row's own durations where
+they allow only one reading. Template `opencdrrate` writes no start: it is the answer, or the end of an unanswered leg.
+
+Option `template`: sql, example, snom, linksys, asterisk, opencdrrate, default (the module's own), or the template.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final
+
+from ingest.decoders.asterisk_rows import settle
+from ingest.decoders.base import Decoded
+from ingest.decoders.freeswitch import DISPOSITIONS, address_of, profile_name
+from ingest.decoders.row_stretch import Columns, Refusal, RowStretch
+from ingest.lines import read_lines
+from ingest.source import SourceConfig
+from ingest.times import LocalTime, parse_iso, zone_times
+from schemas.errors import ConfigurationError
+from schemas.rejects import RejectReason
+
+_DEFAULT: Final = (
+    "caller_id_name", "caller_id_number", "destination_number", "context", "start_stamp", "answer_stamp", "end_stamp",
+    "duration", "billsec", "hangup_cause", "uuid", "bleg_uuid", "accountcode",
+)  # fmt: skip
+_EXAMPLE: Final = (*_DEFAULT, "read_codec", "write_codec")
+TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
+    "default": _DEFAULT,
+    "sql": _DEFAULT,
+    "example": _EXAMPLE,
+    "linksys": (*_EXAMPLE, "sip_user_agent", "sip_p_rtp_stat"),
+    "snom": (
+        *_EXAMPLE, "sip_user_agent", "call_clientcode", "sip_rtp_rxstat", "sip_rtp_txstat", "sofia_record_file",
+    ),
+    "asterisk": (
+        "accountcode", "caller_id_number", "destination_number", "context", "caller_id", "channel_name",
+        "bridge_channel", "last_app", "last_arg", "start_stamp", "answer_stamp", "end_stamp", "duration", "billsec",
+        "hangup_cause", "amaflags", "uuid", "userfield",
+    ),
+    "opencdrrate": (
+        "uuid", "signal_bond", "direction", "ani", "destination_number", "answer_stamp", "end_stamp", "billsec",
+        "accountcode", "userfield", "network_addr", "original_caller_id_name", "sip_gateway_name",
+    ),
+}  # fmt: skip
+_SNIFFED: Final = ("default", "opencdrrate", "example", "linksys", "asterisk", "snom")
+_USED: Final = (
+    "caller_id_number", "ani", "destination_number", "start_stamp", "answer_stamp", "end_stamp", "duration", "billsec",
+    "hangup_cause", "uuid", "accountcode", "channel_name", "bridge_channel", "direction", "network_addr",
+    "sip_user_agent", "sip_gateway_name", "start_epoch", "answer_epoch", "end_epoch",
+)  # fmt: skip
+_COLUMNS: Final = Columns(
+    (
+        "position", "switch", "record_key", "service_type", "calling_number", "called_number", "start_time",
+        "answer_time", "end_time", "end_inferred", "utc_offset_s", "time_ambiguous", "duration_ms",
+        "billable_duration_ms", "source_ip", "user_agent", "disposition", "cause", "trunk_in", "trunk_out", "call_link",
+        "account",
+    )
+)  # fmt: skip
+_SQL: Final = re.compile(r"INSERT\s+INTO\s+\w+\s+VALUES\s*\((.*)\)\s*;?", re.IGNORECASE | re.DOTALL)
+_BETWEEN: Final = re.compile(r'" ?, ?"')
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_NAME: Final = re.compile(r"\$\{(?:regex\('?\$\{)?([A-Za-z_][\w-]*)")
+_NEVER_US: Final = 86_400_000_000
+"""An answer on the first day of 1970 is FreeSWITCH's "never" in local time."""
+
+
+class FreeswitchCsv:
+    """`Master.csv` and files per account of mod_cdr_csv."""
+
+    name = "freeswitch-csv"
+    summary = "FreeSWITCH mod_cdr_csv: its six templates, or one of your own"
+    zoned = False
+    options = ("template",)
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the delivery's legs in order.
+
+        Raises:
+            ConfigurationError: the source has no zone; `template` writes no uuid, no party or no time.
+            InputError: the delivery is UTF-16.
+        """
+        chosen = _template(source.options.get("template"))
+        legs = _Legs(source)
+        stretch = RowStretch(_COLUMNS, _kept)
+        for line in read_lines(stream):
+            found = None if line.reason is not None else _read(line.data, chosen)
+            if found is None:
+                stretch.refuse(line.reject(line.reason or RejectReason.COLUMN_COUNT))
+            elif b"\x00" in line.data:
+                stretch.refuse(line.reject(RejectReason.ENCODING))
+            else:
+                values = {name: value for name, value in zip(*found, strict=True) if name in _USED}
+                try:
+                    stretch.take(legs.record(line.position, values), values, line.length_bytes)
+                except Refusal as refusal:
+                    stretch.refuse(line.reject(refusal.reason, field=refusal.field, raw=_kept(values)))
+            if stretch.is_full:
+                yield stretch.decoded()
+                stretch = RowStretch(_COLUMNS, _kept)
+        if not stretch.is_empty:
+            yield stretch.decoded()
+
+
+def _template(text: str | None) -> tuple[str, ...] | None:
+    """Return the columns of option `template`; None without one.
+
+    Raises:
+        ConfigurationError: it writes no uuid, no party or no time.
+    """
+    if text is None:
+        return None
+    if text in TEMPLATES:
+        return TEMPLATES[text]
+    items = text.split(",")
+    names = []
+    for item in items:
+        found = _NAME.search(item)
+        names.append(found.group(1) if found else item.strip() if item.strip() in _USED else "")
+    if "uuid" not in names or not {"caller_id_number", "ani", "destination_number"} & set(names):
+        raise ConfigurationError(
+            "option template is none of mod_cdr_csv's and writes no uuid or no party",
+            hint=f"it may be {', '.join(TEMPLATES)}, or the template itself",
+        )
+    if not {"start_stamp", "start_epoch", "answer_stamp", "end_stamp", "end_epoch"} & set(names):
+        raise ConfigurationError("option template writes no time")
+    return tuple(names)
+
+
+def _read(data: bytes, chosen: tuple[str, ...] | None) -> tuple[tuple[str, ...], list[str]] | None:
+    """Return the names and values of a row; None when no template writes such a one."""
+    text = data.decode("utf-8", "surrogateescape").strip()
+    statement = _SQL.fullmatch(text)
+    if statement is not None:
+        text = statement.group(1).strip()
+    if text.startswith('"') and text.endswith('"') and len(text) > 1:
+        row = _BETWEEN.split(text[1:-1])
+        names = _names(row) if chosen is None else chosen
+        if names is not None and len(names) == len(row):
+            return names, row
+    try:
+        row = next(csv.reader([text], strict=True, skipinitialspace=True), [])
+    except csv.Error:
+        return None
+    names = _names(row) if chosen is None else chosen
+    return None if names is None or len(names) != len(row) else (names, row)
+
+
+def _names(row: list[str]) -> tuple[str, ...] | None:
+    """Return the columns of the module's own template that wrote a row: by their number, and where the uuid stands."""
+    for name in _SNIFFED:
+        names = TEMPLATES[name]
+        if len(row) == len(names) and _UUID.fullmatch(row[names.index("uuid")]):
+            return names
+    return None
+
+
+def _kept(values: dict[str, str]) -> bytes:
+    """Return a line of names and one of values, of the columns that are read and not empty; nobody's words."""
+    text = io.StringIO()
+    pairs = [(name, value) for name, value in values.items() if value]
+    csv.writer(text, lineterminator="\n").writerows(zip(*pairs, strict=True))
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+class _Legs:
+    """Makes records of rows; what the source settles is read once."""
+
+    def __init__(self, source: SourceConfig) -> None:
+        self._zone = zone_times(source, FreeswitchCsv.name)
+        self._element = source.element
+        self._service = source.service_type or "voice"
+
+    def record(self, position: int, values: dict[str, str]) -> tuple[Any, ...]:
+        """Return one leg as a tuple of `_COLUMNS`.
+
+        Raises:
+            Refusal: a field is missing or has not its form.
+        """
+        get = values.get
+        key = get("uuid")
+        if not key:
+            raise Refusal(RejectReason.MISSING_FIELD, "uuid")
+        if not _UUID.fullmatch(key):
+            raise Refusal(RejectReason.BAD_FIELD, "uuid")
+        duration, billable = _milliseconds(values, "duration"), _milliseconds(values, "billsec")
+        start, answer, end, ambiguous, offset_s = self._times(values, duration, billable)
+        inferred = end is None
+        if end is None:
+            if duration is None:
+                raise Refusal(RejectReason.MISSING_FIELD, "end_stamp")
+            end = start + duration * 1000
+        if end < start:
+            raise Refusal(RejectReason.BAD_TIME, "end_stamp")
+        cause = get("hangup_cause") or None
+        gateway = get("sip_gateway_name") or None
+        outbound = get("direction") == "outbound"
+        address = address_of(get("network_addr"))
+        record = (
+            position,
+            self._element,
+            key.lower(),
+            self._service,
+            get("caller_id_number") or get("ani") or None,
+            get("destination_number") or None,
+            start,
+            answer,
+            end,
+            inferred,
+            offset_s,
+            ambiguous,
+            duration,
+            billable,
+            address,
+            get("sip_user_agent") or None,
+            "answered" if answer else DISPOSITIONS.get(cause, "failed") if cause else None,
+            cause,
+            profile_name(get("channel_name") or None) or (None if outbound else gateway),
+            profile_name(get("bridge_channel") or None) or (gateway if outbound else None),
+            key.lower(),
+            get("accountcode") or None,
+        )
+        _COLUMNS.check_texts(record)
+        return record
+
+    def _times(
+        self, values: dict[str, str], duration: int | None, billable: int | None
+    ) -> tuple[int, int | None, int | None, bool, int | None]:
+        """Return start, answer and end in µs, UTC, whether a local time is ambiguous, and the offset of the start."""
+        start, start_text = self._time(values, "start")
+        answer, answer_text = self._time(values, "answer")
+        end, end_text = self._time(values, "end")
+        if answer is not None and answer.time_us < _NEVER_US:
+            answer = None
+        if start is None and "start_stamp" not in values and "start_epoch" not in values:
+            start, start_text = (answer, answer_text) if answer is not None else (end, end_text)
+        if start is None:
+            raise Refusal(RejectReason.MISSING_FIELD, "start_stamp")
+        found = (start.time_us, end.time_us if end else None, answer.time_us if answer else None)
+        ambiguous = start.ambiguous or bool(end and end.ambiguous) or bool(answer and answer.ambiguous)
+        if ambiguous:
+            choices = (self._choices(start, start_text), self._choices(end, end_text))
+            found, ambiguous = settle(choices, self._choices(answer, answer_text), duration, billable)
+        offset = None if start_text.isdecimal() else start.offset_s - (found[0] - start.time_us) // 1_000_000
+        return found[0], found[2], found[1], ambiguous, offset
+
+    def _time(self, values: dict[str, str], word: str) -> tuple[LocalTime | None, str]:
+        epoch, stamp = values.get(f"{word}_epoch"), values.get(f"{word}_stamp")
+        if epoch:
+            if not (epoch.isascii() and epoch.isdecimal() and len(epoch) <= 10):
+                raise Refusal(RejectReason.BAD_TIME, f"{word}_epoch")
+            return (LocalTime(int(epoch) * 1_000_000, 0, False) if int(epoch) else None), epoch
+        if not stamp:
+            return None, ""
+        local = self._zone.convert(stamp)
+        if local is None:
+            raise Refusal(RejectReason.BAD_TIME, f"{word}_stamp")
+        return local, stamp
+
+    def _choices(self, time: LocalTime | None, text: str) -> tuple[int, ...]:
+        """Return every UTC time that a local time may be, earliest first."""
+        if time is None:
+            return ()
+        wall = parse_iso(text) if time.ambiguous else None
+        if wall is None:
+            return (time.time_us,)
+        first, second = self._zone.offsets_s(wall)
+        return (time.time_us, time.time_us + (first - second) * 1_000_000)
+
+
+def _milliseconds(values: dict[str, str], name: str) -> int | None:
+    text = values.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9):
+        raise Refusal(RejectReason.BAD_FIELD, name)
+    return int(text) * 1000
