@@ -25,6 +25,8 @@ FORMATS: Final[dict[str, str]] = {
     "kamailio-json": "ingest.decoders.kamailio:KamailioJson",
     "3gpp-32297": "ingest.decoders.threegpp_file:Threegpp32297",
     "3gpp-ber": "ingest.decoders.threegpp:ThreegppBer",
+    "opensips-acc": "ingest.decoders.opensips:OpensipsAcc",
+    "tap3": "ingest.decoders.tap3:Tap3",
     "radius-detail": "ingest.decoders.freeradius:RadiusDetail",
     "kannel": "ingest.decoders.kannel:Kannel",
     "cucm-cdr": "ingest.decoders.cucm:CucmCdr",

@@ -20,6 +20,7 @@ from ingest.decoders.slices import (
     Block,
     Column,
     Faults,
+    Flags,
     Ints,
     Lines,
     compute,
@@ -47,7 +48,7 @@ _TRANSACTION_SHAPES: Final = (
 _CDR_SHAPES: Final = (_CDR, _CDR + _CDR_EXTRA)
 
 _PIPE: Final = 0x7C
-_SYSLOG: Final = b"ACC: "
+SYSLOG: Final = b"ACC: "
 _PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^;]*)(?:;|$)")
 
 Convert = Callable[[Mapping[str, Column], int, records.Settings], tuple[pa.Table, Faults]]
@@ -71,21 +72,28 @@ class KamailioAcc:
             ConfigurationError: an option cannot be understood.
         """
         chosen = records.settings(source)
-        shapes = _shapes(source, "columns", _TRANSACTION_SHAPES), _shapes(source, "cdr_columns", _CDR_SHAPES)
-        position = 0
-        for block in read_blocks(stream):
-            if block.overlong_bytes:
-                position += 1
-                reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-                yield Decoded(_positioned([], []), [reject])
-                continue
-            rows = _Rows(block, position)
-            position += len(rows.lines)
-            if len(rows.lines):
-                yield rows.decoded(shapes, chosen)
+        transactions = shapes_of(source, "columns", _TRANSACTION_SHAPES)
+        cdrs = shapes_of(source, "cdr_columns", _CDR_SHAPES)
+
+        def sort(rows: Rows) -> None:
+            initial = rows.lines.bytes[rows.lines.starts]
+            numeric = (initial >= 0x30) & (initial <= 0x39)
+            if (syslog := rows.holding(SYSLOG) & rows.todo).any():
+                where = np.flatnonzero(syslog)
+                rows.convert(where, rows.syslog_columns(where), records.transactions)
+            for is_cdr, into, shapes in (
+                (False, records.transactions, transactions),
+                (True, records.cdrs, cdrs),
+            ):
+                for width, names in shapes.items():
+                    where = np.flatnonzero(rows.todo & ~syslog & (numeric == is_cdr) & (rows.widths == width))
+                    if len(where):
+                        rows.convert(where, rows.flat_columns(where, names), into)
+
+        return rows_of_blocks(stream, chosen, sort)
 
 
-def _shapes(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
+def shapes_of(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
     """Return column names by number of columns, from the option or as known."""
     given = source.options.get(option)
     if given is None:
@@ -96,71 +104,57 @@ def _shapes(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...
     return {len(names): names}
 
 
-class _Rows:
+class Rows:
     """The lines of one block, sorted out by kind and shape."""
 
-    def __init__(self, block: Block, position: int) -> None:
-        self.offset = block.offset
+    def __init__(self, block: Block, position: int, chosen: records.Settings) -> None:
+        self._offset = block.offset
+        self._chosen = chosen
         self.lines = lines = Lines(block.data)
         lines.select(~lines.blank())
-        self.positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
-        self.faults = Faults(len(lines))
-        self.faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
-        self.faults.add(lines.encoding_faults(), RejectReason.ENCODING)
-        self.faults.add(~lines.terminated, RejectReason.MALFORMED)
+        self._positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
+        self._faults = Faults(len(lines))
+        self._faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
+        self._faults.add(lines.encoding_faults(), RejectReason.ENCODING)
+        self._faults.add(~lines.terminated, RejectReason.MALFORMED)
+        self._pipes = np.flatnonzero(lines.bytes == _PIPE)
+        self._before = np.searchsorted(self._pipes, lines.starts)
+        self.widths = np.searchsorted(self._pipes, lines.ends) - self._before + 1
+        self.todo: Flags = ~self._faults.mask
+        self._tables: list[pa.Table] = []
+        self._places: list[Ints] = []
 
-    def decoded(
-        self, shapes: tuple[dict[int, tuple[str, ...]], dict[int, tuple[str, ...]]], chosen: records.Settings
-    ) -> Decoded:
-        """Return the block's records and rejects."""
-        lines = self.lines
-        pipes = np.flatnonzero(lines.bytes == _PIPE)
-        before = np.searchsorted(pipes, lines.starts)
-        widths = np.searchsorted(pipes, lines.ends) - before + 1
-        initial = lines.bytes[lines.starts]
-        numeric = (initial >= 0x30) & (initial <= 0x39)
-        tables: list[pa.Table] = []
-        places: list[Ints] = []
-
-        def convert(where: Ints, columns: Mapping[str, Column], into: Convert) -> None:
-            table, faults = into(columns, len(where), chosen)
-            self._refuse(where, faults)
-            tables.append(table)
-            places.append(where)
-
-        todo = ~self.faults.mask
-        syslog = self._syslog_lines() & todo
-        if syslog.any():
-            where = np.flatnonzero(syslog)
-            convert(where, self._syslog_columns(where), records.transactions)
-        for is_cdr, into, known in ((False, records.transactions, shapes[0]), (True, records.cdrs, shapes[1])):
-            for width, names in known.items():
-                where = np.flatnonzero(todo & ~syslog & (numeric == is_cdr) & (widths == width))
-                if len(where):
-                    ends = np.append(pipes, 0)[before[where][:, None] + np.arange(width)]
-                    ends[:, -1] = lines.ends[where]
-                    convert(where, _cut(lines, where, ends, names), into)
-        handled = np.zeros(len(lines), np.bool_)
-        for where in places:
-            handled[where] = True
-        self.faults.add(~handled, RejectReason.COLUMN_COUNT)
-        kept = [table.filter(pa.array(~self.faults.mask[where])) for table, where in zip(tables, places, strict=True)]
-        where_kept = [self.positions[where[~self.faults.mask[where]]] for where in places]
-        return Decoded(_positioned(kept, where_kept), self.faults.rejects(self.positions, lines, self.offset))
-
-    def _refuse(self, where: Ints, faults: Faults) -> None:
+    def convert(self, where: Ints, columns: Mapping[str, Column], into: Convert) -> None:
+        """Convert some lines, given as columns; those that are refused are noted."""
+        table, faults = into(columns, len(where), self._chosen)
         for index, reason, field in faults.found():
             mask = np.zeros(len(self.lines), np.bool_)
             mask[where[index]] = True
-            self.faults.add(mask, reason, field)
+            self._faults.add(mask, reason, field)
+        self._tables.append(table)
+        self._places.append(where)
+        self.todo[where] = False
 
-    def _syslog_lines(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def decoded(self) -> Decoded:
+        """Return the records and rejects; a line that was not converted has a number of columns that no table has."""
+        handled = np.zeros(len(self.lines), np.bool_)
+        for where in self._places:
+            handled[where] = True
+        self._faults.add(~handled, RejectReason.COLUMN_COUNT)
+        good = ~self._faults.mask
+        kept = [table.filter(pa.array(good[where])) for table, where in zip(self._tables, self._places, strict=True)]
+        where_kept = [self._positions[where[good[where]]] for where in self._places]
+        rejects = self._faults.rejects(self._positions, self.lines, self._offset)
+        return Decoded(_positioned(kept, where_kept), rejects)
+
+    def holding(self, word: bytes) -> Flags:
+        """Return which lines hold a word."""
         lines = self.lines
-        if _SYSLOG not in lines.data:
+        if word not in lines.data:
             return np.zeros(len(lines), np.bool_)
-        return np.fromiter((_SYSLOG in lines.line(index) for index in range(len(lines))), np.bool_, len(lines))
+        return np.fromiter((word in lines.line(index) for index in range(len(lines))), np.bool_, len(lines))
 
-    def _syslog_columns(self, where: Ints) -> dict[str, Column]:
+    def syslog_columns(self, where: Ints) -> dict[str, Column]:
         """Return `k=v;k=v` as columns; a name that comes twice, or text between the pairs, spoils the line."""
         rows: list[dict[str, str]] = []
         for index in where:
@@ -176,15 +170,37 @@ class _Rows:
         names = sorted(set().union(*rows).intersection(records.COLUMN_NAMES))
         return {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
 
+    def flat_columns(self, where: Ints, names: tuple[str, ...]) -> dict[str, Column]:
+        """Return the named columns of lines that all have as many as there are names."""
+        lines = self.lines
+        ends = np.append(self._pipes, 0)[self._before[where][:, None] + np.arange(len(names))]
+        ends[:, -1] = lines.ends[where]
+        columns = {}
+        for number, name in enumerate(names):
+            if name in records.COLUMN_NAMES:
+                starts = lines.starts[where] if number == 0 else ends[:, number - 1] + 1
+                columns[name] = gather(lines.bytes, starts, ends[:, number])
+        return columns
 
-def _cut(lines: Lines, where: Ints, ends: Ints, names: tuple[str, ...]) -> dict[str, Column]:
-    """Return the named columns of rows that all have one width; `ends` has a row of field ends per line."""
-    columns = {}
-    for number, name in enumerate(names):
-        if name in records.COLUMN_NAMES:
-            starts = lines.starts[where] if number == 0 else ends[:, number - 1] + 1
-            columns[name] = gather(lines.bytes, starts, ends[:, number])
-    return columns
+
+def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[Rows], None]) -> Iterator[Decoded]:
+    """Yield what `sort` converts of each block's lines.
+
+    Raises:
+        InputError: the stream is UTF-16.
+    """
+    position = 0
+    for block in read_blocks(stream):
+        if block.overlong_bytes:
+            position += 1
+            reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+            yield Decoded(_positioned([], []), [reject])
+            continue
+        rows = Rows(block, position, chosen)
+        position += len(rows.lines)
+        if len(rows.lines):
+            sort(rows)
+            yield rows.decoded()
 
 
 def _positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:

@@ -1,4 +1,4 @@
-"""Kamailio's accounting columns made canonical, whatever road brought them (flatstore, syslog, JSON).
+"""Columns of Kamailio's and OpenSIPS's `acc` made canonical, whatever road brought them (flatstore, syslog, JSON).
 
 What a row is:
 
@@ -7,6 +7,8 @@ What a row is:
   called side hangs up, the row's `src_user` is the called party, so the parties are those of the INVITE.
 * INVITE with 3xx to 6xx: a failed attempt, complete. MESSAGE: a short message, complete.
 * a row of `acc_cdrs`: a complete call.
+* a CDR of OpenSIPS (`call ended`): a complete call. Its end is not written: it is the answer and the duration in ms, or
+  the one in whole seconds, which is rounded up.
 * anything else (ACK, CANCEL, REGISTER, 1xx …) is `unsupported`: it is no communication of its own.
 
 Identity (`record_key`):
@@ -62,6 +64,10 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "end_time": ("end_time",),
     "duration": ("duration",),
     "setup_time": ("setup_time",),
+    # OpenSIPS
+    "created": ("created",),
+    "answered": ("call_start_time", "time_sec", "timestamp", "time"),
+    "ms_duration": ("ms_duration",),
 }
 
 _SHARED: Final[dict[str, tuple[str, ...]]] = {
@@ -202,6 +208,61 @@ def cdrs(columns: Mapping[str, Column], rows: int, chosen: Settings) -> tuple[pa
         "call_link": callid,
     }
     return pa.table(table), faults
+
+
+def ended_calls(columns: Mapping[str, Column], rows: int, chosen: Settings) -> tuple[pa.Table, Faults]:
+    """Return OpenSIPS's CDRs as delivered columns (all rows), and which of them are refused."""
+    faults = Faults(rows)
+    callid = empty_to_null(_column(columns, "callid", rows))
+    faults.add(callid.is_null(), RejectReason.MISSING_FIELD, "call_id")
+    method, code = _column(columns, "method", rows), _column(columns, "code", rows)
+    faults.add(~_equals(method, "INVITE"), RejectReason.UNSUPPORTED)
+    faults.add(~_matches(code, r"^[1-6][0-9][0-9]$"), RejectReason.BAD_FIELD, "code")
+    answer, bad_answer = epoch_us(_column(columns, "answered", rows))
+    faults.add(bad_answer, RejectReason.BAD_TIME, "call_start_time")
+    created_text = _column(columns, "created", rows)
+    created, bad_created = epoch_us(created_text)
+    absent = _equals(created_text, "") | _equals(created_text, "0")
+    faults.add(bad_created & ~absent, RejectReason.BAD_TIME, "created")
+    start = fill(created, answer, absent)
+    faults.add(compute.less(answer, start), RejectReason.BAD_TIME, "call_start_time")
+    duration = _duration_ms(columns, rows, faults)
+    tags = _sorted_tags(_column(columns, "from_tag", rows), _column(columns, "to_tag", rows))
+    end = compute.add(answer, compute.multiply(duration, 1000))
+    table = {
+        "event": _constant(Event.RECORD.value, rows),
+        "session_key": pa.nulls(rows, pa.string()),
+        "record_key": _call_key(callid, tags, chosen),
+        "service_type": _constant(chosen.service_type, rows),
+        **_shared(columns, rows),
+        "start_time": _time(start),
+        "answer_time": _time(answer),
+        "end_time": _time(end),
+        "duration_ms": compute.divide(compute.subtract(end, start), 1000),
+        "billable_duration_ms": duration,
+        "disposition": _constant("answered", rows),
+        "cause": code,
+        "call_link": callid,
+    }
+    return pa.table(table), faults
+
+
+def succeeded(columns: Mapping[str, Column], rows: int) -> Flags:
+    """Return which rows are an INVITE with a 2xx."""
+    return _equals(_column(columns, "method", rows), "INVITE") & _matches(
+        _column(columns, "code", rows), r"^2[0-9]{2}$"
+    )
+
+
+def _duration_ms(columns: Mapping[str, Column], rows: int, faults: Faults) -> Column:
+    """Return OpenSIPS's duration: in ms where it is written, else in seconds, which are rounded up."""
+    fine = _column(columns, "ms_duration", rows)
+    written = ~_equals(fine, "")
+    exact = _matches(fine, r"^[0-9]{1,12}$")
+    faults.add(written & ~exact, RejectReason.BAD_FIELD, "ms_duration")
+    seconds, bad = _milliseconds(_column(columns, "duration", rows))
+    faults.add(~written & bad, RejectReason.BAD_FIELD, "duration")
+    return fill(seconds, pa.array(_numbers(fine, exact).astype(np.int64)), exact)
 
 
 def epoch_us(texts: Column) -> tuple[Column, Flags]:

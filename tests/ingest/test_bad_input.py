@@ -48,6 +48,7 @@ GOOD = {
     "kamailio-json": b'{"time": 1795313226, "method": "INVITE", "from_tag": "22653S1", "to_tag": "22651T1", '
     b'"callid": "1-22653@127.0.0.1", "sip_code": "487", "sip_reason": "Request Terminated", '
     b'"src_user": "46701740605", "src_ip": "127.0.0.1", "dst_user": "46701740611"}\n',
+    "opensips-acc": b"INVITE|a1|b1|c1@192.0.2.40|200|OK|1795165207|61|60250|7|1795165200\n",
     "radius-detail": b'Sun Nov 22 02:12:31 2026\n\tUser-Name = "219010310673396"\n\tNAS-IP-Address = 192.0.2.40\n'
     b'\tCalling-Station-Id = "46701740605"\n\tAcct-Session-Id = "ECCF7D5600000000"\n\tAcct-Status-Type = Stop\n'
     b'\tAcct-Session-Time = 60\n\tEvent-Timestamp = "Nov 22 2026 00:12:29 UTC"\n\tTimestamp = 1795313551\n\n',
