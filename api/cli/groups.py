@@ -33,7 +33,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
         "Take in",
         (
             Entry("ingest", "ingest", "Take in files of call records."),
-            Entry("formats", "formats", "List the formats that can be read."),
+            Entry("watch", "watch", "Take in the files of a drop folder as they become ready."),
+            Entry("formats", "formats", "List the formats that can be read, try a mapping file."),
             Entry("quarantine", "quarantine", "List, show and replay rejected records."),
             Entry("reconcile", "reconcile", "Compare what was delivered with what is stored, per source and hour."),
             Entry("withdraw", "withdraw", "Withdraw a batch that was read wrongly."),

@@ -1,0 +1,129 @@
+"""`lagrum watch`: a drop folder into the store."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from api.cli.context import Context
+from api.cli.ingest import check_format
+from api.cli.output import emit, note, show_facts
+
+if TYPE_CHECKING:
+    from ingest.drop_folder import DropFolder
+
+
+@click.command("watch")
+@click.option("--source", "source_name", required=True, metavar="NAME", help="What delivers the records.")
+@click.option("--format", "format_name", required=True, metavar="FORMAT", help="One of `lagrum formats`.")
+@click.option("--once", is_flag=True, help="Take in what is there, wait for files that are being written, and end.")
+@click.option(
+    "--settle",
+    "settle_s",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="A file is whole when its size and time have not changed for so long.",
+)
+@click.option(
+    "--every",
+    "poll_s",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.05, 3600),
+    metavar="SECONDS",
+    help="Look so often.",
+)
+@click.option(
+    "--require",
+    type=click.Choice(["done", "md5", "sha256"]),
+    help="Take a file only when this companion lies beside it.",
+)
+@click.option("--sequence", metavar="REGEX", help="Number in a file's name: group (?P<seq>…), perhaps (?P<group>…).")
+@click.option(
+    "--keep-done-days",
+    default=7,
+    show_default=True,
+    type=click.IntRange(0, 180),
+    metavar="N",
+    help="Delete files in done/ so many days after their receipt: they are in the clear.",
+)
+@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.pass_obj
+def watch(
+    context: Context,
+    /,
+    source_name: str,
+    format_name: str,
+    directory: Path,
+    once: bool,
+    poll_s: float,
+    sequence: str | None,
+    **rules: Any,
+) -> int:
+    """Take in the files of a drop folder as they become ready.
+
+    Names that begin with `_` or `.` or end in .tmp, .part and the like are left alone until they are renamed. NAME.done
+    says that NAME is whole; NAME.md5 and NAME.sha256 are compared. When its receipt is durable a file moves to
+    DIR/done, and is deleted there later; one that cannot be read moves to DIR/failed, with the reason beside it. A file
+    that comes again, by any name, is recognised by its content. A missing number of --sequence is an event in the
+    audit log.
+
+    It may be stopped and killed at any time: nothing is lost, nothing is stored twice.
+
+    \b
+    Examples:
+      lagrum watch --source cucm1 --format cucm-cdr /srv/sftp/cucm
+      lagrum watch --source msc1 --format 3gpp-32297 --sequence '(?P<group>.*)_-_(?P<seq>[0-9]+)\\.' /srv/sftp/msc1
+      lagrum watch --once --source legacy --format mapping /srv/in
+
+    \b
+    Exit codes:
+      0  done, or stopped by a signal
+      1  a file could not be read (--once), or another process watches the folder
+      2  usage or configuration
+    """
+    check_format(format_name)
+    from ingest.drop_folder import DropFolder
+    from ingest.watch import WatchRules
+
+    chosen = WatchRules(sequence=_pattern(sequence), **rules)
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with context.open_store() as store:
+        folder = DropFolder(store, source_name, format_name, directory, chosen)
+        _stop_on_signals(folder)
+        if not once:
+            note(f"watching {directory} for source {source_name}")
+        totals = folder.run(once=once, poll_s=poll_s)
+    document = totals.as_dict()
+    emit(context, document, lambda: show_facts(document))
+    return 1 if once and totals.failed else 0
+
+
+def register(group: click.Group) -> None:
+    """Add `watch`."""
+    group.add_command(watch)
+
+
+def _pattern(text: str | None) -> re.Pattern[str] | None:
+    if text is None:
+        return None
+    try:
+        return re.compile(text)
+    except re.error:
+        raise click.UsageError("--sequence is no regular expression") from None
+
+
+def _stop_on_signals(folder: DropFolder) -> None:
+    def stop(_number: int, _frame: Any) -> None:
+        folder.stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

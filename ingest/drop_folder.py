@@ -1,0 +1,400 @@
+"""A drop folder: files are taken in as they become ready, and moved to done/ or failed/ after that.
+
+1. A ready file is hashed; a store that had these bytes from this source within the last days answers with the first
+   receipt (the digest is the idempotency key, of which the store keeps a keyed hash).
+2. Otherwise it is ingested. If it changes while it is read, nothing is kept, and it is looked at again later.
+3. When the receipts of a few files are durable, one journal document notes the sequence numbers; then the files move.
+   A crash before that reads them again as repetitions of the same bytes: stored once, counted once.
+
+Memory holds a few hundred names, however many files wait. A store that is busy or a full disk pauses everything; only
+what the file itself is to blame for moves it to failed/, with a note of the reason beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+from ingest import sources
+from ingest.decoders import decoder
+from ingest.events import event
+from ingest.pipeline import ingest_stream
+from ingest.watch import (
+    CHECKSUMS,
+    COMPANIONS,
+    DONE,
+    FAILED,
+    REASON_SUFFIX,
+    Sequence,
+    Verdict,
+    WatchRules,
+    checksum,
+    companions,
+    follow,
+    is_delivery,
+    is_due,
+    judge,
+)
+from schemas.errors import BusyError, ConfigurationError, InputError, NotFoundError
+from store import AuditEntry, Put, Receipt, SourceRef, Store, files
+
+KIND: Final = "watch"
+LOOK_FILES_MAX: Final = 500
+FLUSH_FILES: Final = 64
+FLUSH_S: Final = 2.0
+BACK_OFF_S_MAX: Final = 60.0
+DELETE_FILES_MAX: Final = 1000
+_READ_BYTES: Final = 1 << 20
+_CHECKSUM_BYTES_MAX: Final = 4096
+
+_log = logging.getLogger("lagrum.watch")
+
+
+@dataclass(slots=True)
+class Totals:
+    """What one run has done."""
+
+    files: int = 0
+    redelivered: int = 0
+    failed: int = 0
+    waiting: int = 0
+    records: int = 0
+    accepted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    rejected: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+    def add(self, receipt: Receipt) -> None:
+        """Count one receipt; a repetition's records were counted before."""
+        self.files += 1
+        if receipt.replayed:
+            self.redelivered += 1
+            return
+        for name in ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes"):
+            setattr(self, name, getattr(self, name) + getattr(receipt, name))
+
+    def as_dict(self) -> dict[str, int]:
+        """Return it as JSON-ready data."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class DropFolder:
+    """One folder that delivers for one source in one format; one process at a time watches it."""
+
+    def __init__(self, store: Store, source: str, format: str, directory: Path, rules: WatchRules) -> None:
+        self._store, self._source, self._format, self._rules = store, source, format, rules
+        self._directory = directory.absolute()
+        self.stop = threading.Event()
+        self.totals = Totals()
+        self._seen: dict[str, tuple[int, int, float]] = {}
+        self._pending: list[tuple[str, str]] = []  # name, suffix for a name that is taken in done/
+        self._flushed = time.monotonic()
+        self._unsettled = 0
+        self._left: set[str] = set()  # files that can be neither read nor moved
+        self._entries: list[AuditEntry] = []
+        self._sequences: dict[str, Sequence] = {}
+        self._changed = False
+        self._journal: dict[str, Any] = {}
+        self._base: dict[str, int] = {}  # what earlier runs counted
+
+    def run(self, *, once: bool, poll_s: float = 2.0) -> Totals:
+        """Take files in until `stop` is set; with `once`, until nothing is left that is or soon becomes ready.
+
+        Raises:
+            ConfigurationError: there is no such folder, the format is unknown, the source lacks what it needs.
+            BusyError: another process watches the folder; with `once`, the store takes nothing now.
+        """
+        decoder(self._format)
+        if not self._directory.is_dir():
+            raise ConfigurationError("there is no such folder to watch")
+        name = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:32]
+        with files.lock(self._store.layout.run / f"watch-{name}.lock", exclusive=True, blocking=False):
+            self.prepare()
+            self._loop(once=once, poll_s=poll_s)
+        return self.totals
+
+    def prepare(self) -> None:
+        """Make done/ and failed/, and read the journal."""
+        for folder in (DONE, FAILED):
+            files.make_dir(self._directory / folder)
+        self._read_journal()
+
+    def _loop(self, *, once: bool, poll_s: float) -> None:
+        give_up: float | None = None  # with `once`: until when a file may become ready
+        pause_s = poll_s
+        while not self.stop.is_set():
+            found = 0
+            try:
+                found = self.look()
+                pause_s = poll_s
+            except (BusyError, OSError) as error:
+                if once:
+                    raise
+                pause_s = min(pause_s * 2, BACK_OFF_S_MAX)
+                _log.warning("watch pauses source=%s reason=%s", self._source, type(error).__name__)
+            if found:
+                give_up = None
+                continue
+            self._delete_done()
+            if self.totals.waiting != self._journal.get("waiting"):
+                self._write_journal()
+            now = time.monotonic()
+            give_up = give_up or now + self._rules.settle_s + 2 * poll_s
+            if once and (not self._unsettled or now > give_up):
+                break
+            self._store.renew_leases()
+            self.stop.wait(min(poll_s, self._rules.settle_s) if once else pause_s)
+
+    def look(self) -> int:
+        """Take in what is ready now, a bounded number of files; return how many were handled."""
+        handled = 0
+        try:
+            for name in self._ready():
+                if self.stop.is_set():
+                    break
+                handled += self._take(name)
+                if len(self._pending) >= FLUSH_FILES or time.monotonic() - self._flushed > FLUSH_S:
+                    self._flush()
+        finally:
+            self._flush()
+        return handled
+
+    def _ready(self) -> list[str]:
+        """Return the first ready names in their order."""
+        self._unsettled = 0
+        self.totals.waiting = 0
+        seen: dict[str, tuple[int, int, float]] = {}
+        now, now_us = time.monotonic(), self._store.clock.now_us()
+
+        def names() -> Iterator[str]:
+            with os.scandir(self._directory) as entries:
+                for entry in entries:
+                    if not is_delivery(entry.name) or entry.name in self._left:
+                        continue
+                    if entry.is_file(follow_symlinks=False) and self._is_ready(entry, seen, now, now_us):
+                        yield entry.name
+
+        ready = heapq.nsmallest(LOOK_FILES_MAX, names())
+        self._seen = seen
+        return ready
+
+    def _is_ready(
+        self, entry: os.DirEntry[str], seen: dict[str, tuple[int, int, float]], now: float, now_us: int
+    ) -> bool:
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        state = (status.st_size, status.st_mtime_ns)
+        before = self._seen.get(entry.name)
+        since = before[2] if before is not None and before[:2] == state else now
+        still_s = max(now - since, (now_us - status.st_mtime_ns // 1000) / 1e6)
+        settled = still_s >= self._rules.settle_s
+        require = self._rules.require
+        verdict = judge(
+            entry.name,
+            still_s=still_s,
+            has_done=not settled and self._has(entry.name, ".done"),
+            has_required=require is None or self._has(entry.name, f".{require}"),
+            rules=self._rules,
+        )
+        if verdict is not Verdict.READY:
+            self.totals.waiting += 1
+            if not settled:
+                self._unsettled += 1
+                seen[entry.name] = (*state, since)
+        return verdict is Verdict.READY
+
+    def _has(self, name: str, suffix: str) -> bool:
+        return any((self._directory / one).is_file() for one in companions(name, suffix))
+
+    def _take(self, name: str) -> int:
+        """Take one file in; return 1 when it was handled, 0 when it waits."""
+        path = self._directory / name
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return 0
+        except PermissionError:
+            self._left.add(name)
+            self._entries.append(event("file-unreadable", self._source))
+            return 0
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            try:
+                receipt = self._ingest(cast(BinaryIO, file), name)
+            except InputError as error:
+                self._flush()
+                self._fail(name, error)
+                return 1
+            except _ChangedError:
+                self._unsettled += 1
+                return 0
+        self.totals.add(receipt)
+        if not receipt.replayed:
+            self._number(name)
+        self._pending.append((name, f".{receipt.batch_id}"))
+        return 1
+
+    def _ingest(self, file: BinaryIO, name: str) -> Receipt:
+        stream = _Steady(file, self.stop)
+        digest = self._digest(stream, name)
+        source = sources.get_or_create(self._store, self._source)
+        reference, key = SourceRef(source.name, source.domain), f"file:{digest}"
+        earlier = self._store.replayed(reference, key)
+        if earlier is not None:
+            return earlier
+        file.seek(0)
+        printable = name.encode("utf-8", "replace").decode()
+        return ingest_stream(
+            self._store, source.delivering(printable), self._format, cast(BinaryIO, stream), idempotency_key=key
+        )
+
+    def _digest(self, stream: _Steady, name: str) -> str:
+        """Return the file's SHA-256, and compare the checksums that lie beside it.
+
+        Raises:
+            InputError: a checksum differs.
+        """
+        told = self._checksums(name)
+        hashes = {word: hashlib.new(word, usedforsecurity=False) for word in {"sha256", *told}}
+        while data := stream.read(_READ_BYTES):
+            for one in hashes.values():
+                one.update(data)
+        for word, expected in told.items():
+            if hashes[word].hexdigest() != expected:
+                raise InputError(f"the file's {word} checksum is another", hint="deliver the file again")
+        return hashes["sha256"].hexdigest()
+
+    def _checksums(self, name: str) -> dict[str, str]:
+        told = {}
+        for suffix, word in CHECKSUMS.items():
+            for one in companions(name, suffix):
+                with suppress(FileNotFoundError), (self._directory / one).open("rb") as file:
+                    expected = checksum(file.read(_CHECKSUM_BYTES_MAX).decode("utf-8", "replace"), suffix)
+                    if expected is None:
+                        raise InputError(f"the file's {word} companion holds no checksum")
+                    told[word] = expected
+                    break
+        return told
+
+    def _number(self, name: str) -> None:
+        """Take the file's number into its sequence; a gap is an event."""
+        found = self._rules.sequence.search(name) if self._rules.sequence is not None else None
+        if found is None or not found["seq"].isdecimal():
+            return
+        group = found["group"] if "group" in found.re.groupindex and found["group"] is not None else ""
+        step = follow(self._sequences.get(group, Sequence()), int(found["seq"]), len(found["seq"]))
+        self._sequences[group] = step.sequence
+        self._changed = True
+        if step.gap is not None:
+            secret = {"group": group, "first": step.gap[0], "last": step.gap[1]}
+            self._entries.append(event("sequence-gap", self._source, secret=secret, missing=step.gap_files))
+        elif step.fills:
+            self._entries.append(event("sequence-gap-filled", self._source, secret={"group": group}))
+
+    def _flush(self) -> None:
+        """Make the journal durable, then move the files whose receipts are."""
+        self._flushed = time.monotonic()
+        if self._pending or self._entries or self._changed:
+            self._write_journal()
+        pending, self._pending = self._pending, []
+        for name, suffix in pending:
+            self._move(name, DONE, suffix)
+
+    def _fail(self, name: str, error: InputError) -> None:
+        self.totals.failed += 1
+        self._entries.append(event("file-failed", self._source, reason=error.message))
+        self._write_journal()
+        note = error.message + (f"\n{error.hint}" if error.hint else "") + "\n"
+        files.write_atomic(self._directory / FAILED / (name + REASON_SUFFIX), note.encode())
+        self._move(name, FAILED, f".{self._store.clock.now_us()}")
+
+    def _move(self, name: str, folder: str, suffix: str) -> None:
+        """Move a file with its companions; its time becomes the time of the receipt, from which it is kept."""
+        target = self._directory / folder / name
+        if target.exists():
+            target = target.with_name(name + suffix)
+        now_us = self._store.clock.now_us()
+        for extra in ("", *(COMPANIONS)):
+            for source, goal in zip(companions(name, extra), companions(target.name, extra), strict=False):
+                path = self._directory / source
+                if (extra == "" and source != name) or not path.is_file():
+                    continue
+                with suppress(PermissionError):  # the file of another user keeps its own time
+                    os.utime(path, ns=(now_us * 1000, now_us * 1000))
+                files.replace_durable(path, target.with_name(goal))
+
+    def _delete_done(self) -> None:
+        """Delete what was received long enough ago: files of the switch's making, in the clear."""
+        if self._rules.keep_done_days is None:
+            return
+        now_us = self._store.clock.now_us()
+        due = []
+        with os.scandir(self._directory / DONE) as entries:
+            for entry in entries:
+                received_us = entry.stat(follow_symlinks=False).st_mtime_ns // 1000
+                if entry.is_file(follow_symlinks=False) and is_due(received_us, now_us, self._rules.keep_done_days):
+                    due.append(entry.path)
+                    if len(due) >= DELETE_FILES_MAX:
+                        break
+        for path in due:
+            files.unlink_durable(Path(path), missing_ok=True)
+
+    def _read_journal(self) -> None:
+        try:
+            self._journal = self._store.documents.get(KIND, self._source).body
+        except NotFoundError:
+            self._journal = {"files": 0, "redelivered": 0, "failed": 0, "sequences": {}}
+        self._sequences = {
+            group: Sequence.from_dict(body) for group, body in self._journal.get("sequences", {}).items()
+        }
+        self._base = {name: int(self._journal.get(name, 0)) for name in ("files", "redelivered", "failed")}
+
+    def _write_journal(self) -> None:
+        entries, self._entries, self._changed = self._entries, [], False
+        self._journal = {
+            **{name: self._base[name] + getattr(self.totals, name) for name in self._base},
+            "format": self._format,
+            "waiting": self.totals.waiting,
+            "seen_us": self._store.clock.now_us(),
+            "sequences": {group: one.as_dict() for group, one in self._sequences.items()},
+        }
+        self._store.documents.commit([Put(KIND, self._source, self._journal)], entries)
+
+
+class _ChangedError(Exception):
+    """The file changed while it was read, or the watch stops: nothing of it is kept, and it is read later."""
+
+
+class _Steady(io.RawIOBase):
+    """Reads a file, and makes sure at its end that it is the file that was opened."""
+
+    def __init__(self, file: BinaryIO, stop: threading.Event) -> None:
+        self._file, self._stop = file, stop
+        self._before = self._state()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        if self._stop.is_set() or (not data and self._state() != self._before):
+            raise _ChangedError
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _state(self) -> tuple[int, int, int]:
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
