@@ -67,6 +67,9 @@ def publish(store: Store, batch: Publication) -> Receipt:
         InputError: the idempotency key was used for another delivery; nothing is visible.
     """
     store.ensure_intake_key(batch.received_us)
+    # Most of the comparison is done before the catalog is locked; under the lock only what came since remains.
+    newest = store.catalog.change_counter()
+    batch = replace(_against_newer(store, batch), snapshot=newest)
     with store.catalog.transaction() as cursor:
         cursor.execute("DELETE FROM idempotency WHERE until_us < ?", (batch.received_us,))
         if batch.idempotency_tag is not None:

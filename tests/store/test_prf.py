@@ -43,6 +43,13 @@ def test_strings_get_the_tag_of_length_and_padded_bytes_wherever_they_stand(valu
         assert tag.tobytes() == reference(header + padded)
 
 
+def test_many_long_strings_are_tagged_in_bounded_stretches() -> None:
+    texts = [chr(97 + index % 26) * 70_000 for index in range(60)]
+    together = BulkCmac(KEY).strings(pa.array(texts, pa.string()))
+    alone = [BulkCmac(KEY).strings(pa.array([text], pa.string()))[0] for text in texts[:3]]
+    assert (together[:3] == np.array(alone)).all()
+
+
 def test_a_slice_of_an_array_gets_the_tags_of_its_own_values() -> None:
     array = pa.array(["a", "bb", "ccc", "dddd"], pa.string())
     bulk = BulkCmac(KEY)
