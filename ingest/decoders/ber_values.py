@@ -30,6 +30,7 @@ CACHE_VALUES_MAX: Final = 100_000
 # Two digits of an octet, the low nibble first; 15 is the filler and ends the number.
 _DIGITS: Final = "0123456789*#abc\0"
 _PAIRS: Final = np.array([ord(_DIGITS[octet & 15]) | ord(_DIGITS[octet >> 4]) << 8 for octet in range(256)], np.uint16)
+_PAIRS_HIGH_FIRST: Final = _PAIRS.byteswap()
 _BCD_BAD: Final = 999
 _BCD: Final = np.array(
     [(octet >> 4) * 10 + (octet & 15) if octet >> 4 < 10 and octet & 15 < 10 else _BCD_BAD for octet in range(256)],
@@ -66,15 +67,23 @@ def digits(data: Bytes, span: Span, skip: Ints | int = 0) -> tuple[Column, Mask]
     return strings(chars, chars[:, 0] == 0), bad
 
 
-def digit_chars(data: Bytes, span: Span, skip: Ints | int = 0) -> tuple[Bytes, Mask]:
-    """Return TBCD digits as rows of ASCII characters filled up with zeros; rows that are absent or bad are all zero."""
+def digit_chars(data: Bytes, span: Span, skip: Ints | int = 0, *, high_first: bool = False) -> tuple[Bytes, Mask]:
+    """Return TBCD digits as rows of ASCII characters filled up with zeros; rows that are absent or bad are all zero.
+
+    `high_first` reads TAP's BCDString, whose first digit is the high nibble.
+    """
     present = span.present
     starts = np.where(present, span.starts + skip, 0)
     lengths = np.where(present, span.lengths - skip, 0)
     bad = (lengths < 0) | (lengths > 32)
     lengths[bad] = 0
     width = _width(int(lengths.max(initial=0)))
-    chars = _PAIRS.take(lane(data, starts, width)).view(np.uint8).reshape(len(starts), 2 * width)
+    chars = (
+        (_PAIRS_HIGH_FIRST if high_first else _PAIRS)
+        .take(lane(data, starts, width))
+        .view(np.uint8)
+        .reshape(len(starts), 2 * width)
+    )
     chars &= KEEP[width, 2].take(lengths, axis=0)
     filled = (chars != 0).view(np.uint64)  # eight digits each
     counts = (filled * _ONES) >> np.uint64(56)
@@ -171,7 +180,7 @@ def _calendar() -> tuple[Ints, Ints]:
 
 
 _DAYS_BEFORE, _DAYS_IN = _calendar()
-_OFFSET_MAX_S: Final = 14 * 3600
+OFFSET_MAX_S: Final = 14 * 3600
 
 
 def times(data: Bytes, span: Span) -> Times:
@@ -181,20 +190,24 @@ def times(data: Bytes, span: Span) -> Times:
 
     Source: TS 32.298 §5.1.1 (TimeStamp).
     """
-    present = span.present
-    starts = np.where(present, span.starts, 0)
-    octets = lane(data, starts, 16)
-    year, month, day, hour, minute, second = _BCD.take(octets[:, :6]).T
-    sign, offset_hour, offset_minute = octets[:, 6], _BCD.take(octets[:, 7]), _BCD.take(octets[:, 8])
-    bad = (span.lengths != 9) | (year > 99) | (month - 1 > 11) | (month < 1)
+    octets = lane(data, np.maximum(span.starts, 0), 16)
+    clock = _BCD.take(octets[:, :6]).T
+    offset_hour, offset_minute = _BCD.take(octets[:, 7]), _BCD.take(octets[:, 8])
+    offsets = offset_hour * 3600 + offset_minute * 60
+    bad = (span.lengths != 9) | (offset_minute > 59) | (offsets > OFFSET_MAX_S)
+    bad |= (octets[:, 6] != 0x2B) & (octets[:, 6] != 0x2D)
+    offsets = np.where(octets[:, 6] == 0x2D, -offsets, offsets)
+    return instants(clock, offsets, span.present, bad)
+
+
+def instants(clock: Ints, offsets_s: Ints, present: Mask, bad: Mask) -> Times:
+    """Return times from years (since 2000), months, days, hours, minutes and seconds of the local clock."""
+    year, month, day, hour, minute, second = clock
+    bad = bad | (year > 99) | (year < 0) | (month > 12) | (month < 1)
     index = np.where(bad, 0, year * 12 + month - 1)
     bad |= (day < 1) | (day > _DAYS_IN.take(index)) | (hour > 23) | (minute > 59) | (second > 59)
-    offsets = offset_hour * 3600 + offset_minute * 60
-    bad |= ((sign != 0x2B) & (sign != 0x2D)) | (offset_minute > 59) | (offsets > _OFFSET_MAX_S)
-    offsets = np.where(sign == 0x2D, -offsets, offsets)
-    seconds = (_DAYS_BEFORE.take(index) + day - 1) * 86_400 + hour * 3600 + minute * 60 + second - offsets
-    seconds = np.where(bad, 0, seconds)
-    return Times(seconds * 1_000_000, np.where(bad, 0, offsets), present, bad & present)
+    seconds = (_DAYS_BEFORE.take(index) + day - 1) * 86_400 + hour * 3600 + minute * 60 + second - offsets_s
+    return Times(np.where(bad, 0, seconds) * 1_000_000, np.where(bad, 0, offsets_s), present, bad & present)
 
 
 def distinct(data: Bytes, span: Span) -> tuple[Ints, Mask, list[bytes]]:
