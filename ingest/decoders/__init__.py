@@ -31,6 +31,7 @@ FORMATS: Final[dict[str, str]] = {
     "kannel": "ingest.decoders.kannel:Kannel",
     "cucm-cdr": "ingest.decoders.cucm:CucmCdr",
     "cucm-cmr": "ingest.decoders.cucm:CucmCmr",
+    "acme-csv": "ingest.decoders.acme:AcmeCsv",
     "conntrack": "ingest.decoders.conntrack:Conntrack",
     "mapping": "ingest.decoders.mapping:Mapping",
 }

@@ -271,11 +271,11 @@ def _sip(column: Column) -> tuple[Column, Column]:
     spoken = compute.fill_null(compute.match_substring(column, "sip"), False)
     if not compute.any(spoken).as_py():
         return column, pa.nulls(len(column), pa.string())
-    pairs = [(text, None) if text is None or "sip" not in text else _party(text) for text in column.to_pylist()]
+    pairs = [(text, None) if text is None or "sip" not in text else party_of(text) for text in column.to_pylist()]
     return pa.array([one for one, _ in pairs], pa.string()), pa.array([uri for _, uri in pairs], pa.string())
 
 
-def _party(text: str) -> tuple[str, str | None]:
+def party_of(text: str) -> tuple[str, str | None]:
     """Return (number, URI) of a SIP URI that means a telephone, (URI, None) of another one.
 
     Source: RFC 3261 section 19.1.6 (a telephone number in the user part), RFC 3966 section 3.

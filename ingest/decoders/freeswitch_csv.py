@@ -19,7 +19,6 @@ Option `template`: sql, example, snom, linksys, asterisk, opencdrrate, default (
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
@@ -27,7 +26,7 @@ from typing import Any, BinaryIO, Final
 from ingest.decoders.asterisk_rows import settle
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch import DISPOSITIONS, address_of, profile_name
-from ingest.decoders.row_stretch import Columns, Refusal, RowStretch
+from ingest.decoders.row_stretch import Columns, Refusal, RowStretch, kept_values
 from ingest.lines import read_lines
 from ingest.source import SourceConfig
 from ingest.times import LocalTime, parse_iso, zone_times
@@ -96,7 +95,7 @@ class FreeswitchCsv:
         """
         chosen = _template(source.options.get("template"))
         legs = _Legs(source)
-        stretch = RowStretch(_COLUMNS, _kept)
+        stretch = RowStretch(_COLUMNS, kept_values)
         for line in read_lines(stream):
             found = None if line.reason is not None else _read(line.data, chosen)
             if found is None:
@@ -108,10 +107,10 @@ class FreeswitchCsv:
                 try:
                     stretch.take(legs.record(line.position, values), values, line.length_bytes)
                 except Refusal as refusal:
-                    stretch.refuse(line.reject(refusal.reason, field=refusal.field, raw=_kept(values)))
+                    stretch.refuse(line.reject(refusal.reason, field=refusal.field, raw=kept_values(values)))
             if stretch.is_full:
                 yield stretch.decoded()
-                stretch = RowStretch(_COLUMNS, _kept)
+                stretch = RowStretch(_COLUMNS, kept_values)
         if not stretch.is_empty:
             yield stretch.decoded()
 
@@ -167,14 +166,6 @@ def _names(row: list[str]) -> tuple[str, ...] | None:
         if len(row) == len(names) and _UUID.fullmatch(row[names.index("uuid")]):
             return names
     return None
-
-
-def _kept(values: dict[str, str]) -> bytes:
-    """Return a line of names and one of values, of the columns that are read and not empty; nobody's words."""
-    text = io.StringIO()
-    pairs = [(name, value) for name, value in values.items() if value]
-    csv.writer(text, lineterminator="\n").writerows(zip(*pairs, strict=True))
-    return text.getvalue().encode("utf-8", "surrogateescape")
 
 
 class _Legs:

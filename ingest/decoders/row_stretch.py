@@ -6,7 +6,9 @@ made only then, from what the decoder remembers of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
@@ -17,7 +19,7 @@ from ingest.decoders.freeswitch_values import Refusal
 from schemas.arrow import DELIVERED
 from schemas.rejects import Reject, RejectReason
 
-__all__ = ["STRETCH_BYTES", "STRETCH_RECORDS", "Columns", "Refusal", "RowStretch"]
+__all__ = ["STRETCH_BYTES", "STRETCH_RECORDS", "Columns", "Refusal", "RowStretch", "kept_values"]
 
 STRETCH_RECORDS: Final = 16_384
 STRETCH_BYTES: Final = 16 << 20
@@ -105,3 +107,14 @@ class RowStretch:
     def _raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
         remembered = dict(zip((record[0] for record in self._records), self._remembered, strict=True))
         return [self._keep(remembered[position]) for position in positions]
+
+
+def kept_values(values: Mapping[str, str]) -> bytes:
+    """Return a line of names and one of values, of those that are not empty: what is kept of a refused record.
+
+    `values` are only what the decoder reads.
+    """
+    text = io.StringIO()
+    pairs = [(name, value) for name, value in values.items() if value]
+    csv.writer(text, lineterminator="\n").writerows(zip(*pairs, strict=True))
+    return text.getvalue().encode("utf-8", "surrogateescape")
