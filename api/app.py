@@ -32,6 +32,7 @@ from api.routes import (
 )
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
+from api.source_metrics import SourceMetrics
 from schemas.errors import LagrumError
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.metrics = metrics
     app.state.grouper = Grouper(store, workers=settings.ingest_workers, queue_max=settings.ingest_queue_max)
     app.state.stream_pool = BoundedPool("stream", workers=settings.stream_workers, queue_max=settings.stream_queue_max)
+    app.state.source_metrics = SourceMetrics(store)
+    metrics.registry.register(app.state.source_metrics)
     _add_gauges(app, metrics, authenticator)
     for router in _ROUTERS:
         app.include_router(router)
@@ -129,6 +132,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("flush", store.flush_outbox, settings.flush_interval_seconds),
         ("compact", store.compact, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
+        ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
         # An idle process, too, gives back the keys of what another has erased.
         ("lease", store.keyring.refresh, settings.lease_interval_seconds),
     )

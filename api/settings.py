@@ -72,6 +72,7 @@ class Settings:
 
     expiry_interval_seconds: int = _in("background", 600)
     flush_interval_seconds: int = _in("background", 5)
+    silence_interval_seconds: int = _in("background", 60)
     compaction_interval_seconds: int = _in("background", 60)
     session_interval_seconds: int = _in("background", 600)
     lease_interval_seconds: int = _in("background", 30)

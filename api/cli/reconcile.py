@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +11,10 @@ from api.cli.context import Context
 from api.cli.output import emit, note, show_table
 from store.clock import to_datetime
 
+if TYPE_CHECKING:
+    from store import Store
+
+FOLDER: Final = ("waiting_files", "failed_files", "missing_files")
 COLUMNS: Final = ("source", "hour", "delivered", "stored", "duplicates", "conflicts", "rejects")
 
 
@@ -19,6 +23,9 @@ COLUMNS: Final = ("source", "hour", "delivered", "stored", "duplicates", "confli
 @click.pass_obj
 def reconcile(context: Context, source: str | None) -> int:
     """Compare what was delivered with what is stored, per source and hour of delivery.
+
+    All roads count: files, drop folders, HTTP and queues. What lies in a drop folder and is not taken in yet, or could
+    not be read, is told besides (`watch`).
 
     Every delivered event is stored, a duplicate, a conflict or a reject. Compare the column `delivered` with what the
     switch says that it wrote: that is how a lost file shows.
@@ -35,9 +42,10 @@ def reconcile(context: Context, source: str | None) -> int:
     """
     with context.open_store() as store:
         rows = [as_row(found) for found in store.reconcile(source)]
+        folders = [state for state in watched(store) if source in (None, state["source"])]
     unbalanced = sum(not row["balanced"] for row in rows)
-    document = {"ok": unbalanced == 0, "rows": rows}
-    emit(context, document, lambda: show_table(rows, [(name, name) for name in (*COLUMNS, "balanced")]))
+    document = {"ok": unbalanced == 0, "rows": rows, "watch": folders}
+    emit(context, document, lambda: _show(rows, folders))
     if unbalanced:
         note(f"error: {unbalanced} of {len(rows)} rows do not add up; run `lagrum verify`")
     return 1 if unbalanced else 0
@@ -46,6 +54,21 @@ def reconcile(context: Context, source: str | None) -> int:
 def register(group: click.Group) -> None:
     """Add `reconcile`."""
     group.add_command(reconcile)
+
+
+def watched(store: Store) -> list[dict[str, Any]]:
+    """Return what lies in the drop folders, per source that has one."""
+    from ingest.silence import WATCH_KIND, states
+
+    names = {document.id for document in store.documents.list(WATCH_KIND)}
+    shown = ("source", *FOLDER)
+    return [{name: state.as_dict()[name] for name in shown} for state in states(store) if state.source in names]
+
+
+def _show(rows: list[dict[str, Any]], folders: list[dict[str, Any]]) -> None:
+    show_table(rows, [(name, name) for name in (*COLUMNS, "balanced")])
+    if folders:
+        show_table(folders, [(name, name.replace("_", " ")) for name in ("source", *FOLDER)], title="drop folders")
 
 
 def as_row(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 import click
 
 from api.cli.acting import Way, acting
+from api.cli.context import Context
 from api.cli.formats import FILE, read_mapping_file
 from api.cli.output import emit, note, show_facts, show_table
 
@@ -19,6 +20,7 @@ _COLUMNS: Final = (
     ("tenant", "tenant"),
     ("dedup_domain", "domain"),
 )
+_STATUS: Final = ("source", "last", "expect_every_s", "silent", "missing_files", "waiting_files", "failed_files")
 _CREDENTIALS: Final = (
     ("id", "credential"),
     ("scope", "scope"),
@@ -91,6 +93,27 @@ def list_sources(way: Way) -> None:
     with way.open() as client:
         document = client.get("/v1/sources")
     emit(way.context, document, lambda: show_table(document["sources"], _COLUMNS))
+
+
+@sources.command("status")
+@click.pass_obj
+def status(context: Context) -> int:
+    """Show when each source delivered last, which are silent, and which files are missing.
+
+    A source is silent when nothing came for longer than its --expect-every, by whatever road. Reads the store itself.
+
+    \b
+    Exit codes:
+      0  no source is silent, no file is missing
+      1  one is
+    """
+    from ingest.silence import states
+
+    with context.open_store() as store:
+        found = states(store)
+    rows = [state.as_dict() for state in found]
+    emit(context, {"sources": rows}, lambda: show_table(rows, [(name, name.replace("_", " ")) for name in _STATUS]))
+    return 1 if any(state.silent or state.missing for state in found) else 0
 
 
 @sources.command("show")
