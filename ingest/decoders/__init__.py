@@ -32,6 +32,7 @@ FORMATS: Final[dict[str, str]] = {
     "cucm-cdr": "ingest.decoders.cucm:CucmCdr",
     "cucm-cmr": "ingest.decoders.cucm:CucmCmr",
     "acme-csv": "ingest.decoders.acme:AcmeCsv",
+    "broadworks-xml": "ingest.decoders.broadworks:BroadworksXml",
     "conntrack": "ingest.decoders.conntrack:Conntrack",
     "mapping": "ingest.decoders.mapping:Mapping",
 }

@@ -49,11 +49,11 @@ _COLUMNS: Final = Columns(
         "trunk_in", "trunk_out", "call_link",
     )
 )  # fmt: skip
-_FIELD: Final = re.compile(r'"(.*?)"(?:,|\Z)|([^",][^,]*|)(?:,|\Z)')
 _STAMP: Final = re.compile(
-    r"[*.]?([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))? ([A-Za-z+\-0-9:]{1,8}) (?:[A-Za-z]{3} )?"
-    r"([A-Za-z]{3}) ([ 0-9]?[0-9]) ([0-9]{4})"
+    r"[*.]?([0-9]{2}:[0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))? "
+    r"([A-Za-z+\-0-9:]{1,8} (?:[A-Za-z]{3} )?[A-Za-z]{3} [ 0-9]?[0-9] [0-9]{4})"
 )
+MINUTES_REMEMBERED_MAX: Final = 50_000
 _WITHHELD: Final = re.compile(r"sips?:(?:anonymous|restricted|unavailable|unknown)\b", re.IGNORECASE)
 _SIP_WORDS: Final = {
     "486": "busy", "600": "busy", "487": "cancelled", "408": "no-answer", "480": "no-answer",
@@ -109,20 +109,24 @@ def _split(data: bytes) -> list[str]:
     """Return the columns of a row, none when a quoted value does not end."""
     text = data.decode("utf-8", "surrogateescape").rstrip("\r")
     try:
-        row = next(csv.reader([text], strict=True), [])
-        return row if len(row) <= COLUMNS_MAX else []
+        plain = next(csv.reader([text], strict=True), [])
+        return plain if len(plain) <= COLUMNS_MAX else []
     except csv.Error:
         pass
-    row, at = [], 0
-    while at <= len(text):
-        found = _FIELD.match(text, at)
-        if found is None or len(row) > COLUMNS_MAX:
-            return []
-        row.append(found.group(1) if found.group(1) is not None else found.group(2))
-        if found.end() == len(text):
-            return [*row, ""] if text.endswith(",") else row
-        at = found.end()
-    return []
+    row: list[str] = []
+    opened: list[str] = []  # the pieces of a quoted value that has not ended
+    for piece in text.split(","):
+        if opened:
+            opened.append(piece)
+        elif not piece.startswith('"'):
+            row.append(piece)
+            continue
+        else:
+            opened = [piece]
+        if piece.endswith('"') and (len(opened) > 1 or len(piece) > 1):
+            row.append(",".join(opened)[1:-1])
+            opened = []
+    return [] if opened or len(row) > COLUMNS_MAX else row
 
 
 class _Rows:
@@ -130,6 +134,7 @@ class _Rows:
 
     def __init__(self, source: SourceConfig) -> None:
         self._zone = None if source.zone is None else times.ZoneTimes(source.zone)
+        self._minutes: dict[tuple[str, str], tuple[int, int] | None] = {}
         self._element = source.element
         self._service = source.service_type or "voip"
 
@@ -206,13 +211,27 @@ class _Rows:
         found = _STAMP.fullmatch(text)
         if found is None:
             raise Refusal(RejectReason.BAD_TIME, name)
-        hour, minute, second, fraction, abbreviation, month, day, year = found.groups()
-        date = (int(year), times.month_number(month.capitalize()), int(day))
-        wall = times.wall_time(date, (int(hour), int(minute), int(second)), int((fraction or "0").ljust(6, "0")))
-        offset = None if wall is None else times.offset_s(wall, abbreviation.upper(), self._zone)
-        if wall is None or offset is None:
+        clock, second, fraction, rest = found.groups()
+        key = (clock, rest)
+        if key not in self._minutes:
+            if len(self._minutes) >= MINUTES_REMEMBERED_MAX:
+                self._minutes.clear()
+            self._minutes[key] = _minute(clock, rest, self._zone)
+        minute = self._minutes[key]
+        if minute is None or int(second) > 59:
             raise Refusal(RejectReason.BAD_TIME, name)
-        return times.epoch_us(wall, offset), offset
+        microseconds = int(second) * 1_000_000 + int((fraction or "0").ljust(6, "0"))
+        return minute[0] + microseconds, minute[1]
+
+
+def _minute(clock: str, rest: str, zone: times.ZoneTimes | None) -> tuple[int, int] | None:
+    """Return µs since 1970 UTC and the offset of `HH:MM` and `ZONE [WEEKDAY] MONTH DAY YEAR`, None if there is none."""
+    hour, _, minute = clock.partition(":")
+    abbreviation, *_, month, day, year = rest.split()
+    date = (int(year), times.month_number(month.capitalize()), int(day))
+    wall = times.wall_time(date, (int(hour), int(minute), 0))
+    offset = None if wall is None else times.offset_s(wall, abbreviation.upper(), zone)
+    return None if wall is None or offset is None else (times.epoch_us(wall, offset), offset)
 
 
 def _caller(values: dict[str, str]) -> str | None:

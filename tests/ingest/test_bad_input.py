@@ -59,6 +59,10 @@ GOOD = {
     "acme-csv": b'2,"192.0.2.60",5060,"SDA0001-0001","ic1@192.0.2.40","","SIP","","","<sip:+46701740605@192.0.2.40>",'
     b'"<sip:+46701740611@192.0.2.61>",1,60,"09:00:00.123 GMT NOV 20 2026","09:00:07 GMT NOV 20 2026",'
     b'"09:01:07 GMT NOV 20 2026",16\n',
+    "broadworks-xml": b"<cdrData><headerModule><recordId><eventCounter>0000004181</eventCounter><systemId>as1</systemId>"
+    b"<date>20261120090000.123</date></recordId><type>Normal</type></headerModule><basicModule>"
+    b"<callingNumber>46701740605</callingNumber><startTime>20261120090000.123</startTime>"
+    b"<releaseTime>20261120090107.750</releaseTime></basicModule></cdrData>\n",
     "conntrack": b"[1795314234.683987]\t    [NEW] ipv4     2 tcp      6 120 SYN_SENT src=100.64.0.2 dst=203.0.113.10 "
     b"sport=42285 dport=80 [UNREPLIED] src=203.0.113.10 dst=203.0.113.1 sport=80 dport=2562 id=3765381819\n",
 }
