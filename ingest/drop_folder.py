@@ -13,13 +13,10 @@ what the file itself is to blame for moves it to failed/, with a note of the rea
 from __future__ import annotations
 
 import hashlib
-import heapq
-import io
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +25,7 @@ from typing import Any, BinaryIO, Final, cast
 from ingest import sources
 from ingest.decoders import decoder
 from ingest.events import event
+from ingest.folder import ChangedError, Folder, Steady
 from ingest.pipeline import ingest_stream
 from ingest.watch import (
     CHECKSUMS,
@@ -36,14 +34,11 @@ from ingest.watch import (
     FAILED,
     REASON_SUFFIX,
     Sequence,
-    Verdict,
     WatchRules,
     checksum,
     companions,
     follow,
-    is_delivery,
     is_due,
-    judge,
 )
 from schemas.errors import BusyError, ConfigurationError, InputError, NotFoundError
 from store import AuditEntry, Put, Receipt, SourceRef, Store, files
@@ -95,13 +90,13 @@ class DropFolder:
 
     def __init__(self, store: Store, source: str, format: str, directory: Path, rules: WatchRules) -> None:
         self._store, self._source, self._format, self._rules = store, source, format, rules
-        self._directory = directory.absolute()
+        self._folder = Folder(directory, rules, store.clock)
+        self._directory = self._folder.directory
         self.stop = threading.Event()
         self.totals = Totals()
-        self._seen: dict[str, tuple[int, int, float]] = {}
         self._pending: list[tuple[str, str]] = []  # name, suffix for a name that is taken in done/
         self._flushed = time.monotonic()
-        self._unsettled = 0
+        self._changing = 0  # files that changed while they were read
         self._left: set[str] = set()  # files that can be neither read nor moved
         self._entries: list[AuditEntry] = []
         self._sequences: dict[str, Sequence] = {}
@@ -152,7 +147,7 @@ class DropFolder:
                 self._write_journal()
             now = time.monotonic()
             give_up = give_up or now + self._rules.settle_s + 2 * poll_s
-            if once and (not self._unsettled or now > give_up):
+            if once and (not self._folder.unsettled + self._changing or now > give_up):
                 break
             self._store.renew_leases()
             self.stop.wait(min(poll_s, self._rules.settle_s) if once else pause_s)
@@ -161,7 +156,7 @@ class DropFolder:
         """Take in what is ready now, a bounded number of files; return how many were handled."""
         handled = 0
         try:
-            for name in self._ready():
+            for name in self._names():
                 if self.stop.is_set():
                     break
                 handled += self._take(name)
@@ -171,75 +166,31 @@ class DropFolder:
             self._flush()
         return handled
 
-    def _ready(self) -> list[str]:
-        """Return the first ready names in their order."""
-        self._unsettled = 0
-        self.totals.waiting = 0
-        seen: dict[str, tuple[int, int, float]] = {}
-        now, now_us = time.monotonic(), self._store.clock.now_us()
-
-        def names() -> Iterator[str]:
-            with os.scandir(self._directory) as entries:
-                for entry in entries:
-                    if not is_delivery(entry.name) or entry.name in self._left:
-                        continue
-                    if entry.is_file(follow_symlinks=False) and self._is_ready(entry, seen, now, now_us):
-                        yield entry.name
-
-        ready = heapq.nsmallest(LOOK_FILES_MAX, names())
-        self._seen = seen
-        return ready
-
-    def _is_ready(
-        self, entry: os.DirEntry[str], seen: dict[str, tuple[int, int, float]], now: float, now_us: int
-    ) -> bool:
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        state = (status.st_size, status.st_mtime_ns)
-        before = self._seen.get(entry.name)
-        since = before[2] if before is not None and before[:2] == state else now
-        still_s = max(now - since, (now_us - status.st_mtime_ns // 1000) / 1e6)
-        settled = still_s >= self._rules.settle_s
-        require = self._rules.require
-        verdict = judge(
-            entry.name,
-            still_s=still_s,
-            has_done=not settled and self._has(entry.name, ".done"),
-            has_required=require is None or self._has(entry.name, f".{require}"),
-            rules=self._rules,
-        )
-        if verdict is not Verdict.READY:
-            self.totals.waiting += 1
-            if not settled:
-                self._unsettled += 1
-                seen[entry.name] = (*state, since)
-        return verdict is Verdict.READY
-
-    def _has(self, name: str, suffix: str) -> bool:
-        return any((self._directory / one).is_file() for one in companions(name, suffix))
+    def _names(self) -> list[str]:
+        self._changing = 0
+        names = self._folder.ready(LOOK_FILES_MAX, self._left)
+        self.totals.waiting = self._folder.waiting
+        return names
 
     def _take(self, name: str) -> int:
         """Take one file in; return 1 when it was handled, 0 when it waits."""
-        path = self._directory / name
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            opened = self._folder.open(name)
         except FileNotFoundError:
             return 0
         except PermissionError:
             self._left.add(name)
             self._entries.append(event("file-unreadable", self._source))
             return 0
-        with os.fdopen(fd, "rb", buffering=0) as file:
+        with opened as file:
             try:
-                receipt = self._ingest(cast(BinaryIO, file), name)
+                receipt = self._ingest(file, name)
             except InputError as error:
                 self._flush()
                 self._fail(name, error)
                 return 1
-            except _ChangedError:
-                self._unsettled += 1
+            except ChangedError:
+                self._changing += 1
                 return 0
         self.totals.add(receipt)
         if not receipt.replayed:
@@ -248,20 +199,20 @@ class DropFolder:
         return 1
 
     def _ingest(self, file: BinaryIO, name: str) -> Receipt:
-        stream = _Steady(file, self.stop)
+        stream = Steady(file, self.stop)
         digest = self._digest(stream, name)
         source = sources.get_or_create(self._store, self._source)
         reference, key = SourceRef(source.name, source.domain), f"file:{digest}"
         earlier = self._store.replayed(reference, key)
         if earlier is not None:
             return earlier
-        file.seek(0)
+        stream.again()
         printable = name.encode("utf-8", "replace").decode()
         return ingest_stream(
             self._store, source.delivering(printable), self._format, cast(BinaryIO, stream), idempotency_key=key
         )
 
-    def _digest(self, stream: _Steady, name: str) -> str:
+    def _digest(self, stream: Steady, name: str) -> str:
         """Return the file's SHA-256, and compare the checksums that lie beside it.
 
         Raises:
@@ -372,29 +323,3 @@ class DropFolder:
             "sequences": {group: one.as_dict() for group, one in self._sequences.items()},
         }
         self._store.documents.commit([Put(KIND, self._source, self._journal)], entries)
-
-
-class _ChangedError(Exception):
-    """The file changed while it was read, or the watch stops: nothing of it is kept, and it is read later."""
-
-
-class _Steady(io.RawIOBase):
-    """Reads a file, and makes sure at its end that it is the file that was opened."""
-
-    def __init__(self, file: BinaryIO, stop: threading.Event) -> None:
-        self._file, self._stop = file, stop
-        self._before = self._state()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._file.read(len(buffer))
-        if self._stop.is_set() or (not data and self._state() != self._before):
-            raise _ChangedError
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _state(self) -> tuple[int, int, int]:
-        status = os.fstat(self._file.fileno())
-        return status.st_size, status.st_mtime_ns, status.st_ctime_ns

@@ -1,0 +1,90 @@
+"""Sends one delivery to a store's HTTP door, for the forwarding agent."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+
+from api.settings import is_loopback
+from schemas.errors import BusyError, ConfigurationError, InputError
+
+CONNECT_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 600.0
+_AWAY: Final = frozenset({408, 425, 429})
+_NOT_ALLOWED: Final = frozenset({401, 403, 404})
+
+
+class Sender:
+    """One credential's way to one source; use it as a context manager."""
+
+    def __init__(
+        self, url: str, source: str, format: str, token: str, *, ca: Path | None = None, socket: Path | None = None
+    ) -> None:
+        """Take where to send, and as whom.
+
+        Raises:
+            ConfigurationError: the URL is not https (http goes to this machine only), or the CA cannot be read.
+        """
+        parts = urlsplit(url)
+        if (
+            socket is None
+            and parts.scheme != "https"
+            and not (parts.scheme == "http" and is_loopback(parts.hostname or ""))
+        ):
+            raise ConfigurationError("a store elsewhere is reached by https only")
+        try:
+            verify = ssl.create_default_context(cafile=None if ca is None else str(ca))
+        except (OSError, ssl.SSLError):
+            raise ConfigurationError("the CA cannot be read") from None
+        transport = httpx.HTTPTransport(verify=verify, uds=None if socket is None else str(socket))
+        self._http = httpx.Client(
+            transport=transport,
+            base_url=url,
+            timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            trust_env=False,
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"},
+            params={"source": source, "format": format},
+        )
+
+    def __enter__(self) -> Sender:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._http.close()
+
+    def send(self, pieces: Callable[[], Iterator[bytes]], key: str | None) -> Mapping[str, Any]:
+        """Send bytes and return the receipt.
+
+        Raises:
+            BusyError: the store does not answer, or asks to come again.
+            InputError: it refuses these bytes.
+            ConfigurationError: it refuses the credential, or knows no such source.
+        """
+        headers = {} if key is None else {"Idempotency-Key": key}
+        try:
+            answer = self._http.post("/v1/cdrs", content=pieces(), headers=headers)
+        except httpx.HTTPError as error:
+            raise BusyError(f"the store does not answer ({type(error).__name__})") from None
+        body = _json(answer)
+        if answer.is_success:
+            return body
+        title = str(body.get("detail") or body.get("title") or "refused")
+        if answer.status_code in _NOT_ALLOWED:
+            raise ConfigurationError(f"the store answers {answer.status_code}: {title}")
+        if answer.is_server_error or answer.status_code in _AWAY:
+            raise BusyError(f"the store answers {answer.status_code}")
+        raise InputError(f"the store refuses the file: {title}")
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = orjson.loads(answer.content)
+    except orjson.JSONDecodeError:
+        return {}
+    return body if isinstance(body, dict) else {}
