@@ -101,7 +101,7 @@ def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...],
         if reason is not None:
             stretch.refuse(position, line, reason)
         else:
-            row.append("")
+            row += [""] * (1 + max(0, len(names) - len(row)))  # columns of later releases, and what `picker` asks for
             stretch.take(position, line, pick(row))
         if stretch.is_full:
             yield stretch.decoded(convert)

@@ -112,6 +112,14 @@ def test_every_layout_of_the_head_gives_the_same_calls(name: str) -> None:
     assert [content(row) for row in rows] == [content(row) for row in expected]
 
 
+@pytest.mark.parametrize("width", [58, 66, 81, 109, 112, 130])
+def test_a_file_without_names_may_be_of_an_older_or_newer_release(width: int) -> None:
+    values = next(csv.reader([ROWS[0]]))
+    row = ",".join((values + ["0"] * 20)[:width]).encode() + b"\n"
+    rows, rejects = decode("cucm-cdr", row)
+    assert not rejects and rows[0]["called_number"] == "46701740611"
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.ip_addresses(v=4))
 def test_every_packed_address_is_read(address: IPv4Address) -> None:
