@@ -146,6 +146,8 @@ class Numbers(NamedTuple):
 def integers(data: Bytes, span: Span) -> Numbers:
     """Return INTEGER fields up to 8 octets; they are taken as unsigned, since some encoders leave out the leading 0."""
     present = span.present
+    if not present.any():
+        return Numbers(np.zeros(len(present), np.int64), present, present)
     bad = present & ((span.lengths < 1) | (span.lengths > 8))
     lengths = np.where(present & ~bad, span.lengths, 0)
     octets = lane(data, np.where(present, span.starts, 0), 8)
@@ -190,6 +192,10 @@ def times(data: Bytes, span: Span) -> Times:
 
     Source: TS 32.298 §5.1.1 (TimeStamp).
     """
+    present = span.present
+    if not present.any():
+        nothing = np.zeros(len(present), np.int64)
+        return Times(nothing, nothing, present, present)
     octets = lane(data, np.maximum(span.starts, 0), 16)
     clock = _BCD.take(octets[:, :6]).T
     offset_hour, offset_minute = _BCD.take(octets[:, 7]), _BCD.take(octets[:, 8])
@@ -197,7 +203,7 @@ def times(data: Bytes, span: Span) -> Times:
     bad = (span.lengths != 9) | (offset_minute > 59) | (offsets > OFFSET_MAX_S)
     bad |= (octets[:, 6] != 0x2B) & (octets[:, 6] != 0x2D)
     offsets = np.where(octets[:, 6] == 0x2D, -offsets, offsets)
-    return instants(clock, offsets, span.present, bad)
+    return instants(clock, offsets, present, bad)
 
 
 def instants(clock: Ints, offsets_s: Ints, present: Mask, bad: Mask) -> Times:
@@ -216,22 +222,42 @@ def distinct(data: Bytes, span: Span) -> tuple[Ints, Mask, list[bytes]]:
     lengths = np.where(present, span.lengths, 0)
     bad = lengths >= LANE_OCTETS_MAX
     lengths[bad] = 0
-    width = _width(int(lengths.max(initial=0)) + 1)
-    octets = lane(data, np.where(present, span.starts, 0), width) & KEEP[width, 1].take(lengths, axis=0)
-    octets[:, width - 1] = lengths
+    good = present & ~bad
+    rows = np.flatnonzero(good)
+    if not len(rows):
+        return np.full(len(lengths), -1, np.int64), bad, []
+    longest, shortest = int(lengths[rows].max()), int(lengths[rows].min())
+    if longest == shortest == 1:
+        return _octets(data, span, good, bad)
+    told = longest == shortest  # else the length is part of what is compared, in the last octet
+    width = _width(longest if told else longest + 1)
+    octets = lane(data, np.where(good, span.starts, 0), width) & KEEP[width, 1].take(lengths, axis=0)
+    if not told:
+        octets[:, width - 1] = lengths
     keys: Column = (
         pa.array(octets.view(np.int64).ravel())
         if width == 8
         else pa.Array.from_buffers(pa.binary(width), len(lengths), [None, _buffer(octets)])
     )
     encoded = keys.dictionary_encode()
-    raw = encoded.dictionary.to_numpy(zero_copy_only=False).tobytes() if width == 8 else None
-    if raw is not None:
+    if width == 8:
+        raw = encoded.dictionary.to_numpy(zero_copy_only=False).tobytes()
         wide = [raw[at : at + 8] for at in range(0, len(raw), 8)]
     else:
         wide = encoded.dictionary.to_pylist()
-    indices = np.where(present & ~bad, np.asarray(encoded.indices, np.int64), -1)
-    return indices, bad, [one[: one[-1]] for one in wide]
+    indices = np.asarray(encoded.indices, np.int64)
+    if len(rows) < len(lengths):
+        indices = np.where(good, indices, -1)
+    return indices, bad, [one[:longest] if told else one[: one[-1]] for one in wide]
+
+
+def _octets(data: Bytes, span: Span, good: Mask, bad: Mask) -> tuple[Ints, Mask, list[bytes]]:
+    """Do as `distinct`, for contents of one octet each."""
+    octets = data[np.where(good, span.starts, 0)]
+    found = np.flatnonzero(np.bincount(octets[good], minlength=256))
+    places = np.full(256, -1, np.int64)
+    places[found] = np.arange(len(found))
+    return np.where(good, places[octets], -1), bad, [bytes((octet,)) for octet in found.tolist()]
 
 
 class Rendered:
@@ -247,13 +273,13 @@ class Rendered:
         indices, bad, contents = distinct(data, span)
         if len(self._cache) > CACHE_VALUES_MAX:
             self._cache.clear()
-        values: list[str | None] = []
-        for content in contents:
-            if content not in self._cache:
-                self._cache[content] = self._read(content)
-            values.append(self._cache[content])
-        wrong = np.array([value is None for value in values] + [False], np.bool_)
-        bad = bad | wrong[indices]
+        cache = self._cache
+        for content in set(contents).difference(cache):
+            cache[content] = self._read(content)
+        values = [cache[content] for content in contents]
+        if None in values:
+            wrong = np.array([value is None for value in values] + [False], np.bool_)
+            bad = bad | wrong[indices]
         codes: Any = pa.array(indices.astype(np.int32), mask=(indices < 0) | bad)
         return pa.DictionaryArray.from_arrays(codes, pa.array(values, pa.string())), bad
 

@@ -81,18 +81,24 @@ class Columns:
 
     def digits(self, name: str, field: str) -> Column:
         """Return a TBCD string (IMSI, IMEI)."""
+        if not self.fields[name].present.any():
+            return pa.nulls(self.rows, pa.string())
         column, bad = ber_values.digits(self.data, self.fields[name])
         self.faults.add(bad, RejectReason.BAD_FIELD, field)
         return column
 
     def texts(self, name: str, field: str) -> Column:
         """Return a text."""
+        if not self.fields[name].present.any():
+            return pa.nulls(self.rows, pa.string())
         column, bad = ber_values.texts(self.data, self.fields[name])
         self.faults.add(bad, RejectReason.BAD_FIELD, field)
         return column
 
     def hexadecimal(self, name: str, field: str) -> Column:
         """Return octets as hexadecimal digits."""
+        if not self.fields[name].present.any():
+            return pa.nulls(self.rows, pa.string())
         column, bad = ber_values.hexadecimal(self.data, self.fields[name])
         self.faults.add(bad, RejectReason.BAD_FIELD, field)
         return column
@@ -256,19 +262,32 @@ class Key:
     def octets(self, data: Bytes, span: Span) -> None:
         """Add octets as hexadecimal digits; at most 16 of them tell a record from others."""
         lengths = np.where(span.present, np.minimum(span.lengths, 16), 0)
-        octets = ber_values.lane(data, np.maximum(span.starts, 0), 8 if lengths.max(initial=0) <= 8 else 16)
+        longest = int(lengths.max(initial=0))
+        if longest == 0:
+            return
+        octets = ber_values.lane(data, np.maximum(span.starts, 0), 8 if longest <= 8 else 16)
         digits = ber_values.HEX.take(octets).view(np.uint8).reshape(self._rows, -1)
-        digits &= ber_values.KEEP[octets.shape[1], 2].take(lengths, axis=0)
-        self._parts.append(digits)
+        if lengths.min() < longest:
+            digits &= ber_values.KEEP[octets.shape[1], 2].take(lengths, axis=0)
+        self._parts.append(digits[:, : 2 * longest])
 
     def number(self, values: Ints, present: Mask) -> None:
         """Add a dot and a number: 4, 8 or 16 hexadecimal digits, as many as it needs."""
-        digits = ber_values.hexadecimal_of(values, 8)
-        digits[values < 1 << 16, :12] = 0
-        digits[(values >= 1 << 16) & (values < 1 << 32), :8] = 0
-        digits[~present] = 0
-        dots = np.where(present, _DOT, 0).astype(np.uint8)[:, None]
-        self._parts.append(np.concatenate([dots, digits], axis=1))
+        if not present.any():
+            return
+        largest = int(values.max())
+        octets = 2 if largest < 1 << 16 else 4 if largest < 1 << 32 else 8
+        digits = ber_values.hexadecimal_of(values, octets)
+        if octets > 2:
+            digits[values < 1 << 16, : 2 * octets - 4] = 0
+        if octets > 4:
+            digits[values < 1 << 32, :8] = 0
+        if present.all():
+            self.literal(".")
+        else:
+            digits[~present] = 0
+            self._parts.append(np.where(present, _DOT, 0).astype(np.uint8)[:, None])
+        self._parts.append(digits)
 
     def literal(self, text: str) -> None:
         """Add the same characters to every key."""
@@ -280,7 +299,7 @@ class Key:
 
     def column(self) -> Column:
         """Return the keys."""
-        chars = np.concatenate([part[:, part.any(axis=0)] for part in self._parts], axis=1).astype(np.uint8)
+        chars = np.concatenate(self._parts, axis=1)
         filled = chars != 0
         if (filled[:, 1:] > filled[:, :-1]).any():
             counts = filled.sum(axis=1)
