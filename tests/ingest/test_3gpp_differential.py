@@ -15,7 +15,7 @@ from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
 from tests.ingest import ber_encoder as ber
 from tests.ingest import ber_reference as reference
-from tests.ingest.test_decode_3gpp import CET, calls, decoded, mo, pgw
+from tests.ingest.threegpp_made import CET, calls, decoded, mo, pgw
 
 NAMES = ("imsi", "imei", "start_time", "answer_time", "end_time", "duration_ms")
 

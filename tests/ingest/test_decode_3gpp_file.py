@@ -15,7 +15,7 @@ from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
 from tests.ingest import ber_encoder as ber
 from tests.ingest.reading import Pipe, taken
-from tests.ingest.test_decode_3gpp import EVERY, decoded, mo, pgw
+from tests.ingest.threegpp_made import EVERY, decoded, mo, pgw
 
 STRICT = SourceConfig("cgf", zone=None)
 LENIENT = SourceConfig("cgf", zone=None, options={"framing": "lenient"})

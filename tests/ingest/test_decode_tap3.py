@@ -14,7 +14,7 @@ from schemas.errors import InputError
 from schemas.rejects import RejectReason
 from tests.ingest import ber_encoder as ber
 from tests.ingest.reading import Pipe, taken
-from tests.ingest.test_decode_3gpp import told
+from tests.ingest.threegpp_made import told
 
 SOURCE = SourceConfig("partners", zone=None)
 SUMMER, WINTER = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
