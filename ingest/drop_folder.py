@@ -2,7 +2,8 @@
 
 1. A ready file is hashed; a store that had these bytes from this source within the last days answers with the first
    receipt (the digest is the idempotency key, of which the store keeps a keyed hash).
-2. Otherwise it is ingested. If it changes while it is read, nothing is kept, and it is looked at again later.
+2. Otherwise it is ingested, small ones several in one batch. If it changes while it is read, nothing is kept, and it
+   is looked at again later.
 3. When the receipts of a few files are durable, one journal document notes the sequence numbers; then the files move.
    A crash before that reads them again as repetitions of the same bytes: stored once, counted once.
 
@@ -26,7 +27,9 @@ from ingest import sources
 from ingest.decoders import decoder
 from ingest.events import event
 from ingest.folder import ChangedError, Folder, Steady
+from ingest.grouping import ingest_group
 from ingest.pipeline import ingest_stream
+from ingest.streams import COMPRESSED
 from ingest.watch import (
     CHECKSUMS,
     COMPANIONS,
@@ -42,11 +45,16 @@ from ingest.watch import (
 )
 from schemas.errors import BusyError, ConfigurationError, InputError, NotFoundError
 from store import AuditEntry, Put, Receipt, SourceRef, Store, files
+from store.arrivals import remember_deliveries
 
 KIND: Final = "watch"
 LOOK_FILES_MAX: Final = 500
 FLUSH_FILES: Final = 64
 FLUSH_S: Final = 2.0
+SMALL_BYTES_MAX: Final = 128 << 10
+"""Smaller files share a batch with their neighbours: a commit of its own costs each some fifty milliseconds."""
+NAMED_FORMAT: Final = "mapping"
+"""May read the file's name, which differs within a group."""
 BACK_OFF_S_MAX: Final = 60.0
 DELETE_FILES_MAX: Final = 1000
 _READ_BYTES: Final = 1 << 20
@@ -156,12 +164,17 @@ class DropFolder:
         """Take in what is ready now, a bounded number of files; return how many were handled."""
         handled = 0
         try:
-            for name in self._names():
-                if self.stop.is_set():
-                    break
-                handled += self._take(name)
-                if len(self._pending) >= FLUSH_FILES or time.monotonic() - self._flushed > FLUSH_S:
-                    self._flush()
+            names = self._names()
+            for start in range(0, len(names), FLUSH_FILES):
+                chunk = names[start : start + FLUSH_FILES]
+                together = self._together(chunk)
+                for name in chunk:
+                    if self.stop.is_set():
+                        return handled
+                    handled += self._took(name, together[name]) if name in together else self._take(name)
+                    if time.monotonic() - self._flushed > FLUSH_S:
+                        self._flush()
+                self._flush()
         finally:
             self._flush()
         return handled
@@ -187,22 +200,61 @@ class DropFolder:
                 receipt = self._ingest(file, name)
             except InputError as error:
                 self._flush()
+                self._number(name)
                 self._fail(name, error)
                 return 1
             except ChangedError:
                 self._changing += 1
                 return 0
+        return self._took(name, receipt)
+
+    def _took(self, name: str, receipt: Receipt) -> int:
         self.totals.add(receipt)
-        if not receipt.replayed:
-            self._number(name)
+        self._number(name)  # also of a repetition: a crash may have come before the journal
         self._pending.append((name, f".{receipt.batch_id}"))
         return 1
+
+    def _together(self, names: list[str]) -> dict[str, Receipt]:
+        """Take in the small files among some in one batch; what is in any doubt is left to be taken by itself."""
+        source = sources.get_or_create(self._store, self._source)
+        reference = SourceRef(source.name, source.domain)
+        members: dict[str, tuple[str, bytes]] = {}  # key -> name and content
+        if self._format != NAMED_FORMAT:
+            for name in names:
+                content = self._small(name)
+                if content is None:
+                    continue
+                key = self._key(hashlib.sha256(content).hexdigest())
+                if key not in members and self._store.replayed(reference, key) is None:
+                    members[key] = (name, content)
+        if len(members) < 2:
+            return {}
+        receipts = ingest_group(self._store, source, self._format, [content for _, content in members.values()])
+        stored = {key: receipt for key, receipt in zip(members, receipts, strict=True) if receipt is not None}
+        if stored:
+            remember_deliveries(self._store, reference, next(iter(stored.values())).batch_id, list(stored))
+        return {members[key][0]: receipt for key, receipt in stored.items()}
+
+    def _small(self, name: str) -> bytes | None:
+        """Return the content of a small file that is whole; None for any other."""
+        with suppress(OSError, InputError, ChangedError), self._folder.open(name) as file:
+            stream = Steady(file, self.stop)
+            if stream.size_bytes > SMALL_BYTES_MAX:
+                return None
+            self._digest(stream, name)
+            stream.again()
+            content = b"".join(iter(lambda: stream.read(_READ_BYTES), b""))
+            return None if content.startswith(COMPRESSED) else content
+        return None
+
+    def _key(self, digest: str) -> str:
+        return f"file:{self._format}:{digest}"
 
     def _ingest(self, file: BinaryIO, name: str) -> Receipt:
         stream = Steady(file, self.stop)
         digest = self._digest(stream, name)
         source = sources.get_or_create(self._store, self._source)
-        reference, key = SourceRef(source.name, source.domain), f"file:{digest}"
+        reference, key = SourceRef(source.name, source.domain), self._key(digest)
         earlier = self._store.replayed(reference, key)
         if earlier is not None:
             return earlier

@@ -15,6 +15,8 @@ from schemas.errors import InputError
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+COMPRESSED: Final = (_GZIP, _ZSTD)
+"""How streams begin that are decompressed."""
 READ_BYTES: Final = 1 << 20
 
 

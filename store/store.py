@@ -134,14 +134,14 @@ class Store:
     def begin_batch(self, source: SourceRef, *, format: str, idempotency_key: str | None = None) -> BatchWriter:
         """Begin one delivery."""
         self.renew_leases()
-        tag = self._idempotency_tag(source, idempotency_key) if idempotency_key else None
+        tag = self.idempotency_tag(source, idempotency_key) if idempotency_key else None
         batch = BatchWriter(self, source, format, tag)
         self.writers.acquire(batch)
         return batch
 
     def replayed(self, source: SourceRef, idempotency_key: str) -> Receipt | None:
         """Return the receipt of a batch that came under this idempotency key within the last days."""
-        tag = self._idempotency_tag(source, idempotency_key)
+        tag = self.idempotency_tag(source, idempotency_key)
         rows = self.catalog.query(
             "SELECT batch_id FROM idempotency WHERE tag = ? AND until_us >= ?", (tag, self.clock.now_us())
         )
@@ -341,7 +341,7 @@ class Store:
         """Make the key of the day's open sessions."""
         self.keyring.ensure([KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")])
 
-    def _idempotency_tag(self, source: SourceRef, key: str) -> bytes:
+    def idempotency_tag(self, source: SourceRef, key: str) -> bytes:
         """Return a keyed hash that is equal for equal keys within the idempotency period."""
         context = json.dumps([source.name, key]).encode()
         return derive(self.keyring.key(IDENTITY_REF), "idempotency", context, 16)

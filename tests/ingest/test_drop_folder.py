@@ -96,6 +96,40 @@ def test_the_same_bytes_by_another_name_are_recognised_and_counted_once(store: S
     assert sum(row["delivered"] for row in store.reconcile()) == 2
 
 
+def test_small_files_share_a_batch_and_are_known_by_their_bytes_all_the_same(store: Store, folder: Path) -> None:
+    for number in range(5):
+        drop(folder, f"{number}.csv", lines(2 * number, 2 * number + 1))
+    drop(folder, "doubtful.csv", lines(1, 50))
+    drop(folder, "zipped.csv", gzip.compress(lines(60).encode()))
+    totals = watch(store, folder)
+    assert (totals.files, totals.records, totals.accepted, totals.duplicates) == (7, 13, 12, 1)
+    assert store.receipt(1).records == 10
+    for number in range(5):
+        drop(folder, f"again-{number}.csv", lines(2 * number, 2 * number + 1))
+    again = watch(store, folder)
+    assert (again.files, again.redelivered, again.records) == (5, 5, 0)
+    assert sum(row["delivered"] for row in store.reconcile()) == 13
+
+
+def test_a_crash_before_the_journal_counts_nothing_twice_and_misses_no_number(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = WatchRules(settle_s=0, sequence=re.compile(r"(?P<seq>[0-9]+)"))
+    drop(folder, "01", lines(1))
+    watch(store, folder, rules)
+    for number in (2, 3):
+        drop(folder, f"{number:02d}", lines(number))
+    with monkeypatch.context() as crash:
+        crash.setattr(DropFolder, "_flush", lambda _self: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            watch(store, folder, rules)
+    drop(folder, "04", lines(4))
+    totals = watch(store, folder, rules)
+    assert (totals.files, totals.redelivered, totals.records) == (3, 2, 1)
+    assert kinds(store) == []
+    assert sum(row["delivered"] for row in store.reconcile()) == 4
+
+
 def test_a_withdrawn_file_can_be_delivered_again(store: Store, folder: Path) -> None:
     drop(folder, "a.csv", lines(1))
     watch(store, folder)
