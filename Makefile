@@ -45,7 +45,7 @@ demo: env ## see it work: fixtures and 2 M records in, usage, a disclosure, the 
 test: env ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not torture" $(ARGS)
 
-torture: env ## long campaigns: 1 000 kills, every system call failed once
+torture: env ## long campaigns: 1 000 kills (docs/RELIABILITY.md)
 	@$(BIN)/python -m pytest -m torture --timeout 0 $(ARGS)
 
 check: env ## style, types, import layers, generated files fresh; runs them all and fails if one does

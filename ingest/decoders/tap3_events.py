@@ -320,7 +320,7 @@ class _Event(Columns):
             return np.full(self.rows, self.kind.called)
         code = self.integers("service_code", "service_type")
         asked = self.fields["requested"].present | self.fields["requested_user"].present
-        return code.present & (code.values % 2 == 0) & ~asked
+        return np.asarray(code.present & (code.values % 2 == 0) & ~asked)
 
     def _bcd(self, name: str, field: str) -> Column:
         chars, bad = ber_values.digit_chars(self.data, self.fields[name], high_first=True)

@@ -260,7 +260,6 @@ class _FileWalk:
                 hint="source option framing=lenient takes such files",
             )
 
-
     def _behind(self) -> int:
         """Read what is behind the file; return how much it is, unless it is padding."""
         count, padding = 0, True

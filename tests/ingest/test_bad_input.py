@@ -21,7 +21,8 @@ from schemas.rejects import Reject, RejectReason
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 NOW_US = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
 BINARY = ("arrow", "parquet")
-TEXTS = tuple(name for name in FORMATS if name not in BINARY)
+BER = ("3gpp-32297", "3gpp-ber", "tap3")  # test_decode_3gpp, test_3gpp_framing, test_decode_tap3
+TEXTS = tuple(name for name in FORMATS if name not in (*BINARY, *BER))
 SECRET = "46701740605"
 
 HEADERS = {
@@ -32,6 +33,7 @@ HEADERS = {
 }
 # One good record of every format, as its producer writes it.
 GOOD = {
+    "mapping": b"17,46701740605,46701740611,2026-11-20T09:00:00Z,60\n",
     "csv": b"17,voice,46701740605,46701740611,2026-11-20T09:00:00Z,60\n",
     "ndjson": b'{"record_key":"17","service_type":"voice","calling_number":"46701740605",'
     b'"start_time":"2026-11-20T09:00:00Z","duration_s":60}\n',
@@ -59,14 +61,34 @@ GOOD = {
     "acme-csv": b'2,"192.0.2.60",5060,"SDA0001-0001","ic1@192.0.2.40","","SIP","","","<sip:+46701740605@192.0.2.40>",'
     b'"<sip:+46701740611@192.0.2.61>",1,60,"09:00:00.123 GMT NOV 20 2026","09:00:07 GMT NOV 20 2026",'
     b'"09:01:07 GMT NOV 20 2026",16\n',
-    "broadworks-xml": b"<cdrData><headerModule><recordId><eventCounter>0000004181</eventCounter><systemId>as1</systemId>"
-    b"<date>20261120090000.123</date></recordId><type>Normal</type></headerModule><basicModule>"
+    "broadworks-xml": b"<cdrData><headerModule><recordId><eventCounter>0000004181</eventCounter>"
+    b"<systemId>as1</systemId><date>20261120090000.123</date></recordId><type>Normal</type></headerModule><basicModule>"
     b"<callingNumber>46701740605</callingNumber><startTime>20261120090000.123</startTime>"
     b"<releaseTime>20261120090107.750</releaseTime></basicModule></cdrData>\n",
     "conntrack": b"[1795314234.683987]\t    [NEW] ipv4     2 tcp      6 120 SYN_SENT src=100.64.0.2 dst=203.0.113.10 "
     b"sport=42285 dport=80 [UNREPLIED] src=203.0.113.10 dst=203.0.113.1 sport=80 dport=2562 id=3765381819\n",
 }
-OPTIONS = {"asterisk-custom": {"template": "src,dst,start,end,duration,disposition,uniqueid"}}
+MAPPING = """
+[layout]
+kind = "delimited"
+columns = ["id", "a", "b", "begun", "seconds"]
+[key]
+from = "id"
+[fields.service_type]
+value = "voice"
+[fields.calling_number]
+from = "a"
+[fields.called_number]
+from = "b"
+[fields.start_time]
+from = "begun"
+[fields.duration_s]
+from = "seconds"
+"""
+OPTIONS = {
+    "asterisk-custom": {"template": "src,dst,start,end,duration,disposition,uniqueid"},
+    "mapping": {"mapping": MAPPING},
+}
 # Records of these are no lines: a block ends at a blank line.
 BLOCKS = ("radius-detail",)
 
