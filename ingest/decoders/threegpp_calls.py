@@ -16,13 +16,17 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders import threegpp_text
-from ingest.decoders.ber_values import Times
+from ingest.decoders import ber_values, threegpp_text
+from ingest.decoders.ber import Span
+from ingest.decoders.ber_values import Numbers, Times
 from ingest.decoders.threegpp_columns import Columns, Key, first_of, later
 from schemas.buffers import Column, pc
 
 UNSUCCESSFUL: Final = 3
 """CauseForTerm of a call attempt that was not answered. Source: TS 32.298 §5.1.2.1."""
+
+_TERMINATED: Final = 5 * 10**9  # added to an MTCall's reference: both records of a call may have the same
+_SECONDS: Final = 10**8
 
 _DISPOSITIONS: Final = ("answered", "failed", "busy", "no-answer", "cancelled", "sent", "received")
 _ANSWERED, _FAILED, _BUSY, _NO_ANSWER, _CANCELLED, _SENT, _RECEIVED = range(7)
@@ -55,11 +59,29 @@ def calls(work: Columns) -> None:
     work.keep("switch", work.labels("switch", "switch", threegpp_text.number))
     sequence = work.sequence("sequence")
     work.keep("call_link", work.hexadecimal("network_reference", "call_link"))
+    work.made["record_key"] = _call_keys(work, start, sequence)
+
+
+def _call_keys(work: Columns, start: Times, sequence: Numbers) -> Column:
+    """Return keys of call reference, start and sequence number.
+
+    Whole MOCalls and MTCalls with a reference of up to four octets, which are almost all, get 18 digits, which the store
+    packs: they cost half of a text. 8 of them are the last ones of the start in s, and come again after three years.
+    """
+    reference = work.fields["reference"]
+    short = reference.present & (reference.lengths > 0) & (reference.lengths <= 4) & ~sequence.present & start.present
+    if work.kind.choice > 1:
+        short[:] = False
+    calls = ber_values.integers(work.data, Span(np.where(short, reference.starts, -1), reference.lengths))
+    numbers = (calls.values + work.kind.choice * _TERMINATED) * _SECONDS + start.values_us // 1_000_000 % _SECONDS
+    digits = pa.array(np.where(short, numbers, 0), mask=~short).cast(pa.string())
+    if short.all():
+        return digits
     key = Key(work.rows, work.kind.letters)
-    key.octets(work.data, work.fields["reference"])
+    key.octets(work.data, reference)
     key.time(start)
     key.number(sequence.values, sequence.present)
-    work.made["record_key"] = key.column()
+    return pc.coalesce(digits, key.column())
 
 
 def _call_parties(work: Columns) -> None:

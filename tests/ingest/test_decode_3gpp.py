@@ -296,3 +296,17 @@ def test_a_message_of_the_5g_charging_function():
     assert (row["service_type"], row["disposition"]) == ("sms", "sent")
     assert (row["calling_number"], row["called_number"]) == ("46701234567", "46709876543")
     assert (row["start_time"], row["end_time"]) == (ANSWER, ANSWER)
+
+
+def test_records_of_a_call_have_keys_of_their_own_whatever_their_form():
+    mt_fields = {1: ber.tbcd("240010123456789"), 6: ber.address("46705000001"), 19: ber.time(START), 22: b"\x01"}
+    made = [mo(), mo(f33=ber.integer(1)), mo(f33=ber.integer(2)), mo(f32=b"\x9e\xfd\x2d\x1b\x00"), mo(f32=b"\xff" * 4)]
+    made += [
+        ber.record(1, {**mt_fields, 29: reference}) for reference in (b"\x9e\xfd\x2d\x1b", b"\xff" * 4, b"\x01" * 8)
+    ]
+    later = START + timedelta(seconds=1)
+    made += [mo(f22=ber.time(later)), mo(f22=ber.time(later), f33=ber.integer(1))]
+    rows, rejects = decoded(b"".join(made))
+    assert rejects == []
+    assert len({row["record_key"] for row in rows}) == len(made)
+    assert len(max((row["record_key"] for row in rows if row["record_key"].isdigit()), key=len)) == 18

@@ -58,7 +58,7 @@ def mo(**other: Any) -> bytes:
 MO_ROW = {
     "service_type": "voice",
     "switch": "46705000001",
-    "record_key": f"mo9efd2d1b.{int(START.timestamp()):x}",
+    "record_key": str(0x9EFD2D1B * 10**8 + int(START.timestamp()) % 10**8),
     "calling_number": "46701234567",
     "called_number": "46709876543",
     "start_time": START,
