@@ -65,8 +65,8 @@ def calls(work: Columns) -> None:
 def _call_keys(work: Columns, start: Times, sequence: Numbers) -> Column:
     """Return keys of call reference, start and sequence number.
 
-    Whole MOCalls and MTCalls with a reference of up to four octets, which are almost all, get 18 digits, which the store
-    packs: they cost half of a text. 8 of them are the last ones of the start in s, and come again after three years.
+    Whole MOCalls and MTCalls with a reference of up to four octets, which are almost all, get 18 digits: the store
+    packs them, and they cost half of a text. 8 of them are the end of the start in s, and come again after three years.
     """
     reference = work.fields["reference"]
     short = reference.present & (reference.lengths > 0) & (reference.lengths <= 4) & ~sequence.present & start.present
