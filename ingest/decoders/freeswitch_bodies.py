@@ -18,17 +18,15 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from ingest.decoders.base import RECORD_BYTES_MAX
-from schemas.errors import InputError
+from ingest.window import WINDOW_BYTES, Window
 from schemas.rejects import RejectReason
 
-_WINDOW_BYTES: Final = 4 * RECORD_BYTES_MAX
 _TRIES_MAX: Final = 16
 """A value may look like the end of a body; so many places are tried."""
 
 _ONE_BYTES_MAX: Final = 1 << 16
 """A longer line is first taken for several bodies: reading it whole for each of them would be quadratic."""
 
-_SPACE: Final = re.compile(rb"[ \t\r\n]*")
 # Outside strings of valid JSON a closing brace is followed by `,`, `]`, `}` or the end: so these are ends of bodies.
 # Inside strings, `}{"` is only what a string ends with, for there a quote has a backslash before it.
 _END: Final = re.compile(rb"\}(?=[ \t\r\n]*\{[ \t\r\n]*\")|\}(?=[ \t\r]*\n[ \t\r\n]*[%0-9A-Za-z+/])")
@@ -86,60 +84,18 @@ def read_bodies(stream: BinaryIO) -> Iterator[Body]:
             yield Body(position, offset, length, document[0], None, document[1], document[2])
 
 
-class _Window:
-    """The part of the stream around `at`: always more than one longest body, unless the stream ends."""
+class _Window(Window):
+    """The window on bodies; a long line is searched for its end once."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._base = 0
-        self.data = b""
-        self.at = 0
-        self.ended = False
+        super().__init__(stream, ahead_bytes=1)
         self._no_line_before = 0  # offset in the stream up to which there is no line end after `at`
-        self._fill()
-        if self.data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
-        if self.data.startswith(b"\xef\xbb\xbf"):
-            self.at = 3
-
-    @property
-    def offset(self) -> int:
-        """Return the stream's offset of `at`."""
-        return self._base + self.at
 
     def line_end(self, stop: int) -> int:
         """Return where the line at `at` ends, before `stop`; -1 when it does not. A long line is searched once."""
         end = self.data.find(b"\n", max(self.at, self._no_line_before - self._base), stop)
         self._no_line_before = self._base + (stop if end < 0 else end)
         return end
-
-    def _fill(self) -> None:
-        if self.ended or len(self.data) - self.at > RECORD_BYTES_MAX + 1:
-            return
-        pieces = [self.data[self.at :]]
-        size = len(pieces[0])
-        while size < _WINDOW_BYTES:
-            piece = self._stream.read(_WINDOW_BYTES - size)
-            if not piece:
-                self.ended = True
-                break
-            pieces.append(piece)
-            size += len(piece)
-        self._base += self.at
-        self.at = 0
-        self.data = b"".join(pieces)
-
-    def skip_space(self) -> bool:
-        """Move to the next body; return False at the end of the stream."""
-        while True:
-            self._fill()
-            found = _SPACE.match(self.data, self.at)
-            self.at = found.end() if found else self.at
-            if self.at < len(self.data):
-                self._fill()
-                return True
-            if self.ended:
-                return False
 
     def skip_body(self) -> None:
         """Move to where a next body evidently begins: a line end, or the start or end of a JSON body."""
@@ -159,7 +115,7 @@ class _Window:
             self._grow()
 
     def _grow(self) -> None:
-        piece = self._stream.read(_WINDOW_BYTES)
+        piece = self._stream.read(WINDOW_BYTES)
         self.ended = not piece
         self._base += self.at
         self.data = self.data[self.at :] + piece

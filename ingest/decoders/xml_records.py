@@ -15,16 +15,14 @@ from typing import BinaryIO, Final, NamedTuple
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
 from ingest.decoders.base import RECORD_BYTES_MAX
-from schemas.errors import InputError
+from ingest.window import Window
 from schemas.rejects import RejectReason
 
-_WINDOW_BYTES: Final = 4 * RECORD_BYTES_MAX
 _TAGS_MAX: Final = 20_000
 """A record with more tags is no record of a switch."""
 
 _AHEAD_BYTES: Final = 1024  # a mark that is cut by the window's end is at most so long
 
-_SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _DECLARATION: Final = rb"<\?xml\s[^<>]{0,200}\?>"
 _DOCUMENT: Final = re.compile(rb"<\?xml(?=\s)")
 _ENCODING: Final = re.compile(rb"encoding\s*=\s*[\"']([A-Za-z0-9._-]{1,40})[\"']")
@@ -118,53 +116,11 @@ def parse_element(data: bytes, encoding: str = "utf-8") -> Element | None:
         return None
 
 
-class _Window:
-    """The part of the stream from `at` on: always more than one longest record, unless the stream ends."""
+class _Window(Window):
+    """The window on XML records."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._base = 0
-        self.data = b""
-        self.at = 0
-        self.ended = False
-        self._fill()
-        if self.data.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
-        if self.data.startswith(b"\xef\xbb\xbf"):
-            self.at = 3
-
-    @property
-    def offset(self) -> int:
-        """Return the stream's offset of `at`."""
-        return self._base + self.at
-
-    def _fill(self) -> None:
-        if self.ended or len(self.data) - self.at > RECORD_BYTES_MAX + _AHEAD_BYTES:
-            return
-        pieces = [self.data[self.at :]]
-        size = len(pieces[0])
-        while size < _WINDOW_BYTES:
-            piece = self._stream.read(_WINDOW_BYTES - size)
-            if not piece:
-                self.ended = True
-                break
-            pieces.append(piece)
-            size += len(piece)
-        self._base += self.at
-        self.at = 0
-        self.data = b"".join(pieces)
-
-    def skip_space(self) -> bool:
-        """Move to the next byte that is no space; return False at the end of the stream."""
-        while True:
-            self._fill()
-            found = _SPACE.match(self.data, self.at)
-            self.at = found.end() if found else self.at
-            if self.at < len(self.data):
-                self._fill()
-                return True
-            if self.ended:
-                return False
+        super().__init__(stream, ahead_bytes=_AHEAD_BYTES)
 
     def skip_to(self, find: Callable[[bytes, int, int], int]) -> None:
         """Move to where `find` finds something, however far; to the end of the stream if it never does."""
