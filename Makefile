@@ -69,7 +69,8 @@ serve: env ## serve the store in LAGRUM_ROOT (default: the demo's)
 lock: ## choose the newest allowed versions and write requirements/*.txt
 	@tool=$$(mktemp -d) && trap 'rm -rf "$$tool"' EXIT && \
 	$(PYTHON) -m venv "$$tool" && "$$tool/bin/python" -m pip install -qq --disable-pip-version-check uv && \
-	for what in "build requirements/build.in" "runtime pyproject.toml" "dev pyproject.toml --group dev"; do \
+	for what in "build requirements/build.in" "runtime pyproject.toml" "dev pyproject.toml --group dev" \
+		"bench pyproject.toml --group dev --group bench"; do \
 		set -- $$what; out=requirements/$$1.txt; shift; \
 		"$$tool/bin/uv" pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade \
 			"$$@" -o "$$out" >/dev/null || exit 1; \

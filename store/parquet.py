@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,34 +19,15 @@ from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from schemas.fields import FIELDS, Kind
 from store import files
-from store.keys import derive
-from store.partitions import PartitionKey
+from store.binding import FileBinding
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
 
+_PURPOSE: Final = "parquet-file"
 ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 1
 _REPEATED: Final = frozenset(field.name for field in FIELDS if field.kind is Kind.IDENTIFIER or field.kind is Kind.FLAG)
-
-
-@dataclass(frozen=True, slots=True)
-class FileBinding:
-    """What a file's key and AAD are made of."""
-
-    store_id: str
-    partition: PartitionKey
-    file_id: str
-    role: str  # "records" or "identities"
-
-    @property
-    def aad(self) -> bytes:
-        """The AAD prefix of every module of the file."""
-        return f"lagrum/1|{self.store_id}|{self.partition}|{self.file_id}|{self.role}".encode()
-
-    def key(self, partition_key: bytes) -> bytes:
-        """Return the file's own key."""
-        return derive(partition_key, "parquet-file", self.aad)
 
 
 def write(path: Path, table: pa.Table, binding: FileBinding, partition_key: bytes) -> tuple[int, str]:
@@ -56,7 +36,7 @@ def write(path: Path, table: pa.Table, binding: FileBinding, partition_key: byte
     The file is not visible to anybody until the catalog says so; its directory is made durable by the committer.
     """
     properties = pe.create_encryption_properties(
-        binding.key(partition_key), aad_prefix=binding.aad, store_aad_prefix=False
+        binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad, store_aad_prefix=False
     )
     labels = [name for name in table.schema.names if pa.types.is_dictionary(table.schema.field(name).type)]
     encodings = {name: encoding for name in table.schema.names if (encoding := _encoding(table.schema.field(name)))}
@@ -93,17 +73,13 @@ def open_file(path: Path, binding: FileBinding, partition_key: bytes) -> pq.Parq
     Raises:
         IntegrityError: it is missing, is not the file that the catalog means, or its footer does not authenticate.
     """
-    properties = pe.create_decryption_properties(binding.key(partition_key), aad_prefix=binding.aad)
+    properties = pe.create_decryption_properties(binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad)
     try:
         return pq.ParquetFile(path, decryption_properties=properties, memory_map=False)
     except FileNotFoundError as error:
-        raise IntegrityError(
-            f"{binding.role} file {binding.file_id} of partition {binding.partition} is missing"
-        ) from error
+        raise IntegrityError(f"{binding} is missing") from error
     except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            f"{binding.role} file {binding.file_id} of partition {binding.partition} does not authenticate"
-        ) from error
+        raise IntegrityError(f"{binding} does not authenticate") from error
 
 
 def read_groups(file: pq.ParquetFile, groups: list[int], columns: list[str] | None, binding: FileBinding) -> pa.Table:
@@ -115,9 +91,7 @@ def read_groups(file: pq.ParquetFile, groups: list[int], columns: list[str] | No
     try:
         return file.read_row_groups(groups, columns=columns, use_threads=False)
     except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(
-            f"{binding.role} file {binding.file_id} of partition {binding.partition} does not authenticate"
-        ) from error
+        raise IntegrityError(f"{binding} does not authenticate") from error
 
 
 def group_bounds(file: pq.ParquetFile, column: str) -> Iterator[tuple[Any, Any] | None]:

@@ -19,10 +19,10 @@ from schemas.arrow import PACKED
 from schemas.buffers import Column
 from schemas.fields import SCHEMA_VERSION
 from store import files, parquet
+from store.binding import FileBinding
 from store.identity import Identities, Tags
 from store.layout import Layout
 from store.model import PartRow, RetiredPart
-from store.parquet import FileBinding
 from store.partitions import PartitionKey
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type

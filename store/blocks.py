@@ -1,0 +1,153 @@
+"""Block files: small sealed blocks that can be read one by one, for what must be found without reading the rest.
+
+    magic "LGBLOCK1"
+    block 0 .. n-1    each AES-256-GCM ciphertext and tag
+    directory         sealed like a block: n + 1 offsets, 8 bytes each, little endian
+    trailer           n (4 bytes) and the directory's offset (8 bytes), little endian; magic
+
+The file's key is derived from its partition's key and its own id, and its bytes are written once, so the block's number
+is its nonce (NIST SP 800-38D, 8.2.1). The associated data is the file's binding and the number: blocks swapped within a
+file, or between files, do not authenticate. One read and one decryption cost about 15 µs.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from schemas.errors import IntegrityError
+from store import files
+from store.binding import FileBinding
+
+MAGIC: Final = b"LGBLOCK1"
+BLOCKS_MAX: Final = 2**32 - 2
+_PURPOSE: Final = "block-file"
+_DIRECTORY: Final = 2**32 - 1
+_TRAILER: Final = struct.Struct("<IQ8s")
+_TAG_BYTES: Final = 16
+
+
+def encode(blocks: Sequence[bytes | bytearray | memoryview], binding: FileBinding, partition_key: bytes) -> bytearray:
+    """Return the bytes of a block file."""
+    if len(blocks) > BLOCKS_MAX:
+        raise ValueError("too many blocks for one file")
+    cipher = AESGCM(binding.key(partition_key, _PURPOSE))
+    data = bytearray(MAGIC)
+    offsets = np.empty(len(blocks) + 1, "<u8")
+    for number, block in enumerate(blocks):
+        offsets[number] = len(data)
+        data += cipher.encrypt(_nonce(number), block, _aad(binding, number))
+    offsets[len(blocks)] = directory = len(data)
+    data += cipher.encrypt(_nonce(_DIRECTORY), offsets.tobytes(), _aad(binding, _DIRECTORY))
+    data += _TRAILER.pack(len(blocks), directory, MAGIC)
+    return data
+
+
+def write(
+    path: Path, blocks: Sequence[bytes | bytearray | memoryview], binding: FileBinding, partition_key: bytes
+) -> tuple[int, bytearray]:
+    """Write a block file durable but for its directory entry; return its size in bytes, and the bytes."""
+    data = encode(blocks, binding, partition_key)
+    files.create_private(path)
+    with path.open("r+b", buffering=0) as stream:
+        files.append_durable(stream, data)
+    return len(data), data
+
+
+class BlockFile:
+    """A block file that is open for reading; safe for threads.
+
+    It holds the file's key: whoever keeps it open closes it when the partition's key is destroyed, or its lease ends.
+    """
+
+    def __init__(self, path: Path, binding: FileBinding, partition_key: bytes) -> None:
+        """Open and authenticate the directory.
+
+        Raises:
+            IntegrityError: the file is missing, cut short or changed, or is another file.
+        """
+        self._binding = binding
+        self._cipher = AESGCM(binding.key(partition_key, _PURPOSE))
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{binding} is missing") from error
+        try:
+            self.offsets = self._read_directory()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def __enter__(self) -> BlockFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        """Return the number of blocks."""
+        return len(self.offsets) - 1
+
+    def close(self) -> None:
+        """Close the file; nothing can be read any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self, number: int) -> bytes:
+        """Return one block.
+
+        Raises:
+            IntegrityError: it does not authenticate.
+        """
+        first, last = int(self.offsets[number]), int(self.offsets[number + 1])
+        return self._open(number, os.pread(self._fd, last - first, first))
+
+    def read_range(self, first: int, last: int) -> list[bytes]:
+        """Return the blocks [first, last) with one read.
+
+        Raises:
+            IntegrityError: one of them does not authenticate.
+        """
+        start = int(self.offsets[first])
+        data = memoryview(os.pread(self._fd, int(self.offsets[last]) - start, start))
+        places = [int(offset) - start for offset in self.offsets[first : last + 1]]
+        return [self._open(first + at, data[places[at] : places[at + 1]]) for at in range(last - first)]
+
+    def _open(self, number: int, sealed: bytes | memoryview) -> bytes:
+        try:
+            return self._cipher.decrypt(_nonce(number), sealed, _aad(self._binding, number))
+        except InvalidTag as error:
+            raise self._refused() from error
+
+    def _read_directory(self) -> npt.NDArray[np.uint64]:
+        size = os.fstat(self._fd).st_size
+        if size < len(MAGIC) + _TAG_BYTES + 8 + _TRAILER.size:
+            raise self._refused()
+        count, directory, magic = _TRAILER.unpack(os.pread(self._fd, _TRAILER.size, size - _TRAILER.size))
+        length = size - _TRAILER.size - directory
+        if magic != MAGIC or os.pread(self._fd, len(MAGIC), 0) != MAGIC or length != (count + 1) * 8 + _TAG_BYTES:
+            raise self._refused()
+        return np.frombuffer(self._open(_DIRECTORY, os.pread(self._fd, length, directory)), "<u8")
+
+    def _refused(self) -> IntegrityError:
+        return IntegrityError(f"{self._binding} does not authenticate")
+
+
+def _nonce(number: int) -> bytes:
+    return number.to_bytes(12, "big")
+
+
+def _aad(binding: FileBinding, number: int) -> bytes:
+    return binding.aad + b"|" + number.to_bytes(4, "big")
