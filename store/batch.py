@@ -28,7 +28,7 @@ from store.identity import Identities
 from store.model import Receipt, SourceRef
 from store.partitions import PartitionKey, day_to_date, end_days, is_expired
 from store.parts import Run, WrittenPart
-from store.publish import Publication, publish
+from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
 from store.sessions import EVENT_COLUMNS, SessionArea
 
@@ -43,6 +43,11 @@ DAY_MIN: Final = 0
 """Communications that ended before 1970 are over, whatever the policy."""
 WRITERS: Final = 2
 """Parts encoded at once; a Parquet writer uses one core."""
+EXPIRED: Final = -1
+"""In `Told`, beside the values of `Fate`: the record's period is over."""
+
+Told = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]
+"""Positions of records of a delivery, and the fate of each."""
 
 
 @dataclass(slots=True)
@@ -85,6 +90,8 @@ class BatchWriter:
         self._withdrawals = store.catalog.withdrawals()
         self._doubtful: list[npt.NDArray[np.int64]] = []
         self._sessions: SessionArea | None = None
+        self._told: list[Told] | None = None
+        self._on_publish: OnPublish | None = None
         self._sha256 = b""
         self._size_bytes = 0
         self._done = False
@@ -120,6 +127,16 @@ class BatchWriter:
     def finish_input(self, sha256: bytes, size_bytes: int) -> None:
         """Say what was delivered: SHA-256 and size of the bytes as they came."""
         self._sha256, self._size_bytes = sha256, size_bytes
+
+    def replay(self, received_us: int, expired: int, on_publish: OnPublish) -> list[Told]:
+        """Stand in for deliveries that came at `received_us`, of which `expired` records were refused then.
+
+        `on_publish` runs within the batch's transaction. Returns what will tell the fate of each position.
+        """
+        self._received_us, self._on_publish = received_us, on_publish
+        self._rejects.count_expired(expired)
+        self._told = []
+        return self._told
 
     def close_stale_sessions(self, before_us: int) -> None:
         """Turn the source's sessions that are silent since `before_us` into records with inferred ends."""
@@ -227,6 +244,7 @@ class BatchWriter:
             positions = records.column("batch_position").to_numpy()[gone]
             self._rejects.count_expired(len(positions))
             self._doubtful.append(positions)
+            self._tell(positions, np.full(len(positions), EXPIRED, np.int8))
             records, days = records.filter(pa.array(~gone)), days[~gone]
         if records.num_rows == 0:
             return
@@ -235,6 +253,7 @@ class BatchWriter:
         known = [*self._known, *(chunk.known for chunk in self._chunks)]
         fates, order = classify(records, identities, known, self._store.hasher)
         self._counts.update({fate: int((fates == fate).sum()) for fate in Fate})
+        self._tell(records.column("batch_position").to_numpy(), fates)
         run = None
         if fates.any():
             self._doubtful.append(records.column("batch_position").to_numpy()[fates != Fate.NEW])
@@ -242,6 +261,10 @@ class BatchWriter:
         else:
             run = Run.of(identities, order)
         self._buffer(records, identities, days, run or Run.of(identities))
+
+    def _tell(self, positions: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]) -> None:
+        if self._told is not None:
+            self._told.append((positions, fates))
 
     def _is_over(self, day: int, now_us: int) -> bool:
         if day < DAY_MIN:
@@ -331,6 +354,7 @@ class BatchWriter:
             snapshot=self._snapshot,
             withdrawals=self._withdrawals,
             idempotency_tag=self._idempotency_tag,
+            on_publish=self._on_publish,
         )
 
 

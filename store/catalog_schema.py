@@ -130,4 +130,21 @@ CREATE TABLE outbox (                       -- audit entries committed with thei
     key_ref  TEXT NOT NULL,
     sealed   BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE spool_segments (               -- files of acknowledged pushes that are not all in a batch yet
+    segment    INTEGER PRIMARY KEY AUTOINCREMENT,
+    file_id    TEXT NOT NULL UNIQUE,
+    key_ref    TEXT NOT NULL,
+    created_us INTEGER NOT NULL,
+    drained    INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE spool_batches (                -- which pushes are in which batch, and what became of each: counts only
+    segment  INTEGER NOT NULL,
+    batch_id INTEGER NOT NULL,
+    source   TEXT NOT NULL,
+    until_us INTEGER NOT NULL,
+    outcomes BLOB NOT NULL,                 -- see `store.spool.receipts`
+    PRIMARY KEY (segment, batch_id)
+) STRICT, WITHOUT ROWID;
 """

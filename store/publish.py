@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +34,9 @@ IDEMPOTENCY_DAYS: Final = 7
 _HOUR_US: Final = 3_600_000_000
 _DAY_US: Final = 24 * _HOUR_US
 
+OnPublish = Callable[[sqlite3.Cursor, Receipt], None]
+"""Runs last within the transaction of a batch; when it raises, nothing of the batch is visible."""
+
 
 @dataclass(frozen=True, slots=True)
 class Publication:
@@ -57,6 +60,7 @@ class Publication:
     snapshot: int
     withdrawals: int
     idempotency_tag: bytes | None
+    on_publish: OnPublish | None = None
 
 
 def publish(store: Store, batch: Publication) -> Receipt:
@@ -97,6 +101,8 @@ def publish(store: Store, batch: Publication) -> Receipt:
             until = batch.received_us + IDEMPOTENCY_DAYS * _DAY_US
             cursor.execute("INSERT INTO idempotency VALUES (?, ?, ?)", (batch.idempotency_tag, receipt.batch_id, until))
         store.outbox.put(cursor, [_manifest(receipt, batch)])
+        if batch.on_publish is not None:
+            batch.on_publish(cursor, receipt)
     return receipt
 
 
