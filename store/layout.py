@@ -11,6 +11,7 @@ from store.partitions import PartitionKey
 
 PART_SUFFIX = ".parquet"
 IDENTITY_SUFFIX = ".ids"
+SEGMENT_SUFFIX = ".segment"
 _FILE_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
@@ -65,6 +66,25 @@ class Layout:
     def erasure_lock(self) -> Path:
         """Held by the one process that erases partitions."""
         return self.run / "erasure.lock"
+
+    @property
+    def spool(self) -> Path:
+        """Directory of acknowledged pushes that are not in a batch yet."""
+        return self.root / "spool"
+
+    def segment(self, file_id: str) -> Path:
+        """Return the path of a segment of the spool."""
+        return self.spool / (file_id + SEGMENT_SUFFIX)
+
+    @property
+    def spool_lock(self) -> Path:
+        """Held by the one process that takes pushes; no other removes a segment meanwhile."""
+        return self.run / "spool.lock"
+
+    @property
+    def drain_lock(self) -> Path:
+        """Held by the one process that drains the spool."""
+        return self.run / "drain.lock"
 
     def partition(self, key: PartitionKey) -> Path:
         """Return the directory of a partition."""
