@@ -27,9 +27,10 @@ from store.dedup import HORIZON_DAYS, Fate, KnownRun, classify
 from store.identity import Identities
 from store.model import Receipt, SourceRef
 from store.partitions import PartitionKey, day_to_date, end_days, is_expired
-from store.parts import Run, WrittenPart
+from store.parts import WrittenPart
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
+from store.runs import Run
 from store.sessions import EVENT_COLUMNS, SessionArea
 
 if TYPE_CHECKING:

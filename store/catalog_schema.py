@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 1
+CATALOG_VERSION: Final = 2
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -53,6 +53,8 @@ CREATE TABLE parts (
     sha256            TEXT NOT NULL,        -- of the ciphertext
     identities_bytes  INTEGER NOT NULL,
     identities_sha256 TEXT NOT NULL,
+    index_bytes       INTEGER NOT NULL,
+    index_sha256      TEXT NOT NULL,
     start_us_min      INTEGER NOT NULL,
     end_us_min        INTEGER NOT NULL,
     end_us_max        INTEGER NOT NULL,
@@ -146,5 +148,23 @@ CREATE TABLE spool_batches (                -- which pushes are in which batch, 
     until_us INTEGER NOT NULL,
     outcomes BLOB NOT NULL,                 -- see `store.spool.receipts`
     PRIMARY KEY (segment, batch_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE clock_mark (                   -- what the guard of the clock saw last
+    one    INTEGER PRIMARY KEY CHECK (one = 1),
+    sealed BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE clock_sources (                -- up to where a source's clock has come, by its newest record
+    source     TEXT PRIMARY KEY,
+    arrived_us INTEGER NOT NULL,
+    end_us     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE certificates (                 -- of erasures: begun with the intent, signed at the end
+    partition TEXT PRIMARY KEY,
+    draft     TEXT NOT NULL,                -- JSON: what is known only before the key is destroyed
+    number    INTEGER UNIQUE,
+    note      TEXT                          -- the signed certificate
 ) STRICT, WITHOUT ROWID;
 """

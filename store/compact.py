@@ -111,7 +111,7 @@ def compact(store: Store, *, everything: bool = False, partition: PartitionKey |
         parts=len(done),
         rows=sum(part.rows for _, part in done),
         bytes_read=sum(part.bytes for group, _ in done for part in group),
-        bytes_written=sum(part.bytes + part.identities_bytes for _, part in done),
+        bytes_written=sum(part.total_bytes for _, part in done),
         retired=unlink_retired(store),
     )
 
@@ -188,7 +188,7 @@ def _replace(cursor: sqlite3.Cursor, group: Sequence[PartRow], written: WrittenP
             "WHERE end_date = ? AND retention_class = ? AND key_domain = ?",
             (
                 part.rows,
-                part.bytes + part.identities_bytes,
+                part.total_bytes,
                 part.partition.end_date.isoformat(),
                 part.partition.retention_class,
                 part.partition.key_domain,

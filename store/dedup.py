@@ -16,7 +16,7 @@ import pyarrow as pa
 from schemas.errors import InputError
 from store.identity import Identities, IdentityHasher, same_identity, same_record
 from store.partitions import end_days
-from store.parts import Run
+from store.runs import Run
 
 HORIZON_DAYS: Final = 35
 """The same identity with another end date is looked for so many days before and after."""

@@ -113,6 +113,8 @@ class PartRow:
     sha256: str
     identities_bytes: int
     identities_sha256: str
+    index_bytes: int
+    index_sha256: str
     start_us_min: int
     end_us_min: int
     end_us_max: int
@@ -121,6 +123,11 @@ class PartRow:
     """All of it is withdrawn."""
     withdrawn_batches: tuple[int, ...] = ()
     """Batches within a merged part that are withdrawn."""
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of all its files."""
+        return self.bytes + self.identities_bytes + self.index_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,8 @@
-"""Parts: a sorted, encrypted file of records and beside it the run of their identities.
-
-The run is what duplicates are found by: tags sorted, each with its content digest. It is a file under the partition's
-key, so no keyed hash of a record outlives its partition.
-"""
+"""Parts: a sorted, encrypted file of records, and beside it the run of their identities and their postings."""
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +15,17 @@ import pyarrow.compute
 from schemas.arrow import PACKED
 from schemas.buffers import Column
 from schemas.fields import SCHEMA_VERSION
-from store import files, parquet
+from store import blocks, files, parquet, runs
 from store.binding import FileBinding
-from store.identity import Identities, Tags
+from store.identity import Identities
+from store.index import postings
 from store.layout import Layout
 from store.model import PartRow, RetiredPart
+from store.part_reader import PartReader
 from store.partitions import PartitionKey
+from store.runs import Run
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
-
-RUN_SCHEMA = pa.schema([("tag", pa.int64()), ("digest", pa.int64())])
-_SIGN = np.uint64(1 << 63)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,35 +39,17 @@ class WrittenPart:
     sha256: str
     identities_bytes: int
     identities_sha256: str
+    index_bytes: int
+    index_sha256: str
     start_us_min: int
     end_us_min: int
     end_us_max: int
     schema_version: int = SCHEMA_VERSION
 
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Identities of one part or one stretch of a batch, sorted by tag."""
-
-    tags: Tags
-    digests: Tags
-
-    @classmethod
-    def of(cls, identities: Identities, order: npt.NDArray[np.int64] | None = None) -> Run:
-        """Sort identities by tag, equal tags in their order; `order` when that is known already."""
-        if order is None:
-            order = np.argsort(identities.tags, kind="stable")
-        return cls(identities.tags[order], identities.digests[order])
-
-    @classmethod
-    def empty(cls) -> Run:
-        """Return a run of nothing."""
-        return cls(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
-
     @property
-    def nbytes(self) -> int:
-        """Memory held."""
-        return self.tags.nbytes + self.digests.nbytes
+    def total_bytes(self) -> int:
+        """Size of all its files."""
+        return self.bytes + self.identities_bytes + self.index_bytes
 
 
 class PartStore:
@@ -89,21 +68,37 @@ class PartStore:
         directory = self._layout.partition(partition)
         if not directory.is_dir():
             files.make_dir(directory)
-        table = sort(records)
-        size, digest = parquet.write(
-            self._layout.part(partition, file_id), table, self.binding(partition, file_id, "records"), key
+        table, order = sort(records)
+        path = self._layout.part(partition, file_id)
+        size, digest = parquet.write(path, table, self.binding(partition, file_id, "records"), key)
+        sorted_identities = Identities(identities.tags[order], identities.digests[order])
+        run_size, run_digest = runs.write(
+            self._layout.identities(partition, file_id),
+            sorted_identities,
+            self.binding(partition, file_id, "identities"),
+            key,
         )
-        run = Run.of(identities)
-        run_table = pa.table(
-            [pa.array((run.tags ^ _SIGN).view(np.int64)), pa.array(run.digests.view(np.int64))], schema=RUN_SCHEMA
-        )
-        run_size, run_digest = parquet.write(
-            self._layout.identities(partition, file_id), run_table, self.binding(partition, file_id, "identities"), key
+        index_size, index = blocks.write(
+            self._layout.index(partition, file_id),
+            postings(table, parquet.ROW_GROUP_ROWS),
+            self.binding(partition, file_id, "index"),
+            key,
         )
         starts = pc.min(table.column("start_time").cast(pa.int64())).as_py()
         ends = pc.min_max(table.column("end_time").cast(pa.int64())).as_py()
         return WrittenPart(
-            file_id, partition, table.num_rows, size, digest, run_size, run_digest, starts, ends["min"], ends["max"]
+            file_id=file_id,
+            partition=partition,
+            rows=table.num_rows,
+            bytes=size,
+            sha256=digest,
+            identities_bytes=run_size,
+            identities_sha256=run_digest,
+            index_bytes=index_size,
+            index_sha256=hashlib.sha256(index).hexdigest(),
+            start_us_min=starts,
+            end_us_min=ends["min"],
+            end_us_max=ends["max"],
         )
 
     def read_run(self, partition: PartitionKey, file_id: str, key: bytes) -> Run:
@@ -113,10 +108,15 @@ class PartStore:
             IntegrityError: the file is missing or does not authenticate.
         """
         binding = self.binding(partition, file_id, "identities")
-        file = parquet.open_file(self._layout.identities(partition, file_id), binding, key)
-        table = parquet.read_groups(file, list(range(file.metadata.num_row_groups)), None, binding)
-        tags = table.column("tag").to_numpy().view(np.uint64) ^ _SIGN
-        return Run(tags, table.column("digest").to_numpy().view(np.uint64))
+        return runs.read(self._layout.identities(partition, file_id), binding, key)
+
+    def open(self, partition: PartitionKey, file_id: str, key: bytes) -> PartReader:
+        """Open a part's records.
+
+        Raises:
+            IntegrityError: the file is missing or does not authenticate.
+        """
+        return PartReader(self._layout.part(partition, file_id), self.binding(partition, file_id, "records"), key)
 
     def read_records(
         self, partition: PartitionKey, file_id: str, key: bytes, columns: list[str] | None = None
@@ -126,11 +126,8 @@ class PartStore:
         Raises:
             IntegrityError: the file is missing or does not authenticate.
         """
-        binding = self.binding(partition, file_id, "records")
-        file = parquet.open_file(self._layout.part(partition, file_id), binding, key)
-        if columns is not None:
-            columns = [name for name in columns if name in file.schema_arrow.names]
-        return parquet.read_groups(file, list(range(file.metadata.num_row_groups)), columns, binding)
+        with self.open(partition, file_id, key) as reader:
+            return reader.read(columns=columns)
 
     def binding(self, partition: PartitionKey, file_id: str, role: str) -> FileBinding:
         """Return what binds a file to its place."""
@@ -144,14 +141,19 @@ class PartStore:
         """Remove the files of a part that no catalog knows (an aborted batch, or rows replaced before publication)."""
         files.unlink_durable(self._layout.part(part.partition, part.file_id), missing_ok=True)
         files.unlink_durable(self._layout.identities(part.partition, part.file_id), missing_ok=True)
+        files.unlink_durable(self._layout.index(part.partition, part.file_id), missing_ok=True)
 
 
-def sort(records: pa.Table) -> pa.Table:
-    """Drop columns in which every row is null, order the rest as the schema does, sort by calling party and time."""
+def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
+    """Drop columns in which every row is null, order the rest as the schema does, sort by calling party and time.
+
+    The second value is the order: row i of the result is row order[i] of `records`.
+    """
     names = [name for name in PACKED.names if name in records.schema.names]
     names = [name for name in names if records.column(name).null_count < records.num_rows]
     table = records.select(names).combine_chunks()
-    return table.take(_party_order(table))
+    order = _party_order(table)
+    return table.take(order), order
 
 
 def _party_order(table: pa.Table) -> npt.NDArray[np.int64]:

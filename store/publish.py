@@ -225,16 +225,16 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
     """Publish a part within the open transaction; return its id. `batch_id` is None for a merged one."""
     key = part.partition
     name = (key.end_date.isoformat(), key.retention_class, key.key_domain)
-    size = part.bytes + part.identities_bytes
     cursor.execute(
         "INSERT INTO partitions (end_date, retention_class, key_domain, state, rows, parts, bytes) "
         "VALUES (?, ?, ?, 'live', ?, 1, ?) ON CONFLICT (end_date, retention_class, key_domain) DO UPDATE SET "
         "rows = rows + excluded.rows, parts = parts + 1, bytes = bytes + excluded.bytes, sealed = 0",
-        (*name, part.rows, size),
+        (*name, part.rows, part.total_bytes),
     )
     cursor.execute(
         "INSERT INTO parts (file_id, partition_id, batch_id, rows, bytes, sha256, identities_bytes, identities_sha256, "
-        "start_us_min, end_us_min, end_us_max, schema_version) SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
+        "index_bytes, index_sha256, start_us_min, end_us_min, end_us_max, schema_version) "
+        "SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
         "FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ?",
         (
             part.file_id,
@@ -244,6 +244,8 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
             part.sha256,
             part.identities_bytes,
             part.identities_sha256,
+            part.index_bytes,
+            part.index_sha256,
             part.start_us_min,
             part.end_us_min,
             part.end_us_max,
@@ -281,6 +283,7 @@ def part_manifest(part: WrittenPart) -> dict[str, Any]:
         "rows": part.rows,
         "sha256": part.sha256,
         "identities_sha256": part.identities_sha256,
+        "index_sha256": part.index_sha256,
     }
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from schemas.arrow import PACKED
 from schemas.errors import ConfigurationError
 from schemas.packing import pack_identifier_value
 from store import files, parquet
 from store.model import PartRow, ScanQuery
+from store.part_reader import PartReader
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, is_expired
 from store.targets import check, matches, target_columns
 
@@ -111,16 +111,13 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
 def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str]) -> Iterator[pa.RecordBatch]:
     if is_expired(part.partition, store.clock.now_us()):
         return
-    binding = store.part_store.binding(part.partition, part.file_id, "records")
-    path = store.layout.part(part.partition, part.file_id)
-    file = parquet.open_file(path, binding, store.keyring.key(part.partition.ref))
-    with file:
-        present = file.schema_arrow.names
+    with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
+        present = reader.names
         deciding = [name for name in _deciding(query, part) if name in present]
-        for group in _groups(file, query):
+        for group in _groups(reader, query):
             if is_expired(part.partition, store.clock.now_us()):
                 return  # its period ended while the reader took its time
-            narrow = parquet.read_groups(file, [group], deciding, binding)
+            narrow = reader.read([group], deciding)
             mask = _of_batches(narrow, _mask(narrow, query), query, part)
             hits = pc.sum(mask).as_py() or 0
             if not hits:
@@ -129,7 +126,7 @@ def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str])
             if set(columns) <= set(deciding):
                 table = narrow.select(columns)
             else:
-                table = parquet.read_groups(file, [group], columns, binding)
+                table = reader.read([group], columns)
             if hits < table.num_rows or not columns:
                 table = table.filter(mask) if columns else narrow.filter(mask).select([])
             yield from _with_batch_id(table, part.batch_id, wanted, hits)
@@ -154,11 +151,10 @@ def _deciding(query: ScanQuery, part: PartRow) -> list[str]:
     return sorted(names)
 
 
-def _groups(file: pq.ParquetFile, query: ScanQuery) -> Iterator[int]:
-    starts = parquet.group_bounds(file, "start_time")
-    ends = parquet.group_bounds(file, "end_time")
+def _groups(reader: PartReader, query: ScanQuery) -> Iterator[int]:
+    starts, ends = reader.bounds("start_time"), reader.bounds("end_time")
     for group, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if start is not None and end is not None and _outside(query, _us(start[0]), _us(end[0]), _us(end[1])):
+        if start is not None and end is not None and _outside(query, start[0], end[0], end[1]):
             continue
         yield group
 
@@ -219,7 +215,3 @@ def _is_tenant(table: pa.Table, tenant: str) -> Any:
     if pa.types.is_dictionary(column.type):
         column = column.cast(pa.string())
     return pc.fill_null(pc.equal(column, tenant), False)
-
-
-def _us(moment: Any) -> int:
-    return int(pa.scalar(moment, PACKED.field("start_time").type).cast(pa.int64()).as_py())

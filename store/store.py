@@ -31,13 +31,14 @@ from store.layout import Layout
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.outbox import OUTBOX_REF, Outbox
 from store.partitions import PartitionKey, day_to_date
-from store.parts import PartStore, Run, WrittenPart
+from store.parts import PartStore, WrittenPart
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
+from store.runs import Run
 from store.scan import Plan, plan, scan
 from store.writers import Writers
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 IDENTITY_REF: Final = KeyRef("identity", "", "store", "shared")
 T = TypeVar("T")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type

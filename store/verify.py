@@ -21,12 +21,12 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError
-from store import files, parquet, quarantine
+from store import files, parquet, quarantine, spool_drain
 from store.keys import KeyRef, derive, unseal
 from store.model import PartRow, Problem
 from store.partitions import PartitionKey, date_to_day, end_days
-from store.parts import Run
 from store.publish import batch_aad
+from store.runs import Run
 from store.verify_story import audit_story
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems += _strangers(store)
     problems += _sums(store)
     problems += _settled(store, partial(_sealed_rows, store))
+    problems += spool_drain.verify(store)
     problems += audit_story(store)
     return problems
 
@@ -80,6 +81,7 @@ def check_part(store: Store, part: PartRow) -> list[Problem]:
             part.identities_sha256,
             "identities",
         ),
+        (store.layout.index(part.partition, part.file_id), part.index_bytes, part.index_sha256, "index"),
     ):
         problem = _file(path, size, digest)
         if problem:
@@ -163,7 +165,7 @@ def _sums(store: Store) -> list[Problem]:
     problems = []
     rows = store.catalog.query(
         "SELECT q.end_date || '/' || q.retention_class || '/' || q.key_domain, q.rows, q.parts, q.bytes, "
-        "coalesce(sum(p.rows), 0), count(p.part_id), coalesce(sum(p.bytes + p.identities_bytes), 0) "
+        "coalesce(sum(p.rows), 0), count(p.part_id), coalesce(sum(p.bytes + p.identities_bytes + p.index_bytes), 0) "
         "FROM partitions q LEFT JOIN parts p USING (partition_id) WHERE q.state = 'live' GROUP BY q.partition_id"
     )
     for name, *numbers in rows:

@@ -25,7 +25,7 @@ _COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", 
 MERGED: Final = 0
 """The batch of a part that was merged of several."""
 
-Part = tuple[int, str, str, int, str, str]
+Part = tuple[int, str, str, int, str, str, str]
 """Batch, partition, file, rows and the digests of both files."""
 Batch = tuple[int, str, str, int, int, int, int, int, int]
 """Batch, source, format and its counts."""
@@ -123,6 +123,7 @@ def _of_catalog(store: Store) -> _Story:
                     part.rows,
                     part.sha256,
                     part.identities_sha256,
+                    part.index_sha256,
                 )
             )
         story.withdrawn = {
@@ -165,4 +166,12 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
 
 
 def _told(batch_id: int, one: dict[str, Any]) -> Part:
-    return batch_id, one["partition"], one["file"], one["rows"], one["sha256"], one["identities_sha256"]
+    return (
+        batch_id,
+        one["partition"],
+        one["file"],
+        one["rows"],
+        one["sha256"],
+        one["identities_sha256"],
+        one["index_sha256"],
+    )

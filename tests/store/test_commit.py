@@ -235,7 +235,7 @@ def test_a_session_that_spans_the_edge_of_the_window_is_found(store: Store) -> N
     assert rows(midnight - 4 * DAY_US, midnight - 3 * DAY_US) == 0
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".ids"])
+@pytest.mark.parametrize("suffix", [".parquet", ".ids", ".idx"])
 def test_a_flipped_bit_anywhere_is_an_error_and_never_data(store: Store, suffix: str) -> None:
     deliver(store, records(300))
     path = next(store.layout.parts.rglob("*" + suffix))

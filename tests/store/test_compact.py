@@ -32,7 +32,7 @@ def deliver_many(store: Store, batches: int, *, size: int = 20) -> list[int]:
 
 def part(rows_: int, number: int = 1, **more: Any) -> PartRow:
     key = PartitionKey(date(2026, 11, 20), "standard")
-    return PartRow(number, f"{number:032x}", key, number, rows_, 1, "", 1, "", 0, 0, 0, 1, **more)
+    return PartRow(number, f"{number:032x}", key, number, rows_, 1, "", 1, "", 1, "", 0, 0, 0, 1, **more)
 
 
 def test_what_is_read_is_the_same_before_and_after(store: Store) -> None:
@@ -42,7 +42,7 @@ def test_what_is_read_is_the_same_before_and_after(store: Store) -> None:
     assert (result.merged, result.parts, result.rows, result.retired) == (6, 1, 120, 0)
     assert rows(store) == before
     assert [item.parts for item in store.partitions()] == [1]
-    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 2
+    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 3
     assert store.verify() == []
 
 
@@ -108,7 +108,7 @@ def test_a_reader_that_began_before_finishes_with_what_it_planned(store: Store) 
     assert result.retired == 4
     assert first + sum(batch.num_rows for batch in reader) == 80
     assert store.compact(everything=True).retired == 0
-    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 2
+    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 3
 
 
 def test_a_delivery_that_began_before_recognises_what_was_merged_meanwhile(store: Store) -> None:
@@ -176,7 +176,7 @@ def test_a_compaction_that_ends_at_any_durable_step_loses_and_repeats_nothing(
             store.compact(everything=True)
             assert rows(store) == before, step
             assert [item.parts for item in store.partitions()] == [1]
-            assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 2, step
+            assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 3, step
             assert store.verify() == [], step
         if finished and len(disk.steps) < step:
             break

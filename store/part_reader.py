@@ -1,0 +1,75 @@
+"""One open part: the only road from a part's file to its records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.arrow import PACKED
+from store import parquet
+from store.binding import FileBinding
+
+Bounds = tuple[int, int]
+"""Lowest and highest value; times in µs."""
+
+
+class PartReader:
+    """The records of one part by row groups; it holds the file's key as long as it is open."""
+
+    def __init__(self, path: Any, binding: FileBinding, partition_key: bytes) -> None:
+        """Open the file and authenticate its footer.
+
+        Raises:
+            IntegrityError: it is missing, is not the file that the catalog means, or does not authenticate.
+        """
+        self._binding = binding
+        self._file = parquet.open_file(path, binding, partition_key)
+        self.names: frozenset[str] = frozenset(self._file.schema_arrow.names)
+        """Columns that the part has."""
+
+    def __enter__(self) -> PartReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def groups(self) -> int:
+        """How many row groups the part has."""
+        return int(self._file.metadata.num_row_groups)
+
+    def group_rows(self, group: int) -> int:
+        """Return the number of records of a row group."""
+        return int(self._file.metadata.row_group(group).num_rows)
+
+    def bounds(self, column: str) -> list[Bounds | None]:
+        """Return (lowest, highest) of a column of figures or times for each row group; None where it is not known."""
+        kind = PACKED.field(column).type
+        times = pa.types.is_timestamp(kind)
+        return [
+            None if item is None else (_us(item[0]), _us(item[1])) if times else (int(item[0]), int(item[1]))
+            for item in parquet.group_bounds(self._file, column)
+        ]
+
+    def read(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return records of some row groups (all when None) in their stored order; absent columns are left out.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
+        chosen = list(range(self.groups)) if groups is None else list(groups)
+        names = None if columns is None else [name for name in columns if name in self.names]
+        return parquet.read_groups(self._file, chosen, names, self._binding)
+
+
+def _us(moment: Any) -> int:
+    return int(pa.scalar(moment, PACKED.field("start_time").type).cast(pa.int64()).as_py())
