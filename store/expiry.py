@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RetentionError
 from schemas.retention import CLASSES, add_months
-from store import files, sessions
+from store import files, sessions, spool_drain
 from store.audit import AuditEntry
 from store.clock import to_date
 from store.keys import KeyRef
@@ -29,7 +29,7 @@ from store.partitions import PartitionKey, is_above_floor, is_expired
 if TYPE_CHECKING:
     from store.store import Store
 
-DAILY_KINDS = ("quarantine", "open")
+DAILY_KINDS = ("quarantine", "open", "spool")
 """Keys of the day on which something came; they go at the floor."""
 
 
@@ -69,6 +69,12 @@ def due_daily_keys(refs: Iterable[KeyRef], now_us: int) -> list[KeyRef]:
         for ref in refs
         if ref.kind in DAILY_KINDS and is_above_floor(PartitionKey(date.fromisoformat(ref.date), _CORE), now_us)
     ]
+
+
+def idle_spool_keys(refs: Iterable[KeyRef], now_us: int) -> list[KeyRef]:
+    """Return keys of the spool of days that are over: their segments are drained within seconds. Pure."""
+    today = to_date(now_us).isoformat()
+    return [ref for ref in refs if ref.kind == "spool" and ref.date < today]
 
 
 def due_strays(refs: Iterable[KeyRef], states: Mapping[PartitionKey, str], now_us: int) -> list[KeyRef]:
@@ -122,6 +128,8 @@ def _decide(store: Store, now_us: int) -> tuple[Expired, list[PartitionStatus]]:
     victims = due(store.catalog.partitions(), now_us)
     refs = store.keyring.refs()
     daily = [ref for ref in due_daily_keys({*refs, *_left_refs(store)}, now_us) if not _in_use(store, ref)]
+    if victims or daily:  # a generation is due, and takes the spool's keys of past days along
+        daily += [ref for ref in idle_spool_keys(refs, now_us) if ref not in daily and not _in_use(store, ref)]
     lone = sorted(daily) + due_strays(refs, store.catalog.partition_states(), now_us)
     result = Expired(
         tuple(item.key for item in victims),
@@ -223,7 +231,9 @@ def _entry(kind: str, item: PartitionStatus, store: Store, now_us: int) -> Audit
 
 
 def _in_use(store: Store, ref: KeyRef) -> bool:
-    """Tell whether an open session still lies under a day's key."""
+    """Tell whether an open session, or a segment of the spool, still lies under a day's key."""
+    if spool_drain.in_use(store, ref):
+        return True
     return bool(store.catalog.query("SELECT 1 FROM sessions WHERE key_ref = ? AND state = 'open' LIMIT 1", (str(ref),)))
 
 

@@ -114,7 +114,7 @@ class RejectSpool:
     def _seal(self) -> None:
         if not self._pending:
             return
-        packed = json.dumps([_encode(reject) for reject in self._pending]).encode()
+        packed = json.dumps([encode(reject) for reject in self._pending]).encode()
         blob = seal(self._key, str(len(self._pending)).encode() + b"\n" + packed, _SPOOL)
         self._pending, self._pending_bytes = [], 0
         if self._file is None and self._blobs_bytes + len(blob) <= SPOOL_MEMORY_BYTES_MAX:
@@ -159,7 +159,7 @@ def rejects(store: Store, quarantine_id: int) -> list[Reject]:
         raise NotFoundError("there is no such quarantine entry", hint="`lagrum quarantine list` shows them")
     batch_id, ref, blob = rows[0]
     key = derive(store.keyring.key(KeyRef.parse(ref)), "quarantine")
-    return [_decode(item) for item in json.loads(unseal(key, blob, str(batch_id).encode()))]
+    return [decode(item) for item in json.loads(unseal(key, blob, str(batch_id).encode()))]
 
 
 def mark_replayed(store: Store, quarantine_ids: Sequence[int], now_us: int) -> None:
@@ -170,7 +170,8 @@ def mark_replayed(store: Store, quarantine_ids: Sequence[int], now_us: int) -> N
         )
 
 
-def _encode(reject: Reject) -> dict[str, Any]:
+def encode(reject: Reject) -> dict[str, Any]:
+    """Return a reject as JSON-ready data."""
     return {
         "position": reject.position,
         "reason": reject.reason.value,
@@ -181,7 +182,8 @@ def _encode(reject: Reject) -> dict[str, Any]:
     }
 
 
-def _decode(item: dict[str, Any]) -> Reject:
+def decode(item: dict[str, Any]) -> Reject:
+    """Return the reject of `encode`'s data."""
     raw = base64.b64decode(item["raw"]) if item["raw"] is not None else None
     return Reject(
         item["position"], RejectReason(item["reason"]), item["field"], item["offset"], item["length_bytes"], raw

@@ -18,7 +18,7 @@ import pyarrow.compute
 from schemas.arrow import PACKED
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError, NotFoundError, ProcedureError
 from store import compact as compaction
-from store import expiry, files, quarantine, sessions, verify
+from store import expiry, files, quarantine, sessions, spool_drain, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
@@ -36,6 +36,7 @@ from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.runs import Run
 from store.scan import Plan, plan, scan
+from store.spool import Spool
 from store.writers import Writers
 
 FORMAT_VERSION: Final = 2
@@ -61,6 +62,7 @@ class Store:
         self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
+        self.spool = Spool(self)
 
     @classmethod
     def create(
@@ -128,6 +130,7 @@ class Store:
 
     def close(self) -> None:
         """Close files; unfinished batches are lost, as in a crash."""
+        self.spool.close()
         self.catalog.close()
 
     # Taking in
@@ -206,6 +209,7 @@ class Store:
     def scan(self, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         """Yield records of a window as batches of packed columns (see `store.scan.scan`)."""
         self.renew_leases()
+        self.spool.drain()
         return scan(self, query)
 
     def open_sessions(self, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
@@ -223,6 +227,7 @@ class Store:
 
     def reconcile(self, source: str | None = None) -> list[dict[str, Any]]:
         """Return per source and hour of arrival what was delivered and what became of it."""
+        self.spool.drain()
         rows = self.catalog.query(
             "SELECT source, hour_us, delivered, stored, duplicates, conflicts, rejects FROM intake "
             "WHERE ? IS NULL OR source = ? ORDER BY source, hour_us",
@@ -362,6 +367,7 @@ class Store:
                 self._sweep()
         except BusyError:
             return  # another process is writing; it is not a crash's remainder
+        self.spool.recover()
         if any(item.state == "dropping" for item in self.partitions()):
             expiry.expire(self)
         compaction.unlink_retired(self)
@@ -373,3 +379,4 @@ class Store:
             parsed = self.layout.parse(path)
             if parsed is not None and parsed[1] not in known:
                 files.unlink_durable(path, missing_ok=True)
+        spool_drain.sweep(self)
