@@ -11,6 +11,8 @@ from store.partitions import PartitionKey
 
 PART_SUFFIX = ".parquet"
 IDENTITY_SUFFIX = ".ids"
+INDEX_SUFFIX = ".idx"
+SUFFIXES = (PART_SUFFIX, IDENTITY_SUFFIX, INDEX_SUFFIX)
 SEGMENT_SUFFIX = ".segment"
 _FILE_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -98,6 +100,10 @@ class Layout:
         """Return the path of a part's identity run."""
         return self.partition(key) / (file_id + IDENTITY_SUFFIX)
 
+    def index(self, key: PartitionKey, file_id: str) -> Path:
+        """Return the path of a part's postings."""
+        return self.partition(key) / (file_id + INDEX_SUFFIX)
+
     def parse(self, path: Path) -> tuple[PartitionKey, str, str] | None:
         """Return (partition, file id, suffix) of a data file, or None when the path is not one."""
         try:
@@ -106,7 +112,7 @@ class Layout:
         except ValueError:
             return None
         stem, dot, suffix = name.partition(".")
-        if not _FILE_ID.fullmatch(stem) or dot + suffix not in (PART_SUFFIX, IDENTITY_SUFFIX):
+        if not _FILE_ID.fullmatch(stem) or dot + suffix not in SUFFIXES:
             return None
         return (key, stem, dot + suffix) if is_name(retention_class) and is_name(domain) else None
 
