@@ -18,6 +18,9 @@ FLOOR_MONTHS: Final = 6
 CEILING_MONTHS: Final = 24
 """Nothing stays after so many calendar months."""
 
+POLICY_VERSION: Final = 1
+"""The version of the policy below; certificates of erasure name it."""
+
 
 @dataclass(frozen=True, slots=True)
 class RetentionClass:

@@ -21,12 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.errors import BusyError, ClockError
 from schemas.rejects import Reject
 from schemas.retention import DEFAULT_CLASS, SHARED_DOMAIN
+from store.clocktrust import Verdict
 from store.dedup import HORIZON_DAYS, Fate, KnownRun, classify
 from store.identity import Identities
 from store.model import Receipt, SourceRef
-from store.partitions import PartitionKey, day_to_date, end_days, is_expired
+from store.partitions import PartitionKey, day_to_date, end_days
 from store.parts import WrittenPart
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
@@ -238,8 +240,8 @@ class BatchWriter:
         unique = np.unique(days)
         if not self._days.issuperset(unique.tolist()):
             self._states = self._store.catalog.partition_states()  # one may have been erased since the batch began
-        now_us = self._store.clock.now_us()
-        refused = [day for day in unique if self._is_over(int(day), now_us)]
+        clock = self._store.clock_guard.verdict()
+        refused = [day for day in unique if self._is_over(int(day), clock)]
         if refused:
             gone = np.isin(days, refused)
             positions = records.column("batch_position").to_numpy()[gone]
@@ -267,11 +269,16 @@ class BatchWriter:
         if self._told is not None:
             self._told.append((positions, fates))
 
-    def _is_over(self, day: int, now_us: int) -> bool:
+    def _is_over(self, day: int, clock: Verdict) -> bool:
         if day < DAY_MIN:
             return True
         key = _partition(day)
-        return is_expired(key, now_us) or self._states.get(key) in ("dropping", "dropped")
+        if self._states.get(key) in ("dropping", "dropped"):
+            return True
+        try:
+            return clock.is_over(key)
+        except ClockError as error:  # to count it as expired would lose it, if the clock is wrong
+            raise BusyError(error.message, hint=error.hint) from error
 
     def _know(self, days: npt.NDArray[np.int64]) -> None:
         """Make keys of new partitions, and bring in the runs of published parts around the new days."""

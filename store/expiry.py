@@ -1,27 +1,33 @@
 """Expiry: decide which partitions are due (pure), then erase them as the law and the design order it.
 
+(0) The clock is trusted, or nothing is begun (`store.clockguard`); what is due is so by every clock there is.
+
 Erasing one partition, each step durable before the next, every step repeatable, recovery rolls forward:
 
-1. Catalog: state `dropping` and the audit entry of the intent, in one transaction. From here no scan or commit uses it.
+1. Catalog: holds are looked at, then state `dropping`, the draft of the certificate and the audit entry of the intent,
+   in one transaction: a hold that came before it wins. From here no scan or commit uses the partition.
 2. Keyring: a new generation without the victims' keys, under a new root key; the old root is destroyed.
 3. Caches: what this process knows of the partition is forgotten (other processes' leases end within 60 s).
 4. Files: unlinked.
-5. Catalog: state `dropped`, with the audit entry that the key is destroyed, in one transaction.
+5. Catalog: state `dropped`, the signed certificate, and the audit entry that carries it, in one transaction.
+
+An erasure whose key is destroyed already is finished whatever the clock says: nobody can read what is left of it.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RetentionError
 from schemas.retention import CLASSES, add_months
-from store import files, sessions, spool_drain
+from store import certificates, files, sessions, spool_drain
 from store.audit import AuditEntry
 from store.clock import to_date
+from store.clocktrust import Verdict
 from store.keys import KeyRef
 from store.model import PartitionStatus, rfc3339
 from store.partitions import PartitionKey, is_above_floor, is_expired
@@ -31,6 +37,23 @@ if TYPE_CHECKING:
 
 DAILY_KINDS = ("quarantine", "open", "spool")
 """Keys of the day on which something came; they go at the floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What holds say of a partition: `blocking` of them still need it, `counts` tells all that ever did, by kind."""
+
+    blocking: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+HoldCheck = Callable[[sqlite3.Cursor, PartitionKey], Holding]
+"""Looks at the holds of a partition within the transaction that begins its erasure."""
+
+
+def no_holds(_cursor: sqlite3.Cursor, _key: PartitionKey) -> Holding:
+    """Say that nothing holds the partition: the check of a store without holds."""
+    return Holding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +67,10 @@ class Expired:
     """Keys without a partition: of days, and of partitions that never came to be."""
     dry_run: bool
     generation: int | None = None
+    held: tuple[PartitionKey, ...] = ()
+    """Due, and kept because a hold came first."""
+    unsound: tuple[PartitionKey, ...] = ()
+    """The catalog calls them due, and what lies on the disk says otherwise: not touched; `verify` tells more."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the run as JSON-ready data."""
@@ -54,12 +81,14 @@ class Expired:
             "daily_keys": [str(ref) for ref in self.daily_keys],
             "dry_run": self.dry_run,
             "generation": self.generation,
+            "held": [str(key) for key in self.held],
+            "unsound": [str(key) for key in self.unsound],
         }
 
 
 def due(partitions: Iterable[PartitionStatus], now_us: int) -> list[PartitionStatus]:
-    """Return the partitions whose period is over, or whose erasure was begun. Pure."""
-    return [item for item in partitions if item.state == "dropping" or is_expired(item.key, now_us)]
+    """Return the partitions whose period is over; that an erasure was begun does not make one due. Pure."""
+    return [item for item in partitions if is_expired(item.key, now_us)]
 
 
 def due_daily_keys(refs: Iterable[KeyRef], now_us: int) -> list[KeyRef]:
@@ -101,17 +130,25 @@ def refuse_below_floor(keys: Iterable[PartitionKey], now_us: int) -> None:
             )
 
 
-def expire(store: Store, *, dry_run: bool = False, step: Callable[[str], None] | None = None) -> Expired:
+def expire(
+    store: Store, *, dry_run: bool = False, holds: HoldCheck | None = None, step: Callable[[str], None] | None = None
+) -> Expired:
     """Erase every partition that is due.
 
     Raises:
+        ClockError: the clock is not trusted; nothing is begun.
         RetentionError: something that is not due was about to be erased; nothing is.
         AuditError: the intent could not be logged; nothing is erased.
     """
     if dry_run:
-        return _decide(store, store.clock.now_us())[0]
+        verdict = store.clock_guard.verdict()
+        verdict.require_trusted()
+        return _decide(store, verdict.erase_us)[0]
+    told = step or (lambda _: None)
     with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
-        now_us = store.clock.now_us()
+        finish(store, told)
+        verdict = store.clock_guard.require_trusted()  # (0)
+        now_us = verdict.erase_us
         result, victims = _decide(store, now_us)
         result = replace(result, dry_run=False)
         if not (victims or result.daily_keys):
@@ -119,13 +156,36 @@ def expire(store: Store, *, dry_run: bool = False, step: Callable[[str], None] |
                 sessions.sweep(cursor, now_us)
             return result
         refuse_below_floor(result.partitions, now_us)
-        _erase(store, victims, result.daily_keys, now_us, step or (lambda _: None))
-    return replace(result, generation=store.keyring.generation)
+        victims = _intend(store, victims, result.daily_keys, verdict, holds or store.hold_check)
+        erased = {item.key for item in victims}
+        held = tuple(key for key in result.partitions if key not in erased)
+        told("intended")
+        _erase(store, victims, result.daily_keys, verdict, told)
+    return replace(
+        result,
+        partitions=tuple(item.key for item in victims),
+        records=sum(item.records for item in victims),
+        bytes=sum(item.bytes for item in victims),
+        held=held,
+        generation=store.keyring.generation,
+    )
+
+
+def finish(store: Store, step: Callable[[str], None] | None = None) -> None:
+    """Finish erasures whose key is destroyed already; the caller holds the erasure lock, or is alone."""
+    store.keyring.refresh()
+    left = [
+        item for item in store.catalog.partitions() if item.state == "dropping" and not store.keyring.has(item.key.ref)
+    ]
+    if left:
+        _erase(store, left, (), store.clock_guard.observe(), step or (lambda _: None))
 
 
 def _decide(store: Store, now_us: int) -> tuple[Expired, list[PartitionStatus]]:
     store.keyring.refresh()
-    victims = due(store.catalog.partitions(), now_us)
+    candidates = due(store.catalog.partitions(), now_us)
+    unsound = [item.key for item in candidates if _is_elsewhere(store, item.key)]
+    victims = [item for item in candidates if item.key not in unsound]
     refs = store.keyring.refs()
     daily = [ref for ref in due_daily_keys({*refs, *_left_refs(store)}, now_us) if not _in_use(store, ref)]
     if victims or daily:  # a generation is due, and takes the spool's keys of past days along
@@ -137,8 +197,22 @@ def _decide(store: Store, now_us: int) -> tuple[Expired, list[PartitionStatus]]:
         sum(item.bytes for item in victims),
         tuple(lone),
         dry_run=True,
+        unsound=tuple(unsound),
     )
     return result, victims
+
+
+def _is_elsewhere(store: Store, key: PartitionKey) -> bool:
+    """Tell whether files that the catalog gives this partition lie under another: somebody edited the catalog."""
+    directory = store.layout.partition(key)
+    absent = {file_id for file_id in _files(store, key) if not store.layout.part(key, file_id).exists()}
+    if not absent:
+        return False
+    return any(
+        parsed is not None and parsed[1] in absent and path.parent != directory
+        for path in store.layout.parts.glob("*/*/*/*")
+        for parsed in (store.layout.parse(path),)
+    )
 
 
 def _left_refs(store: Store) -> list[KeyRef]:
@@ -181,53 +255,62 @@ def oldest_kept(now_us: int) -> date:
     return day
 
 
+def _intend(
+    store: Store, victims: Sequence[PartitionStatus], daily: Sequence[KeyRef], verdict: Verdict, holds: HoldCheck
+) -> list[PartitionStatus]:
+    """Step (1): return the partitions whose erasure is begun; one that is held is not among them."""
+    begun = certificates.drafted(store)
+    chosen = []
+    with store.catalog.transaction() as cursor:
+        for item in victims:
+            if item.state == "dropping" and str(item.key) in begun:
+                chosen.append(item)
+                continue
+            holding = holds(cursor, item.key)
+            if holding.blocking:
+                continue
+            _set_state(cursor, [item.key], "live")  # only a live partition's parts can be counted
+            drafted = certificates.draft(store, item.key, holding.counts, verdict)
+            certificates.begin(cursor, drafted)
+            _set_state(cursor, [item.key], "dropping")
+            public = {name: value for name, value in drafted.items() if name != "files"}
+            store.outbox.put(cursor, [AuditEntry("erasure.intended", public, None)])
+            chosen.append(item)
+        if daily:
+            public = {"keys": [str(ref) for ref in daily]}
+            store.outbox.put(cursor, [AuditEntry("erasure.daily-intended", public, None)])
+    store.flush_outbox(required=True)
+    return chosen
+
+
 def _erase(
-    store: Store, victims: Sequence[PartitionStatus], daily: Sequence[KeyRef], now_us: int, step: Callable[[str], None]
+    store: Store,
+    victims: Sequence[PartitionStatus],
+    daily: Sequence[KeyRef],
+    verdict: Verdict,
+    step: Callable[[str], None],
 ) -> None:
     keys = [item.key for item in victims]
-    fresh = [item for item in victims if item.state == "live"]
-    with store.catalog.transaction() as cursor:  # (1)
-        _set_state(cursor, [item.key for item in fresh], "dropping")
-        store.outbox.put(cursor, [_entry("erasure.intended", item, store, now_us) for item in fresh])
-        if daily:
-            store.outbox.put(
-                cursor, [AuditEntry("erasure.daily-intended", {"keys": [str(ref) for ref in daily]}, None)]
-            )
-    store.flush_outbox(required=True)
-    step("intended")
     refs = [key.ref for key in keys] + list(daily)
     store.keyring.destroy([ref for ref in refs if store.keyring.has(ref)])  # (2)
     step("destroyed")
-    files_of = {key: _files(store, key) for key in keys}
-    store.runs.forget(file_id for ids in files_of.values() for file_id in ids)  # (3)
+    store.runs.forget(file_id for key in keys for file_id in _files(store, key))  # (3)
     for key in keys:  # (4)
         _unlink(store, key)
     step("unlinked")
     with store.catalog.transaction() as cursor:  # (5)
-        for item in victims:
-            _forget(cursor, item.key)
-        _set_state(cursor, keys, "dropped", now_us)
+        issued = certificates.issue(store, cursor, keys, verdict)
+        for key in keys:
+            _forget(cursor, key)
+        _set_state(cursor, keys, "dropped", verdict.wall_us)
         for ref in daily:
             cursor.execute("DELETE FROM quarantine WHERE key_ref = ?", (str(ref),))
-        sessions.sweep(cursor, now_us)
-        store.outbox.put(cursor, [_entry("erasure.done", item, store, now_us) for item in victims])
+        sessions.sweep(cursor, verdict.erase_us)
+        store.outbox.put(cursor, [AuditEntry(certificates.DONE, entry, None) for entry in issued])
         if daily:
             store.outbox.put(cursor, [AuditEntry("erasure.daily", {"keys": [str(ref) for ref in daily]}, None)])
     store.flush_outbox(required=True)
     step("done")
-
-
-def _entry(kind: str, item: PartitionStatus, store: Store, now_us: int) -> AuditEntry:
-    public = {
-        "partition": str(item.key),
-        "records": item.records,
-        "parts": item.parts,
-        "bytes": item.bytes,
-        "period_over": rfc3339(item.key.expires_at),
-        "time_us": now_us,
-        "keyring_generation": store.keyring.generation,
-    }
-    return AuditEntry(kind, public, None)
 
 
 def _in_use(store: Store, ref: KeyRef) -> bool:

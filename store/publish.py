@@ -19,7 +19,7 @@ from store.audit import AuditEntry
 from store.dedup import HORIZON_DAYS, Fate, classify
 from store.keys import KeyRef, derive, seal, unseal
 from store.model import Receipt, SourceRef
-from store.partitions import date_to_day, is_expired
+from store.partitions import date_to_day
 from store.parts import WrittenPart
 from store.quarantine import RejectSpool
 from store.sessions import SessionArea
@@ -94,6 +94,9 @@ def publish(store: Store, batch: Publication) -> Receipt:
             insert_part(cursor, receipt.batch_id, part)
         if batch.format != TIMEOUT_FORMAT:  # nobody delivered it: it was counted when its first event came
             _count_intake(cursor, receipt, batch.received_us)
+            ends = [part.end_us_max for part in batch.parts]
+            if ends:
+                store.clock_guard.note_arrival(cursor, batch.source.name, batch.received_us, max(ends))
         batch.rejects.write(store, cursor, receipt, batch.received_us)
         if batch.sessions is not None:
             batch.sessions.write(cursor, receipt.batch_id, batch.received_us)
@@ -142,9 +145,9 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     days = {date_to_day(part.partition.end_date) for part in batch.parts}
     near = {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
     states = store.catalog.partition_states()
-    now_us = store.clock.now_us()
+    clock = store.clock_guard.verdict()
     for part in batch.parts:
-        if states.get(part.partition) in ("dropping", "dropped") or is_expired(part.partition, now_us):
+        if states.get(part.partition) in ("dropping", "dropped") or clock.standing(part.partition) != "kept":
             raise BusyError("the period of a partition of the batch ended meanwhile", hint="deliver the batch again")
     if store.catalog.withdrawals() != batch.withdrawals:  # its records may be what made ours duplicates
         raise BusyError("a batch was withdrawn meanwhile", hint="deliver the batch again")

@@ -20,7 +20,7 @@ from schemas.packing import pack_identifier_value
 from store import files, parquet
 from store.model import PartRow, ScanQuery
 from store.part_reader import PartReader
-from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, is_expired
+from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date
 from store.targets import check, matches, target_columns
 
 if TYPE_CHECKING:
@@ -54,22 +54,30 @@ class Plan:
 
 
 def plan(store: Store, query: ScanQuery) -> Plan:
-    """Decide which parts a query reads."""
+    """Decide which parts a query reads.
+
+    Raises:
+        ClockError: the period of a partition of the window may be over, and the clock cannot tell.
+    """
     check_query(query)
-    now_us = store.clock.now_us()
+    clock = store.clock_guard.verdict()
     first_date, last_date = _date(query.start_us), _date(query.end_us - 1)
     states = store.catalog.partition_states()
-    over = {key for key, state in states.items() if state != "live" or is_expired(key, now_us)}
-    result = Plan([], sorted(key for key in over if first_date <= key.end_date <= last_date))
+    over = {
+        key
+        for key, state in states.items()
+        if first_date <= key.end_date <= last_date and (state != "live" or clock.is_over(key))
+    }
+    result = Plan([], sorted(over))
     where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
     for part in store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max)):
-        if is_expired(part.partition, now_us):
+        if part.partition in over:
             continue
         if part.withdrawn and not query.include_withdrawn:
             result.withdrawn_parts += 1
         elif _outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
             result.pruned_parts += 1
-        else:
+        elif not clock.is_over(part.partition):
             result.parts.append(part)
             result.bytes += part.bytes
     return result
@@ -109,13 +117,13 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
 
 
 def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-    if is_expired(part.partition, store.clock.now_us()):
+    if store.expired(part.partition):
         return
     with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
         present = reader.names
         deciding = [name for name in _deciding(query, part) if name in present]
         for group in _groups(reader, query):
-            if is_expired(part.partition, store.clock.now_us()):
+            if store.expired(part.partition):
                 return  # its period ended while the reader took its time
             narrow = reader.read([group], deciding)
             mask = _of_batches(narrow, _mask(narrow, query), query, part)

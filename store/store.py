@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,22 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.arrow import PACKED
-from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError, NotFoundError, ProcedureError
+from schemas.errors import (
+    BusyError,
+    ClockError,
+    ConfigurationError,
+    IntegrityError,
+    LagrumError,
+    NotFoundError,
+    ProcedureError,
+)
 from store import compact as compaction
-from store import expiry, files, quarantine, sessions, spool_drain, verify
+from store import expiry, files, floorguard, quarantine, sessions, spool_drain, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
+from store.clockguard import ClockGuard
 from store.dedup import KnownRun, RunCache
 from store.documents import Documents
 from store.identity import IdentityHasher
@@ -49,6 +59,8 @@ _log = logging.getLogger("lagrum.store")
 class Store:
     """The facade that `ingest` and `api` use. Thread-safe; several processes may open one root."""
 
+    hold_check: expiry.HoldCheck = staticmethod(expiry.no_holds)
+
     def __init__(
         self, layout: Layout, store_id: str, clock: Clock, keyring: Keyring, catalog: Catalog, audit: AuditLog
     ):
@@ -63,6 +75,7 @@ class Store:
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)
+        self.clock_guard = ClockGuard(self)
 
     @classmethod
     def create(
@@ -89,6 +102,7 @@ class Store:
         marker = {"lagrum": FORMAT_VERSION, "store_id": store_id}
         files.write_atomic(layout.marker, json.dumps(marker, indent=2).encode() + b"\n")
         store = cls(layout, store_id, clock, keyring, catalog, audit)
+        store.clock_guard.begin()
         store.log(AuditEntry("store.created", {"store_id": store_id, "format": FORMAT_VERSION}, None))
         return store
 
@@ -250,6 +264,10 @@ class Store:
         """Merge small parts (see `store.compact`)."""
         return compaction.compact(self, everything=everything, partition=partition)
 
+    def expired(self, key: PartitionKey) -> bool:
+        """Tell whether a partition's period is over (see `store.clockguard.ClockGuard.is_over`)."""
+        return self.clock_guard.is_over(key)
+
     def explain(self, day: date) -> dict[str, Any]:
         """Tell which rule keeps or removes records that ended on `day`."""
         return expiry.explain(day, self.clock.now_us())
@@ -369,14 +387,11 @@ class Store:
             return  # another process is writing; it is not a crash's remainder
         self.spool.recover()
         if any(item.state == "dropping" for item in self.partitions()):
-            expiry.expire(self)
+            with suppress(ClockError):  # what cannot be read any more is finished all the same
+                expiry.expire(self)
         compaction.unlink_retired(self)
         self.flush_outbox()
 
     def _sweep(self) -> None:
-        known = self.catalog.file_ids()
-        for path in self.layout.parts.glob("*/*/*/*"):
-            parsed = self.layout.parse(path)
-            if parsed is not None and parsed[1] not in known:
-                files.unlink_durable(path, missing_ok=True)
+        floorguard.sweep(self)
         spool_drain.sweep(self)

@@ -4,18 +4,36 @@ from __future__ import annotations
 
 import pytest
 
+from store.clock import Uptime
+
 
 class FixedClock:
-    """A clock that tests hold in their hands."""
+    """A clock that tests hold in their hands; the machine's counter goes with it, until `jump` or `restart`."""
 
     def __init__(self, now_us: int) -> None:
         self.value_us = now_us
+        self.boot = "boot-1"
+        self.ahead_us = 0
 
     def now_us(self) -> int:
         return self.value_us
 
     def advance(self, *, days: float = 0, seconds: float = 0) -> None:
         self.value_us += int((days * 86_400 + seconds) * 1_000_000)
+
+    def uptime(self) -> Uptime:
+        return Uptime(self.boot, self.value_us - self.ahead_us)
+
+    def jump(self, *, days: float = 0, seconds: float = 0) -> None:
+        """Set the wall clock, as an operator or a broken time server does."""
+        before_us = self.value_us
+        self.advance(days=days, seconds=seconds)
+        self.ahead_us += self.value_us - before_us
+
+    def restart(self, boot: str = "boot-2", *, off_days: float = 0) -> None:
+        """Start the machine anew; its counter begins at 0."""
+        self.advance(days=off_days)
+        self.boot, self.ahead_us = boot, self.value_us
 
 
 @pytest.fixture

@@ -1,0 +1,62 @@
+"""Finding entries of a log without decoding every one: a line is looked at as bytes first, decoded only then.
+
+Whatever is found is checked against the tree before it is given out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from schemas.errors import IntegrityError
+from store.audit.entries import LEAF_BYTES_MAX, StoredEntry, decode_leaf, open_entry
+from store.audit.merkle import leaf_hash
+from store.audit.segments import list_segments, nodes_reader, read_leaves
+
+
+def last_time_us(directory: Path) -> int | None:
+    """Return when the last entry was written, µs since 1970 UTC; None when the log shows none."""
+    for name in reversed(list_segments(directory)):
+        path = name.path(directory)
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - LEAF_BYTES_MAX - 2))
+            lines = file.read().rpartition(b"\n")[0].split(b"\n")
+        with suppress(IntegrityError):
+            return decode_leaf(lines[-1]).time_us
+    return None
+
+
+def find(directory: Path, size: int, kinds: Sequence[str]) -> Iterator[StoredEntry]:
+    """Give the entries of these kinds among the first `size`, oldest first, without their secret parts.
+
+    Raises:
+        IntegrityError: one was changed.
+    """
+    needles = [f'"kind":"{kind}"' for kind in kinds]
+    return (entry for entry in find_words(directory, size, needles) if entry.kind in kinds)
+
+
+def find_words(directory: Path, size: int, words: Sequence[str]) -> Iterator[StoredEntry]:
+    """Give the entries among the first `size` in whose octets one of the words stands, oldest first.
+
+    Raises:
+        IntegrityError: one was changed.
+    """
+    wanted = [word.encode() for word in words]
+    with nodes_reader(directory) as read:
+        for index, octets in lines(directory, size):
+            if not any(word in octets for word in wanted):
+                continue
+            if leaf_hash(octets) != read(0, index):
+                raise IntegrityError(f"entry {index} of the audit log was changed")
+            yield open_entry(decode_leaf(octets), octets, store_id="", keyring=None)
+
+
+def lines(directory: Path, size: int) -> Iterator[tuple[int, bytes]]:
+    """Give index and octets of the first `size` leaves, unchecked."""
+    for name in list_segments(directory):
+        for index, (octets, _) in enumerate(read_leaves(name.path(directory)), name.first):
+            if index >= size:
+                return
+            yield index, octets
