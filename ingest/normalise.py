@@ -19,7 +19,7 @@ from ingest.row_faults import RowFaults
 from ingest.source import SourceConfig
 from ingest.validate import Times, check_labels, check_ranges, fill_times
 from schemas.arrow import LABEL_TYPE, TIME_TYPE, delivered_type
-from schemas.buffers import Column, Ints, as_text, flat, map_unique, pc, valid_mask, values_int64
+from schemas.buffers import Column, Ints, Mask, as_text, flat, map_unique, pc, valid_mask, values_int64
 from schemas.fields import BY_NAME, FIELDS, NUMBER_FIELDS, STORE_FIELDS, Field, Kind
 from schemas.numbers import normalise_packed, rules
 from schemas.packing import pack_address, pack_identifier, pack_mac, unpack_identifier
@@ -141,19 +141,17 @@ class _Work:
     def identifiers(self) -> None:
         """Pack identifiers; bring numbers to their normal form and keep what was delivered where it differs."""
         for field in FIELDS:
-            if field.kind is not Kind.IDENTIFIER or not self.has(field.name):
+            if field.kind is not Kind.IDENTIFIER or not (self.has(field.name) or self.has(field.name + "_text")):
                 continue
-            column = self._given[field.name]
-            if field.name == "account" and self.source.accounts:
-                column = map_unique(as_text(column), self._account, pa.string())
-            packed, text = pack_identifier(column)
-            if text.null_count < self.rows:  # an empty text is no identifier
-                text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+            packed, text = self._packed(field)
             if field.name in NUMBER_FIELDS:
                 packed, text = self._number(field.name, packed, text)
             self.keep(field.name, packed)
-            self.keep(field.name + "_text", text)
+            if text is not None:
+                self.keep(field.name + "_text", text)
         key, text = self._made.get("record_key"), self._made.get("record_key_text")
+        if key is not None and not key.null_count:
+            return
         missing = np.ones(self.rows, np.bool_)
         for part in (key, text):
             if part is not None:
@@ -161,10 +159,25 @@ class _Work:
         # Only what becomes a record needs its key: an open session is known by its own.
         self.faults.add(missing & self._complete, RejectReason.MISSING_FIELD, "record_key")
 
+    def _packed(self, field: Field) -> tuple[Column, Column | None]:
+        """Return an identifier's digits, and what is text; a decoder may have packed it already."""
+        column, rest = self._given.get(field.name), self._given.get(field.name + "_text")
+        mapped = field.name == "account" and bool(self.source.accounts)
+        if column is not None and column.type == pa.int64():
+            if not mapped:
+                return column, rest
+            column = unpack_identifier(column, rest)
+        if mapped:
+            column = map_unique(as_text(column), self._account, pa.string())
+        packed, text = pack_identifier(column)
+        if text.null_count < self.rows:  # an empty text is no identifier
+            text = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+        return packed, text if text.null_count < self.rows else None
+
     def _account(self, code: str) -> str:
         return self.source.accounts.get(code, code)
 
-    def _number(self, name: str, packed: Column, text: Column) -> tuple[Column, Column]:
+    def _number(self, name: str, packed: Column, text: Column | None) -> tuple[Column, Column | None]:
         law = rules(self.source.country)
         normal, normal_text, changed = normalise_packed(packed, text, law)
         delivered_name = name + "_delivered"
@@ -173,7 +186,8 @@ class _Work:
         if changed.any():
             mask = pa.array(changed)
             digits = pc.if_else(mask, packed, pa.scalar(None, pa.int64()))
-            before = unpack_identifier(digits, pc.if_else(mask, text, pa.scalar(None, pa.string())))
+            other = None if text is None else pc.if_else(mask, text, pa.scalar(None, pa.string()))
+            before = unpack_identifier(digits, other)
             told = self._made.get(delivered_name)
             self._made[delivered_name] = before if told is None else pc.coalesce(told, before)
         return normal, normal_text
@@ -216,13 +230,11 @@ class _Work:
     def addresses(self) -> None:
         """Pack IP and MAC addresses and prefixes; what is none refuses its row."""
         for field in FIELDS:
-            if not self.has(field.name):
+            if not (self.has(field.name) or self.has(field.name + "_text")):
                 continue
             column = self._given[field.name]
             if field.kind is Kind.ADDRESS:
-                v4, v6, bad = pack_address(column)
-                self.keep(field.name, v4)
-                self.keep(field.name + "_v6", v6)
+                bad = self._address(field.name, column, self._given.get(field.name + "_text"))
             elif field.kind is Kind.MAC:
                 mac, bad = pack_mac(column)
                 self.keep(field.name, mac)
@@ -233,7 +245,22 @@ class _Work:
                 self.keep(field.name, prefix)
             else:
                 continue
-            self.faults.add(bad, RejectReason.BAD_FIELD, field.name)
+            if bad is not None:
+                self.faults.add(bad, RejectReason.BAD_FIELD, field.name)
+
+    def _address(self, name: str, column: Column, rest: Column | None) -> Mask | None:
+        """Keep the addresses of a column, and return which rows have none; a decoder may have packed it already."""
+        if column.type != pa.uint32():
+            v4, v6, bad = pack_address(column)
+        elif rest is None:
+            v4, v6, bad = column, None, None
+        else:
+            v4, v6, bad = pack_address(rest)
+            v4 = pc.coalesce(column, v4)
+        self.keep(name, v4)
+        if v6 is not None:
+            self.keep(name + "_v6", v6)
+        return bad
 
     def others(self) -> None:
         """Take over whole numbers, texts and flags; refuse those out of their range."""

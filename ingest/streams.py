@@ -34,12 +34,11 @@ class CountingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read into a buffer."""
-        data = self._stream.read(len(buffer))
-        size = len(data)
-        buffer[:size] = data
+        """Read into a buffer, a piece that stays in the processor's cache until it is hashed."""
+        view = memoryview(buffer).cast("B")[:READ_BYTES]
+        size = read_into(self._stream, view)
         if size:
-            self._hash.update(data)
+            self._hash.update(view[:size])
             self.size_bytes += size
             if self._progress is not None:
                 self._progress(self.size_bytes)
@@ -54,6 +53,15 @@ class CountingReader(io.RawIOBase):
     def sha256(self) -> bytes:
         """The digest of what was read so far."""
         return self._hash.digest()
+
+
+def read_into(stream: BinaryIO, view: memoryview) -> int:
+    """Read once, without a copy where the stream is a file or a buffered one; return how much, 0 at the end."""
+    if isinstance(stream, io.BufferedReader | io.FileIO):
+        return stream.readinto(view) or 0
+    data = stream.read(len(view))
+    view[: len(data)] = data
+    return len(data)
 
 
 class _Guarded(io.RawIOBase):

@@ -180,9 +180,12 @@ def normalise_numbers(array: Column, rules: CountryRules) -> Column:
     return unpack_identifier(packed, text)
 
 
-def normalise_packed(packed: Column, text: Column, rules: CountryRules) -> tuple[Column, Column, Mask]:
-    """Normalise packed numbers: (digits, text, which rows changed). Arithmetic on digits, no strings for most rows."""
-    packed, text = flat(packed), flat(text)
+def normalise_packed(packed: Column, text: Column | None, rules: CountryRules) -> tuple[Column, Column | None, Mask]:
+    """Normalise packed numbers: (digits, text, which rows changed). Arithmetic on digits, no strings for most rows.
+
+    A text of None stands for nulls, and comes back as such.
+    """
+    packed, text = flat(packed), None if text is None else flat(text)
     rows = len(packed)
     changed = flags(rows)
     if packed.null_count < rows:
@@ -192,8 +195,8 @@ def normalise_packed(packed: Column, text: Column, rules: CountryRules) -> tuple
         made = _normalise_values(values, rules)
         if made is not None:
             changed = made != values
-            packed = pa.array(made, mask=~valid_mask(packed))
-    if text.null_count < rows:
+            packed = pa.array(made, mask=~valid_mask(packed) if packed.null_count else None)
+    if text is not None and text.null_count < rows:
         packed, text, rewritten = _normalise_text(packed, text, rules)
         changed = changed | rewritten
     return packed, text, changed
@@ -209,11 +212,14 @@ def _digit_counts(values: Ints) -> Ints:
 
 def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
     """Return the values normalised, or None where nothing changes."""
+    by_form = rules.country is not None and (rules.trunk is None or rules.trunk[0] != "0")
+    if not by_form and _without_zeros(values):
+        return None
     counts = _digit_counts(values)
     plain = values - _POWERS.take(counts)
     long = counts > SHORT_CODE_DIGITS_MAX
     zero = long & (plain < _POWERS.take(np.maximum(counts - 1, 0)))
-    if rules.country is not None and (rules.trunk is None or rules.trunk[0] != "0"):
+    if by_form:
         return _by_form(values, counts, plain, long, rules)
     if not zero.any():
         return None
@@ -235,6 +241,13 @@ def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
         power = _POWERS.take(rest[good])
         made[rows[good]] = digits[good] + power * int(rules.code) + _POWERS.take(whole[good])
     return made
+
+
+def _without_zeros(values: Ints) -> bool:
+    """Tell from the least and the greatest that all have the same number of digits, and none begins with 0."""
+    least, greatest = int(values.min()), int(values.max())
+    power = int(_POWERS[len(str(least)) - 1])
+    return greatest < 2 * power and least >= power + power // 10
 
 
 def _by_form(values: Ints, counts: Ints, plain: Ints, long: Mask, rules: CountryRules) -> Ints | None:

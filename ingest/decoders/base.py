@@ -37,6 +37,8 @@ class Decoded:
       * `position` int64, required: 1-based position of the record in the delivery, unique over `table` and `rejects`;
       * `event` string, optional: an `Event`; and then
       * `session_key` string: what joins OPEN, UPDATE and CLOSE of one session within the source's dedup domain.
+    A decoder may pack a column itself: an IDENTIFIER of int64 holds digits behind a leading 1, an ADDRESS of uint32
+    is IPv4 (`schemas.packing`). What does not pack stands in the string column NAME_text, and is null in the other.
     Every input record is in exactly one of `table` and `rejects`. Lines that are no records (headers, blank lines,
     "Log begins") are in neither.
     """

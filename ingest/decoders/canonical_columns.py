@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.canonical_times import parse_times
+from ingest.decoders.canonical_times import ParsedTimes, parse_times
 from ingest.row_faults import RowFaults
 from ingest.row_keys import RowKeys
 from ingest.source import SourceConfig
@@ -23,6 +23,7 @@ from schemas.arrow import delivered_type
 from schemas.buffers import Column, Ints, Mask, as_text, flags, flat, map_unique, pc, valid_mask
 from schemas.errors import InputError
 from schemas.fields import BY_NAME, INPUT_ALIASES, STORE_FIELDS, Field, Kind
+from schemas.packing import pack_identifier
 from schemas.rejects import RejectReason
 
 FIGURES: Final = (Kind.INTEGER, Kind.SMALL)
@@ -81,6 +82,17 @@ def input_columns(names: Sequence[str]) -> list[InputColumn]:
     return columns
 
 
+class Converted(NamedTuple):
+    """A column in its delivered type, or packed; `bad` are the rows that cannot be (None: no row).
+
+    `text` is what of a packed column is no digits or no dotted quad, see `Decoded`.
+    """
+
+    values: Column
+    bad: Mask | None
+    text: Column | None = None
+
+
 class Assembler:
     """Turns the columns of one stretch into a delivered table, and collects the faults of its rows.
 
@@ -92,9 +104,12 @@ class Assembler:
         self._keys = None if keyed else RowKeys()
 
     def assemble(
-        self, columns: Sequence[InputColumn], arrays: Sequence[Column], positions: Ints
+        self, columns: Sequence[InputColumn], arrays: Sequence[Column | ParsedTimes | Converted], positions: Ints
     ) -> tuple[pa.Table, RowFaults]:
-        """Return the delivered table of the good rows, with `position`, and the faults of all rows."""
+        """Return the delivered table of the good rows, with `position`, and the faults of all rows.
+
+        Columns come as they were delivered, or read already: as `ParsedTimes` and `Converted`.
+        """
         faults = RowFaults(len(positions))
         made: dict[str, Column] = {}
         for column, array in zip(columns, arrays, strict=True):
@@ -102,8 +117,11 @@ class Assembler:
                 self._time(column, array, made, faults)
                 continue
             name = column.field.name
-            value, bad = convert(column, array)
-            faults.add(bad, RejectReason.BAD_FIELD, name)
+            value, bad, text = array if isinstance(array, Converted) else (*convert(column, array), None)
+            if bad is not None:
+                faults.add(bad, RejectReason.BAD_FIELD, name)
+            if text is not None:
+                made[name + "_text"] = text
             if name in made:  # under two names, or computed from a time's offset
                 if name != "utc_offset_s":
                     differs = np.asarray(pc.fill_null(pc.not_equal(value, made[name]), False))
@@ -124,9 +142,11 @@ class Assembler:
         place = table.schema.get_field_index("record_key")
         return table.set_column(place, "record_key", pc.coalesce(as_text(table.column("record_key")), made))
 
-    def _time(self, column: InputColumn, array: Column, made: dict[str, Column], faults: RowFaults) -> None:
+    def _time(
+        self, column: InputColumn, array: Column | ParsedTimes, made: dict[str, Column], faults: RowFaults
+    ) -> None:
         name = column.field.name
-        parsed = parse_times(array, self._source.zone)
+        parsed = array if isinstance(array, ParsedTimes) else parse_times(array, self._source.zone)
         faults.add(parsed.bad, RejectReason.BAD_TIME, name)
         made[name] = parsed.times
         if parsed.offsets_s is not None and name == "start_time":
@@ -183,6 +203,9 @@ def _scaled(array: Column, factor: int) -> Column:
 
 def _whole_numbers(text: Column, factor: int) -> tuple[Column, Mask]:
     """Read whole numbers; a field with a larger unit (`duration_s`) may have a decimal fraction, which is cut."""
+    _, rest = pack_identifier(text)
+    if rest.null_count == len(rest):  # digits only, but for nulls: no pattern needs to be asked
+        return _scaled(pc.cast(text, pa.int64()), factor), flags(len(text))
     null = pa.scalar(None, pa.string())
     whole = pc.fill_null(pc.match_substring_regex(text, _WHOLE), False)
     values = _scaled(pc.if_else(whole, text, null).cast(pa.int64()), factor)

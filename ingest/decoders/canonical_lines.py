@@ -9,6 +9,7 @@ from typing import Final
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block, Lines
 from schemas.rejects import Reject, RejectReason
 
@@ -22,14 +23,14 @@ _WINDOW: Final = RECORD_BYTES_MAX // 2
 class RawLines:
     """Finds the lines of records again that are refused after decoding; `first` is the position of the first line."""
 
-    data: bytes
+    block: Block | Padded
     first: int
     heading: bytes = b""
     """Put before each line, so that it is a delivery by itself."""
 
     def __call__(self, positions: Sequence[int]) -> Sequence[bytes | None]:
         """Return the lines at these positions."""
-        lines = Lines(self.data)
+        lines = Lines(self.block.data)
         lines.select(~lines.blank())
         return [self.heading + lines.line(position - self.first) for position in positions]
 
@@ -45,7 +46,7 @@ def no_records() -> pa.Table:
     return pa.table({"position": pa.array([], pa.int64())})
 
 
-def overlong(block: Block, position: int) -> Decoded:
+def overlong(block: Block | Padded, position: int) -> Decoded:
     """Return the reject of a line that was read past."""
     reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
     return Decoded(no_records(), [reject])

@@ -82,9 +82,9 @@ class _Reader:
         table = _parse_clean(block.data, lines)
         if table is None:
             for start in range(0, len(lines), CHUNK_ROWS):
-                yield _slow(self._assembler, lines, block.offset, start, positions)
+                yield _slow(self._assembler, block, lines, start, positions)
             return
-        raw = RawLines(block.data, first)
+        raw = RawLines(block, first)
         columns = [_COLUMNS[name] for name in table.column_names]
         made, faults = self._assembler.assemble(columns, table.columns, positions)
         yield Decoded(made, faults.rejects(positions, raw), raw)
@@ -143,7 +143,7 @@ class _Row(NamedTuple):
     known: bytes | None = None
 
 
-def _slow(assembler: Assembler, lines: Lines, offset: int, start: int, positions: Ints) -> Decoded:
+def _slow(assembler: Assembler, block: Block, lines: Lines, start: int, positions: Ints) -> Decoded:
     """Read a stretch of lines one by one."""
     stop = min(start + CHUNK_ROWS, len(lines))
     rejects: list[Reject] = []
@@ -153,7 +153,7 @@ def _slow(assembler: Assembler, lines: Lines, offset: int, start: int, positions
         row = _read(line)
         rows.append(row)
         if row.reason is not None:
-            at = offset + int(lines.starts[index])
+            at = block.offset + int(lines.starts[index])
             rejects.append(Reject(int(positions[index]), row.reason, row.field, at, len(line), row.known))
     good = [index for index, row in enumerate(rows) if row.reason is None]
     if not good:
@@ -161,7 +161,7 @@ def _slow(assembler: Assembler, lines: Lines, offset: int, start: int, positions
     names = [name for name in NAMES if any(name in rows[index].values for index in good)]
     arrays: list[Column] = [pa.array([rows[index].values.get(name) for index in good], pa.string()) for name in names]
     places = positions[start:stop][good]
-    own = RawLines(lines.data, int(positions[0]))
+    own = RawLines(block, int(positions[0]))
     made, faults = assembler.assemble([_COLUMNS[name] for name in names], arrays, places)
     rejects += faults.rejects(places, own)
     return Decoded(made, sorted(rejects, key=lambda reject: reject.position), own)

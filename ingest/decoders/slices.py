@@ -29,7 +29,7 @@ Flags = npt.NDArray[np.bool_]
 Column = Any  # an Arrow array: the stubs know neither compute's overloads nor which kind of array comes out
 compute: Final[Any] = pc
 
-_UTF8_BOM: Final = b"\xef\xbb\xbf"
+UTF8_BOM: Final = b"\xef\xbb\xbf"
 _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 _NEWLINE, _RETURN = 0x0A, 0x0D
 
@@ -54,20 +54,21 @@ def read_blocks(
     terminators: tuple[bytes, ...] = LINE_END,
     block_bytes: int = BLOCK_BYTES,
     bytes_max: int = RECORD_BYTES_MAX,
+    offset: int = 0,
 ) -> Iterator[Block]:
     """Yield blocks that end after a terminator, except the last one; at most about `block_bytes + bytes_max` is held.
 
-    A UTF-8 byte order mark is skipped.
+    A UTF-8 byte order mark is skipped. `offset` is where in the delivery the stream begins.
 
     Raises:
         InputError: the stream is UTF-16.
     """
     pending = _read_full(stream, block_bytes)
-    if pending.startswith(_UTF16_BOMS):
-        raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
-    offset = len(_UTF8_BOM) if pending.startswith(_UTF8_BOM) else 0
-    pending = pending[offset:]
-    ended = offset + len(pending) < block_bytes
+    ended = len(pending) < block_bytes
+    if offset == 0:
+        refuse_utf16(pending)
+        offset = len(UTF8_BOM) if pending.startswith(UTF8_BOM) else 0
+        pending = pending[offset:]
     skipped = 0  # bytes of an overlong stretch already dropped
     while True:
         if skipped and (cut := _first_end(pending, terminators)):
@@ -88,6 +89,12 @@ def read_blocks(
         yield Block(b"", offset - skipped, skipped + len(pending), last=True)
     else:
         yield Block(pending, offset, last=True)
+
+
+def refuse_utf16(head: bytes) -> None:
+    """Refuse a delivery that begins as UTF-16."""
+    if head.startswith(_UTF16_BOMS):
+        raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
 
 
 def _read_full(stream: BinaryIO, size: int) -> bytes:
