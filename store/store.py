@@ -36,7 +36,7 @@ from store.clockguard import ClockGuard
 from store.dedup import KnownRun, RunCache
 from store.documents import Documents
 from store.identity import IdentityHasher
-from store.keys import KeyRef, Keyring, derive
+from store.keys import KeyRef, Keyring, RootProvider, derive
 from store.layout import Layout
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.outbox import OUTBOX_REF, Outbox
@@ -79,7 +79,13 @@ class Store:
 
     @classmethod
     def create(
-        cls, root: Path, *, clock: Clock, passphrase: bytes | None = None, replicas: Sequence[Path] = ()
+        cls,
+        root: Path,
+        *,
+        clock: Clock,
+        passphrase: bytes | None = None,
+        replicas: Sequence[Path] = (),
+        roots: RootProvider | None = None,
     ) -> Store:
         """Make a new store in an empty or missing directory.
 
@@ -93,7 +99,9 @@ class Store:
         for directory in (layout.run, layout.parts):
             files.make_dir(directory)
         store_id = secrets.token_hex(16)
-        keyring = Keyring.create(layout.root, store_id=store_id, passphrase=passphrase, replicas=replicas)
+        keyring = Keyring.create(
+            layout.root, store_id=store_id, passphrase=passphrase, replicas=replicas, roots=roots
+        )
         keyring.ensure([IDENTITY_REF, OUTBOX_REF])
         catalog = Catalog.create(layout.catalog, store_id)
         audit = AuditLog.create(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.cli.context import Context, credential_passphrase
 from api.cli.output import emit, note, show_facts, show_table
+from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from store.keys import Place
 
 
 @click.command("init")
@@ -28,6 +32,30 @@ from api.cli.output import emit, note, show_facts, show_table
     help="Where the two custodians' key files are written.  [default: DIR.custodians]",
 )
 @click.option("--passphrase", "ask", is_flag=True, help="Ask for a passphrase that wraps the root key.")
+@click.option(
+    "--transit",
+    "transit_url",
+    metavar="URL",
+    help="Keep the root key in the transit engine of OpenBao or Vault at this address.",
+)
+@click.option("--transit-mount", default="transit", show_default=True, help="Where the transit engine is mounted.")
+@click.option(
+    "--transit-ca", metavar="FILE", default="", help="PEM file of the authority of the service's certificate."
+)
+@click.option(
+    "--pkcs11",
+    "library",
+    metavar="LIBRARY",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Keep the root key in the PKCS#11 module of this library.",
+)
+@click.option("--token", metavar="LABEL", default="", help="Label of the module's token.")
+@click.option(
+    "--secret-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File of mode 0600 with the service's token or the module's PIN; a systemd credential goes before it.",
+)
 @click.option("--seal-custodian-keys", is_flag=True, help="Ask for a passphrase of each custodian's key file.")
 @click.pass_obj
 def init(
@@ -36,13 +64,22 @@ def init(
     replicas: tuple[Path, ...],
     custodian_keys: Path | None,
     ask: bool,
+    transit_url: str | None,
+    transit_mount: str,
+    transit_ca: str,
+    library: Path | None,
+    token: str,
+    secret_file: Path | None,
     seal_custodian_keys: bool,
 ) -> None:
     """Make a new store in DIR and enrol its first two custodians.
 
     DIR must be missing or empty. The root key lies in DIR/keys, for this user alone; with --passphrase, or with the
-    systemd credential `lagrum-passphrase`, it is wrapped besides. Losing every copy of the keyring loses the store:
-    name a replica on other media.
+    systemd credential `lagrum-passphrase`, it is wrapped besides. With --transit or --pkcs11 it never leaves the key
+    service or the module, and its destruction there is final; the token or PIN is the systemd credential
+    `lagrum-transit-token` or `lagrum-pkcs11-pin`, or lies in --secret-file.
+
+    Losing every copy of the keyring loses the store: name a replica on other media.
 
     Two custodians enrol everybody else, one requesting and the other confirming. Their key files are written to
     DIR.custodians: give each to its person, away from this machine, and remove the folder.
@@ -51,14 +88,24 @@ def init(
     Examples:
       lagrum init /srv/lagrum --replica /mnt/keys/lagrum
       lagrum init ./trial
+      lagrum init /srv/lagrum --transit https://bao.example.net:8200 --secret-file /etc/lagrum/transit-token
+      lagrum init /srv/lagrum --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token lagrum --secret-file /etc/lagrum/pin
     """
     from api.bootstrap import create_custodians
     from store import Store
+    from store.keys import roots_of
 
     passphrase = credential_passphrase() or (_asked("Passphrase of the root key") if ask else None)
     folder = custodian_keys or directory.with_name(f"{directory.absolute().name}.custodians")
+    place = _place(transit_url, transit_mount, transit_ca, library, token, secret_file)
+    if place is not None and passphrase is not None:
+        raise ConfigurationError("a root key in a module or service takes no passphrase")
     with Store.create(
-        directory, clock=context.clock, passphrase=passphrase, replicas=[path.absolute() for path in replicas]
+        directory,
+        clock=context.clock,
+        passphrase=passphrase,
+        replicas=[path.absolute() for path in replicas],
+        roots=roots_of(place) if place is not None else None,
     ) as store:
         custodians = create_custodians(store, folder, passphrase=_asked_of if seal_custodian_keys else None)
         document: dict[str, Any] = {
@@ -78,6 +125,26 @@ def init(
 def register(group: click.Group) -> None:
     """Add `init`."""
     group.add_command(init)
+
+
+def _place(
+    transit_url: str | None, mount: str, ca_file: str, library: Path | None, token: str, secret_file: Path | None
+) -> Place | None:
+    """Return where the root key shall live; None for a key file."""
+    from store.keys import ModulePlace, TransitPlace
+
+    secret = str(secret_file.absolute()) if secret_file is not None else ""
+    if transit_url is not None and library is not None:
+        raise ConfigurationError("the root key lives in one place: --transit or --pkcs11")
+    if transit_url is not None:
+        return TransitPlace(transit_url, mount, secret, str(Path(ca_file).absolute()) if ca_file else "")
+    if library is not None:
+        if not token:
+            raise ConfigurationError("--pkcs11 needs --token, the label of the module's token")
+        return ModulePlace(str(library.absolute()), token, secret)
+    if secret:
+        raise ConfigurationError("--secret-file goes with --transit or --pkcs11")
+    return None
 
 
 def _asked(text: str) -> bytes:

@@ -161,6 +161,7 @@ def load(home: Path, roots: RootProvider) -> tuple[ringfile.Ring, bytes]:
 def erase(home: Path, roots: RootProvider) -> None:
     """Erase everything of a replica."""
     sweep(home, roots, keep=-1)
+    files.unlink_durable(layout.provider_path(home), missing_ok=True)
     files.unlink_durable(layout.pointer_path(home), missing_ok=True)
     files.unlink_durable(layout.marker_path(home), missing_ok=True)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from schemas.errors import BusyError, ConfigurationError, LagrumError, NotFoundError
 from store import files
 from store.keys import homes, layout, ringfile
+from store.keys.modules import roots_at
 from store.keys.refs import KeyRef
 from store.keys.roots import FileRoots, RootProvider
 from store.keys.sealing import KEY_BYTES
@@ -95,7 +96,7 @@ class Keyring(KeyringView):
             ConfigurationError: The passphrase is missing or wrong.
             IntegrityError: A file was changed or is missing.
         """
-        opened = cls(root, roots or FileRoots(passphrase), elapsed)
+        opened = cls(root, roots or roots_at(root, passphrase), elapsed)
         if not layout.pointer_path(root).exists():
             raise NotFoundError(
                 "there is no keyring", hint="make the store first, or restore its keyring from a replica"
@@ -120,7 +121,7 @@ class Keyring(KeyringView):
             ConfigurationError: The store holds a newer keyring, or another store's.
             IntegrityError: The replica's files do not authenticate.
         """
-        roots = roots or FileRoots(passphrase)
+        roots = roots or roots_at(replica, passphrase)
         ring, data = homes.load(replica, roots)
         with _writable():
             homes.make(root)

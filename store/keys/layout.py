@@ -1,6 +1,7 @@
 """Where keys live, below a home: the store's root or a replica. Pure paths, each with its parser.
 
 HOME/keys/root-000001.key          the root key of generation 1
+HOME/keys/provider.json            where roots live that are no key files
 HOME/keyring/000001.keyring        the keyring of generation 1
 HOME/keyring/current               the generation that counts, six digits and a newline
 HOME/keyring/intent                a destruction that has begun (store only)
@@ -37,6 +38,11 @@ def root_generation(path: Path) -> int | None:
     """Return the generation that a root key's file name tells; None if it is none."""
     match = _ROOT_NAME.fullmatch(path.name)
     return int(match[1]) if match else None
+
+
+def provider_path(home: Path) -> Path:
+    """Return the path of the file that says where roots live that are no key files."""
+    return keys_dir(home) / "provider.json"
 
 
 def ring_path(home: Path, generation: int) -> Path:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import NotFoundError
-from store.keys import FileRoots, Root, RootProvider, seal, unseal
+from store.keys import FileRoots, ModulePlace, Root, RootProvider, TransitPlace, roots_of, seal, unseal
 from store.keys.roots import Passphrase
+from tests.store.keys import key_modules
 
 PASSPHRASE = b"correct horse"
 
@@ -79,4 +80,18 @@ def module() -> Provider:
     return Provider("module", lambda: ModuleRoots(slots, owners))
 
 
-ALL = [plain, passphrase, module]
+def softhsm() -> Provider:
+    """A token of SoftHSM, a PKCS#11 module in software; one for each test."""
+    library = key_modules.softhsm_library()
+    place = key_modules.new_token()
+    return Provider("softhsm", lambda: roots_of(ModulePlace(str(library), place.label, str(place.pin_file))))
+
+
+def openbao() -> Provider:
+    """The transit engine of a real OpenBao server, which all tests share; a mount for each test."""
+    server = key_modules.openbao()
+    mount = server.new_mount()
+    return Provider("openbao", lambda: roots_of(TransitPlace(server.url, mount, str(server.token_file))))
+
+
+ALL = [plain, passphrase, module, softhsm, openbao]
