@@ -4,7 +4,7 @@
 size and digest, authenticates, and holds the rows and bounds that the catalog says. (3) identities: tags and digests
 derived from the records equal the identity run. (4) nothing else lies among the parts. (5) sums of partitions and
 batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and tells the same story as the
-catalog (`store.verify_story`).
+catalog (`store.verify_story`). (8) every erased partition has its certificate (`store.verify_retention`).
 
 Others may write and erase meanwhile: what looks wrong is looked at again while nothing is being erased.
 """
@@ -27,6 +27,7 @@ from store.model import PartRow, Problem
 from store.partitions import PartitionKey, date_to_day, end_days
 from store.publish import batch_aad
 from store.runs import Run
+from store.verify_retention import retention_story
 from store.verify_story import audit_story
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems += _settled(store, partial(_sealed_rows, store))
     problems += spool_drain.verify(store)
     problems += audit_story(store)
+    problems += _settled(store, partial(retention_story, store))
     return problems
 
 

@@ -57,7 +57,8 @@ def verify(context: Context, directory: Path | None, key_path: Path | None, chec
     """Verify the log in DIRECTORY (default: the store's own) offline.
 
     Needs no secret: only the log's files and the public key that was pinned when the store was made
-    (`DIR/audit/origin.pub`; give your own copy with --key, or the check proves nothing about who signed).
+    (`DIR/audit/origin.pub`; give your own copy with --key, or the check proves nothing about who signed). Every erasure
+    that the log tells of must have its certificate, in one chain without a gap.
 
     \b
     Examples:
@@ -70,11 +71,12 @@ def verify(context: Context, directory: Path | None, key_path: Path | None, chec
       1  it is not; each finding is one line
     """
     from store.audit.verify import verify_directory
+    from store.certificate_check import check_log
 
     place = directory or context.require_root() / "audit"
     key = (key_path or place / "origin.pub").read_text(encoding="utf-8").strip()
     held = checkpoint_path.read_text(encoding="utf-8") if checkpoint_path else None
-    problems = verify_directory(place, key, held)
+    problems = verify_directory(place, key, held) or check_log(place, key)
     document: dict[str, Any] = {"ok": not problems, "directory": str(place), "problems": problems}
 
     def render() -> None:

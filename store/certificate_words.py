@@ -1,0 +1,96 @@
+"""What an erasure certificate says, in words. Pure."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any, Final
+
+from store.certificates import NONE, Certificate
+from store.clock import to_datetime
+from store.clocktrust import WORDS
+
+ROOTS: Final = {
+    "file": "The key that wrapped it lay in a key file, which was overwritten. No copy of the key is left in any "
+    "registered place. A copy that somebody made in secret before would still open copies of the data.",
+}
+_EXPORTLESS: Final = (
+    "The key that wrapped it cannot leave its device and was destroyed there: nobody has the key any more."
+)
+
+
+def title(certificate: Certificate) -> str:
+    """Return the title: what it certifies."""
+    day = date.fromisoformat(str(certificate.body["end_date"]))
+    return f"Erasure of the traffic data of {_day(day)}"
+
+
+def paragraphs(certificate: Certificate) -> list[str]:
+    """Return what was erased and why, one statement a paragraph."""
+    body = certificate.body
+    day = _day(date.fromisoformat(str(body["end_date"])))
+    policy = body["policy"]
+    parts = "1 file" if body["parts"] == 1 else f"{body['parts']:,} files"
+    said = [
+        f"All {body['records']:,} records of communications that ended on {day} (UTC), stored in {parts} of "
+        f"{body['bytes']:,} bytes as partition {body['partition']}, were erased on {instant(body['erased_us'])}.",
+        f"Why: the period of retention class “{policy['class']}”, {policy['months']} calendar months counted from the "
+        f"day on which the communication ended, was over at {_stamp(body['period_over'])}. Basis: "
+        f"{policy['legal_basis']} ({policy['citation']}); version {policy['version']} of the policy. The floor of six "
+        f"months, before which nothing may be removed, had passed at {_stamp(body['floor_until'])}.",
+        "How: the partition's key was destroyed, then its files were unlinked. " + ROOTS.get(body["root"], _EXPORTLESS),
+        _holds(body["holds"]),
+        _clock(body["clock"]),
+    ]
+    if body["key_commitment"] == NONE:
+        said.append("The key was not there any more when the erasure began: it had been destroyed before.")
+    return said
+
+
+def facts(certificate: Certificate) -> dict[str, str]:
+    """Return the certificate's details, by their headings."""
+    body = certificate.body
+    return {
+        "Store": body["store"],
+        "Certificate": f"number {body['number']}",
+        "Certificate before it (SHA-256)": body["previous"],
+        "Partition": body["partition"],
+        "Records": f"{body['records']:,}",
+        "Files": f"{body['parts']:,}",
+        "Size": f"{body['bytes']:,} bytes",
+        "Digest over the files' ciphertexts (SHA-256)": body["digests"],
+        "Destroyed key": body["key"],
+        "Commitment to the key": body["key_commitment"],
+        "Generation of the keyring without it": str(body["keyring_generation"]),
+        "Begun": instant(body["begun_us"]),
+        "Finished": instant(body["erased_us"]),
+        "SHA-256 of this certificate": certificate.digest,
+    }
+
+
+def _holds(counts: dict[str, Any]) -> str:
+    if not any(counts.values()):
+        return "Holds: none; nothing was carved out."
+    told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+    return f"Holds: {told}. What they name was moved out under keys of its own before; all else was erased."
+
+
+def _clock(reason: str) -> str:
+    if reason == "trusted":
+        return "The clock was trusted: it agreed with the machine's counter, the audit log and the sources."
+    return (
+        f"The erasure was finished while the clock was not trusted ({WORDS.get(reason, reason)}); it had been "
+        "begun, and the key destroyed, before."
+    )
+
+
+def instant(time_us: int) -> str:
+    """Return an instant as people read it."""
+    return f"{to_datetime(time_us):%-d %B %Y, %H:%M:%S} UTC"
+
+
+def _stamp(text: str) -> str:
+    return text.replace("T", " ").removesuffix("Z").removesuffix(".000000") + " UTC"
+
+
+def _day(day: date) -> str:
+    return f"{day:%-d %B %Y}"

@@ -1,0 +1,38 @@
+"""Verification of what retention leaves behind: certificates against erased partitions, and the mark of the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from store.audit.search import find
+from store.certificate_check import check_log
+from store.certificates import DONE, stored
+from store.model import Problem
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+
+def retention_story(store: Store) -> list[Problem]:
+    """Return every disagreement between erased partitions, their certificates and the log."""
+    erased = {str(key) for key, state in store.catalog.partition_states().items() if state == "dropped"}
+    kept = {partition: note for _, partition, note in stored(store)}
+    store.flush_outbox()
+    store.audit.refresh()
+    problems = [Problem("audit log", what) for what in check_log(store.layout.audit, str(store.audit.origin))]
+    told = {
+        str(entry.public.get("partition")): entry.public.get("certificate")
+        for entry in find(store.layout.audit, store.audit.size, (DONE,))
+    }
+    problems += [
+        Problem(f"partition {name}", "it is erased, and there is no certificate of it")
+        for name in sorted(erased - kept.keys())
+    ]
+    problems += [
+        Problem(f"partition {name}", "its certificate is not the one in the audit log")
+        for name, note in sorted(kept.items())
+        if told.get(name) != note
+    ]
+    if not store.clock_guard.is_mark_sound():
+        problems.append(Problem("clock", "the mark of the last observation is missing or was changed"))
+    return problems
