@@ -21,6 +21,7 @@ numbers come with the `phonenumbers` package.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -45,6 +46,8 @@ __all__ = [
 SHORT_CODE_DIGITS_MAX: Final = 6
 E164_DIGITS_MAX: Final = 15
 INTERNATIONAL_DIGITS_MIN: Final = 5
+KERNEL_ROWS_MIN: Final = 4_096
+"""Fewer numbers are looked at without a compiled kernel."""
 
 _SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2010\u2011")
 _NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2010\u2011]+")
@@ -213,7 +216,7 @@ def _digit_counts(values: Ints) -> Ints:
 def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
     """Return the values normalised, or None where nothing changes."""
     by_form = rules.country is not None and (rules.trunk is None or rules.trunk[0] != "0")
-    if not by_form and _without_zeros(values):
+    if not by_form and not _some_zero_led(values):
         return None
     counts = _digit_counts(values)
     plain = values - _POWERS.take(counts)
@@ -243,11 +246,17 @@ def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
     return made
 
 
-def _without_zeros(values: Ints) -> bool:
-    """Tell from the least and the greatest that all have the same number of digits, and none begins with 0."""
+def _some_zero_led(values: Ints) -> bool:
+    """Tell whether a number that is no short code may begin with 0; only "no" is certain without the kernels."""
     least, greatest = int(values.min()), int(values.max())
     power = int(_POWERS[len(str(least)) - 1])
-    return greatest < 2 * power and least >= power + power // 10
+    if greatest < 2 * power and least >= power + power // 10:  # all have the same number of digits
+        return False
+    if len(values) < KERNEL_ROWS_MIN or "numba" not in sys.modules:
+        return True
+    from schemas.number_kernels import zero_led
+
+    return bool(zero_led(values, SHORT_CODE_DIGITS_MAX))
 
 
 def _by_form(values: Ints, counts: Ints, plain: Ints, long: Mask, rules: CountryRules) -> Ints | None:

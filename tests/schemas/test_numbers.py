@@ -10,7 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError, InputError
-from schemas.numbers import imei_match_ranges, normalise_number, normalise_numbers, normalise_packed, rules
+from schemas.number_kernels import zero_led
+from schemas.numbers import (
+    KERNEL_ROWS_MIN,
+    imei_match_ranges,
+    normalise_number,
+    normalise_numbers,
+    normalise_packed,
+    rules,
+)
 from schemas.packing import pack_identifier, pack_identifier_value
 
 COUNTRIES = ["SE", "NO", "US", "GB", "IT", "RU", "HU", "BR", "JP", "AU", "FI", "CN", "AR", "KR", "BY", "GA", "AG", None]
@@ -151,3 +159,20 @@ def test_lengths_are_counted_right_at_every_power_of_ten() -> None:
     law = rules(None)
     assert normalise_numbers(pa.array(texts), law).to_pylist() == [normalise_number(text, law) for text in texts]
     assert np.array_equal(normalise_packed(*pack_identifier(pa.array(["1"])), law)[2], [False])
+
+
+@given(st.lists(st.text("0123456789", max_size=18), min_size=1, max_size=30))
+@example(["1" * length for length in range(1, 19)])
+@example(["9" * 18, "0" * 18])
+def test_the_compiled_look_for_leading_zeros_sees_what_the_digits_say(texts: list[str]) -> None:
+    values = np.array([int("1" + text) for text in texts], np.int64)
+    values.flags.writeable = False
+    assert zero_led(values, 6) == any(text.startswith("0") and len(text) > 6 for text in texts)
+
+
+def test_many_numbers_are_normalised_as_few_are() -> None:
+    texts = ["46701234567", "112112", "0701234567", "070123", "0046701234567", "", "0"] * KERNEL_ROWS_MIN
+    for some in (texts, [text for text in texts if not text.startswith("0")]):
+        for law in (rules("SE"), rules(None)):
+            expected = [normalise_number(text, law) for text in some]
+            assert normalise_numbers(pa.array(some), law).to_pylist() == expected
