@@ -18,9 +18,11 @@ from api.door import Door
 from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
+from api.retention_metrics import RetentionMetrics
 from api.routes import (
     audit,
     cdrs,
+    clock,
     corrections,
     credentials,
     disclosure,
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = "0.1.0"
 OPENAPI_PATH: Final = "/v1/openapi.json"
+CLOCK_INTERVAL_SECONDS: Final = 60
+"""The guard of the clock looks so often; no setting slows it."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     cdrs.router,
@@ -49,6 +53,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     persons.router,
     corrections.router,
     audit.router,
+    clock.router,
     disclosure.router,
     usage.router,
 )
@@ -86,6 +91,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.stream_pool = BoundedPool("stream", workers=settings.stream_workers, queue_max=settings.stream_queue_max)
     app.state.source_metrics = SourceMetrics(store)
     metrics.registry.register(app.state.source_metrics)
+    metrics.registry.register(RetentionMetrics(store))
     _add_gauges(app, metrics, authenticator)
     for router in _ROUTERS:
         app.include_router(router)
@@ -129,6 +135,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     limiter.total_tokens = settings.search_workers
     upkeep: tuple[tuple[str, Callable[[], Any], int], ...] = (
         ("expire", store.expire, settings.expiry_interval_seconds),
+        ("clock", store.clock_guard.beat, CLOCK_INTERVAL_SECONDS),
         ("flush", store.flush_outbox, settings.flush_interval_seconds),
         ("compact", store.compact, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),

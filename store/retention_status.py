@@ -1,0 +1,121 @@
+"""How retention stands: the clock, the oldest day kept, what is overdue and by how long, what comes next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from store.clock import to_date, to_text
+from store.clocktrust import WORDS, Verdict
+from store.model import PartitionStatus
+from store.partitions import is_above_floor, is_expired, to_us
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+Phase = Literal["kept", "floor passed", "due", "held", "dropped"]
+SOON_DAYS: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionStatus:
+    """One look at retention."""
+
+    clock: Verdict
+    partitions: Sequence[PartitionStatus]
+
+    @property
+    def due(self) -> list[PartitionStatus]:
+        """Partitions whose period is over by every clock, oldest first."""
+        return [item for item in self.partitions if is_expired(item.key, self.clock.erase_us)]
+
+    @property
+    def overdue_seconds(self) -> float:
+        """For how long the oldest due partition, which no hold keeps, should have been gone; 0 when none is due."""
+        ends = [to_us(item.expires_at) for item in self.due if not item.holds]
+        return (self.clock.erase_us - min(ends)) / 1e6 if ends else 0.0
+
+    @property
+    def oldest_day(self) -> date | None:
+        """The oldest day of which records are kept."""
+        return min((item.date for item in self.partitions), default=None)
+
+    @property
+    def soon(self) -> list[PartitionStatus]:
+        """Partitions that end within the next days."""
+        end_us = self.clock.wall_us + SOON_DAYS * 86_400_000_000
+        return [item for item in self.partitions if is_expired(item.key, end_us) and item not in self.due]
+
+    def phase(self, item: PartitionStatus) -> Phase:
+        """Tell where a partition stands."""
+        if item.holds:
+            return "held"
+        if is_expired(item.key, self.clock.erase_us):
+            return "due"
+        return "floor passed" if is_above_floor(item.key, self.clock.erase_us) else "kept"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the shape of `lagrum retention status --json`."""
+        following = [item.as_dict()["expires_at"] for item in self._waiting()]
+        oldest = self.oldest_day
+        return {
+            "clock": {
+                "trusted": self.clock.is_trusted,
+                "reason": self.clock.reason,
+                "text": None if self.clock.reason is None else WORDS[self.clock.reason],
+                "time": to_text(self.clock.wall_us),
+                "proven": to_text(self.clock.proven_us),
+                "doubt_seconds": self.clock.doubt_us / 1e6,
+            },
+            "due": len(self.due),
+            "overdue_seconds": self.overdue_seconds,
+            "oldest_day": None if oldest is None else oldest.isoformat(),
+            "next_expires_at": following[0] if following else None,
+            "soon": {"days": SOON_DAYS, "partitions": len(self.soon), "records": sum(i.records for i in self.soon)},
+            "partitions": [self._row(item) for item in sorted(self.partitions, key=lambda item: item.expires_at)],
+        }
+
+    def _waiting(self) -> list[PartitionStatus]:
+        return sorted((item for item in self.partitions if item not in self.due), key=lambda item: item.expires_at)
+
+    def _row(self, item: PartitionStatus) -> dict[str, Any]:
+        names = ("date", "class", "domain", "records", "holds", "floor_until", "expires_at")
+        shown = item.as_dict()
+        return {**{name: shown[name] for name in names}, "due": item in self.due, "phase": self.phase(item)}
+
+
+def status(store: Store) -> RetentionStatus:
+    """Look at retention; nothing is changed."""
+    return RetentionStatus(store.clock_guard.verdict(), store.partitions())
+
+
+def calendar(store: Store) -> dict[date, tuple[Phase, int]]:
+    """Return per day of ended communications the phase and the number of records of its partitions.
+
+    Of several partitions of a day the one that needs most attention counts: held, due, floor passed, kept, dropped.
+    """
+    looked = status(store)
+    order: tuple[Phase, ...] = ("dropped", "kept", "floor passed", "due", "held")
+    days: dict[date, tuple[Phase, int]] = {}
+    for key, state in store.catalog.partition_states().items():
+        if state == "dropped":
+            days.setdefault(key.end_date, ("dropped", 0))
+    for item in looked.partitions:
+        phase, records = days.get(item.date, ("dropped", 0))
+        days[item.date] = (max(phase, looked.phase(item), key=order.index), records + item.records)
+    return days
+
+
+def next_days(looked: RetentionStatus) -> list[dict[str, Any]]:
+    """Return what ends on each of the next days, days without an end left out."""
+    today = to_date(looked.clock.wall_us)
+    rows = []
+    for distance in range(SOON_DAYS + 1):
+        day = today + timedelta(days=distance)
+        ending = [item for item in looked.soon if item.expires_at.date() == day]
+        if ending:
+            dates = sorted({item.date.isoformat() for item in ending})
+            rows.append({"day": day.isoformat(), "ended": dates, "records": sum(item.records for item in ending)})
+    return rows
