@@ -20,6 +20,10 @@ class PeerError(Exception):
     """A peer could not do what it was asked to; the others go on."""
 
 
+class PeerGoneError(PeerError):
+    """Its process ended; it answers nothing more."""
+
+
 class Worker:
     """One peer's process."""
 
@@ -38,20 +42,21 @@ class Worker:
         """Send one request and return its answer.
 
         Raises:
-            PeerError: the peer failed, ended or took too long.
+            PeerError: the peer failed.
+            PeerGoneError: it ended or took too long.
         """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(json.dumps({"do": do, **more}) + "\n")
             self._process.stdin.flush()
             line = self._answers.get(timeout=ANSWER_SECONDS_MAX)
-        except BrokenPipeError:
+        except (BrokenPipeError, ValueError):  # it ended, or was closed
             line = ""
         except queue.Empty:
             self._process.kill()
-            raise PeerError(f"{do}: no answer within {ANSWER_SECONDS_MAX:.0f} s") from None
+            raise PeerGoneError(f"{do}: no answer within {ANSWER_SECONDS_MAX:.0f} s") from None
         if not line:
-            raise PeerError(f"{do}: the process ended with {self._process.wait()}")
+            raise PeerGoneError(f"{do}: the process ended with {self._process.wait()}")
         answer: dict[str, Any] = json.loads(line)
         if not answer["ok"]:
             raise PeerError(f"{do}: {answer['error']}")
@@ -90,7 +95,7 @@ def worker(name: str, folder: Path) -> Iterator[Worker]:
 
 
 class Fleet:
-    """Several peers at work on the same data; one that fails is left out from then on."""
+    """Several peers at work on the same data; one that cannot begin, or ends, is left out from then on."""
 
     def __init__(self) -> None:
         self.workers: dict[str, Worker] = {}
@@ -100,16 +105,28 @@ class Fleet:
         """Add a peer and let it do its first steps; a failure is kept, not raised."""
         one = self.workers[name] = Worker(name, folder)
         for do in requests:
-            self.ask(one.name, do)
+            self.need(one.name, do)
 
-    def ask(self, name: str, do: str, **more: Any) -> dict[str, Any] | None:
-        """Ask one peer; None when it failed, now or before."""
+    def ask(self, name: str, do: str, **more: Any) -> dict[str, Any]:
+        """Ask one peer.
+
+        Raises:
+            PeerError: it failed, now or for good.
+        """
         if name in self.errors:
-            return None
+            raise PeerError(self.errors[name])
         try:
             return self.workers[name].ask(do, **more)
-        except PeerError as error:
+        except PeerGoneError as error:
             self.errors[name] = str(error)
+            raise
+
+    def need(self, name: str, do: str, **more: Any) -> dict[str, Any] | None:
+        """Ask for what everything after it depends on; None when it failed, now or before."""
+        try:
+            return self.ask(name, do, **more)
+        except PeerError as error:
+            self.errors.setdefault(name, str(error))
             return None
 
     @property

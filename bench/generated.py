@@ -31,8 +31,7 @@ One page each: context, decision, consequences, the bad ones included. A newer p
 
 
 def _readme() -> str:
-    text = report.README.read_text(encoding="utf-8")
-    return report.rendered(text, report.load())
+    return report.readme(report.load())
 
 
 def _openapi() -> str:
@@ -59,6 +58,7 @@ FILES: Final[dict[str, Callable[[], str]]] = {
     "docs/adr/README.md": _decisions,
     "docs/record.schema.json": lambda: _json(json_schema()),
     "docs/openapi.json": _openapi,
+    "docs/PERFORMANCE.md": lambda: report.performance_page(report.load()),
     "README.md": _readme,
 }
 

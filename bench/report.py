@@ -1,60 +1,99 @@
-"""The README's table of measurements, made from bench/results/latest.json."""
+"""Documents made from the newest measurements: the README's table, the tables of docs/PERFORMANCE.md, the figures."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from bench import tables
+
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "bench" / "results" / "latest.json"
+GROWTH: Final = ROOT / "bench" / "results" / "growth.json"
 README: Final = ROOT / "README.md"
-BEGIN: Final = "<!-- measurements: made by bench/report.py, do not edit -->"
-END: Final = "<!-- end of measurements -->"
+PERFORMANCE: Final = ROOT / "docs" / "PERFORMANCE.md"
+FIGURES: Final = ROOT / "docs" / "figures"
+BEGIN: Final = "<!-- {}: made by bench/report.py, do not edit -->"
+END: Final = "<!-- end of {} -->"
+
+Results = dict[str, Any]
+BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
+    "measurements": tables.overview,
+    "rates": tables.rates,
+    "lookups": tables.lookups,
+    "growth": tables.growth,
+    "systems": tables.systems,
+}
+"""The generated blocks of documents, by the name in their markers."""
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the measurements as Markdown."""
-    machine = results["machine"]
-    lines = [
-        "| what | records | median | range | bar |",
-        "|---|--:|--:|--:|--:|",
-        *(_row(item) for item in results["measurements"]),
-        "",
-        f"{machine['cores']} cores of {machine['cpu']}, {machine['memory_gib']} GiB; Python {machine['python']}, "
-        f"pyarrow {machine['libraries']['pyarrow']}; commit {machine['commit']}; files in the page cache; "
-        "all in one run of `make bench`.",
-    ]
-    return "\n".join(lines)
-
-
-def _row(item: dict[str, Any]) -> str:
-    span = "" if len(item["values"]) == 1 else f"{_number(min(item['values']))} to {_number(max(item['values']))}"
-    extra = "".join(f"; {text}" for text in item["notes"])
-    return (
-        f"| {item['what']}{extra} | {_number(item['rows'])} | {_number(item['median'])} {item['unit']} | {span} "
-        f"| {item['bar']} |"
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}".replace(",", " ") if value >= 100 else f"{value:.3g}"
-
-
-def rendered(readme: str, results: dict[str, Any]) -> str:
-    """Return the README with the table between its markers.
+def rendered(text: str, results: Results, names: Sequence[str] = ("measurements",)) -> str:
+    """Return a document with the named blocks between their markers.
 
     Raises:
-        ValueError: the markers are missing.
+        ValueError: markers are missing.
     """
-    head, begin, rest = readme.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise ValueError("README.md has no place for the measurements")
-    return f"{head}{BEGIN}\n{table(results)}\n{END}{tail}"
+    for name in names:
+        begin, end = BEGIN.format(name), END.format(name)
+        head, found, rest = text.partition(begin)
+        _, closed, tail = rest.partition(end)
+        if not found or not closed:
+            raise ValueError(f"the document has no place for {name}")
+        text = f"{head}{begin}\n{BLOCKS[name](results)}\n{end}{tail}"
+    return text
 
 
-def load() -> dict[str, Any]:
-    """Return the newest measurements."""
-    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+def load() -> Results:
+    """Return the newest measurements, with the growth curves under `growth` when they were measured."""
+    results: Results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if GROWTH.exists():
+        results["growth"] = json.loads(GROWTH.read_text(encoding="utf-8"))
     return results
+
+
+def readme(results: Results) -> str:
+    """Return the README with its table."""
+    return rendered(README.read_text(encoding="utf-8"), results)
+
+
+def performance_page(results: Results) -> str:
+    """Return docs/PERFORMANCE.md with its tables."""
+    return rendered(PERFORMANCE.read_text(encoding="utf-8"), results, ("rates", "lookups", "growth", "systems"))
+
+
+def performance(results: Results) -> str:
+    """Return all tables of a run that keeps no documents."""
+    return "\n\n".join(block(results) for block in BLOCKS.values())
+
+
+def write_documents(results: Results) -> None:
+    """Write README table, performance page and figures from what lies in bench/results."""
+    results = load() if RESULTS.exists() else results
+    README.write_text(readme(results), encoding="utf-8")
+    PERFORMANCE.write_text(performance_page(results), encoding="utf-8")
+    write_figures(results, FIGURES)
+
+
+def write_figures(results: Results, folder: Path) -> None:
+    """Write the figures; old ones that are not made any more go."""
+    from bench import figures
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.svg"):
+        path.unlink()
+    for name, text in figures.draw(results):
+        (folder / f"{name}.svg").write_text(text, encoding="utf-8")
+
+
+def stale_figures() -> Iterator[str]:
+    """Yield the figures that were made from other measurements than the newest; each names its own by digest."""
+    mark = tables.digest(load())
+    for path in sorted(FIGURES.glob("*.svg")):
+        if mark not in path.read_text(encoding="utf-8"):
+            yield path.name
+
+
+if __name__ == "__main__":
+    write_documents(load())

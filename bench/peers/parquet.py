@@ -53,7 +53,6 @@ class Parse(Peer):
     """Parses and throws away."""
 
     name = "parse"
-    batches = False
 
     def prepare(self) -> None:
         """Nothing."""
@@ -102,7 +101,6 @@ class Parquet(Parse):
     """Sorted by calling party and time within a day, delta encodings, zstd; polars reads, DuckDB aggregates."""
 
     name = "parquet"
-    batches = True
 
     def prepare(self) -> None:
         """Make the folder."""

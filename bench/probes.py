@@ -1,0 +1,173 @@
+"""What is looked up, and what must be found: values drawn from a CSV file, and the truth counted in it.
+
+Present values are drawn evenly among the distinct ones of a window, so that a busy number is as likely as a quiet one;
+absent ones have the same shape and occur nowhere in the file. The truth comes from Arrow and NumPy alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+
+from bench import workload
+from bench.peers.base import COLUMN_OF, Window
+from bench.worker import checksum
+from schemas.packing import pack_address
+
+Ints = npt.NDArray[np.int64]
+
+ADDRESSES: Final = ("source", "destination")
+CANDIDATES: Final = 400
+SEED: Final = 11
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One value to look up in a window, and what every system must find."""
+
+    kind: str
+    value: str
+    present: bool
+    records: int
+    checksum: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Some records: key, start, end, and the value of each kind as an integer."""
+
+    key: Ints
+    start_us: Ints
+    end_us: Ints
+    values: Mapping[str, Ints]
+
+
+def draw(path: Path, windows: Sequence[Window], present: int, absent: int) -> dict[Window, list[Probe]]:
+    """Return probes of every kind for each window: the present ones first."""
+    sketches = {(window, kind): _Sketch(present) for window in windows for kind in COLUMN_OF}
+    free = _candidates()
+    for part in _read(path):
+        for window in windows:
+            inside = (part.start_us >= window.start_us) & (part.end_us < window.end_us)
+            if inside.any():
+                for kind, values in part.values.items():
+                    sketches[window, kind].add(values[inside])
+        for kind, values in part.values.items():
+            free[kind] = free[kind][~np.isin(_identity(kind, free[kind]), _identity(kind, values))]
+    chosen = {pair: sketch.values for pair, sketch in sketches.items()}
+    truth = _truth(path, {kind: _joined(chosen, kind) for kind in COLUMN_OF})
+    nothing = checksum(np.empty(0, np.int64))
+    answer: dict[Window, list[Probe]] = {window: [] for window in windows}
+    for (window, kind), values in chosen.items():
+        for value in values.tolist():
+            keys = truth[kind].of(value, window)
+            answer[window].append(Probe(kind, _text(kind, value), True, len(keys), checksum(keys)))
+        answer[window] += [Probe(kind, _text(kind, value), False, 0, nothing) for value in free[kind][:absent].tolist()]
+    return answer
+
+
+class _Sketch:
+    """The values with the smallest hashes: an even sample of the distinct ones."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._hashes = np.empty(0, np.uint64)
+        self.values: Ints = np.empty(0, np.int64)
+
+    def add(self, values: Ints) -> None:
+        hashes = values.astype(np.uint64) * _MIX
+        hashes ^= hashes >> np.uint64(31)
+        hashes *= _MIX
+        if len(self._hashes) == self._size:
+            low = hashes < self._hashes[-1]
+            hashes, values = hashes[low], values[low]
+        both = np.concatenate([self._hashes, hashes])
+        self._hashes, places = np.unique(both, return_index=True)
+        self.values = np.concatenate([self.values, values])[places][: self._size]
+        self._hashes = self._hashes[: self._size]
+
+
+class _Found:
+    """Every record of some values."""
+
+    def __init__(self) -> None:
+        self._parts: list[tuple[Ints, Ints, Ints]] = []
+
+    def add(self, values: Ints, keys: Ints, ends_us: Ints) -> None:
+        self._parts.append((values, keys, ends_us))
+
+    def of(self, value: int, window: Window) -> Ints:
+        values, keys, ends_us = (np.concatenate(column) for column in zip(*self._parts, strict=True))
+        mine: Ints = keys[(values == value) & (ends_us >= window.start_us) & (ends_us < window.end_us)]
+        return mine
+
+
+def _truth(path: Path, wanted: Mapping[str, Ints]) -> dict[str, _Found]:
+    found = {kind: _Found() for kind in wanted}
+    for part in _read(path):
+        for kind, values in part.values.items():
+            places = np.searchsorted(wanted[kind], values).clip(max=len(wanted[kind]) - 1)
+            hit = wanted[kind][places] == values
+            found[kind].add(values[hit], part.key[hit], part.end_us[hit])
+    return found
+
+
+def _joined(chosen: Mapping[tuple[Window, str], Ints], kind: str) -> Ints:
+    return np.unique(np.concatenate([values for (_, name), values in chosen.items() if name == kind]))
+
+
+def _read(path: Path) -> Iterator[_Stretch]:
+    types: dict[str, pa.DataType] = {
+        "record_key": pa.int64(),
+        "start_time": pa.timestamp("us", tz="UTC"),
+        "duration_s": pa.int64(),
+        **{name: pa.string() if kind in ADDRESSES else pa.int64() for kind, name in COLUMN_OF.items()},
+    }
+    options = pa_csv.ConvertOptions(column_types=types, include_columns=list(types))
+    with pa_csv.open_csv(path, pa_csv.ReadOptions(block_size=8 << 20), convert_options=options) as reader:
+        for batch in reader:
+            start_us = _ints(batch.column("start_time").cast(pa.int64()))
+            values = {
+                kind: _ints(pack_address(batch.column(name))[0] if kind in ADDRESSES else batch.column(name))
+                for kind, name in COLUMN_OF.items()
+            }
+            end_us = start_us + _ints(batch.column("duration_s")) * 1_000_000
+            yield _Stretch(_ints(batch.column("record_key")), start_us, end_us, values)
+
+
+def _ints(column: Any) -> Ints:
+    ints: Ints = column.to_numpy(zero_copy_only=False).astype(np.int64)
+    return ints
+
+
+def _candidates() -> dict[str, Ints]:
+    """Draw values of the right shape, most of which nobody has."""
+    rng = np.random.default_rng(SEED)
+    strangers = workload.SUBSCRIBERS + rng.choice(10**7, CANDIDATES, replace=False)
+    handsets = (35_000_000 + rng.integers(0, 900, CANDIDATES) * 1_117) * 10**6 + rng.integers(0, 10**6, CANDIDATES)
+    return {
+        "calling": workload.number_of(strangers),
+        "called": workload.number_of(strangers),
+        "imsi": workload.imsi_of(strangers),
+        "imei": handsets * 10,
+        "source": 0x0A000000 + rng.integers(0, 1 << 24, CANDIDATES),
+        "destination": rng.integers(0x0B000000, 0xDF000000, CANDIDATES),
+    }
+
+
+def _identity(kind: str, values: Ints) -> Ints:
+    """Return what decides equality: equipment is one on 14 digits."""
+    return values // 10 if kind == "imei" else values
+
+
+def _text(kind: str, value: int) -> str:
+    return str(IPv4Address(value)) if kind in ADDRESSES else str(value)
