@@ -27,7 +27,8 @@ import pyarrow.csv
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.canonical_columns import Assembler, InputColumn, input_columns
-from ingest.decoders.canonical_lines import BLOCK_BYTES, RawLines, lines_are_short, no_records, overlong
+from ingest.decoders.canonical_lines import BLOCK_BYTES as PARSED_BYTES
+from ingest.decoders.canonical_lines import RawLines, lines_are_short, no_records, overlong
 from ingest.decoders.csv_walk import Walker
 from ingest.decoders.padded import Padded, read_padded
 from ingest.decoders.quoting import field_counts, quote_faults
@@ -38,6 +39,9 @@ from schemas.buffers import Ints
 from schemas.errors import InputError
 from schemas.fields import Kind
 from schemas.rejects import RejectReason
+
+BLOCK_BYTES: Final = 16 << 20
+"""How much is read at once and walked, some 100 000 records: the fewer blocks, the less is done in Python."""
 
 HEADER_BYTES_MAX: Final = 1 << 16
 
@@ -119,13 +123,14 @@ class _Reader:
             for part in walked:
                 yield self._assembled(part.columns, part.rows, block, first)
             return
-        table = self._parse_clean(block.data)
-        if table is None:
-            decoded = self._slow(block)
-            if decoded is not None:
-                yield decoded
-        elif table.num_rows:
-            yield self._assembled(table.columns, table.num_rows, block, self._records + 1)
+        for piece in block.pieces(PARSED_BYTES):
+            table = self._parse_clean(piece.data)
+            if table is None:
+                decoded = self._slow(piece)
+                if decoded is not None:
+                    yield decoded
+            elif table.num_rows:
+                yield self._assembled(table.columns, table.num_rows, piece, self._records + 1)
 
     def _assembled(self, columns: Sequence[Any], rows: int, block: Padded, first: int) -> Decoded:
         """Return the next rows of a block; `first` is the position of the block's first row."""

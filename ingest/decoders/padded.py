@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX
-from ingest.decoders.slices import UTF8_BOM, Block, read_blocks, refuse_utf16
+from ingest.decoders.slices import BLOCK_BYTES, UTF8_BOM, Block, read_blocks, refuse_utf16
 from ingest.streams import read_into
 from schemas.buffers import Bytes
 
 PAD_BYTES: Final = 64
 """A load of so many bytes may begin at any byte of a block, or end there."""
 
+_FIRST_BYTES: Final = 1 << 20
 _TAIL_BYTES: Final = 1 << 16
 _NEWLINE: Final = 0x0A
 
@@ -30,7 +31,8 @@ class Padded:
     def __init__(self, memory: Bytes, start: int, size: int, offset: int, overlong_bytes: int = 0) -> None:
         self.memory, self.start, self.size, self.offset = memory, start, size, offset
         self.overlong_bytes = overlong_bytes
-        memory[start + size] = _NEWLINE
+        if not self.terminated:  # only at the end of a delivery: there is nothing behind it
+            memory[start + size] = _NEWLINE
 
     @classmethod
     def of(cls, block: Block) -> Padded:
@@ -62,6 +64,18 @@ class Padded:
         """Return the first bytes, at most so many."""
         return self.memory[self.start : self.start + min(size, self.size)].tobytes()
 
+    def pieces(self, size: int) -> Iterator[Padded]:
+        """Yield the same lines in blocks of about so many bytes."""
+        view, at = memoryview(cast(Any, self.memory)), self.start
+        end = self.start + self.size
+        while end - at > size:
+            cut = _behind_last_line(view, at, at + size)
+            if cut == at:
+                break
+            yield Padded(self.memory, at, cut - at, self.offset + at - self.start)
+            at = cut
+        yield self if at == self.start else self.behind(at - self.start)
+
     def behind(self, size: int) -> Padded:
         """Return what is left behind the first bytes; the memory is shared."""
         return Padded(self.memory, self.start + size, self.size - size, self.offset + size)
@@ -90,18 +104,22 @@ def read_padded(stream: BinaryIO, *, block_bytes: int) -> Iterator[Padded]:
     """
     rest, offset, first = b"", 0, True
     while True:
-        memory = _memory(len(rest) + block_bytes)
+        wanted = min(block_bytes, _FIRST_BYTES) if first else block_bytes
+        memory = _memory(len(rest) + wanted)
         view = memoryview(cast(Any, memory))
-        begin = PAD_BYTES + len(rest)
-        view[PAD_BYTES:begin] = rest
-        end = begin + _fill(stream, view[begin : begin + block_bytes])
-        start = PAD_BYTES
+        view[PAD_BYTES : PAD_BYTES + len(rest)] = rest
+        start, end = PAD_BYTES, PAD_BYTES + len(rest)
+        end += _fill(stream, view[end : end + wanted])
+        ended = end < PAD_BYTES + len(rest) + wanted
         if first:
             head = bytes(view[start : min(end, start + 3)])
             refuse_utf16(head)
             start += len(UTF8_BOM) if head == UTF8_BOM else 0
             offset, first = start - PAD_BYTES, False
-        if end < begin + block_bytes:
+            if not ended and wanted < block_bytes:  # not a small delivery: begin with a whole block
+                rest = bytes(view[start:end])
+                continue
+        if ended:
             yield Padded(memory, start, end - start, offset)
             return
         cut = _behind_last_line(view, start, end)
@@ -111,7 +129,7 @@ def read_padded(stream: BinaryIO, *, block_bytes: int) -> Iterator[Padded]:
         offset += cut - start
         if len(rest) > RECORD_BYTES_MAX:
             resumed = cast(BinaryIO, _Resumed(rest, stream))
-            for block in read_blocks(resumed, block_bytes=block_bytes, offset=offset):
+            for block in read_blocks(resumed, block_bytes=min(block_bytes, BLOCK_BYTES), offset=offset):
                 yield Padded.of(block)
             return
 
