@@ -13,11 +13,11 @@ REQUIREMENTS := requirements/build.txt requirements/dev.txt
 # Root of the store that `make serve` serves.
 LAGRUM_ROOT ?= demo-store/store
 
-.PHONY: help env demo test check format generate bench serve torture lock clean
+.PHONY: help env demo test check format generate bench bench-env bench-growth bench-micro serve torture lock clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 # The stamp is a digest, not a time: a checkout or a copy changes times, and a moved environment does not work.
 env: ## make .venv from the pinned, hashed requirements; .venv/bin/lagrum then runs from anywhere
@@ -59,8 +59,23 @@ format: env ## mend style and format
 generate: env ## write the generated files anew
 	@$(BIN)/python -m bench.generated
 
-bench: env ## measure; BENCH_SCALE=0.1 shrinks the workloads; writes bench/results/latest.json and the README's table
+# What only measurements need: the peers and the plotting. It shares every pin with the development environment.
+bench-env: env
+	@digest=$$(git hash-object requirements/bench.txt) || exit 2; \
+	if [ "$$(cat $(VENV)/bench-stamp 2>/dev/null)" = "$$digest" ]; then exit 0; fi; \
+	echo "adding the measured peers to $(VENV) (once)" >&2; \
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes -r requirements/bench.txt && \
+	printf '%s\n' "$$digest" > $(VENV)/bench-stamp || { \
+		echo "error: the peers could not be installed; what pip says stands above" >&2; exit 2; }
+
+bench: bench-env ## Lagrum beside its peers; BENCH_SCALE=0.1 for a tenth; writes bench/results, tables, figures
 	@$(BIN)/python -m bench.run
+
+bench-growth: bench-env ## how cost grows with what is stored, up to 200 M records; goes on where it was interrupted
+	@$(BIN)/python -m bench.growth
+
+bench-micro: env ## the single steps of taking in and looking up
+	@$(BIN)/python -m pytest bench/micro.py --benchmark-disable-gc --benchmark-columns=min,median,stddev,rounds $(ARGS)
 
 serve: env ## serve the store in LAGRUM_ROOT (default: the demo's)
 	@$(BIN)/lagrum --root $(LAGRUM_ROOT) serve

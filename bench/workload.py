@@ -54,7 +54,7 @@ CHUNK_ROWS: Final = 131_072
 
 _THREADS: Final = 2
 _DAY_US: Final = 86_400_000_000
-_KEY_FIRST: Final = 10_000_000_000
+KEY_FIRST: Final = 10_000_000_000
 _PRIME: Final = 99_999_989  # multiplying modulo a prime scatters without collisions: popularity follows no order
 
 
@@ -199,16 +199,18 @@ def tables(
     `rows` is the total, spread evenly over `days`. The records depend on `chunk_rows` too. With `text`, identifiers are
     strings, as a switch delivers them; without, they are integers.
     """
-    for make in _chunks(rows, seed, days, start_date, chunk_rows):
+    for make in _chunks(rows, seed, days, start_date, chunk_rows, 0, KEY_FIRST):
         table = make()
         yield _as_text(table) if text else table
 
 
-def _chunks(rows: int, seed: int, days: int, start_date: date, chunk_rows: int) -> Iterator[Callable[[], pa.Table]]:
+def _chunks(
+    rows: int, seed: int, days: int, start_date: date, chunk_rows: int, first_day: int, first_key: int
+) -> Iterator[Callable[[], pa.Table]]:
     """Yield what makes each chunk; the chunks are independent of each other."""
     start_us = int(datetime.combine(start_date, datetime.min.time(), UTC).timestamp()) * 1_000_000
     people = population(seed, start_us, start_us + days * _DAY_US)
-    key = _KEY_FIRST
+    key = first_key
     for day in range(days):
         day_rows = rows * (day + 1) // days - rows * day // days
         chunks = -(-day_rows // chunk_rows)
@@ -216,7 +218,7 @@ def _chunks(rows: int, seed: int, days: int, start_date: date, chunk_rows: int) 
         for number in range(chunks):
             done, upto = day_rows * number // chunks, day_rows * (number + 1) // chunks
             low, high = day_us + _DAY_US * number // chunks, day_us + _DAY_US * (number + 1) // chunks
-            yield partial(_chunk, people, seed, day, number, key, upto - done, low, high)
+            yield partial(_chunk, people, seed, first_day + day, number, key, upto - done, low, high)
             key += upto - done
 
 
@@ -234,17 +236,24 @@ def write_csv(
     start_date: date = START_DATE,
     *,
     header: bool = True,
+    first_day: int = 0,
+    first_key: int = KEY_FIRST,
 ) -> int:
-    """Write the workload as CSV to a path or an open binary file; return the records written."""
+    """Write the workload as CSV to a path or an open binary file; return the records written.
+
+    Who writes more of the same subscribers' records says how many days and keys came before.
+    """
     if isinstance(target, str | Path):
         with Path(target).open("wb") as stream:
-            return write_csv(stream, rows, seed, days, start_date, header=header)
+            return write_csv(
+                stream, rows, seed, days, start_date, header=header, first_day=first_day, first_key=first_key
+            )
     if header:
         target.write(HEADER.encode() + b"\n")
     written = 0
     with ThreadPoolExecutor(_THREADS) as pool:
         waiting: deque[Future[tuple[int, memoryview]]] = deque()
-        for make in _chunks(rows, seed, days, start_date, CHUNK_ROWS):
+        for make in _chunks(rows, seed, days, start_date, CHUNK_ROWS, first_day, first_key):
             waiting.append(pool.submit(_csv_of, make))
             if len(waiting) > _THREADS:
                 written += _write_next(target, waiting)
