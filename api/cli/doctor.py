@@ -19,6 +19,8 @@ from api.cli.context import Context
 from api.cli.output import bytes_text, emit, show_table
 from schemas.errors import LagrumError
 from store.clock import to_datetime
+from store.clocktrust import WORDS
+from store.retention_status import status
 
 FREE_BYTES_MIN: Final = 5 << 30
 OPEN_FILES_MIN: Final = 1024
@@ -145,8 +147,13 @@ def _open(context: Context) -> Iterator[Finding]:
             copies = len(store.keyring.replicas)
             text = f"{copies} replicas" if copies else "a single copy; `lagrum keys replicate DIR` registers another"
             yield Finding("keyring", "ok" if copies else "warning", text)
-            now = to_datetime(context.clock.now_us())
-            due = sum(item.expires_at <= now for item in store.partitions())
+            looked = status(store)
+            if looked.clock.reason is None:
+                yield Finding("clock guard", "ok", "the clock is trusted")
+            else:
+                text = f"{WORDS[looked.clock.reason]}; nothing expires until it is mended or two custodians confirm it"
+                yield Finding("clock guard", "wrong", text)
+            due = len(looked.due)
             text = f"{due} partitions are past their period; `lagrum retention expire` erases them"
             yield Finding("retention", "warning" if due else "ok", text if due else "nothing is due")
     except LagrumError as error:

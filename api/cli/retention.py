@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 import click
 
+from api.cli.calendar import calendar
+from api.cli.certificates import certificate
+from api.cli.clock import clock
 from api.cli.context import Context
 from api.cli.output import bytes_text, emit, show_facts, show_table
 from schemas.retention import CEILING_MONTHS, CLASSES, FLOOR_MONTHS
-from store.clock import to_datetime
 from store.expiry import explain as explain_date
+
+OVERDUE_SECONDS_MAX: Final = 7200
+"""Expiry runs every few minutes; what is later than this does not happen by itself."""
 
 
 @click.group("retention")
@@ -78,34 +84,42 @@ def explain(context: Context, end_date: datetime) -> None:
 
 @retention.command("status")
 @click.pass_obj
-def status(context: Context) -> None:
-    """Show which partitions are due, and when the next one is.
+def status(context: Context) -> int:
+    """Show how retention stands: the clock, the oldest day kept, what is overdue and by how long, what comes next.
 
     \b
     Example:
       lagrum retention status
+
+    \b
+    Exit codes:
+      0  the clock is trusted and nothing is overdue by more than two hours
+      1  otherwise
     """
+    from store.retention_status import status as look
+
     with context.open_store() as store:
-        now = to_datetime(context.clock.now_us())
-        partitions = sorted(store.partitions(), key=lambda item: item.expires_at)
-        rows = [
-            {
-                **{name: item.as_dict()[name] for name in ("date", "class", "domain", "records", "holds")},
-                "floor_until": item.as_dict()["floor_until"],
-                "expires_at": item.as_dict()["expires_at"],
-                "due": now >= item.expires_at,
-            }
-            for item in partitions
-        ]
-    following = next((row["expires_at"] for row in rows if not row["due"]), None)
-    document = {"due": sum(row["due"] for row in rows), "next_expires_at": following, "partitions": rows}
-    columns = [(name, name.replace("_", " ")) for name in ("date", "class", "domain", "records", "expires_at", "due")]
+        looked = look(store)
+    document = looked.as_dict()
+    columns = [(name, name.replace("_", " ")) for name in ("date", "class", "domain", "records", "expires_at", "phase")]
 
     def render() -> None:
-        show_facts({"due now": document["due"], "next": following})
-        show_table(rows, columns)
+        clock = document["clock"]
+        show_facts(
+            {
+                "clock": f"{clock['time']}, {'trusted' if clock['trusted'] else 'NOT TRUSTED: ' + clock['text']}",
+                "proven": f"{clock['proven']}, {clock['doubt_seconds']:.0f} s behind",
+                "oldest day": document["oldest_day"],
+                "due now": document["due"],
+                "overdue by": f"{document['overdue_seconds'] / 3600:.1f} h",
+                "next": document["next_expires_at"],
+                "within 30 days": document["soon"]["partitions"],
+            }
+        )
+        show_table(document["partitions"], columns)
 
     emit(context, document, render)
+    return 0 if looked.clock.is_trusted and looked.overdue_seconds <= OVERDUE_SECONDS_MAX else 1
 
 
 @retention.command("expire")
@@ -115,7 +129,8 @@ def expire(context: Context, dry_run: bool) -> None:
     """Drop the partitions whose period is over and destroy their keys.
 
     The service does this by itself; the command is for machines without it. What it drops cannot be brought back: the
-    key is destroyed in every registered copy of the keyring. It never touches a partition whose period is not over.
+    key is destroyed in every registered copy of the keyring. It never touches a partition whose period is not over, and
+    does nothing while the clock is not trusted. Every erased partition leaves a certificate.
 
     \b
     Examples:
@@ -130,10 +145,16 @@ def expire(context: Context, dry_run: bool) -> None:
         rows = [{"partition": name} for name in document["partitions"]]
         show_table(rows, [("partition", "partition")], title=verb)
         show_facts({"records": document["records"], "size": bytes_text(document["bytes"])})
+        for name in document["held"]:
+            click.echo(f"held: {name}")
+        for name in document["unsound"]:
+            click.echo(f"not touched, the catalog contradicts the disk: {name}")
 
     emit(context, document, render)
 
 
 def register(group: click.Group) -> None:
     """Add `retention`."""
+    for command in (certificate, clock, calendar):
+        retention.add_command(command)
     group.add_command(retention)
