@@ -11,6 +11,7 @@ the pages may be gone although the file still reads well: never sync the same fi
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import stat
@@ -24,6 +25,7 @@ from schemas.errors import BusyError, IntegrityError, NotFoundError, Permissions
 SECRET_MODE = 0o600
 SECRET_BYTES_MAX = 64 * 2**20
 OVERWRITE_CHUNK_BYTES = 2**20
+COPY_CHUNK_BYTES = 2**20
 TEMPORARY_SUFFIX = ".tmp"
 
 _T = TypeVar("_T")
@@ -87,6 +89,27 @@ def append_durable(file: BinaryIO | int, data: bytes | bytearray | memoryview) -
     path = Path(f"/proc/self/fd/{fd}")
     _perform("write", path, lambda: _write_all(fd, data))
     _perform("fsync", path, lambda: os.fdatasync(fd))
+
+
+def copy_durable(src: Path, dst: Path) -> tuple[int, str]:
+    """Copy a file to a new name, for this user only, and sync its content; return its size in bytes and SHA-256.
+
+    The directory of `dst` is synced by the caller, once for many files.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        FileExistsError: There is something at `dst` already.
+        OSError: The copy is not whole; it may be there in part.
+    """
+    taken = hashlib.sha256()
+    with src.open("rb") as source:
+        create_private(dst)
+        with dst.open("r+b", buffering=0) as target:
+            while chunk := source.read(COPY_CHUNK_BYTES):
+                taken.update(chunk)
+                _perform("write", dst, lambda data=chunk: _write_all(target.fileno(), data))  # type: ignore[misc]
+            _perform("fsync", dst, lambda: os.fsync(target.fileno()))
+            return os.fstat(target.fileno()).st_size, taken.hexdigest()
 
 
 def truncate_durable(file: BinaryIO | int, size_bytes: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from store.audit.search import find
+from store.backup import RESTORED
 from store.certificate_check import check_log
 from store.certificates import DONE, stored
 from store.model import Problem
@@ -24,9 +25,12 @@ def retention_story(store: Store) -> list[Problem]:
         str(entry.public.get("partition")): entry.public.get("certificate")
         for entry in find(store.layout.audit, store.audit.size, (DONE,))
     }
+    # What was erased after a backup was made has its certificate in the log that the restored one replaced.
+    restored = find(store.layout.audit, store.audit.size, (RESTORED,))
+    elsewhere = {str(name) for entry in restored for name in entry.public.get("erased_since", ())}
     problems += [
         Problem(f"partition {name}", "it is erased, and there is no certificate of it")
-        for name in sorted(erased - kept.keys())
+        for name in sorted(erased - kept.keys() - elsewhere)
     ]
     problems += [
         Problem(f"partition {name}", "its certificate is not the one in the audit log")

@@ -158,6 +158,9 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
             story.parts |= {_told(MERGED, one) for one in public["parts"]}
         elif entry.kind == "batch.withdrawn":
             story.withdrawn.add(public["batch"])
+        elif entry.kind == "store.restored":  # erased after the backup was made: the newer log that said so is gone
+            story.leaving |= set(public["erased_since"])
+            story.erased |= set(public["erased_since"])
         elif entry.kind == "erasure.intended":
             story.leaving.add(public["partition"])
         elif entry.kind == "erasure.done":

@@ -56,6 +56,8 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("retention", "retention", "Explain, show and enforce how long records are kept."),
             Entry("compact", "compact", "Merge small parts of the partitions into few."),
             Entry("verify", "verify", "Derive everything anew and say what is wrong."),
+            Entry("backup", "backup", "Copy the store without its keys into a folder."),
+            Entry("restore", "backup", "Join a backup with the current keyring in a new root."),
             Entry("audit", "audit", "Checkpoint, verify and export the audit log."),
             Entry("doctor", "doctor", "Check the machine, the root and the clock."),
         ),

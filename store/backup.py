@@ -1,0 +1,338 @@
+"""Backups: a consistent copy of everything but the keys, and the way back.
+
+A backup is ciphertext as it lies in the store. The keyring is never in it: it has replicas of its own, and whatever key
+was destroyed since makes its part of every backup unreadable. So a backup ends nothing and brings nothing back.
+
+    BACKUP/manifest.json    written last: format, store, time, end of life, every file with size and SHA-256
+    BACKUP/data/...         the files, under their paths in the store
+
+Making one: (1) the catalog's state at one instant; (2) the parts that it names, which stay while the readers' lock is
+held; (3) the audit log, which only grows; (4) the sealed files of the service; (5) the manifest.
+Restoring: (1) the files, each compared with the manifest, into an empty folder; (2) the keyring that counts now, from a
+replica or the old root; (3) partitions whose key is gone are taken for erased, what the keyring no longer opens is
+removed; (4) the restoring is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from schemas.errors import BusyError, ConfigurationError, IntegrityError
+from store import files, parquet
+from store.audit import AuditEntry
+from store.keys import KeyRef, Keyring, RootProvider
+from store.layout import Layout
+from store.model import rfc3339
+from store.partitions import PartitionKey
+
+if TYPE_CHECKING:
+    from store.clock import Clock
+    from store.store import Store
+
+FORMAT: Final = "lagrum-backup-1"
+LIFE_DAYS: Final = 90
+"""A backup older than this is refused by `restore`, and is to be destroyed by its keeper."""
+MANIFEST: Final = "manifest.json"
+RESTORED: Final = "store.restored"
+"""Kind of the audit entry that a restoring leaves."""
+DATA: Final = "data"
+SEALED_FOLDERS: Final = ("billing", "deliveries", "spool")
+"""Folders of sealed files that are copied whole when they are there."""
+_LIVE: Final = "SELECT count(*), coalesce(sum(rows), 0) FROM partitions WHERE state = 'live'"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """What a backup holds."""
+
+    directory: Path
+    files: int
+    bytes: int
+    partitions: int
+    records: int
+    until: datetime
+    """The end of its life."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the backup as JSON-ready data."""
+        return {
+            "directory": str(self.directory),
+            "files": self.files,
+            "bytes": self.bytes,
+            "partitions": self.partitions,
+            "records": self.records,
+            "until": rfc3339(self.until),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What came back."""
+
+    root: Path
+    files: int
+    bytes: int
+    made: str
+    """When the backup was made."""
+    partitions: int
+    records: int
+    erased_since: tuple[PartitionKey, ...]
+    """Partitions of the backup whose keys were destroyed after it was made."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the restoring as JSON-ready data."""
+        return {
+            "root": str(self.root),
+            "files": self.files,
+            "bytes": self.bytes,
+            "made": self.made,
+            "partitions": self.partitions,
+            "records": self.records,
+            "erased_since": [str(key) for key in self.erased_since],
+        }
+
+
+def backup(store: Store, directory: Path, progress: Progress | None = None) -> BackedUp:
+    """Copy a consistent state of the store, without its keys, into a new folder.
+
+    Raises:
+        ConfigurationError: the folder is not empty, or lies in the store.
+        BusyError: the disk does not take the copy; without its manifest it is no backup.
+    """
+    target = directory.absolute()
+    if target == store.root or store.root in target.parents:
+        raise ConfigurationError("a backup must lie outside the store", hint="best on another disk or machine")
+    _refuse_content(target)
+    store.flush_outbox(required=True)
+    now = datetime.fromtimestamp(store.clock.now_us() / 1_000_000, UTC)
+    until = now + timedelta(days=LIFE_DAYS)
+    try:
+        files.make_dir(target)
+        files.make_dir(target / DATA)
+        entries = _copy_state(store, target / DATA, progress or (lambda _done, _total: None))
+        partitions, records = _content(target / DATA / store.layout.catalog.name)
+        manifest = {
+            "format": FORMAT,
+            "store_id": store.store_id,
+            "made": rfc3339(now),
+            "until": rfc3339(until),
+            "keyring_generation": store.keyring.generation,
+            "audit_size": store.audit.size,
+            "files": entries,
+        }
+        files.write_atomic(target / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+    except OSError as error:
+        raise BusyError("the backup cannot be written", hint="check its disk; remove what is there") from error
+    size = sum(entry["bytes"] for entry in entries.values())
+    public = {"files": len(entries), "bytes": size, "until": rfc3339(until)}
+    store.log(AuditEntry("backup.made", public, None))
+    return BackedUp(target, len(entries), size, partitions, records, until)
+
+
+def restore(
+    directory: Path,
+    root: Path,
+    *,
+    keyring: Path,
+    clock: Clock,
+    passphrase: bytes | None = None,
+    roots: RootProvider | None = None,
+    progress: Progress | None = None,
+) -> Restored:
+    """Join a backup with the keyring that counts now, in a new root.
+
+    Args:
+        directory: the backup.
+        root: a missing or empty folder.
+        keyring: a home of the current keyring: a replica, or the old root.
+        clock: the time.
+        passphrase: of the root key.
+        roots: the provider of root keys; by default what the keyring's home says.
+        progress: told bytes done and in all.
+
+    Raises:
+        ConfigurationError: the root is not empty, the backup's life is over, or keyring and backup are not one store's.
+        IntegrityError: the backup has no manifest, or a file is missing or was changed. Nothing is restored.
+    """
+    manifest = _read_manifest(directory)
+    now = datetime.fromtimestamp(clock.now_us() / 1_000_000, UTC)
+    if manifest["until"] < rfc3339(now):
+        raise ConfigurationError(
+            "the backup's life is over", hint=f"backups live {LIFE_DAYS} days; destroy it, and use a newer one"
+        )
+    layout = Layout(root.absolute())
+    _refuse_content(layout.root)
+    try:
+        size = _copy_back(directory, manifest, layout.root, progress or (lambda _done, _total: None))
+    except OSError as error:
+        raise BusyError("the store cannot be written", hint="check its disk; remove what is there") from error
+    ring = Keyring.restore(layout.root, keyring.absolute(), passphrase, roots=roots)
+    if ring.store_id != manifest["store_id"]:
+        raise ConfigurationError("the keyring belongs to another store than the backup")
+    erased = _forget_erased(layout, ring)
+    from store.store import Store
+
+    with Store.open(layout.root, clock=clock, passphrase=passphrase) as store:
+        live = store.partitions()
+        public = {"made": manifest["made"], "erased_since": [str(key) for key in erased]}
+        store.log(AuditEntry(RESTORED, public, None))
+        return Restored(
+            layout.root,
+            len(manifest["files"]),
+            size,
+            manifest["made"],
+            len(live),
+            sum(item.records for item in live),
+            tuple(erased),
+        )
+
+
+def _refuse_content(directory: Path) -> None:
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigurationError("the directory is not empty", hint="name a new directory")
+
+
+def _copy_state(store: Store, target: Path, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Copy one state of the store; return size and digest of each file by its path in the store."""
+    layout = store.layout
+    with files.lock(layout.readers_lock, exclusive=False):  # merged parts stay until then
+        copy_catalog(layout.catalog, target / layout.catalog.name)
+        plan = [layout.marker, layout.root / "lagrum.toml", *_part_files(layout, target / layout.catalog.name)]
+        plan += sorted(_audit_files(layout.audit))
+        plan += [path for name in SEALED_FOLDERS for path in sorted((layout.root / name).glob("*"))]
+        sizes = {path: path.stat().st_size for path in plan if path.is_file()}
+        total, done, entries, made = sum(sizes.values()), 0, {}, set()
+        for path, size in sizes.items():
+            name = path.relative_to(layout.root)
+            for folder in reversed((target / name).parents):
+                if folder not in made and target in (folder, *folder.parents):
+                    files.make_dir(folder)
+                    made.add(folder)
+            try:
+                copied, digest = files.copy_durable(path, target / name)
+            except FileNotFoundError:  # its partition ended just now: the copied catalog says more than there is
+                continue
+            entries[str(name)] = {"bytes": copied, "sha256": digest}
+            done += size
+            progress(done, total)
+    for folder in sorted(made):
+        files.fsync_dir(folder)
+    catalog = target / layout.catalog.name
+    entries[layout.catalog.name] = {"bytes": catalog.stat().st_size, "sha256": parquet.digest(catalog)}
+    return entries
+
+
+def copy_catalog(source: Path, target: Path) -> None:
+    """Copy the catalog as it is at one instant, with SQLite's own means."""
+    files.create_private(target)
+    with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+        new.execute("PRAGMA journal_mode=DELETE")
+    files.fsync_path(target)
+
+
+def _part_files(layout: Layout, catalog: Path) -> Iterator[Path]:
+    with closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as database:
+        rows = database.execute(
+            "SELECT end_date, retention_class, key_domain, file_id FROM parts JOIN partitions USING (partition_id) "
+            "WHERE state = 'live' ORDER BY end_date, part_id"
+        ).fetchall()
+    for day, retention_class, domain, file_id in rows:
+        key = PartitionKey(datetime.fromisoformat(day).date(), retention_class, domain)
+        yield from (layout.part(key, file_id), layout.identities(key, file_id), layout.index(key, file_id))
+
+
+def _audit_files(directory: Path) -> Iterator[Path]:
+    """Yield the log's files, checkpoints first: leaves that came after the last copied checkpoint are cut off again."""
+    first = directory / "checkpoints"
+    yield first
+    yield from (
+        path for path in sorted(directory.rglob("*")) if path.is_file() and path not in (first, directory / "lock")
+    )
+
+
+def _content(catalog: Path) -> tuple[int, int]:
+    with closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as database:
+        row = database.execute(
+            "SELECT count(*), coalesce(sum(rows), 0) FROM partitions WHERE state = 'live'"
+        ).fetchone()
+    return int(row[0]), int(row[1])
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((directory / MANIFEST).read_bytes())
+        if manifest["format"] != FORMAT or not isinstance(manifest["files"], dict):
+            raise ValueError("another format")
+        for name in ("store_id", "made", "until"):
+            if not isinstance(manifest[name], str):
+                raise TypeError(name)
+    except FileNotFoundError as error:
+        raise IntegrityError("there is no manifest: that is no finished backup") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError("the backup's manifest cannot be read") from error
+    return dict(manifest)
+
+
+def _copy_back(directory: Path, manifest: dict[str, Any], root: Path, progress: Progress) -> int:
+    data = (directory / DATA).resolve()
+    total = sum(int(entry["bytes"]) for entry in manifest["files"].values())
+    for name, entry in manifest["files"].items():  # everything is looked at before anything is made
+        source = data / name
+        if data not in source.resolve().parents:
+            raise IntegrityError("the backup's manifest names a file outside of it")
+        if not source.is_file() or (source.stat().st_size, parquet.digest(source)) != (entry["bytes"], entry["sha256"]):
+            raise IntegrityError(f"the backup's file {name} is missing or was changed")
+    files.make_dir(root)
+    done, made = 0, {root}
+    for name, entry in manifest["files"].items():
+        for folder in reversed((root / name).parents):
+            if folder not in made and root in folder.parents:
+                files.make_dir(folder)
+                made.add(folder)
+        files.copy_durable(data / name, root / name)
+        done += entry["bytes"]
+        progress(done, total)
+    for folder in sorted(made):
+        files.fsync_dir(folder)
+    return total
+
+
+def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
+    """Take partitions for erased whose key is gone; remove what the keyring no longer opens. Return the partitions."""
+    erased = []
+    with closing(sqlite3.connect(layout.catalog, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        rows = database.execute(
+            "SELECT partition_id, end_date, retention_class, key_domain FROM partitions WHERE state <> 'dropped'"
+        ).fetchall()
+        for partition_id, day, retention_class, domain in rows:
+            key = PartitionKey(datetime.fromisoformat(day).date(), retention_class, domain)
+            if ring.has(key.ref):
+                continue
+            erased.append(key)
+            for table in ("retired", "parts"):
+                if table == "parts":
+                    database.execute(
+                        "DELETE FROM part_batches WHERE part_id IN (SELECT part_id FROM parts WHERE partition_id = ?)",
+                        (partition_id,),
+                    )
+                database.execute(f"DELETE FROM {table} WHERE partition_id = ?", (partition_id,))  # noqa: S608
+            database.execute("UPDATE partitions SET state = 'dropped' WHERE partition_id = ?", (partition_id,))
+        for table in ("quarantine", "sessions"):
+            for (ref,) in database.execute(f"SELECT DISTINCT key_ref FROM {table}").fetchall():  # noqa: S608
+                if not ring.has(KeyRef.parse(ref)):
+                    database.execute(f"DELETE FROM {table} WHERE key_ref = ?", (ref,))  # noqa: S608
+        database.execute("COMMIT")
+    for key in erased:
+        for path in sorted(layout.partition(key).glob("*")):
+            files.unlink_durable(path, missing_ok=True)
+    return erased

@@ -1,0 +1,163 @@
+"""A backup gives back what it held, and nothing that was erased since."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import ConfigurationError, IntegrityError, KeyUnavailableError, LagrumError
+from store import ScanQuery, Store, files
+from store.backup import DATA, LIFE_DAYS, MANIFEST, backup, restore
+from tests.conftest import FixedClock
+from tests.fault.disk import Crash, Disk
+from tests.store.conftest import deliver
+from tests.store.records import CALLING, records
+
+EVER = ScanQuery(0, 2**60)
+
+
+def count(store: Store) -> int:
+    return sum(batch.num_rows for batch in store.scan(EVER))
+
+
+@pytest.fixture
+def replicated(tmp_path: Path, clock: FixedClock) -> Store:
+    return Store.create(tmp_path / "root", clock=clock, replicas=[tmp_path / "replica"])
+
+
+def test_what_is_restored_is_what_was_there(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    deliver(replicated, records(50))
+    deliver(replicated, records(30, first_key=500, days_ago=1))
+    made = backup(replicated, tmp_path / "copy")
+    assert (made.partitions, made.records) == (2, 80)
+    deliver(replicated, records(20, first_key=900))  # after it: to be delivered again
+    replicated.close()
+    told = restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    assert (told.partitions, told.records, told.erased_since) == (2, 80, ())
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        assert count(again) == 80
+        assert again.verify() == []
+        assert deliver(again, records(50)).duplicates == 50
+        assert deliver(again, records(20, first_key=900)).accepted == 20
+        kinds = [entry.kind for entry in again.audit.entries(0, again.audit.size, reveal=False)]
+        assert "store.restored" in kinds
+
+
+def test_no_key_and_no_plaintext_is_in_it(replicated: Store, tmp_path: Path) -> None:
+    deliver(replicated, records(50))
+    backup(replicated, tmp_path / "copy")
+    names = {path.relative_to(tmp_path / "copy" / DATA).parts[0] for path in (tmp_path / "copy" / DATA).rglob("*")}
+    assert names.isdisjoint({"keys", "keyring", "run"})
+    content = b"".join(path.read_bytes() for path in (tmp_path / "copy").rglob("*") if path.is_file())
+    for number in range(CALLING, CALLING + 100):
+        assert str(number)[1:].encode() not in content
+
+
+def test_what_was_erased_since_does_not_come_back(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    deliver(replicated, records(50, days_ago=100))
+    deliver(replicated, records(30, first_key=500, days_ago=1))
+    old = replicated.partitions()[0].key
+    clock.value_us = int(old.expires_at.timestamp() * 1_000_000) - 1
+    backup(replicated, tmp_path / "copy")
+    clock.value_us += 1
+    assert replicated.expire().records == 50
+    replicated.close()
+    told = restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    assert (told.erased_since, told.records) == ((old,), 30)
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        assert count(again) == 30
+        assert not again.layout.partition(old).exists() or not any(again.layout.partition(old).iterdir())
+        with pytest.raises(KeyUnavailableError):
+            again.keyring.key(old.ref)
+        assert deliver(again, records(50, days_ago=100)).rejected == 50
+        assert again.verify() == []
+        assert [item.key for item in again.partitions()] != [old]
+
+
+def test_a_backup_lives_its_days_and_no_longer(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    deliver(replicated, records(5))
+    backup(replicated, tmp_path / "copy")
+    replicated.close()
+    clock.advance(days=LIFE_DAYS)
+    restore(tmp_path / "copy", tmp_path / "in-time", keyring=tmp_path / "replica", clock=clock)
+    clock.advance(seconds=1)
+    with pytest.raises(ConfigurationError, match="life is over"):
+        restore(tmp_path / "copy", tmp_path / "late", keyring=tmp_path / "replica", clock=clock)
+    assert not (tmp_path / "late").exists()
+
+
+def test_a_changed_or_missing_file_is_named_and_nothing_is_made(
+    replicated: Store, tmp_path: Path, clock: FixedClock
+) -> None:
+    deliver(replicated, records(5))
+    backup(replicated, tmp_path / "copy")
+    manifest = json.loads((tmp_path / "copy" / MANIFEST).read_bytes())
+    for name in manifest["files"]:
+        path = tmp_path / "copy" / DATA / name
+        good = path.read_bytes()
+        for wrong in (good[:-1] + bytes([good[-1] ^ 1]), good + b"\0", None):
+            path.unlink()
+            if wrong is not None:
+                path.write_bytes(wrong)
+            with pytest.raises(IntegrityError, match="missing or was changed"):
+                restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+            assert not (tmp_path / "new").exists()
+            path.write_bytes(good)
+    (tmp_path / "copy" / MANIFEST).unlink()
+    with pytest.raises(IntegrityError, match="no manifest"):
+        restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+
+
+def test_a_manifest_cannot_reach_outside(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    backup(replicated, tmp_path / "copy")
+    path = tmp_path / "copy" / MANIFEST
+    manifest = json.loads(path.read_bytes())
+    manifest["files"]["../../secret"] = {"bytes": 1, "sha256": ""}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(IntegrityError, match="outside"):
+        restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+
+
+def test_places_that_cannot_be_are_refused(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    deliver(replicated, records(5))
+    with pytest.raises(ConfigurationError, match="outside the store"):
+        backup(replicated, replicated.root / "copy")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(ConfigurationError, match="not empty"):
+        backup(replicated, tmp_path / "full")
+    backup(replicated, tmp_path / "copy")
+    with pytest.raises(ConfigurationError, match="not empty"):
+        restore(tmp_path / "copy", tmp_path / "full", keyring=tmp_path / "replica", clock=clock)
+    with Store.create(tmp_path / "other", clock=clock), pytest.raises(ConfigurationError, match="another store"):
+        restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "other", clock=clock)
+
+
+@pytest.mark.parametrize("io_error", [False, True], ids=["crash", "io-error"])
+def test_a_backup_that_ends_early_is_none(
+    replicated: Store, tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, io_error: bool
+) -> None:
+    deliver(replicated, records(5))
+    target, step, complete = tmp_path / "copy", 0, False
+    while not complete:
+        step += 1
+        shutil.rmtree(target, ignore_errors=True)
+        disk = Disk(step, io_error)
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "_hook", disk)
+            try:
+                backup(replicated, target)
+                complete = True
+            except (Crash, LagrumError):
+                pass
+        if not (target / MANIFEST).exists():
+            shutil.rmtree(tmp_path / "new", ignore_errors=True)
+            (tmp_path / "empty").mkdir(exist_ok=True)
+            source = target if target.exists() else tmp_path / "empty"
+            with pytest.raises(IntegrityError, match="no finished backup"):
+                restore(source, tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    assert step > 20
+    assert count(replicated) == 5
