@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import BusyError
-from store import files
+from store import files, floorguard
 from store.audit import AuditEntry
 from store.model import PartRow
 from store.partitions import PartitionKey
@@ -122,7 +122,10 @@ def unlink_retired(store: Store) -> int:
     if not waiting:
         return 0
     with suppress(BusyError), files.lock(store.layout.readers_lock, exclusive=True, blocking=False):
+        merged = floorguard.removed(store)
         for part in store.catalog.retired():
+            if part.file_id not in merged:
+                continue  # the log does not know that it was merged: its entry waits, or somebody edited the catalog
             store.part_store.discard(part)
             with store.catalog.transaction() as cursor:
                 cursor.execute("DELETE FROM retired WHERE file_id = ?", (part.file_id,))
