@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemas.errors import ClockError
 from store.clock import Uptime
 from store.clocktrust import GAP_MAX_US, STEP_MAX_US, Mark, Reading, confirmed, judge
-from store.partitions import PartitionKey, to_us
+from store.partitions import PartitionKey
 
 HOUR_US = 3_600_000_000
 DAY_US = 24 * HOUR_US
