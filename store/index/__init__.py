@@ -1,14 +1,152 @@
-"""Postings: which row groups of a part hold an identifier."""
+"""Postings: which row groups of a part hold an identifier, field by field (ADR 14).
+
+Block 0 is a header, JSON: the rows of the part and of a row group, the salt of the hashes, what lookups need to know of
+the values, and for each field that some row has its shape and the place of its first block. Then come the blocks of one
+field after the other (`store.index.coding`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute
 
-__all__ = ["postings"]
+from schemas.errors import IntegrityError
+from schemas.fields import BY_NAME
+from store.blocks import BlockFile
+from store.index.coding import Shape, bucket_bits, encode, find
+from store.index.entries import INDEXED, Posted, Traits, posted, traits
+from store.index.hashing import hash_value, seed
+
+__all__ = ["INDEXED", "Key", "PartIndex", "postings", "problems"]
+
+Key = tuple[int, tuple[int, ...]]
+"""A value as it is posted: domain (`store.index.hashing`), words."""
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+VERSION: Final = 1
+SALT_BYTES: Final = 16
+_SORT_COLUMN: Final = "calling_number"
 
 
-def postings(records: pa.Table, group_rows: int) -> Sequence[bytes]:  # noqa: ARG001
-    """Return the blocks of a part's index, given its records in their stored order and the rows of a row group."""
-    return ()
+def postings(records: pa.Table, group_rows: int, salt: bytes | None = None) -> Sequence[bytes | memoryview]:
+    """Return the blocks of a part's index, given its records in their stored order and the rows of a row group.
+
+    The salt is random; `verify` gives the one that the file has, and gets the same bytes again.
+    """
+    salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
+    groups = max(1, -(-records.num_rows // group_rows))
+    part = traits(records)
+    blocks: list[bytes | memoryview] = []
+    fields: dict[str, list[int]] = {}
+    for name in INDEXED:
+        entries = posted(records, name, group_rows, salt, part)
+        if entries is None:
+            continue
+        codes = groups
+        if name == _SORT_COLUMN and _is_sorted(records):  # Parquet's bounds tell the groups: membership is enough
+            codes, entries = 1, Posted(entries.hashes, entries.groups * 0)
+        shape, coded = encode(entries.hashes, entries.groups, codes, bucket_bits(codes))
+        fields[name] = [1 + len(blocks), shape.buckets, shape.width_bits, shape.codes, shape.low_bits]
+        blocks += coded
+    header = {
+        "version": VERSION,
+        "rows": records.num_rows,
+        "group_rows": group_rows,
+        "salt": salt.hex(),
+        "port_bits": part.port_bits,
+        "prefixes": part.prefix_lengths,
+        "fields": fields,
+    }
+    return [json.dumps(header, separators=(",", ":")).encode(), *blocks]
+
+
+def _is_sorted(records: pa.Table) -> bool:
+    """Tell whether the calling parties ascend, all of them packed: then bounds of row groups do not overlap."""
+    if _SORT_COLUMN + "_text" in records.column_names:
+        return False
+    values = pc.fill_null(records.column(_SORT_COLUMN), 0).to_numpy()
+    return bool((values[1:] >= values[:-1]).all())
+
+
+class PartIndex:
+    """An open index; safe for threads. It holds the file's key as long as it is open."""
+
+    def __init__(self, file: BlockFile) -> None:
+        """Read the header.
+
+        Raises:
+            IntegrityError: the header does not authenticate or is none.
+        """
+        self._file = file
+        if not len(file):
+            raise IntegrityError("an index file has no header")
+        header = json.loads(file.read(0))
+        if header["version"] != VERSION:
+            raise IntegrityError("an index file has a version that this program does not read")
+        self.rows, self.group_rows = int(header["rows"]), int(header["group_rows"])
+        self.groups = max(1, -(-self.rows // self.group_rows))
+        self.salt = bytes.fromhex(header["salt"])
+        self.traits = Traits(tuple((item[0], item[1]) for item in header["prefixes"]), int(header["port_bits"]))
+        self._fields = {name: (item[0], Shape(*item[1:])) for name, item in header["fields"].items()}
+        self._seeds: dict[tuple[str, int], int] = {}
+        self.bytes_read = 0
+
+    def has(self, name: str) -> bool:
+        """Tell whether some row has a value of the field."""
+        return name in self._fields
+
+    def is_bounded(self, name: str) -> bool:
+        """Tell whether the field is posted without groups: the bounds of row groups tell them."""
+        return name in self._fields and self._fields[name][1].codes < self.groups
+
+    def find(self, name: str, keys: Iterable[Key]) -> set[int]:
+        """Return the row groups in which the field may have one of the values; {0} for a bounded field that has one.
+
+        Raises:
+            IntegrityError: a block does not authenticate.
+        """
+        if name not in self._fields:
+            return set()
+        first, shape = self._fields[name]
+        found: set[int] = set()
+        for domain, words in keys:
+            block, entry = shape.place(hash_value(self._seed(name, domain), words))
+            found.update(find(self._read(first + block), shape, entry, self.rows).tolist())
+        return found
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield every block."""
+        for number in range(len(self._file)):
+            yield self._file.read(number)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _read(self, number: int) -> bytes:
+        block = self._file.read(number)
+        self.bytes_read += len(block)
+        return block
+
+    def _seed(self, name: str, domain: int) -> int:
+        found = self._seeds.get((name, domain))
+        if found is None:
+            found = self._seeds[name, domain] = seed(self.salt, BY_NAME[name].id, domain)
+        return found
+
+
+def problems(index: PartIndex, records: pa.Table, group_rows: int) -> Iterator[str]:
+    """Derive a part's index again from its records (in their stored order) and yield what differs."""
+    if (index.rows, index.group_rows) != (records.num_rows, group_rows):
+        yield "has an index of other row groups than it has"
+        return
+    derived = postings(records, index.group_rows, index.salt)
+    if len(derived) != sum(1 for _ in index.blocks()) or any(
+        a != b for a, b in zip(derived, index.blocks(), strict=True)
+    ):
+        yield "has an index that does not follow from its records"

@@ -1,0 +1,201 @@
+"""Compiled loops of postings (ADR 7): hashing, gathering by block, coding, finding.
+
+Twins: `store.index.hashing`, `store.index.coding`. No bounds are checked: callers size the arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+# mypy: disable-error-code="untyped-decorator"
+
+_nb: Any = numba
+_jit: Any = _nb.njit(nogil=True, cache=True, inline="always")
+
+
+def _compiled(*signatures: str) -> Any:
+    return _nb.njit(list(signatures), nogil=True, cache=True)
+
+
+@_jit
+def _mix(word: Any) -> Any:
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+@_compiled("i8(u8[::1], u4[::1], u8, u8[::1], u4[::1])")
+def hash_packed(values: Any, groups: Any, seed: Any, hashes: Any, kept: Any) -> Any:
+    """Hash whole numbers; a value that repeats the one before it in its group is left out. Return how many are kept."""
+    count = 0
+    last = np.uint64(0)
+    for row in range(len(values)):
+        value = values[row]
+        if row and value == last and kept[count - 1] == groups[row]:
+            continue
+        last = value
+        hashes[count] = _mix(seed ^ value)
+        kept[count] = groups[row]
+        count += 1
+    return count
+
+
+@_compiled("void(i4[::1], Array(u1, 1, 'C', readonly=True), u8, u8[::1])", "void(i4[::1], u1[::1], u8, u8[::1])")
+def hash_texts(offsets: Any, data: Any, seed: Any, hashes: Any) -> Any:
+    """Hash texts that lie one after the other in `data`."""
+    for row in range(len(offsets) - 1):
+        first, last = offsets[row], offsets[row + 1]
+        found = _mix(seed ^ np.uint64(last - first))
+        for at in range(first, last, 8):
+            word = np.uint64(0)
+            for byte in range(min(8, last - at)):
+                word |= np.uint64(data[at + byte]) << np.uint64(8 * byte)
+            found = _mix(found ^ word)
+        hashes[row] = found
+
+
+@_compiled("void(u8[::1], u8, u8, i8[::1])")
+def count_blocks(hashes: Any, buckets: Any, width_bits: Any, counts: Any) -> Any:
+    """Count the entries of each block."""
+    for row in range(len(hashes)):
+        bucket = ((hashes[row] >> np.uint64(32)) * buckets) >> np.uint64(32)
+        counts[bucket >> width_bits] += 1
+
+
+@_compiled("void(u8[::1], u4[::1], u8, u8, u8, i8[::1], u4[::1])")
+def scatter(hashes: Any, groups: Any, buckets: Any, width_bits: Any, codes: Any, places: Any, entries: Any) -> Any:
+    """Put every entry's place within its block into the block's stretch; `places`, the stretches' starts, move on."""
+    mask = (np.uint64(1) << width_bits) - np.uint64(1)
+    for row in range(len(hashes)):
+        bucket = ((hashes[row] >> np.uint64(32)) * buckets) >> np.uint64(32)
+        block = bucket >> width_bits
+        entries[places[block]] = np.uint32((bucket & mask) * codes + np.uint64(groups[row]))
+        places[block] += 1
+
+
+@_jit
+def _sort(stretch: Any, spare: Any, places: Any, bits: Any) -> None:
+    """Sort evenly spread numbers below 2^`bits`: put each into its share of the range, then insert within shares."""
+    count = len(stretch)
+    share_bits = 0
+    while share_bits < bits and (1 << share_bits) < count and (2 << share_bits) < len(places):
+        share_bits += 1
+    shift = np.uint32(bits - share_bits)
+    for share in range((1 << share_bits) + 1):
+        places[share] = 0
+    for at in range(count):
+        places[(stretch[at] >> shift) + 1] += 1
+    for share in range(1 << share_bits):
+        places[share + 1] += places[share]
+    for at in range(count):
+        share = stretch[at] >> shift
+        spare[places[share]] = stretch[at]
+        places[share] += 1
+    moves_left = 32 * count
+    for at in range(count):
+        value = spare[at]
+        to = at
+        while to > 0 and stretch[to - 1] > value and moves_left > 0:
+            stretch[to] = stretch[to - 1]
+            to -= 1
+            moves_left -= 1
+        stretch[to] = value
+    if moves_left <= 0:  # not evenly spread after all
+        stretch.sort()
+
+
+@_compiled("i8(u4[::1], i8[::1], i8[::1], i8)")
+def sort_blocks(entries: Any, starts: Any, counts: Any, bits: Any) -> Any:
+    """Sort each stretch (below 2^`bits`), leave out what repeats; `counts` becomes what is left, the result its sum."""
+    longest = 0
+    for block in range(len(counts)):
+        longest = max(longest, counts[block])
+    spare = np.empty(longest, np.uint32)
+    places = np.empty(min(longest * 2, 65_536) + 4, np.int64)
+    total = 0
+    for block in range(len(counts)):
+        first = starts[block]
+        stretch = entries[first : first + counts[block]]
+        _sort(stretch, spare, places, bits)
+        kept = 0
+        for at in range(len(stretch)):
+            if kept == 0 or stretch[at] != stretch[kept - 1]:
+                stretch[kept] = stretch[at]
+                kept += 1
+        counts[block] = kept
+        total += kept
+    return total
+
+
+@_compiled("i8(u4[::1], i8[::1], i8[::1], i8, u1[::1], i8[::1])")
+def encode_blocks(entries: Any, starts: Any, counts: Any, low_bits: Any, data: Any, ends: Any) -> Any:
+    """Code each stretch (see `store.index.coding`) into `data`, which is all zeros; `ends` are the blocks' ends."""
+    at = 0
+    mask = (np.int64(1) << low_bits) - 1
+    for block in range(len(counts)):
+        count = counts[block]
+        for byte in range(4):
+            data[at + byte] = (count >> (8 * byte)) & 255
+        low = (at + 4) * 8
+        high = low + (count * low_bits + 7) // 8 * 8
+        before = np.int64(-1)
+        for entry in range(starts[block], starts[block] + count):
+            value = np.int64(entries[entry])
+            gap = value - before - 1
+            before = value
+            rest = gap & mask
+            left = low_bits
+            while left > 0:
+                shift = low & 7
+                data[low >> 3] |= np.uint8((rest << shift) & 255)
+                taken = min(8 - shift, left)
+                rest >>= taken
+                low += taken
+                left -= taken
+            high += gap >> low_bits
+            data[high >> 3] |= np.uint8(1 << (high & 7))
+            high += 1
+        at = (high + 7) // 8
+        ends[block] = at
+    return at
+
+
+@_compiled("i8(u1[::1], i8, i8, i8, i8[::1])", "i8(Array(u1, 1, 'C', readonly=True), i8, i8, i8, i8[::1])")
+def find(data: Any, low_bits: Any, first: Any, last: Any, found: Any) -> Any:
+    """Write the entries of a block that lie in [first, last) into `found`; return how many, -1 if the block is torn."""
+    if len(data) < 4:
+        return -1
+    count = np.int64(data[0]) | np.int64(data[1]) << 8 | np.int64(data[2]) << 16 | np.int64(data[3]) << 24
+    low = np.int64(32)
+    high = 32 + (count * low_bits + 7) // 8 * 8
+    bits = np.int64(len(data)) * 8
+    hits = 0
+    value = np.int64(-1)
+    for _ in range(count):
+        gap = np.int64(0)
+        while high < bits and not (data[high >> 3] >> (high & 7)) & 1:
+            high += 1
+            gap += 1
+        if high >= bits:
+            return -1
+        high += 1
+        rest = np.int64(0)
+        done = np.int64(0)
+        while done < low_bits:
+            shift = low & 7
+            taken = min(8 - shift, low_bits - done)
+            rest |= ((np.int64(data[low >> 3]) >> shift) & ((np.int64(1) << taken) - 1)) << done
+            low += taken
+            done += taken
+        value += (gap << low_bits) + rest + 1
+        if value >= last:
+            break
+        if value >= first:
+            if hits == len(found):
+                return -1
+            found[hits] = value
+            hits += 1
+    return hits

@@ -1,0 +1,161 @@
+"""From targets to the row groups that may hold them, by a part's postings. Pure but for the index that is asked.
+
+Postings only save work: what they cannot answer is every row group, and `store.targets.matches` decides on the rows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.addresses import pack_address_value, pack_mac_value
+from schemas.fields import BY_NAME, Kind
+from schemas.numbers import imei_match_ranges
+from schemas.packing import pack_identifier_value
+from store.index import Key, PartIndex
+from store.index.entries import ANY_BLOCK, V6_BITS, V6_LEVELS, Traits, network_words
+from store.index.hashing import PACKED, PORTS, PREFIX, TEXT, text_words
+from store.model import TargetIdentifier
+from store.part_reader import Bounds
+from store.targets import FIELDS_OF_KIND
+
+TARGETS_MAX: Final = 256
+"""Beyond so many targets every row group is read: asking for each costs more than it saves."""
+
+GroupBounds = Callable[[str], Sequence[Bounds | None]]
+
+
+@dataclass(slots=True)
+class Found:
+    """Where a part may hold the targets: fields by row group, and what the bounds of row groups have to tell."""
+
+    by_group: dict[int, set[str]] = field(default_factory=dict)
+    bounded: list[tuple[str, int, int]] = field(default_factory=list)
+    """(field, lowest, highest packed value): any row group whose bounds do not exclude it."""
+    everywhere: set[str] = field(default_factory=set)
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether no row can match."""
+        return not (self.by_group or self.bounded or self.everywhere)
+
+    def groups(self, count: int, bounds: GroupBounds) -> dict[int, set[str]]:
+        """Return the fields to compare in each of the part's `count` row groups that are to be read, in their order."""
+        found = {group: set(names) for group, names in self.by_group.items()}
+        for name, low, high in self.bounded:
+            for group, item in enumerate(bounds(name)):
+                if item is None or (item[0] <= high and item[1] >= low):
+                    found.setdefault(group, set()).add(name)
+        if self.everywhere:
+            for group in range(count):
+                found.setdefault(group, set()).update(self.everywhere)
+        return dict(sorted(found.items()))
+
+
+def find(index: PartIndex, targets: Sequence[TargetIdentifier]) -> Found:
+    """Ask a part's postings for targets.
+
+    Raises:
+        IntegrityError: a block of the index does not authenticate.
+    """
+    found = Found()
+    for target in targets:
+        for name in FIELDS_OF_KIND[target.kind]:
+            if index.has(name):
+                _find_in(index, name, target, found)
+    return found
+
+
+def _find_in(index: PartIndex, name: str, target: TargetIdentifier, found: Found) -> None:
+    keys = keys_of(name, target, index.traits)
+    if keys is None:
+        network = ipaddress.ip_network(target.value, strict=False)
+        if network.version == 4 and BY_NAME[name].kind is Kind.ADDRESS:
+            found.bounded.append((name, int(network.network_address), int(network.broadcast_address)))
+        else:
+            found.everywhere.add(name)
+        return
+    groups = index.find(name, keys)
+    if not groups:
+        return
+    if index.is_bounded(name):
+        found.bounded.extend((name, words[0], words[0]) for domain, words in keys if domain == PACKED)
+        return
+    for group in groups:
+        found.by_group.setdefault(group, set()).add(name)
+
+
+def keys_of(name: str, target: TargetIdentifier, traits: Traits) -> list[Key] | None:
+    """Return under which keys a field's postings have a target; None when they cannot tell."""
+    kind = BY_NAME[name].kind
+    if target.kind == "imei":
+        low, _ = imei_match_ranges(target.value)[0]
+        return [(PACKED, (low,))]
+    if kind is Kind.IDENTIFIER:
+        packed, text = pack_identifier_value(target.value)
+        return [(PACKED, (packed,))] if packed is not None else [(TEXT, tuple(text_words((text or "").encode())))]
+    if kind is Kind.MAC:
+        return [(PACKED, (pack_mac_value(target.value) or 0,))]
+    if kind is Kind.ADDRESS:
+        return _address_keys(name, target, traits)
+    return _prefix_keys(target, traits)
+
+
+def _address_keys(name: str, target: TargetIdentifier, traits: Traits) -> list[Key] | None:
+    if "/" in target.value:
+        network = ipaddress.ip_network(target.value, strict=False)
+        if network.prefixlen == network.max_prefixlen:
+            v4, v6 = _halves(network.network_address)
+        elif network.version == 4:
+            return None
+        else:
+            level = next((level for level in V6_LEVELS if level <= network.prefixlen), None)
+            return None if level is None else [_key(network.supernet(new_prefix=level))]
+    else:
+        v4, v6 = pack_address_value(target.value)
+    if v6 is not None:
+        high, low = int.from_bytes(v6[:8], "big"), int.from_bytes(v6[8:], "big")
+        words: tuple[int, ...] = (6, high, low)
+        exact: Key = (PREFIX, (*words, V6_BITS))
+    else:
+        words = (4, 0, v4 or 0)
+        exact = (PACKED, (v4 or 0,))
+    if name != "nat_ip" or target.port is None:
+        return [exact]
+    return [(PORTS, (*words, block)) for block in (target.port >> traits.port_bits, ANY_BLOCK)]
+
+
+def _halves(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> tuple[int | None, bytes | None]:
+    """Return an address as a column of its version has it; a network's address is not brought to the other version."""
+    return (int(address), None) if address.version == 4 else (None, address.packed)
+
+
+def _prefix_keys(target: TargetIdentifier, traits: Traits) -> list[Key] | None:
+    """Return the keys of the stored prefixes that contain the target, or lie in it."""
+    wanted = _network(target.value)
+    lengths = [length for version, length in traits.prefix_lengths if version == wanted.version]
+    keys = [_key(wanted.supernet(new_prefix=length)) for length in lengths if length <= wanted.prefixlen]
+    if any(length > wanted.prefixlen for length in lengths):
+        level = next((level for level in V6_LEVELS if level <= wanted.prefixlen and wanted.version == 6), None)
+        if level is None:
+            return None
+        keys.append(_key(wanted.supernet(new_prefix=level)))
+    return keys
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    if "/" in text:
+        return ipaddress.ip_network(text, strict=False)
+    v4, v6 = pack_address_value(text)
+    return ipaddress.ip_network(v4 if v4 is not None else v6 or text)
+
+
+def _key(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> Key:
+    return PREFIX, network_words(network)
+
+
+def account_targets(accounts: Iterable[str]) -> list[TargetIdentifier]:
+    """Return accounts as targets."""
+    return [TargetIdentifier("account", account) for account in accounts]
