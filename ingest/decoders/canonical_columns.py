@@ -101,6 +101,7 @@ class Assembler:
 
     def __init__(self, source: SourceConfig, *, keyed: bool) -> None:
         self._source = source
+        self.keyed = keyed
         self._keys = None if keyed else RowKeys()
 
     def assemble(

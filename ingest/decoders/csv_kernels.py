@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ingest.decoders.json_kernels import BARE, EMPTY, LINE_BYTES_MAX, find_values
 from ingest.decoders.word_kernels import (
     LABELS_MAX,
     PAD_BYTES,
@@ -43,7 +44,7 @@ from ingest.decoders.word_kernels import (
     types,
 )
 
-__all__ = ["LABELS_MAX", "PAD_BYTES", "SLOTS", "copy_texts", "walk"]
+__all__ = ["BARE", "EMPTY", "LABELS_MAX", "PAD_BYTES", "SLOTS", "copy_texts", "walk"]
 
 # Kinds of columns: what the walk makes of a field.
 IDENTIFIER: Final = 0  # wide: digits behind a leading 1
@@ -68,7 +69,6 @@ CROWD: Final = 4
 STATE_SIZE: Final = 5
 
 CHUNK_ROWS: Final = 512
-LINE_BYTES_MAX: Final = 1 << 19
 _DIGITS_MAX: Final = 18
 _STEP: Final = 64
 _NEWLINE: Final = 0x0A
@@ -194,7 +194,8 @@ def _read(
 ) -> Any:
     """Read one column of some rows: identifiers, figures, times or addresses.
 
-    `shape` is (rows so far, rows to read, columns, this column, bytes of its line end before the line feed).
+    `shape` is (rows so far, rows to read, places of a line in `ends`, that of this column, bytes of its line end before
+    the line feed).
     """
     before, rows, columns, column, carriage = shape
     cache = np.full(3, -1, np.int64)
@@ -210,7 +211,7 @@ def _read(
             value = np.int64(0)
             nulls[before + row] = 1
             if length > 0:
-                exceptions[found, 0], exceptions[found, 1] = before + row, column
+                exceptions[found, 0], exceptions[found, 1] = before + row, plan[4]
                 exceptions[found, 2], exceptions[found, 3] = start, length
                 found += 1
         out[before + row] = value
@@ -258,6 +259,8 @@ _read_labels_of: Any = inlined(_read_labels)
 def _walk(
     base: Any,
     size: Any,
+    marks: Any,
+    places_of_marks: Any,
     plan: Any,
     wide: Any,
     narrow: Any,
@@ -273,7 +276,9 @@ def _walk(
     Args:
         base: address of the first byte.
         size: bytes of the block, the line feed of the last line among them.
-        plan: int64 per column: kind, line in `wide` or `narrow`, factor, largest figure before it.
+        marks, places_of_marks: what stands between the values of JSON objects (`json_kernels`); no places for CSV.
+        plan: int64 per column: kind, line in `wide` or `narrow`, factor, largest figure before it, its own number, and
+            what JSON may write in it.
         wide: int64, a line per column of identifiers, figures, times and texts.
         narrow: uint32, a line per column of addresses and labels.
         nulls: uint8 per column and row, 0 on entry: 1 where nothing was delivered, or an exception was.
@@ -281,23 +286,33 @@ def _walk(
         slots, keys, places: the label tables, one for each line of `narrow` (see `word_kernels.label`).
         state: int64, POSITION to CROWD.
     """
-    columns, capacity = len(plan), nulls.shape[1]
-    ends = np.empty(CHUNK_ROWS * columns + _STEP + 16, np.int64)
+    columns, capacity, objects = len(plan), nulls.shape[1], len(places_of_marks) > 0
+    step = 2 if objects else 1
+    ends = np.empty(CHUNK_ROWS * columns * step + _STEP + 16, np.int64)
+    taken = plan[:, 5].copy()
     while state[POSITION] < size:
         before = state[ROWS]
         most = min(CHUNK_ROWS, capacity - before)
         if most == 0 or state[EXCEPTIONS] + most * columns > len(exceptions):
             return FULL
-        counts, upto = _find_ends_of(base, state[POSITION], size, ends, most * columns, state)
-        if counts[0] < columns:
-            return STRANGE
-        rows, returned = _whole_rows_of(base, ends, counts, upto, columns, most)
+        if objects:
+            returned = False
+            rows, after, high = find_values(
+                base, state[POSITION], size, ends, most, columns, taken, marks, places_of_marks
+            )
+            state[HIGH] |= np.int64(high)
+        else:
+            counts, upto = _find_ends_of(base, state[POSITION], size, ends, most * columns, state)
+            if counts[0] < columns:
+                return STRANGE
+            rows, returned = _whole_rows_of(base, ends, counts, upto, columns, most)
+            after = ends[rows * columns] + 1
         if rows < 1:
             return STRANGE
         for column in range(columns):
             kind, line = plan[column, 0], plan[column, 1]
             carriage = np.int64(returned and column == columns - 1)
-            shape = (before, rows, columns, column, carriage)
+            shape = (before, rows, columns * step, column * step, carriage)
             own, absent = plan[column], nulls[column]
             if kind == IDENTIFIER:
                 _read_of(IDENTIFIER, base, ends, shape, own, wide[line], absent, exceptions, state)
@@ -312,7 +327,7 @@ def _walk(
             elif not _read_labels_of(base, ends, shape, narrow[line], absent, line, slots, keys, places):
                 state[CROWD] = column
                 return CROWDED
-        state[POSITION], state[ROWS] = ends[rows * columns] + 1, before + rows
+        state[POSITION], state[ROWS] = after, before + rows
     return DONE
 
 
@@ -320,6 +335,8 @@ walk: Any = numba.njit(
     types.int64(
         types.int64,
         types.int64,
+        types.int64,
+        types.int64[::1],
         types.int64[:, ::1],
         types.int64[:, ::1],
         types.uint32[:, ::1],

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ingest.decoders.canonical_columns import Converted, InputColumn, convert
+from ingest.decoders.canonical_columns import FIGURES, Converted, InputColumn, convert
 from ingest.decoders.canonical_times import ParsedTimes, parse_times
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import is_utf8
@@ -42,11 +42,27 @@ class Walked(NamedTuple):
     columns: Sequence[ParsedTimes | Converted]
 
 
-class Walker:
-    """Walks the blocks of one delivery. `zone` is the source's, for times without an offset."""
+class Marks:
+    """What stands between the values of JSON objects that look alike: before each value, and behind the last one."""
 
-    def __init__(self, columns: Sequence[InputColumn], zone: str | None) -> None:
-        self._columns, self._zone = columns, zone
+    def __init__(self, between: Sequence[bytes]) -> None:
+        self._bytes = np.frombuffer(b"".join(between) + bytes(8), np.uint8)
+        self.places: Ints = np.cumsum([0, *map(len, between)]) if between else np.zeros(0, np.int64)
+
+    @property
+    def address(self) -> int:
+        """Where the bytes are."""
+        return int(self._bytes.ctypes.data)
+
+
+class Walker:
+    """Walks the blocks of one delivery. `zone` is the source's, for times without an offset.
+
+    With `marks`, lines are JSON objects, else CSV.
+    """
+
+    def __init__(self, columns: Sequence[InputColumn], zone: str | None, marks: Sequence[bytes] = ()) -> None:
+        self._columns, self._zone, self._marks = columns, zone, Marks(marks)
         self._texts: set[int] = set()  # label columns with too many values
 
     def takes(self, block: Padded) -> bool:
@@ -65,7 +81,7 @@ class Walker:
             size += 1  # with the line feed behind the block
         while position < size:
             piece = _Piece(kernels, block, self._columns, self._texts)
-            ended = piece.walk(position, size)
+            ended = piece.walk(position, size, self._marks)
             if ended == kernels.CROWDED:
                 self._texts.add(int(piece.state[kernels.CROWD]))
                 continue
@@ -96,12 +112,14 @@ class _Piece:
         self.state = np.zeros(kernels.STATE_SIZE, np.int64)
         self.rows = 0
 
-    def walk(self, position: int, size: int) -> int:
+    def walk(self, position: int, size: int, marks: Marks) -> int:
         """Walk from a position on; return how it ended."""
         self.state[self._kernels.POSITION] = position
         ended = self._kernels.walk(
             self._block.address,
             size,
+            marks.address,
+            marks.places,
             self._plan,
             self._wide,
             self._narrow,
@@ -217,12 +235,11 @@ def _plan(kernels: Any, columns: Sequence[InputColumn], texts: set[int]) -> tupl
     for number, column in enumerate(columns):
         kind = kernels.TEXT if number in texts else kinds.get(column.kind, kernels.TEXT)
         most = (2**31 - 1 if column.kind is Kind.SMALL else _FIGURE_MAX) // column.factor
-        if kind in (kernels.ADDRESS, kernels.LABEL):
-            plan.append((kind, narrow, column.factor, most))
-            narrow += 1
-        else:
-            plan.append((kind, wide, column.factor, most))
-            wide += 1
+        taken = kernels.BARE if column.kind in (*FIGURES, Kind.IDENTIFIER) else 0
+        taken |= kernels.EMPTY if column.kind in (Kind.IDENTIFIER, Kind.ADDRESS, Kind.LABEL) else 0
+        packed = kind in (kernels.ADDRESS, kernels.LABEL)
+        plan.append((kind, narrow if packed else wide, column.factor, most, number, taken))
+        narrow, wide = (narrow + 1, wide) if packed else (narrow, wide + 1)
     return np.array(plan, np.int64), max(wide, 1), max(narrow, 1)
 
 

@@ -1,0 +1,143 @@
+"""Compiled search for the values of JSON objects that all look alike, one a line (ADR 7).
+
+What writes NDJSON writes the same names in the same order with the same spaces, line after line. So a line is the
+marks between the values, compared byte by byte with those of the first line, and the values: texts without escapes,
+whole numbers, null. A line that is anything else ends the search.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from ingest.decoders.word_kernels import (
+    backslashes32,
+    controls32,
+    ctz,
+    high32,
+    load8,
+    load32,
+    load64,
+    no_digits32,
+    numba,
+    quotes32,
+)
+
+BARE: Final = 1  # a column may hold whole numbers
+EMPTY: Final = 2  # an empty text of a column says as much as null
+
+LINE_BYTES_MAX: Final = 1 << 19
+_DIGITS_MAX: Final = 18
+_NULL: Final = 0x6C6C_756E
+_QUOTE: Final = 0x22
+_MINUS: Final = 0x2D
+_ZERO: Final = 0x30
+_NEWLINE: Final = 0x0A
+_RETURN: Final = 0x0D
+_U = np.uint64
+
+
+def _match(at: Any, marks: Any, begin: Any, end: Any) -> Any:
+    """Tell whether the bytes at an address are `marks[begin:end]`; behind the last one are 8 bytes more."""
+    place = begin
+    while place < end:
+        difference = load64(at + place - begin) ^ load64(marks + place)
+        if end - place < 8:
+            difference <<= _U(8 * (8 - (end - place)))
+        if difference != _U(0):
+            return False
+        place += 8
+    return True
+
+
+_match_of: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")(_match)
+
+
+def _text_length(at: Any) -> Any:
+    """Return (bytes up to the quote, whether some are not ASCII); -1 when an escape or a control byte comes before."""
+    length, wild = np.int64(0), _U(0)
+    while length < LINE_BYTES_MAX:
+        quotes = quotes32(at + length)
+        stops = quotes | backslashes32(at + length) | controls32(at + length)
+        wild |= high32(at + length)
+        if stops != _U(0):
+            first = np.int64(ctz(stops))
+            good = (quotes >> _U(first)) & _U(1) != _U(0)
+            return (length + first if good else np.int64(-1)), wild
+        length += 32
+    return np.int64(-1), wild
+
+
+_text_length_of: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")(_text_length)
+
+
+def _whole_length(at: Any) -> Any:
+    """Return the bytes of a whole number as JSON writes it; 0 when there is none, or it is too long."""
+    sign = np.int64(load8(at) == _MINUS)
+    count = np.int64(ctz(no_digits32(at + sign)))
+    if count < 1 or count > _DIGITS_MAX or (load8(at + sign) == _ZERO and count + sign > 1):
+        return np.int64(0)
+    return sign + count
+
+
+_whole_length_of: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")(_whole_length)
+
+
+def _find_values(
+    base: Any, position: Any, size: Any, ends: Any, most: Any, columns: Any, taken: Any, marks: Any, places: Any
+) -> Any:
+    """Write where the values of lines are to `ends`, two places for each: the one before it, and the one behind it.
+
+    Args:
+        base: address of the block's first byte.
+        position: where in the block to begin.
+        size: bytes of the block.
+        ends: int64, room for `most` lines.
+        most: lines to read.
+        columns: values in a line.
+        taken: int64 per column, BARE and EMPTY.
+        marks: address of the bytes between the values, one after the other, 8 more behind them.
+        places: int64, where in them those before each value begin, those behind the last one, and their end.
+
+    Returns:
+        Lines read (-1: one is different), the place behind them, whether some byte may not be ASCII.
+    """
+    rows, high = np.int64(0), False
+    while rows < most and position < size:
+        begin = position
+        for column in range(columns):
+            if not _match_of(base + position, marks, places[column], places[column + 1]):
+                return np.int64(-1), position, high
+            position += places[column + 1] - places[column]
+            start = position
+            if load8(base + position) == _QUOTE:
+                start += 1
+                length, wild = _text_length_of(base + start)
+                high |= wild != _U(0)
+                if length < 0 or (length == 0 and not taken[column] & EMPTY):
+                    return np.int64(-1), position, high
+                position = start + length + 1
+            elif load32(base + position) == _NULL:
+                length = np.int64(0)
+                position += 4
+            else:
+                length = _whole_length_of(base + position)
+                if length == 0 or not taken[column] & BARE:
+                    return np.int64(-1), position, high
+                position += length
+            place = 2 * (rows * columns + column)
+            ends[place], ends[place + 1] = start - 1, start + length
+        if not _match_of(base + position, marks, places[columns], places[columns + 1]):
+            return np.int64(-1), position, high
+        position += places[columns + 1] - places[columns]
+        if load8(base + position) == _RETURN:
+            position += 1
+        if position >= size or load8(base + position) != _NEWLINE or position - begin > LINE_BYTES_MAX:
+            return np.int64(-1), position, high
+        position += 1
+        rows += 1
+    return rows, position, high
+
+
+find_values: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(_find_values)
