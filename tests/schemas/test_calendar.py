@@ -85,7 +85,7 @@ def test_the_end_of_a_day_never_comes_before_that_of_the_day_before() -> None:
 def test_a_record_counts_from_the_utc_day_on_which_it_ended_whatever_its_offset(
     start_s: int, duration_s: int, offset_minutes: int
 ) -> None:
-    """Over midnight, a month's end, for weeks, told in local time with any offset: only the UTC day of its end counts."""
+    """Over midnight, a month's end, for weeks, told with any offset: only the UTC day of its end counts."""
     end = datetime.fromtimestamp(start_s, UTC) + timedelta(seconds=duration_s)
     told = end.astimezone(timezone(timedelta(minutes=offset_minutes)))
     day = int(end_days(np.array([to_us(told)], np.int64))[0])
