@@ -55,8 +55,8 @@ def draw(results: Results, form: str = "svg") -> Iterator[tuple[str, Any]]:
         if days:
             yield "lookups", _picture(plt, _lookups(plt, results, days), results, form)
             yield "windows", _picture(plt, _windows(plt, results), results, form)
-        if results.get("growth", {}).get("points"):
-            yield "growth", _picture(plt, _growth(plt, results["growth"]), results, form)
+        if results.get("growth", {}).get("curves"):
+            yield "growth", _picture(plt, _growth(plt, results["growth"]["curves"]), results, form)
 
 
 def _picture(plt: Any, figure: Any, results: Results, form: str) -> Any:
@@ -151,30 +151,37 @@ def _windows(plt: Any, results: Results) -> Any:
     return figure
 
 
-def _growth(plt: Any, growth: dict[str, Any]) -> Any:
-    """Processor time per record and lookup latency against what is stored."""
-    points = growth["points"]
-    stored = [one["stored"] / 1e6 for one in points]
+def _growth(plt: Any, curves: dict[str, Any]) -> Any:
+    """Processor time per record against what is stored within the horizon; lookup latency against two years of it."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
-    left.plot(
-        stored, [one["cpu_us_per_record"] for one in points], "o-", color=COLOURS["lagrum"], label="processor time"
-    )
-    left.plot(stored, [1e6 / one["rate"] for one in points], "o--", color=COLOURS["parquet"], label="wall time")
-    left.set_ylim(bottom=0)
-    left.set_title("µs per record taken in")
-    for kind, label, colour in zip(KINDS, KIND_LABELS, list(COLOURS.values())[: len(KINDS)], strict=True):
-        right.plot(
-            stored,
-            [one["lookups"][kind]["p50"] * 1e3 for one in points],
-            "o-",
-            color=colour,
-            label=label.replace("\n", " "),
-        )
-    right.set_ylim(bottom=0)
-    right.set_title("Lookup p50 in ms")
+    points = curves.get("month", {}).get("points", [])
+    stored = [one["stored"] / 1e6 for one in points]
+    for name, label, style in (
+        ("cpu_us_per_record", "taking in", "o-"),
+        ("merge_cpu_us_per_record", "merging", "^--"),
+    ):
+        left.plot(stored, [one[name] for one in points], style, color=COLOURS["lagrum"], markersize=3, label=label)
+    left.set_title("Lagrum, processor time\nin µs per record")
+    left.legend(loc="upper left")
+    for name in ("lagrum", "clickhouse"):
+        for kind, style in (("calling", "-"), ("imsi", "--")):
+            there = [
+                one for one in curves.get("years", {}).get("points", []) if one["peer"] == name and "lookups" in one
+            ]
+            right.plot(
+                [one["stored"] / 1e6 for one in there],
+                [one["lookups"][kind]["p50"] * 1e3 for one in there],
+                style,
+                marker=MARKERS[name],
+                color=COLOURS[name],
+                label=f"{TITLES[name]}, {'IMSI' if kind == 'imsi' else 'calling number'}",
+            )
+    right.set_title("Lookup over two years,\np50 in ms")
+    right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axes in (left, right):
+        axes.set_ylim(bottom=0)
         axes.set_xlabel("million records stored")
-        _finish(axes)
+        axes.grid(axis="y", color="#e6e6e6")
     figure.tight_layout()
     return figure
 

@@ -7,7 +7,7 @@ absent ones have the same shape and occur nowhere in the file. The truth comes f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Final
@@ -72,6 +72,17 @@ def draw(path: Path, windows: Sequence[Window], present: int, absent: int) -> di
             keys = truth[kind].of(value, window)
             answer[window].append(Probe(kind, _text(kind, value), True, len(keys), checksum(keys)))
         answer[window] += [Probe(kind, _text(kind, value), False, 0, nothing) for value in free[kind][:absent].tolist()]
+    return answer
+
+
+def tally(path: Path, probes: Sequence[Probe], window: Window) -> list[Probe]:
+    """Return the same probes with what a file holds of them within the window."""
+    wanted = {kind: np.unique([_number(one) for one in probes if one.kind == kind]) for kind in COLUMN_OF}
+    truth = _truth(path, wanted)
+    answer = []
+    for one in probes:
+        keys = truth[one.kind].of(_number(one), window)
+        answer.append(replace(one, records=len(keys), checksum=checksum(keys)))
     return answer
 
 
@@ -167,6 +178,10 @@ def _candidates() -> dict[str, Ints]:
 def _identity(kind: str, values: Ints) -> Ints:
     """Return what decides equality: equipment is one on 14 digits."""
     return values // 10 if kind == "imei" else values
+
+
+def _number(probe: Probe) -> int:
+    return int(IPv4Address(probe.value)) if probe.kind in ADDRESSES else int(probe.value)
 
 
 def _text(kind: str, value: int) -> str:

@@ -200,20 +200,56 @@ def systems(results: Results) -> str:
 
 def growth(results: Results) -> str:
     """Return the growth curves' points; they are measured apart (`make bench-growth`)."""
-    points = results.get("growth", {}).get("points", [])
-    if not points:
-        return "Not measured."
+    curves = results.get("growth", {}).get("curves", {})
+    parts = ["![Cost per record and lookup latency against records stored](figures/growth.svg)"] if curves else []
+    for name, make in (("month", _month), ("years", _years)):
+        if name in curves:
+            parts.append(make(curves[name]))
+    return "\n\n".join(parts) or "Not measured."
+
+
+def _month(curve: dict[str, Any]) -> str:
     rows = (
         (
             count(one["stored"]),
             rate(one["rate"]),
-            f"{one['cpu_us_per_record']:.2f} µs",
+            *(_micro(one.get(name)) for name in ("cpu_us_per_record", "merge_cpu_us_per_record")),
+            _micro(one.get("again_cpu_us_per_record")),
             f"{one['bytes_per_record']:.1f}",
             _gib(one["memory_bytes"]),
-            *(f"{seconds(one['lookups'][kind]['p50'])} / {seconds(one['lookups'][kind]['p95'])}" for kind in KINDS),
         )
-        for one in points
+        for one in curve["points"]
+        if "lookups" in one
     )
-    picture = "![Processor time per record and lookup latency against records stored](figures/growth.svg)\n\n"
-    header = ("records stored", "ingest", "processor time per record", "bytes per record", "peak memory", *KINDS)
-    return picture + _table(header, rows)
+    header = ("records stored", "taken in", "processor time per record", "of merging", "of a duplicate")
+    text = (
+        f"Deliveries of {count(curve['rows'])} records, the days of one month in turn; every one is compared with "
+        "everything stored before it. A duplicate's time is that of a small delivery, with the command's start."
+    )
+    return f"{text}\n\n{_table((*header, 'bytes per record', 'peak memory'), rows)}"
+
+
+def _years(curve: dict[str, Any]) -> str:
+    rows = (
+        (
+            count(one["stored"]),
+            TITLES[one["peer"]],
+            f"{one['bytes_per_record']:.1f}",
+            *(f"{seconds(one[what][kind]['p50'])} / {seconds(one[what][kind]['p95'])}" for what, kind in _LOOKED),
+        )
+        for one in curve["points"]
+        if "lookups" in one
+    )
+    text = (
+        f"Deliveries of {count(curve['rows'])} records over {curve['days']} days, merged to the final state; p50 / p95 "
+        "of lookups over all days. The same values are asked at every size, so that what is found grows with the store."
+    )
+    header = ("records stored", "system", "bytes per record", *KINDS, "IMSI of nobody")
+    return f"{text}\n\n{_table(header, rows)}"
+
+
+_LOOKED: Final = (*(("lookups", kind) for kind in KINDS), ("absent", "imsi"))
+
+
+def _micro(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.2f} µs"

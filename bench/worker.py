@@ -30,6 +30,11 @@ def checksum(keys: Keys) -> str:
     return f"{int((mixed * _MIX).sum(dtype=np.uint64)):016x}"
 
 
+def joined(one: str, two: str) -> str:
+    """Return the digest of two sets that have no key in common, from their digests."""
+    return f"{(int(one, 16) + int(two, 16)) % (1 << 64):016x}"
+
+
 def usage_checksum(lines: pa.Table) -> str:
     """Return a digest of usage lines, whatever their order."""
     total = 0
@@ -69,7 +74,7 @@ class Work:
             return cost
         if what in ("count", "size_bytes", "memory_bytes", "describe"):
             return {"value": getattr(peer, what)()}
-        if what not in ("prepare", "finish", "resume"):
+        if what not in ("prepare", "merge", "finish", "resume"):
             raise ValueError(f"no such request: {what}")
         _, cost = self._timed(getattr(peer, what))
         return cost

@@ -100,6 +100,9 @@ class Peer(ABC):
     def finish(self) -> None:  # noqa: B027 -- most have nothing to do
         """Bring what was taken in to its final state: merged, sorted, checkpointed."""
 
+    def merge(self) -> None:  # noqa: B027 -- most have nothing to do
+        """Do what a service does by itself after a delivery; less than `finish`."""
+
     @abstractmethod
     def resume(self) -> None:
         """Open what another process loaded; `prepare` is not called then."""

@@ -78,6 +78,10 @@ class Lagrum(Peer):
         """One run of `lagrum compact`."""
         self._command("compact", "--all")
 
+    def merge(self) -> None:
+        """One run of `lagrum compact` on parts of like size."""
+        self._command("compact")
+
     def resume(self) -> None:
         """Open the store."""
         self._open(SystemClock())

@@ -50,17 +50,27 @@ RESULTS: dict[str, Any] = {
         ),
     ],
     "growth": {
-        "points": [
-            {
-                "stored": 10_000_000 * (place + 1),
-                "rate": 1e6,
-                "cpu_us_per_record": 1.5,
-                "bytes_per_record": 25.0,
-                "memory_bytes": 1 << 30,
-                "lookups": {kind: {"p50": 0.01, "p95": 0.02} for kind in tables.KINDS},
+        "curves": {
+            name: {
+                "days": 30,
+                "rows": 5,
+                "points": [
+                    {
+                        "peer": "lagrum",
+                        "stored": 10_000_000 * place,
+                        "rate": 1e6,
+                        "cpu_us_per_record": 1.5,
+                        "merge_cpu_us_per_record": 0.5,
+                        "bytes_per_record": 25.0,
+                        "memory_bytes": 1 << 30,
+                        "lookups": {kind: {"p50": 0.01, "p95": 0.02} for kind in tables.KINDS},
+                        "absent": {kind: {"p50": 0.001, "p95": 0.002} for kind in tables.KINDS},
+                    }
+                    for place in (1, 2)
+                ],
             }
-            for place in range(2)
-        ]
+            for name in ("month", "years")
+        }
     },
 }
 
@@ -78,7 +88,8 @@ def test_the_performance_page_tells_ranges_failures_and_growth() -> None:
     assert "| 1.10 M/s to 1.30 M/s |" in tables.rates(RESULTS)
     assert "| failed: load: it broke |" in tables.rates(RESULTS)
     assert "| calling, present, over 1 days | 4 | 10.0 ms / 1.50 s | - | - |" in tables.lookups(RESULTS)
-    assert tables.growth(RESULTS).count("\n") == 5
+    assert "| 20 000 000 | 1.00 M/s | 1.50 µs | 0.50 µs | - | 25.0 | 1.00 GiB |" in tables.growth(RESULTS)
+    assert tables.growth(RESULTS).count("| 10.0 ms / 20.0 ms |") and "1.0 ms / 2.0 ms |" in tables.growth(RESULTS)
     assert "| Lagrum | 0.1.0 | defaults |" in tables.systems(RESULTS)
     nothing = RESULTS | {"steps": [], "growth": {}}
     assert tables.growth(nothing) == tables.lookups(nothing) == "Not measured."
