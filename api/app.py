@@ -12,12 +12,13 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import problems
+from api import delivery, problems
 from api.auth import Authenticator
 from api.door import Door
 from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
+from api.push_door import PushDoor
 from api.retention_metrics import RetentionMetrics
 from api.routes import (
     audit,
@@ -35,6 +36,7 @@ from api.routes import (
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from api.source_metrics import SourceMetrics
+from api.spooler import Spooler
 from schemas.errors import LagrumError
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.authenticator = authenticator
     app.state.metrics = metrics
     app.state.grouper = Grouper(store, workers=settings.ingest_workers, queue_max=settings.ingest_queue_max)
+    app.state.spooler = _spooler(store, settings, metrics)
     app.state.stream_pool = BoundedPool("stream", workers=settings.stream_workers, queue_max=settings.stream_queue_max)
     app.state.source_metrics = SourceMetrics(store)
     metrics.registry.register(app.state.source_metrics)
@@ -96,9 +99,25 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     problems.install(app)
-    app.add_middleware(Door, store=store, settings=settings, authenticator=authenticator, metrics=metrics)
+    pushes = PushDoor(app.state.spooler, settings)
+    app.add_middleware(
+        Door, store=store, settings=settings, authenticator=authenticator, metrics=metrics, pushes=pushes
+    )
     app.openapi = _documented(app)  # type: ignore[method-assign]
     return app
+
+
+def _spooler(store: Store, settings: Settings, metrics: Metrics) -> Spooler:
+    store.spool.bytes_max = settings.spool_bytes_max
+    store.spool.drained = metrics.drained
+    return Spooler(
+        store,
+        source_of=cdrs.source_of,
+        limits=delivery.limits_of(settings),
+        queue_max=settings.ingest_queue_max,
+        drain_pushes=settings.spool_drain_pushes,
+        metrics=metrics,
+    )
 
 
 def _add_gauges(app: FastAPI, metrics: Metrics, authenticator: Authenticator) -> None:
@@ -106,6 +125,15 @@ def _add_gauges(app: FastAPI, metrics: Metrics, authenticator: Authenticator) ->
     stream: BoundedPool = app.state.stream_pool
     metrics.gauge("lagrum_ingest_in_flight", "Small deliveries that run or wait.", lambda: float(grouper.in_flight))
     metrics.gauge("lagrum_stream_in_flight", "Large deliveries that run or wait.", lambda: float(stream.in_flight))
+    spool, clock = app.state.store.spool, app.state.store.clock
+
+    def oldest_seconds() -> float:
+        oldest_us = spool.spooled.oldest_us
+        return 0.0 if oldest_us is None else (clock.now_us() - oldest_us) / 1e6
+
+    metrics.gauge("lagrum_spool_pushes", "Deliveries in the spool.", lambda: float(spool.spooled.pushes))
+    metrics.gauge("lagrum_spool_bytes", "Bytes in the spool.", lambda: float(spool.spooled.bytes))
+    metrics.gauge("lagrum_spool_oldest_seconds", "Age of the oldest delivery in the spool.", oldest_seconds)
     metrics.gauge("lagrum_sessions", "Open sessions of people.", lambda: float(len(authenticator.sessions)))
 
 
@@ -137,6 +165,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("expire", store.expire, settings.expiry_interval_seconds),
         ("clock", store.clock_guard.beat, CLOCK_INTERVAL_SECONDS),
         ("flush", store.flush_outbox, settings.flush_interval_seconds),
+        ("drain", store.spool.drain, settings.spool_drain_seconds),
         ("compact", store.compact, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
         ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
@@ -155,6 +184,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 def _close_pools(app: FastAPI) -> None:
     app.state.grouper.close()
+    app.state.spooler.close()
     app.state.stream_pool.close()
 
 

@@ -252,3 +252,11 @@ async def require_source(
     if source not in principal.sources:
         raise ProcedureError("the credential is not bound to this source", reason="source")
     return principal
+
+
+async def require_switch(request: Request) -> Principal:
+    """Dependency: a switch, whatever its sources."""
+    principal = principal_of(request)
+    if principal.kind is not PrincipalKind.SWITCH:
+        raise HTTPException(403, "only switches deliver")
+    return principal

@@ -1,16 +1,16 @@
 """One delivery over HTTP: body to receipt.
 
 (1) The content type does not contradict the format, the coding is known, the announced size is allowed.
-(2) A small body is read whole and only then handed over, to be committed together with others that wait
-    (`api.grouper`): a slow sender of one record occupies nobody.
+(2) A small body is read whole and only then handed over: to the spool (`api.spooler`), or, when its sender waits for
+    the counts, to be committed together with others that wait (`api.grouper`). A slow sender occupies nobody.
 (3) A larger one streams through a bounded pipe into a thread.
-(4) The answer is 2xx only with a receipt, after the commit; any fault before it leaves nothing behind.
+(4) The answer is 2xx only with a receipt, when everything is durable; any fault before it leaves nothing behind.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from fastapi import HTTPException, Request
@@ -20,10 +20,14 @@ from api.body import CODINGS, BodyLimits, BodyPipe, DeliveredBody
 from api.grouper import Delivered, Grouper, Intake, Take
 from api.pools import BoundedPool
 from api.settings import Settings
+from api.spooler import Durable, TooLargeError
 from schemas.errors import InputError, LagrumError
 
 if TYPE_CHECKING:
     from store import Receipt
+
+Spool = Callable[[bytes, str], Awaitable[Durable | None]]
+"""Makes content of a coding durable; None when it has to be ingested by itself."""
 
 NEUTRAL_TYPES: Final = frozenset(
     {
@@ -55,8 +59,7 @@ def check_headers(request: Request, form: str, settings: Settings) -> str:
     Raises:
         HTTPException: 415 or 413.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media_type not in NEUTRAL_TYPES and form not in NAMED_TYPES.get(media_type, frozenset()):
+    if not fits(media_type_of(request.headers.get("content-type", "")), form):
         raise HTTPException(415, "the content type does not fit the format")
     coding = request.headers.get("content-encoding", "identity").strip().lower() or "identity"
     if coding not in CODINGS:
@@ -69,26 +72,55 @@ def check_headers(request: Request, form: str, settings: Settings) -> str:
     return coding
 
 
+def media_type_of(header: str) -> str:
+    """Return the media type of a Content-Type."""
+    return header.partition(";")[0].strip().lower()
+
+
+def fits(media_type: str, form: str) -> bool:
+    """Tell whether a media type does not contradict a format."""
+    return media_type in NEUTRAL_TYPES or form in NAMED_TYPES.get(media_type, frozenset())
+
+
 async def receive(
-    request: Request, intake: Intake, *, coding: str, settings: Settings, small: Grouper, large: BoundedPool
-) -> Receipt:
-    """Steps (2) to (4): hand the body over and return its receipt.
+    request: Request,
+    intake: Intake,
+    *,
+    coding: str,
+    settings: Settings,
+    small: Grouper,
+    large: BoundedPool,
+    spool: Spool | None = None,
+) -> Receipt | Durable:
+    """Steps (2) to (4): hand the body over and return its receipt; a small one goes to `spool` where there is one.
 
     Raises:
         HTTPException: 413, a limit.
         LagrumError: what `take` raises, or a damaged or cut-off body.
     """
+    read: bytes | None = request.scope.get("push")  # the short way has read it, and found that it goes by itself
+    if read is not None:
+        delivered = small.submit(intake, read, coding, limits_of(settings))
+        return await _answer(delivered, delivered.receipt)
     chunks = _chunks(request, settings.body_idle_seconds)
     head = bytearray()
     async for chunk in chunks:
         head += chunk
         if len(head) > settings.small_body_bytes_max:
             pipe = BodyPipe(asyncio.get_running_loop(), bytes_max=settings.pipe_bytes_max)
-            body = DeliveredBody(cast(BinaryIO, pipe), coding, _limits(settings))
+            body = DeliveredBody(cast(BinaryIO, pipe), coding, limits_of(settings))
             work = large.submit(_take, intake.take, body, pipe.abandon)
             await _feed(pipe, bytes(head), chunks)
             return await _answer(body, work)
-    delivered = small.submit(intake, bytes(head), coding, _limits(settings))
+    content = bytes(head)
+    if spool is not None:
+        try:
+            durable = await spool(content, coding)
+        except TooLargeError as error:
+            raise HTTPException(413, error.message) from None
+        if durable is not None:
+            return durable
+    delivered = small.submit(intake, content, coding, limits_of(settings))
     return await _answer(delivered, delivered.receipt)
 
 
@@ -146,7 +178,8 @@ async def _chunks(request: Request, idle_seconds: int) -> AsyncIterator[bytes]:
         raise InputError("the body is cut off") from None
 
 
-def _limits(settings: Settings) -> BodyLimits:
+def limits_of(settings: Settings) -> BodyLimits:
+    """Return what a body may cost."""
     return BodyLimits(
         body_bytes_max=settings.body_bytes_max,
         expanded_bytes_max=settings.expanded_bytes_max,

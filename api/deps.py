@@ -11,6 +11,7 @@ from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
 from api.settings import Settings
+from api.spooler import Spooler
 
 if TYPE_CHECKING:
     from store import Store
@@ -44,3 +45,8 @@ def get_grouper(request: Request) -> Grouper:
 def get_stream_pool(request: Request) -> BoundedPool:
     """Return the threads that take large deliveries in while they arrive."""
     return cast(BoundedPool, request.app.state.stream_pool)
+
+
+def get_spooler(request: Request) -> Spooler:
+    """Return what makes small deliveries durable, in groups."""
+    return cast(Spooler, request.app.state.spooler)

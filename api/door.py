@@ -3,7 +3,8 @@
 In this order, for every request:
 (1) /v1/health passes; it says that the process lives and nothing else.
 (2) Who is it? Without valid credentials: 401, whatever the path, and the body is not read.
-(3) Is there room? People's requests beyond the limit: 503. (Deliveries have their own pool.)
+(3) A plain small delivery goes the short way (`api.push_door`). Is there room for the others? People's requests beyond
+    the limit: 503. (Deliveries have their own pool.)
 (4) The body of everything but a delivery is cut at `request_bytes_max`.
 (5) A bug answers 500 without a word about it; the log names the place in the code, never the message.
 """
@@ -31,6 +32,7 @@ from store.clock import to_text
 
 if TYPE_CHECKING:
     from api.metrics import Metrics
+    from api.push_door import PushDoor
     from api.settings import Settings
     from store import Store
 
@@ -49,13 +51,21 @@ class Door:
     """ASGI middleware; see the module's steps."""
 
     def __init__(
-        self, app: ASGIApp, *, store: Store, settings: Settings, authenticator: Authenticator, metrics: Metrics
+        self,
+        app: ASGIApp,
+        *,
+        store: Store,
+        settings: Settings,
+        authenticator: Authenticator,
+        metrics: Metrics,
+        pushes: PushDoor,
     ) -> None:
         self._app = app
         self._store = store
         self._settings = settings
         self._authenticator = authenticator
         self._metrics = metrics
+        self._pushes = pushes
         self._people_in_flight = 0
         self._threads: CapacityLimiter | None = None
 
@@ -89,6 +99,8 @@ class Door:
             await refusal(scope, receive, send)
             return
         if path == DELIVERY_PATH:
+            if await self._pushes.take(scope, receive, send):
+                return
             await self._app(scope, receive, send)
             return
         if self._people_in_flight >= self._settings.search_workers + self._settings.search_queue_max:  # (3)

@@ -38,6 +38,9 @@ class Metrics:
             "lagrum_rejects", "Rejected events by reason.", ["source", "reason"], registry=self.registry
         )
         self._bytes = Counter("lagrum_ingest_bytes", "Delivered bytes.", ["source"], registry=self.registry)
+        self._pushes = Counter(
+            "lagrum_pushes", "Deliveries acknowledged from the spool.", ["source"], registry=self.registry
+        )
         self._refused = Counter("lagrum_unauthenticated", "Refused for want of credentials.", registry=self.registry)
         self._upkeep = Counter(
             "lagrum_upkeep_runs", "Background work by outcome.", ["task", "outcome"], registry=self.registry
@@ -67,12 +70,25 @@ class Metrics:
         if receipt.replayed:
             return
         self._bytes.labels(source).inc(receipt.bytes)
+        self._count(receipt)
+
+    def _count(self, receipt: Receipt) -> None:
+        source = receipt.source
         for outcome in ("accepted", "duplicates", "conflicts", "rejected"):
             count = getattr(receipt, outcome)
             if count:
                 self._records.labels(source, outcome).inc(count)
         for reason, count in receipt.reject_reasons.items():
             self._rejects.labels(source, str(reason)).inc(count)
+
+    def pushed(self, source: str, pushes: int, size_bytes: int) -> None:
+        """Count deliveries that were acknowledged when they were in the spool."""
+        self._pushes.labels(source).inc(pushes)
+        self._bytes.labels(source).inc(size_bytes)
+
+    def drained(self, receipt: Receipt) -> None:
+        """Count the records of a batch that was drained from the spool; its bytes were counted when they came."""
+        self._count(receipt)
 
     def exposition(self) -> bytes:
         """Return the text that Prometheus scrapes."""

@@ -49,7 +49,7 @@ class Sender:
             timeout=httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=False,
             headers={"Authorization": f"Bearer {token}", "Content-Type": "application/octet-stream"},
-            params={"source": source, "format": format},
+            params={"source": source, "format": format, "wait": "true"},
         )
 
     def __enter__(self) -> Sender:

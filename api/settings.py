@@ -32,7 +32,8 @@ class Settings:
         custodian besides metrics credentials.
     ingest: what one delivery may cost. `body_bytes_max` counts bytes as sent, `expanded_bytes_max` after gzip or zstd;
         bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers;
-        an expansion beyond `expansion_ratio_max` is refused once `expansion_free_bytes` have come out.
+        an expansion beyond `expansion_ratio_max` is refused once `expansion_free_bytes` have come out. The spool is
+        drained every `spool_drain_seconds` and at `spool_drain_pushes`; beyond `spool_bytes_max` pushes are refused.
     people: sessions, challenges, signatures, lock-out.
     background: how often the service looks after the store.
     """
@@ -61,6 +62,9 @@ class Settings:
     small_body_bytes_max: int = _in("ingest", 64 << 10)
     pipe_bytes_max: int = _in("ingest", 8 << 20)
     body_idle_seconds: int = _in("ingest", 60)
+    spool_bytes_max: int = _in("ingest", 1 << 30)
+    spool_drain_pushes: int = _in("ingest", 20_000)
+    spool_drain_seconds: int = _in("ingest", 5)
 
     session_seconds: int = _in("people", SESSION_SECONDS_MAX)
     sessions_max: int = _in("people", 1000)

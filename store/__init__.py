@@ -15,6 +15,8 @@ from store.model import (
     SourceRef,
     TargetIdentifier,
 )
+from store.spool_format import PushGroup
+from store.spool_receipts import PushId, PushReceipt
 from store.store import Store
 
 __all__ = [
@@ -25,6 +27,9 @@ __all__ = [
     "PartRow",
     "PartitionStatus",
     "Problem",
+    "PushGroup",
+    "PushId",
+    "PushReceipt",
     "Put",
     "Receipt",
     "ScanQuery",

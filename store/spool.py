@@ -164,6 +164,9 @@ class Spool:
             held = self._held.get(push.segment)
             entry = None if held is None else held.entries.get(push.entry)
         found = spool_receipts.committed(self._store.catalog, push)
+        if found is None and held is None and self._is_left(push.segment):
+            self.drain()
+            found = spool_receipts.committed(self._store.catalog, push)
         if found is not None or entry is None or push.place >= len(entry[1]):
             return found
         return PushReceipt(push, entry[0], int(entry[1][push.place]))
@@ -204,6 +207,12 @@ class Spool:
             if self._active is not None:
                 self._active.close()
                 self._active = None
+
+    def _is_left(self, segment: int) -> bool:
+        """Tell whether a segment that this process knows nothing of waits to be drained."""
+        return bool(
+            self._store.catalog.query("SELECT 1 FROM spool_segments WHERE segment = ? AND drained = 0", (segment,))
+        )
 
     def _ready(self) -> Segment:
         """Return a segment with room, of today; the caller holds the lock."""

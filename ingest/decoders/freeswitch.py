@@ -10,10 +10,8 @@ that was reached is the forwarded-to number too.
 Times are the `*_uepoch` variables (microseconds, UTC), else `*_epoch`, else the call flow's, and only then the local
 `*_stamp` in the source's zone.
 
-Options: `encode_values` = auto (default), yes or no; see `is_encoded`.
-
-Nothing but mapped fields leaves this module: variables hold SDP, headers and message text. What is kept of a refused
-body are a few named variables alone.
+Options: `encode_values` = auto (default), yes or no; see `is_encoded`. Nothing but mapped fields leaves this module:
+variables hold SDP, headers and message text. What is kept of a refused body are a few named variables alone.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ import orjson
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded
-from ingest.decoders.freeswitch_bodies import Body, read_bodies
+from ingest.decoders.freeswitch_bodies import Body, posted, read_bodies
 from ingest.decoders.freeswitch_values import Refusal, decoder_of, encoding_option, kept, utc_offset_s
 from ingest.source import SourceConfig
 from ingest.times import ZoneTimes
@@ -107,6 +105,12 @@ class FreeswitchJson:
             InputError: the delivery is UTF-16.
         """
         return decode_legs(read_bodies(stream), source, orjson.loads)
+
+    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> tuple[Decoded, Sequence[int]] | None:
+        """Return the legs of many bodies, and the last position of each body's; None beyond one stretch."""
+        legs, ends = posted(bodies)
+        stretches = list(decode_legs(legs, source, orjson.loads))
+        return (stretches[0], ends) if len(stretches) == 1 else None
 
 
 def decode_legs(

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from io import BytesIO
 from itertools import islice
 from typing import Any, BinaryIO, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -82,6 +83,28 @@ def read_bodies(stream: BinaryIO) -> Iterator[Body]:
             yield Body(position, offset, length, None, reason)
         else:
             yield Body(position, offset, length, document[0], None, document[1], document[2])
+
+
+def posted(deliveries: Sequence[bytes]) -> tuple[list[Body], list[int]]:
+    """Return the bodies of many deliveries, positions going on, and the last position of each delivery's.
+
+    Raises:
+        InputError: one of them is UTF-16.
+    """
+    bodies: list[Body] = []
+    ends = []
+    for delivery in deliveries:
+        try:
+            document = orjson.loads(delivery)
+        except orjson.JSONDecodeError:
+            document = None
+        if type(document) is dict:  # one JSON document is one body
+            bodies.append(Body(len(bodies) + 1, 0, len(delivery), document, None, delivery))
+        else:
+            found = list(read_bodies(BytesIO(delivery)))
+            bodies += [body._replace(position=place) for place, body in enumerate(found, start=len(bodies) + 1)]
+        ends.append(len(bodies))
+    return bodies, ends
 
 
 class _Window(Window):

@@ -304,7 +304,7 @@ def test_many_small_deliveries_at_once_share_batches_and_each_gets_its_own_recei
     bodies[51] = gzip.compress(bodies[51])
 
     async def push_all() -> list[Any]:
-        query = {"source": "pbx-east", "format": "csv"}
+        query = {"source": "pbx-east", "format": "csv", "wait": "true"}
         calls = [world.http._client.post("/v1/cdrs", params=query, content=body, headers=headers) for body in bodies]
         return list(await asyncio.gather(*calls))
 

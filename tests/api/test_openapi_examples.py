@@ -115,10 +115,16 @@ def _real_credential(world: World, request: dict[str, Any]) -> None:
     request["path"] = f"/v1/credentials/{world.credential('pbx-east')['id']}"
 
 
+def _pushed(world: World) -> None:
+    assert world.push(world.switch("pbx-east")).json()["id"] == "1-0-0"
+    world.store.spool.drain()
+
+
 CASES: list[Case] = [
     ("get", "/v1/health", 200, "", None, None),
     ("get", "/v1/metrics", 200, "custodian-1", None, None),
-    ("post", "/v1/cdrs", 200, "switch", None, None),
+    ("post", "/v1/cdrs", 202, "switch", None, None),
+    ("get", "/v1/receipts/{receipt_id}", 200, "switch", _pushed, None),
     ("get", "/v1/sources", 200, "custodian-1", None, None),
     ("get", "/v1/sources/{name}", 200, "custodian-1", lambda world: world.switch("pbx-east"), None),
     ("put", "/v1/sources/{name}", 200, "custodian-1", None, None),
@@ -209,7 +215,7 @@ def test_the_delivery_example_is_stored(world: World) -> None:
     request = _request_of(world, "post", "/v1/cdrs")
     answer = world.http.post(
         "/v1/cdrs",
-        params=request["params"],
+        params=request["params"] | {"wait": "true"},
         content=request["content"],
         headers=request["headers"] | world.switch("pbx-east"),
     )

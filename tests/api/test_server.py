@@ -189,8 +189,8 @@ def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Pat
                 answer = caller.post(f"{url}/v1/cdrs", params={"source": source, "format": "csv"}, content=CSV)
                 return answer.status_code
 
-        assert push((by_print, by_print_key)) == 200
-        assert push((by_subject, by_subject_key)) == 200
+        assert push((by_print, by_print_key)) == 202
+        assert push((by_subject, by_subject_key)) == 202
         assert push((by_print, by_print_key), "pbx-west") == 403
         assert push((unknown, unknown_key)) == 401
         assert push(None) == 401

@@ -36,6 +36,7 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("post", "/v1/persons/{person_id}/withdraw"): CUSTODIAN,
     ("get", "/v1/audit/entries"): {"auditor"},
     ("post", "/v1/cdrs"): set(),
+    ("get", "/v1/receipts/{receipt_id}"): set(),
 }
 """Who may; everybody else gets 403. The disclosure's routes decide in their procedure, which logs every refusal."""
 
@@ -102,6 +103,9 @@ def test_a_switch_gets_403_wherever_it_has_no_business(world: World) -> None:
     headers = world.switch("pbx-east")
     for method, path, operation in _operations(world):
         if (method, path) in OPEN | ANYBODY:
+            continue
+        if path == "/v1/receipts/{receipt_id}":  # its business: it learns that there is none of its own
+            assert world.http.get(_filled(path), headers=headers).status_code == 404
             continue
         expected = 401 if (method, path) == ("post", "/v1/sessions") else 403
         answer = world.http.request(method.upper(), _filled(path), params=_query(operation), headers=headers)

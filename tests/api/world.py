@@ -155,6 +155,12 @@ class World:
         return {"Authorization": f"Bearer {self.credential(*names)['token']}"}
 
     def deliver(self, headers: dict[str, str], body: Any = CSV, **params: str) -> Response:
+        """Deliver and wait for the commit, as a sender does that needs the counts."""
+        query = {"source": "pbx-east", "format": "csv", "wait": "true", **params}
+        return self.http.post("/v1/cdrs", params=query, content=body, headers=headers)
+
+    def push(self, headers: dict[str, str], body: Any = CSV, **params: str) -> Response:
+        """Deliver and do not wait for the commit."""
         query = {"source": "pbx-east", "format": "csv", **params}
         return self.http.post("/v1/cdrs", params=query, content=body, headers=headers)
 
