@@ -24,6 +24,7 @@ from schemas.errors import IntegrityError
 from schemas.retention import POLICY_VERSION, class_named
 from store.audit.checkpoint import VerifierKey, parse_note
 from store.audit.epochs import load_epoch
+from store.audit.search import find
 from store.clocktrust import Verdict
 from store.keys import derive
 from store.model import PartRow, rfc3339
@@ -150,6 +151,22 @@ def drafted(store: Store) -> dict[str, dict[str, Any]]:
     """Return the drafts of erasures that are not finished, by partition."""
     rows = store.catalog.query("SELECT partition, draft FROM certificates WHERE note IS NULL")
     return {row[0]: json.loads(row[1]) for row in rows}
+
+
+def adopt(store: Store) -> None:
+    """Take certificates from the log that the catalog does not know: it was restored from an older backup."""
+    store.audit.refresh()
+    told = {
+        str(entry.public["partition"]): entry.public
+        for entry in find(store.layout.audit, store.audit.size, (DONE,))
+        if "certificate" in entry.public
+    }
+    known = {partition for _, partition, _ in stored(store)}
+    with store.catalog.transaction() as cursor:
+        cursor.executemany(
+            "INSERT OR REPLACE INTO certificates (partition, draft, number, note) VALUES (?, '{}', ?, ?)",
+            [(name, told[name]["number"], told[name]["certificate"]) for name in told.keys() - known],
+        )
 
 
 def issue(store: Store, cursor: sqlite3.Cursor, keys: Sequence[PartitionKey], verdict: Verdict) -> list[dict[str, Any]]:

@@ -178,6 +178,8 @@ def finish(store: Store, step: Callable[[str], None] | None = None) -> None:
         item for item in store.catalog.partitions() if item.state == "dropping" and not store.keyring.has(item.key.ref)
     ]
     if left:
+        store.flush_outbox()
+        certificates.adopt(store)
         _erase(store, left, (), store.clock_guard.observe(), step or (lambda _: None))
 
 
@@ -259,6 +261,8 @@ def _intend(
     store: Store, victims: Sequence[PartitionStatus], daily: Sequence[KeyRef], verdict: Verdict, holds: HoldCheck
 ) -> list[PartitionStatus]:
     """Step (1): return the partitions whose erasure is begun; one that is held is not among them."""
+    if victims:
+        certificates.adopt(store)
     begun = certificates.drafted(store)
     chosen = []
     with store.catalog.transaction() as cursor:
