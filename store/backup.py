@@ -43,7 +43,7 @@ MANIFEST: Final = "manifest.json"
 RESTORED: Final = "store.restored"
 """Kind of the audit entry that a restoring leaves."""
 DATA: Final = "data"
-SEALED_FOLDERS: Final = ("billing", "deliveries", "spool")
+SEALED_FOLDERS: Final = ("billing", "deliveries", "held", "spool")
 """Folders of sealed files that are copied whole when they are there."""
 _LIVE: Final = "SELECT count(*), coalesce(sum(rows), 0) FROM partitions WHERE state = 'live'"
 Progress = Callable[[int, int], None]
@@ -207,7 +207,7 @@ def _copy_state(store: Store, target: Path, progress: Progress) -> dict[str, dic
         copy_catalog(layout.catalog, target / layout.catalog.name)
         plan = [layout.marker, layout.root / "lagrum.toml", *_part_files(layout, target / layout.catalog.name)]
         plan += sorted(_audit_files(layout.audit))
-        plan += [path for name in SEALED_FOLDERS for path in sorted((layout.root / name).glob("*"))]
+        plan += [path for name in SEALED_FOLDERS for path in sorted((layout.root / name).rglob("*"))]
         sizes = {path: path.stat().st_size for path in plan if path.is_file()}
         total, done, entries, made = sum(sizes.values()), 0, {}, set()
         for path, size in sizes.items():

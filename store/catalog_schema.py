@@ -167,4 +167,15 @@ CREATE TABLE certificates (                 -- of erasures: begun with the inten
     number    INTEGER UNIQUE,
     note      TEXT                          -- the signed certificate
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE held (                         -- what a hold keeps of a partition; no file when it found nothing there
+    held_id   INTEGER PRIMARY KEY,
+    hold_id   TEXT NOT NULL,
+    partition TEXT NOT NULL,
+    file_id   TEXT,
+    rows      INTEGER NOT NULL,
+    bytes     INTEGER NOT NULL,
+    sha256    TEXT NOT NULL,
+    UNIQUE (hold_id, partition)
+) STRICT;
 """

@@ -1,6 +1,7 @@
 """Expiry: decide which partitions are due (pure), then erase them as the law and the design order it.
 
-(0) The clock is trusted, or nothing is begun (`store.clockguard`); what is due is so by every clock there is.
+(0) The clock is trusted, or nothing is begun (`store.clockguard`); what is due is so by every clock there is. Holds
+whose time is over end, and what the others name is copied out of the partitions (`store.holds`).
 
 Erasing one partition, each step durable before the next, every step repeatable, recovery rolls forward:
 
@@ -49,11 +50,6 @@ class Holding:
 
 HoldCheck = Callable[[sqlite3.Cursor, PartitionKey], Holding]
 """Looks at the holds of a partition within the transaction that begins its erasure."""
-
-
-def no_holds(_cursor: sqlite3.Cursor, _key: PartitionKey) -> Holding:
-    """Say that nothing holds the partition: the check of a store without holds."""
-    return Holding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +145,7 @@ def expire(
         finish(store, told)
         verdict = store.clock_guard.require_trusted()  # (0)
         now_us = verdict.erase_us
+        store.holds.lapse()
         result, victims = _decide(store, now_us)
         result = replace(result, dry_run=False)
         if not (victims or result.daily_keys):
@@ -156,7 +153,9 @@ def expire(
                 sessions.sweep(cursor, now_us)
             return result
         refuse_below_floor(result.partitions, now_us)
-        victims = _intend(store, victims, result.daily_keys, verdict, holds or store.hold_check)
+        for item in victims:
+            store.holds.carve(item.key)
+        victims = _intend(store, victims, result.daily_keys, verdict, holds or store.holds.check)
         erased = {item.key for item in victims}
         held = tuple(key for key in result.partitions if key not in erased)
         told("intended")

@@ -88,6 +88,15 @@ class Layout:
         """Held by the one process that drains the spool."""
         return self.run / "drain.lock"
 
+    @property
+    def held(self) -> Path:
+        """Directory of what holds keep beyond their partitions' ends."""
+        return self.root / "held"
+
+    def held_file(self, hold_id: str, file_id: str) -> Path:
+        """Return the path of what one hold keeps of one partition."""
+        return self.held / hold_id / (file_id + PART_SUFFIX)
+
     def partition(self, key: PartitionKey) -> Path:
         """Return the directory of a partition."""
         return self.parts / key.end_date.isoformat() / key.retention_class / key.key_domain

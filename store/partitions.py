@@ -22,6 +22,12 @@ class PartitionKey:
     retention_class: str
     key_domain: str = SHARED_DOMAIN
 
+    @classmethod
+    def parse(cls, text: str) -> PartitionKey:
+        """Read what `str` writes: DATE/CLASS/DOMAIN; ValueError if it is something else."""
+        day, retention_class, key_domain = text.split("/")
+        return cls(date.fromisoformat(day), retention_class, key_domain)
+
     @property
     def ref(self) -> KeyRef:
         """Where the keyring keeps this partition's key."""

@@ -35,6 +35,7 @@ from store.clock import Clock, to_date
 from store.clockguard import ClockGuard
 from store.dedup import KnownRun, RunCache
 from store.documents import Documents
+from store.holds import Holds
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, RootProvider, derive
 from store.layout import Layout
@@ -59,8 +60,6 @@ _log = logging.getLogger("lagrum.store")
 class Store:
     """The facade that `ingest` and `api` use. Thread-safe; several processes may open one root."""
 
-    hold_check: expiry.HoldCheck = staticmethod(expiry.no_holds)
-
     def __init__(
         self, layout: Layout, store_id: str, clock: Clock, keyring: Keyring, catalog: Catalog, audit: AuditLog
     ):
@@ -76,6 +75,7 @@ class Store:
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)
         self.clock_guard = ClockGuard(self)
+        self.holds = Holds(self)
 
     @classmethod
     def create(

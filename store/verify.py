@@ -55,6 +55,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems += spool_drain.verify(store)
     problems += audit_story(store)
     problems += _settled(store, partial(retention_story, store))
+    problems += _settled(store, store.holds.problems)
     return problems
 
 
