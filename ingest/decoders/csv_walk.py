@@ -23,8 +23,8 @@ from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes, Column, Ints, flags, valid_mask, values_int64
 from schemas.fields import Kind
 
-WALK_BYTES_MIN: Final = 1 << 20
-"""Smaller blocks are read by Arrow."""
+WALK_BYTES_MIN: Final = 256 << 10
+"""Smaller blocks are read by Arrow; files that may share a batch (`ingest.grouping`) are smaller, and so all alike."""
 
 LOAD_BYTES_MIN: Final = 4 << 20
 """A smaller block is no reason to load the kernels; when they are there, they are used."""
