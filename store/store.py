@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
@@ -27,7 +26,7 @@ from schemas.errors import (
     ProcedureError,
 )
 from store import compact as compaction
-from store import expiry, files, floorguard, quarantine, sessions, spool_drain, verify
+from store import expiry, files, floorguard, making, quarantine, sessions, spool_drain, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
@@ -39,8 +38,9 @@ from store.holds import Holds
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, RootProvider, derive
 from store.layout import Layout
+from store.making import IDENTITY_REF
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
-from store.outbox import OUTBOX_REF, Outbox
+from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore, WrittenPart
 from store.publish import TIMEOUT_FORMAT, stored_receipt
@@ -51,7 +51,6 @@ from store.spool import Spool
 from store.writers import Writers
 
 FORMAT_VERSION: Final = 2
-IDENTITY_REF: Final = KeyRef("identity", "", "store", "shared")
 T = TypeVar("T")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 _log = logging.getLogger("lagrum.store")
@@ -87,30 +86,17 @@ class Store:
         replicas: Sequence[Path] = (),
         roots: RootProvider | None = None,
     ) -> Store:
-        """Make a new store in an empty or missing directory.
+        """Make a new store in an empty or missing directory, or where an earlier making was interrupted.
 
         Raises:
             ConfigurationError: there is something already.
         """
         layout = Layout(root.absolute())
-        if layout.root.exists() and any(layout.root.iterdir()):
-            raise ConfigurationError("the directory is not empty", hint="name a new directory for the store")
-        files.make_dir(layout.root)
-        for directory in (layout.run, layout.parts):
-            files.make_dir(directory)
-        store_id = secrets.token_hex(16)
-        keyring = Keyring.create(
-            layout.root, store_id=store_id, passphrase=passphrase, replicas=replicas, roots=roots
-        )
-        keyring.ensure([IDENTITY_REF, OUTBOX_REF])
-        catalog = Catalog.create(layout.catalog, store_id)
-        audit = AuditLog.create(
-            layout.audit, name=f"lagrum/{store_id}", store_id=store_id, keyring=keyring, clock=clock
-        )
-        marker = {"lagrum": FORMAT_VERSION, "store_id": store_id}
-        files.write_atomic(layout.marker, json.dumps(marker, indent=2).encode() + b"\n")
+        store_id, keyring, catalog, audit = making.make(layout, clock, passphrase, replicas, roots)
         store = cls(layout, store_id, clock, keyring, catalog, audit)
         store.clock_guard.begin()
+        marker = {"lagrum": FORMAT_VERSION, "store_id": store_id}
+        files.write_atomic(layout.marker, json.dumps(marker, indent=2).encode() + b"\n")  # from here on it is a store
         store.log(AuditEntry("store.created", {"store_id": store_id, "format": FORMAT_VERSION}, None))
         return store
 

@@ -85,6 +85,11 @@ def mark(home: Path, store_id: str) -> None:
     files.write_atomic(layout.marker_path(home), orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))
 
 
+def is_replica_of(home: Path, store_id: str) -> bool:
+    """Tell whether `home` is marked as this store's replica."""
+    return _owner(home) == store_id
+
+
 def check(home: Path, store_id: str) -> None:
     """Return if `home` is this store's replica and can be reached: an unmounted disk is an empty directory.
 

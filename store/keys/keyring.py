@@ -112,6 +112,21 @@ class Keyring(KeyringView):
         return opened
 
     @classmethod
+    def unmake(cls, root: Path, replicas: Iterable[Path] = ()) -> None:
+        """Erase the keyring of a store that was never completely made, and its copies on these replicas.
+
+        Raises:
+            BusyError: Something could not be erased; the same call may be repeated.
+        """
+        with _writable():
+            homes.make(root)
+            header = homes.read_header(root)
+            for replica in replicas:
+                if header is not None and homes.is_replica_of(replica, header.store_id):
+                    homes.erase(replica, roots_at(replica))
+            homes.erase(root, roots_at(root))
+
+    @classmethod
     def restore(
         cls, root: Path, replica: Path, passphrase: bytes | None = None, *, roots: RootProvider | None = None
     ) -> Keyring:
