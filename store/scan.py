@@ -1,4 +1,4 @@
-"""Reading: partition -> part -> row group, pruned on start and end; decrypted stretch by stretch in bounded memory.
+"""Reading: partition -> part -> row group, pruned on start and end and by postings; in bounded memory.
 
 A partition whose period is over is refused even when it is not dropped yet. A part that is missing, does not
 authenticate or has no key is an error, never "none found".
@@ -6,29 +6,46 @@ authenticate or has no key is an error, never "none found".
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
-import pyarrow.compute
 
 from schemas.arrow import PACKED
 from schemas.errors import ConfigurationError
-from schemas.packing import pack_identifier_value
-from store import files, parquet
+from store import files, lookup
 from store.model import PartRow, ScanQuery
-from store.part_reader import PartReader
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date
-from store.targets import check, matches, target_columns
+from store.selection import is_outside
+from store.stretches import Stretch, asked, groups_of, read
+from store.targets import check
 
 if TYPE_CHECKING:
     from store.store import Store
 
-pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+THREADS: Final = 2
+AHEAD: Final = 4
+STRETCH_ROWS: Final = 131_072
 
-_ALWAYS = ("start_time", "end_time", "conflict")
+
+@dataclass(slots=True)
+class Details:
+    """What is left of a plan's parts when postings and bounds of row groups have been asked."""
+
+    parts_without_target: int = 0
+    index_bytes: int = 0
+    """Bytes of postings read to tell."""
+    row_groups: int = 0
+    """Of the parts that remain."""
+    row_groups_read: int = 0
+    rows_read: int = 0
+    bytes_read_max: int = 0
+    """With all columns; a search reads the others only where the deciding ones match."""
 
 
 @dataclass(slots=True)
@@ -41,15 +58,18 @@ class Plan:
     pruned_parts: int = 0
     withdrawn_parts: int = 0
     bytes: int = 0
+    details: Details | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as JSON-ready data."""
         return {
+            "partitions": len({part.partition for part in self.parts}),
             "parts": len(self.parts),
             "bytes": self.bytes,
             "pruned_parts": self.pruned_parts,
             "withdrawn_parts": self.withdrawn_parts,
             "refused_partitions": [str(key) for key in self.refused],
+            **({} if self.details is None else asdict(self.details)),
         }
 
 
@@ -75,7 +95,7 @@ def plan(store: Store, query: ScanQuery) -> Plan:
             continue
         if part.withdrawn and not query.include_withdrawn:
             result.withdrawn_parts += 1
-        elif _outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
+        elif is_outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
             result.pruned_parts += 1
         elif not clock.is_over(part.partition):
             result.parts.append(part)
@@ -104,122 +124,102 @@ def _date(time_us: int) -> date:
 
 
 def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
-    """Yield the records that a query selects, as batches of packed columns with `batch_id`.
+    """Yield the records that a query selects, by part and row group, as batches of packed columns with `batch_id`.
+
+    `THREADS` threads read ahead, never more than `AHEAD` stretches of about `STRETCH_ROWS` rows.
 
     Raises:
-        IntegrityError: a part is missing or does not authenticate.
+        IntegrityError: a part or its index is missing or does not authenticate.
         KeyUnavailableError: a part's key is gone.
     """
-    wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
     with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
-        for part in plan(store, query).parts:
-            yield from _scan_part(store, part, query, wanted)
+        stretches = _stretches(store, query, plan(store, query))
+        for part, batches in _read_ahead(store, query, stretches):
+            for batch in batches:
+                if store.expired(part.partition):
+                    break  # its period ended while the reader took its time
+                yield batch
 
 
-def _scan_part(store: Store, part: PartRow, query: ScanQuery, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-    if store.expired(part.partition):
-        return
-    with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
-        present = reader.names
-        deciding = [name for name in _deciding(query, part) if name in present]
-        for group in _groups(reader, query):
-            if store.expired(part.partition):
-                return  # its period ended while the reader took its time
-            narrow = reader.read([group], deciding)
-            mask = _of_batches(narrow, _mask(narrow, query), query, part)
-            hits = pc.sum(mask).as_py() or 0
-            if not hits:
+def explain(store: Store, query: ScanQuery) -> Plan:
+    """Return a query's plan with what the postings and the bounds of row groups leave to be read; no record is read.
+
+    Raises:
+        IntegrityError: a part or its index is missing or does not authenticate.
+        KeyUnavailableError: a part's key is gone.
+    """
+    with files.lock(store.layout.readers_lock, exclusive=False):
+        result = plan(store, query)
+        result.details = details = Details()
+        for part in result.parts:
+            found = None
+            if asked(query):
+                index = store.readers.index(part)
+                before = index.bytes_read
+                found = lookup.find(index, asked(query))
+                details.index_bytes += index.bytes_read - before
+            if found is not None and found.is_empty:
+                details.parts_without_target += 1
                 continue
-            columns = [name for name in wanted if name in present]
-            if set(columns) <= set(deciding):
-                table = narrow.select(columns)
-            else:
-                table = reader.read([group], columns)
-            if hits < table.num_rows or not columns:
-                table = table.filter(mask) if columns else narrow.filter(mask).select([])
-            yield from _with_batch_id(table, part.batch_id, wanted, hits)
+            with store.readers.part(part) as opened:
+                groups = groups_of(opened, part, query, found)
+                rows = sum(opened.reader.group_rows(group) for group in groups)
+                details.row_groups += opened.reader.groups
+            details.row_groups_read += len(groups)
+            details.rows_read += rows
+            details.bytes_read_max += part.bytes * rows // part.rows
+    return result
 
 
-def _with_batch_id(table: pa.Table, batch_id: int | None, wanted: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    if "batch_id" in wanted and batch_id is not None:
-        table = table.append_column("batch_id", pa.array([batch_id], pa.int64()).take(pa.array([0] * rows, pa.int32())))
-    yield from parquet.conform(table, wanted).combine_chunks().to_batches()
-
-
-def _deciding(query: ScanQuery, part: PartRow) -> list[str]:
-    names = set(_ALWAYS)
-    for target in query.targets:
-        names |= target_columns(target)
-    if query.accounts:
-        names |= {"account", "account_text"}
-    if query.tenant is not None:
-        names.add("tenant")
-    if part.batch_id is None and (part.withdrawn_batches or query.batch_id_max is not None):
-        names.add("batch_id")
-    return sorted(names)
-
-
-def _groups(reader: PartReader, query: ScanQuery) -> Iterator[int]:
-    starts, ends = reader.bounds("start_time"), reader.bounds("end_time")
-    for group, (start, end) in enumerate(zip(starts, ends, strict=True)):
-        if start is not None and end is not None and _outside(query, start[0], end[0], end[1]):
+def _stretches(store: Store, query: ScanQuery, planned: Plan) -> Iterator[Stretch]:
+    """Yield what is to be read; the postings are asked as the reading goes on."""
+    targets = asked(query)
+    for part in planned.parts:
+        if store.expired(part.partition):
             continue
-        yield group
+        found = lookup.find(store.readers.index(part), targets) if targets else None
+        if found is not None and found.is_empty:
+            continue
+        if part.rows <= STRETCH_ROWS:
+            yield Stretch(part, found, None)
+            continue
+        with store.readers.part(part) as opened:
+            groups = groups_of(opened, part, query, found)
+            sizes = [opened.reader.group_rows(group) for group in groups]
+        yield from (Stretch(part, found, chosen) for chosen in _divided(groups, sizes))
 
 
-def _outside(query: ScanQuery, start_us_min: int, end_us_min: int, end_us_max: int) -> bool:
-    """Tell whether nothing with these bounds can be in the window."""
-    if query.by_end:
-        return end_us_max < query.start_us or end_us_min >= query.end_us
-    return end_us_max < query.start_us or start_us_min >= query.end_us
+def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[dict[int, set[str]]]:
+    chosen: dict[int, set[str]] = {}
+    rows = 0
+    for (group, fields), size in zip(groups.items(), sizes, strict=True):
+        if chosen and rows + size > STRETCH_ROWS:
+            yield chosen
+            chosen, rows = {}, 0
+        chosen[group] = fields
+        rows += size
+    if chosen:
+        yield chosen
 
 
-def _mask(table: pa.Table, query: ScanQuery) -> Any:
-    starts, ends = (table.column(name).cast(pa.int64()) for name in ("start_time", "end_time"))
-    upper = ends if query.by_end else starts
-    mask: Any = pc.and_(pc.greater_equal(ends, query.start_us), pc.less(upper, query.end_us))
-    if not query.include_conflicts:
-        mask = pc.and_(mask, pc.invert(table.column("conflict")))
-    if query.targets:
-        found: Any = matches(table, query.targets[0])
-        for target in query.targets[1:]:
-            found = pc.or_(found, matches(table, target))
-        mask = pc.and_(mask, found)
-    if query.accounts:
-        mask = pc.and_(mask, _in_accounts(table, query.accounts))
-    if query.tenant is not None:
-        mask = pc.and_(mask, _is_tenant(table, query.tenant))
-    return mask
-
-
-def _of_batches(table: pa.Table, mask: Any, query: ScanQuery, part: PartRow) -> Any:
-    """Leave out what withdrawn and later batches brought to a merged part."""
-    if part.batch_id is not None:
-        return mask
-    if part.withdrawn_batches and not query.include_withdrawn:
-        hidden = pc.is_in(table.column("batch_id"), value_set=pa.array(part.withdrawn_batches, pa.int64()))
-        mask = pc.and_(mask, pc.invert(hidden))
-    if query.batch_id_max is not None:
-        mask = pc.and_(mask, pc.less_equal(table.column("batch_id"), query.batch_id_max))
-    return mask
-
-
-def _in_accounts(table: pa.Table, accounts: tuple[str, ...]) -> Any:
-    pairs = [pack_identifier_value(account) for account in accounts]
-    found: Any = pa.array([False] * table.num_rows, pa.bool_())
-    for name, values in (
-        ("account", pa.array([packed for packed, _ in pairs if packed is not None], pa.int64())),
-        ("account_text", pa.array([text for _, text in pairs if text is not None], pa.string())),
-    ):
-        if name in table.column_names and len(values):
-            found = pc.or_(found, pc.is_in(table.column(name), value_set=values))
-    return found
-
-
-def _is_tenant(table: pa.Table, tenant: str) -> Any:
-    if "tenant" not in table.column_names:
-        return pa.array([False] * table.num_rows, pa.bool_())
-    column = table.column("tenant")
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(pa.string())
-    return pc.fill_null(pc.equal(column, tenant), False)
+def _read_ahead(
+    store: Store, query: ScanQuery, stretches: Iterator[Stretch]
+) -> Iterator[tuple[PartRow, list[pa.RecordBatch]]]:
+    """Yield the batches of each stretch in order, while threads read the next ones."""
+    head = list(islice(stretches, 2))
+    if len(head) < 2:
+        yield from ((item.part, read(store, query, item)) for item in head)
+        return
+    waiting: deque[tuple[PartRow, Future[list[pa.RecordBatch]]]] = deque()
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lagrum-scan")
+    try:
+        for item in chain(head, stretches):
+            waiting.append((item.part, pool.submit(read, store, query, item)))
+            if len(waiting) > AHEAD:
+                part, future = waiting.popleft()
+                yield part, future.result()
+        while waiting:
+            part, future = waiting.popleft()
+            yield part, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

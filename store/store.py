@@ -46,7 +46,8 @@ from store.parts import PartStore, WrittenPart
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.runs import Run
-from store.scan import Plan, plan, scan
+from store.readers import Readers
+from store.scan import Plan, explain, plan, scan
 from store.spool import Spool
 from store.writers import Writers
 
@@ -67,6 +68,7 @@ class Store:
         self.keyring, self.catalog, self.audit = keyring, catalog, audit
         self.part_store = PartStore(layout, store_id)
         self.runs = RunCache()
+        self.readers = Readers(layout, self.part_store, keyring, catalog)
         self._runs_generation = keyring.generation
         self.writers = Writers(layout)
         self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
@@ -139,6 +141,7 @@ class Store:
     def close(self) -> None:
         """Close files; unfinished batches are lost, as in a crash."""
         self.spool.close()
+        self.readers.clear()
         self.catalog.close()
 
     # Taking in
@@ -225,9 +228,9 @@ class Store:
         self.renew_leases()
         return sessions.open_rows(self.catalog, self.keyring, targets)
 
-    def plan(self, query: ScanQuery) -> Plan:
-        """Return what a scan would read and what it leaves alone."""
-        return plan(self, query)
+    def plan(self, query: ScanQuery, *, to_row_groups: bool = False) -> Plan:
+        """Return what a scan reads and leaves alone, as the catalog tells; or as postings and row groups tell."""
+        return explain(self, query) if to_row_groups else plan(self, query)
 
     def partitions(self) -> list[PartitionStatus]:
         """Return the partitions that are not dropped, oldest first."""
@@ -280,6 +283,7 @@ class Store:
         if generation != self._runs_generation:
             self.runs.clear()
             self._runs_generation = generation
+        self.readers.renew()
 
     # Logging
 

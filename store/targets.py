@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Collection
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -66,33 +68,38 @@ def _check_address(text: str) -> None:
         raise ConfigurationError("the target is not an address prefix") from error
 
 
-def target_columns(target: TargetIdentifier) -> set[str]:
-    """Return the packed columns in which the target may stand."""
+def target_columns(target: TargetIdentifier, fields: Collection[str] | None = None) -> set[str]:
+    """Return the packed columns in which the target may stand, as any of its fields or of some only."""
     names: set[str] = set()
-    for name in FIELDS_OF_KIND[target.kind]:
+    for name in _among(target, fields):
         names.add(name)
         if BY_NAME[name].kind is Kind.IDENTIFIER:
             names.add(name + "_text")
         if BY_NAME[name].kind is Kind.ADDRESS:
             names.add(name + "_v6")
-    if target.kind == "ip":
-        names |= {"nat_port_first", "nat_port_last", "source_port", "destination_port"}
+        if target.port is not None and BY_NAME[name].kind is Kind.ADDRESS:
+            names |= set(_port_columns(name))
     return names
 
 
-def matches(table: pa.Table, target: TargetIdentifier) -> Column:
+def matches(table: pa.Table, target: TargetIdentifier, fields: Collection[str] | None = None) -> Column:
     """Return row by row whether `table` (packed columns, some may be absent) holds the target in any role.
 
+    With `fields`, only in these: a caller who knows that the others cannot hold it need not read them.
     An address without port matches whatever the port; with one, a record that names no port had the whole address.
 
     Raises:
         ConfigurationError: the target's kind or value has no such form.
     """
     check(target)
-    found: Any = pa.array([False] * table.num_rows, pa.bool_())
-    for name in FIELDS_OF_KIND[target.kind]:
+    found: Any = _false(table)
+    for name in _among(target, fields):
         found = pc.or_(found, _in_field(table, name, target))
     return found
+
+
+def _among(target: TargetIdentifier, fields: Collection[str] | None) -> list[str]:
+    return [name for name in FIELDS_OF_KIND[target.kind] if fields is None or name in fields]
 
 
 def _in_field(table: pa.Table, name: str, target: TargetIdentifier) -> Any:
@@ -117,10 +124,12 @@ def _address(table: pa.Table, name: str, target: TargetIdentifier) -> Any:
     found = _equal(table, name, v4) if v4 is not None else _equal(table, name + "_v6", v6)
     if target.port is None:
         return found
-    first, last = (
-        ("nat_port_first", "nat_port_last") if name == "nat_ip" else (name[:-3] + "_port", name[:-3] + "_port")
-    )
-    return pc.and_(found, _within_ports(table, first, last, target.port))
+    return pc.and_(found, _within_ports(table, *_port_columns(name), target.port))
+
+
+def _port_columns(name: str) -> tuple[str, str]:
+    """Return the columns of the first and the last port of an address."""
+    return ("nat_port_first", "nat_port_last") if name == "nat_ip" else (name[:-3] + "_port", name[:-3] + "_port")
 
 
 def _within_ports(table: pa.Table, first: str, last: str, port: int) -> Any:
@@ -202,4 +211,4 @@ def _any(arrays: list[Any], table: pa.Table) -> Any:
 
 
 def _false(table: pa.Table) -> Any:
-    return pa.array([False] * table.num_rows, pa.bool_())
+    return pa.array(np.zeros(table.num_rows, np.bool_))

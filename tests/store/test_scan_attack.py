@@ -18,6 +18,8 @@ EVER = ScanQuery(0, 2**60)
 @pytest.fixture
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "ROW_GROUP_ROWS", 2_000)
+    monkeypatch.setattr("store.parts.group_rows_of", lambda rows: 2_000, raising=False)
+    monkeypatch.setattr("store.scan.STRETCH_ROWS", 2_000)
 
 
 @pytest.mark.usefixtures("small_groups")

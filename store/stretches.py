@@ -1,0 +1,160 @@
+"""One stretch of a scan: some row groups of one part, read in two steps.
+
+First the columns that tell whose record it is; the others only of row groups in which a row is selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.arrow import PACKED
+from schemas.errors import IntegrityError
+from store import parquet
+from store.lookup import TARGETS_MAX, Found, account_targets
+from store.model import PartRow, ScanQuery, TargetIdentifier
+from store.readers import OpenPart
+from store.selection import (
+    Mask,
+    identity_columns,
+    identity_mask,
+    is_outside,
+    is_selective,
+    other_columns,
+    other_mask,
+    rows_of,
+)
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Row groups of one part, with the fields to compare in each; None: all that the postings found."""
+
+    part: PartRow
+    found: Found | None
+    groups: dict[int, set[str]] | None
+
+
+def asked(query: ScanQuery) -> Sequence[TargetIdentifier]:
+    """Return what the postings are asked for; nothing when they would not save work."""
+    wanted = query.targets or account_targets(query.accounts)
+    return wanted if len(wanted) <= TARGETS_MAX else ()
+
+
+def groups_of(opened: OpenPart, part: PartRow, query: ScanQuery, found: Found | None) -> dict[int, set[str]]:
+    """Return the row groups of a part that a query reads, with the fields to compare.
+
+    Raises:
+        IntegrityError: the index tells of row groups that the part does not have.
+    """
+    count = opened.reader.groups
+    chosen = {group: set[str]() for group in range(count)} if found is None else found.groups(count, opened.bounds)
+    if any(group >= count for group in chosen):
+        raise IntegrityError(f"the index of part {part.file_id} tells of row groups that it does not have")
+    if part.start_us_min >= query.start_us and part.end_us_max < query.end_us:
+        return chosen
+    starts, ends = opened.bounds("start_time"), opened.bounds("end_time")
+    outside = {
+        group
+        for group in chosen
+        if (start := starts[group]) and (end := ends[group]) and is_outside(query, start[0], end[0], end[1])
+    }
+    return {group: fields for group, fields in chosen.items() if group not in outside}
+
+
+def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatch]:
+    """Read a stretch and return the selected records.
+
+    Raises:
+        IntegrityError: the part is missing or does not authenticate.
+        KeyUnavailableError: its key is gone.
+    """
+    part = stretch.part
+    if store.expired(part.partition):
+        return []
+    wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
+    with store.readers.part(part) as opened:
+        groups = stretch.groups
+        if groups is None:
+            groups = groups_of(opened, part, query, stretch.found)
+        if not groups:
+            return []
+        if is_selective(query):
+            return _selected(opened, query, part, groups, stretch.found is not None and bool(query.targets), wanted)
+        return _all(opened, query, part, list(groups), wanted)
+
+
+def _all(
+    opened: OpenPart, query: ScanQuery, part: PartRow, groups: list[int], wanted: list[str]
+) -> list[pa.RecordBatch]:
+    """Read without looking for anybody, all columns at once."""
+    names = _present(opened, {*wanted, *other_columns(query, part)})
+    table = opened.reader.read(groups, names)
+    rows = sum(opened.reader.group_rows(group) for group in groups)
+    mask = other_mask(table, query, part) if names else None
+    if mask is not None:
+        chosen = rows_of(mask)
+        if len(chosen) < rows:
+            table, rows = _taken(table, mask, chosen), len(chosen)
+    return _batches(table, part.batch_id, wanted, rows)
+
+
+def _selected(
+    opened: OpenPart, query: ScanQuery, part: PartRow, groups: dict[int, set[str]], is_posted: bool, wanted: list[str]
+) -> list[pa.RecordBatch]:
+    fields = set().union(*groups.values()) if is_posted else None
+    names = _present(opened, identity_columns(query, fields))
+    if not names:
+        return []  # no row has such an identifier
+    narrow = opened.reader.read(list(groups), names)
+    mask = identity_mask(narrow, query, fields)
+    rows = rows_of(mask)
+    if not len(rows):
+        return []
+    sizes = np.array([opened.reader.group_rows(group) for group in groups])
+    ends = np.cumsum(sizes)
+    hit = np.unique(np.searchsorted(ends, rows, side="right"))
+    wide = [name for name in _present(opened, {*wanted, *other_columns(query, part)}) if name not in names]
+    chosen = (
+        np.concatenate([np.arange(ends[at] - sizes[at], ends[at]) for at in hit]) if len(hit) < len(sizes) else None
+    )
+    kept = rows if chosen is None else np.searchsorted(chosen, rows)
+    table = narrow.take(rows)
+    if wide:
+        order = list(groups)
+        rest = opened.reader.read([order[at] for at in hit], wide).take(kept)
+        for name in wide:
+            table = table.append_column(rest.schema.field(name), rest.column(name))
+    last = other_mask(table, query, part)
+    if last is not None:
+        picked = rows_of(last)
+        if not len(picked):
+            return []
+        if len(picked) < table.num_rows:
+            table = table.take(picked)
+    return _batches(table, part.batch_id, wanted, table.num_rows)
+
+
+def _present(opened: OpenPart, names: set[str]) -> list[str]:
+    return [name for name in PACKED.names if name in names and name in opened.reader.names]
+
+
+def _taken(table: pa.Table, mask: Mask, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:
+    return table.take(rows) if 8 * len(rows) < table.num_rows else table.filter(mask)
+
+
+def _batches(table: pa.Table, batch_id: int | None, wanted: list[str], rows: int) -> list[pa.RecordBatch]:
+    if not rows:
+        return []
+    if "batch_id" in wanted and batch_id is not None:
+        table = table.append_column("batch_id", pa.array(np.full(rows, batch_id)))
+    if not table.num_columns:  # the part has none of the columns: rows of nulls
+        table = pa.table({"batch_id": pa.nulls(rows, pa.int64())})
+    return parquet.conform(table, wanted).combine_chunks().to_batches()
