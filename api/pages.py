@@ -28,14 +28,15 @@ body { font: 11pt/1.5 Georgia, 'Times New Roman', serif; color: #1a1a1a; max-wid
        padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.05rem; margin: 1.8rem 0 .5rem; }
 .sub { color: #555; margin: 0 0 1.5rem; }
-.verdict { border-left: 4px solid #2e7d4f; background: #f1f7f3; padding: .6rem .9rem; margin: 1rem 0; }
+.verdict { border-left: 4px solid #2e7d4f; background: #f1f7f3; padding: .6rem .9rem; margin: 1rem 0;
+           overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; }
 th { text-align: left; font-weight: normal; color: #555; vertical-align: top; padding: .2rem 1rem .2rem 0;
      width: 15rem; }
 td { padding: .2rem 0; font-family: ui-monospace, 'DejaVu Sans Mono', monospace; overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .7rem; background: #f6f6f6; padding: .7rem; }
-.days { display: grid; grid-auto-flow: column; grid-template-rows: repeat(7, 12px); gap: 2px; margin: .4rem 0 1rem; }
-.days i { width: 12px; height: 12px; border-radius: 2px; } .year { overflow-x: auto; }
+.days { display: grid; grid-auto-flow: column; grid-template-rows: repeat(7, 11px); gap: 2px; margin: .4rem 0 1rem; }
+.days i { width: 11px; height: 11px; border-radius: 2px; } .year { overflow-x: auto; }
 .key { list-style: none; padding: 0; font-size: .85rem; } .key i { display: inline-block; width: 12px; height: 12px;
        margin-right: .5rem; border-radius: 2px; }
 """

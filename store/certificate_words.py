@@ -76,7 +76,7 @@ def _holds(counts: dict[str, Any]) -> str:
 
 def _clock(reason: str) -> str:
     if reason == "trusted":
-        return "The clock was trusted: it agreed with the machine's counter, the audit log and the sources."
+        return "The clock was trusted: neither the machine's own counter nor the audit log contradicted it."
     return (
         f"The erasure was finished while the clock was not trusted ({WORDS.get(reason, reason)}); it had been "
         "begun, and the key destroyed, before."
