@@ -31,20 +31,21 @@ class Disk:
     """Counts durable steps from 1; at step `fail_at` it crashes for good, or raises `EIO` once.
 
     `lose_power` takes back what no sync had made durable: names return to what they were, and files that were being
-    written are torn in the middle. After a failed sync of a directory its changed names are lost, however often it is
-    synced again; only changing the name once more helps.
+    written are torn in the middle of what came since their last sync. After a failed sync of a directory its changed
+    names are lost, however often it is synced again; only changing the name once more helps.
     """
 
     fail_at: int | None = None
     io_error: bool = False
     steps: list[tuple[str, Path]] = field(default_factory=list)
     _dead: bool = False
-    _unsynced: set[Path] = field(default_factory=set)
+    _unsynced: dict[Path, int] = field(default_factory=dict)
     _names: list[_Name] = field(default_factory=list)
 
     def before(self, operation: str, path: Path, target: Path | None) -> None:
         if self._dead:
             raise Crash
+        path = _named(path)
         self.steps.append((operation, path))
         if len(self.steps) == self.fail_at:
             if self.io_error:
@@ -57,9 +58,10 @@ class Disk:
 
     def _remember(self, operation: str, path: Path, target: Path | None) -> None:
         if operation in ("write", "overwrite", "truncate"):
-            self._unsynced.add(path)
+            kept = path.stat().st_size if operation != "overwrite" and path.exists() else 0
+            self._unsynced.setdefault(path, kept)
         elif operation == "fsync":
-            self._unsynced.discard(path)
+            self._unsynced.pop(path, None)
         elif operation == "fsync_dir":
             synced = {name.path for name in self._names if name.path.parent == path and not name.lost}
             self._names = [name for name in self._names if name.path not in synced]
@@ -68,24 +70,28 @@ class Disk:
         elif operation == "mkdir":
             self._names.append(_Name(path, lambda: shutil.rmtree(path, ignore_errors=True)))
         elif operation == "unlink" and path.exists():
-            self._unsynced.discard(path)
+            self._unsynced.pop(path, None)
             self._names.append(_Name(path, _writer(path, path.read_bytes())))
         elif operation == "rename":
             assert target is not None
-            self._unsynced.discard(target)
+            self._unsynced.pop(target, None)
             if path in self._unsynced:
-                self._unsynced.remove(path)
-                self._unsynced.add(target)
+                self._unsynced[target] = self._unsynced.pop(path)
             back = _writer(target, target.read_bytes()) if target.exists() else lambda: target.unlink(missing_ok=True)
             self._names.append(_Name(target, back))
 
     def lose_power(self) -> None:
-        for path in self._unsynced:
+        for path, kept in self._unsynced.items():
             if path.exists():
                 data = path.read_bytes()
-                path.write_bytes(data[: len(data) // 2])
+                path.write_bytes(data[: kept + max(0, len(data) - kept) // 2])
         for name in reversed(self._names):
             name.undo()
+
+
+def _named(path: Path) -> Path:
+    """Return the file's own name where the step speaks of a descriptor."""
+    return path.readlink() if path.parent == Path("/proc/self/fd") else path
 
 
 def _writer(path: Path, data: bytes) -> Callable[[], None]:
