@@ -45,8 +45,8 @@ demo: env ## see it work: fixtures and 2 M records in, usage, a disclosure, the 
 test: env ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not torture" $(ARGS)
 
-torture: env ## long campaigns: 1 000 kills (docs/RELIABILITY.md)
-	@$(BIN)/python -m pytest -m torture --timeout 0 $(ARGS)
+torture: env ## long campaigns: kills, failing calls, full disks, power loss; CAMPAIGN=kill|strace|full|power|control
+	@$(BIN)/python -m tests.fault.torture $(CAMPAIGN) $(ARGS)
 
 check: env ## style, types, import layers, generated files fresh; runs them all and fails if one does
 	@status=0; for step in "ruff check -q ." "ruff format -q --check ." "mypy --no-error-summary" "lint-imports" \
