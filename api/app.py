@@ -28,6 +28,7 @@ from api.routes import (
     credentials,
     disclosure,
     health,
+    holds,
     persons,
     sessions,
     sources,
@@ -57,6 +58,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     audit.router,
     clock.router,
     disclosure.router,
+    holds.router,
     usage.router,
 )
 _SECURITY: Final = {

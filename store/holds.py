@@ -69,7 +69,8 @@ class Hold:
     start_us: int
     end_us: int
     accounts: tuple[str, ...]
-    targets: tuple[TargetIdentifier, ...]
+    targets: tuple[tuple[TargetIdentifier, int, int], ...]
+    """Each with the part of the window in which it counts: a number changes hands."""
 
     @classmethod
     def of(cls, document: Document) -> Hold:
@@ -83,7 +84,14 @@ class Hold:
             body["start_us"],
             body["end_us"],
             tuple(body["accounts"]),
-            tuple(TargetIdentifier(item["kind"], item["value"], item.get("port")) for item in body["targets"]),
+            tuple(
+                (
+                    TargetIdentifier(item["kind"], item["value"], item.get("port")),
+                    max(item.get("start_us", body["start_us"]), body["start_us"]),
+                    min(item.get("end_us", body["end_us"]), body["end_us"]),
+                )
+                for item in body["targets"]
+            ),
         )
 
     def is_in_force(self, now_us: int) -> bool:
@@ -300,7 +308,7 @@ class Holds:
         store = self._store
         kept = {column.name for name in hold.basis.fields for column in packed_columns(BY_NAME[name])}
         deciding = {*_BOUNDS, "account", "account_text", "batch_id"}
-        for target in hold.targets:
+        for target, _, _ in hold.targets:
             deciding |= target_columns(target)
         with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
             for group in range(reader.groups):
@@ -384,10 +392,13 @@ class Holds:
 def _named(hold: Hold, table: pa.Table) -> Any:
     """Tell row by row whether a hold names a record."""
     starts, ends = (table.column(name).cast(pa.int64()) for name in _BOUNDS)
-    window = pc.and_(pc.greater_equal(ends, hold.start_us), pc.less(starts, hold.end_us))
+
+    def within(start_us: int, end_us: int) -> Any:
+        return pc.and_(pc.greater_equal(ends, start_us), pc.less(starts, end_us))
+
     found: Any = pa.array([False] * table.num_rows, pa.bool_())
-    for target in hold.targets:
-        found = pc.or_(found, matches(table, target))
+    for target, start_us, end_us in hold.targets:
+        found = pc.or_(found, pc.and_(matches(table, target), within(start_us, end_us)))
     pairs = [pack_identifier_value(account) for account in hold.accounts]
     for name, values in (
         ("account", pa.array([packed for packed, _ in pairs if packed is not None], pa.int64())),
@@ -395,4 +406,4 @@ def _named(hold: Hold, table: pa.Table) -> Any:
     ):
         if name in table.column_names and len(values):
             found = pc.or_(found, pc.is_in(table.column(name), value_set=values))
-    return pc.and_(window, found)
+    return pc.and_(within(hold.start_us, hold.end_us), found)

@@ -54,6 +54,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
         (
             Entry("status", "status", "Show the store and its partitions."),
             Entry("retention", "retention", "Explain, show and enforce how long records are kept."),
+            Entry("hold", "hold", "Hold single records beyond their partition's end; two custodians act together."),
             Entry("compact", "compact", "Merge small parts of the partitions into few."),
             Entry("verify", "verify", "Derive everything anew and say what is wrong."),
             Entry("backup", "backup", "Copy the store without its keys into a folder."),

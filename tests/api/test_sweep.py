@@ -35,6 +35,10 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("post", "/v1/persons/{person_id}/revocation/confirm"): CUSTODIAN,
     ("post", "/v1/persons/{person_id}/withdraw"): CUSTODIAN,
     ("get", "/v1/audit/entries"): {"auditor"},
+    ("get", "/v1/holds"): CUSTODIAN,
+    ("get", "/v1/holds/{hold_id}/request"): CUSTODIAN,
+    ("post", "/v1/holds/{hold_id}/request"): CUSTODIAN,
+    ("post", "/v1/holds/{hold_id}/confirm"): CUSTODIAN,
     ("post", "/v1/cdrs"): set(),
     ("get", "/v1/receipts/{receipt_id}"): set(),
 }
