@@ -25,6 +25,7 @@ def status(context: Context) -> None:
       lagrum --json status
     """
     with context.open_store() as store:
+        store.spool.drain()
         rows = [partition.as_dict() for partition in store.partitions()]
         document: dict[str, Any] = {
             "store_id": store.store_id,
