@@ -7,9 +7,10 @@ partition, file and role, so two files swapped, or moved to another store, do no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from types import TracebackType
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,48 +18,135 @@ import pyarrow.parquet.encryption
 
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
-from schemas.fields import FIELDS, Kind
 from store import files
 from store.binding import FileBinding
+from store.columns import Encoding, Stored
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
+python_file: Any = pa.PythonFile  # its stub asks for more than it uses
 
 _PURPOSE: Final = "parquet-file"
 ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 1
-_REPEATED: Final = frozenset(field.name for field in FIELDS if field.kind is Kind.IDENTIFIER or field.kind is Kind.FLAG)
+_EMPTY_BYTES: Final = 300
+"""What a file of one column takes without its values, about."""
 
 
 def write(path: Path, table: pa.Table, binding: FileBinding, partition_key: bytes) -> tuple[int, str]:
-    """Write `table` encrypted and durable; return its size in bytes and the SHA-256 of its ciphertext.
+    """Write `table` as it is; see `write_stored`. Labels are dictionaries, integers and times are delta-encoded."""
+    encodings = {name: _encoding(table.schema.field(name)) for name in table.schema.names}
+    return write_stored(path, Stored(table, encodings, ROW_GROUP_ROWS, {}), binding, partition_key)
+
+
+def write_stored(path: Path, stored: Stored, binding: FileBinding, partition_key: bytes) -> tuple[int, str]:
+    """Write stored columns encrypted and durable; return the file's size in bytes and the SHA-256 of its ciphertext.
 
     The file is not visible to anybody until the catalog says so; its directory is made durable by the committer.
     """
-    properties = pe.create_encryption_properties(
-        binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad, store_aad_prefix=False
-    )
-    labels = [name for name in table.schema.names if pa.types.is_dictionary(table.schema.field(name).type)]
-    encodings = {name: encoding for name in table.schema.names if (encoding := _encoding(table.schema.field(name)))}
-    compressions: Any = {name: _compression(table.schema.field(name)) for name in table.schema.names}
-    levels = {name: COMPRESSION_LEVEL for name, codec in compressions.items() if codec == COMPRESSION}
-    files.create_private(path)
-    with (
-        pa.OSFile(str(path), "wb") as sink,
-        pq.ParquetWriter(
-            sink,
-            table.schema,
-            compression=compressions,
-            compression_level=levels,
-            use_dictionary=labels,  # type: ignore[arg-type]
-            column_encoding=encodings,
-            encryption_properties=properties,
-            write_statistics=True,
-        ) as writer,
-    ):
-        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-    files.fsync_path(path)
-    return path.stat().st_size, digest(path)
+    with PartFile(path, stored, binding, partition_key) as file:
+        file.write(stored.table)
+        file.describe(stored.metadata)
+    return file.size_bytes, file.sha256
+
+
+class PartFile:
+    """An encrypted file that is being written, row group by row group; durable when its context is left in peace.
+
+    The digest is made of the bytes on their way, so the file is not read again.
+    """
+
+    def __init__(self, path: Path, first: Stored, binding: FileBinding, partition_key: bytes) -> None:
+        """Make the file; `first` gives the schema and the encodings."""
+        self.size_bytes = 0
+        self.sha256 = ""
+        self._path, self._group_rows = path, first.group_rows
+        self._properties = pe.create_encryption_properties(
+            binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad, store_aad_prefix=False
+        )
+        self._schema = first.table.schema
+        self._options = _options(first.encodings)
+
+    def __enter__(self) -> PartFile:
+        files.create_private(self._path)
+        self._sink = _Sink(self._path)
+        self._writer = pq.ParquetWriter(
+            python_file(self._sink, mode="w"),
+            self._schema,
+            encryption_properties=self._properties,
+            **self._options,
+        )
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        """Write records; every call begins a row group."""
+        self._writer.write_table(table, row_group_size=self._group_rows)
+
+    def describe(self, metadata: Mapping[str, str]) -> None:
+        """Put metadata into the footer."""
+        if metadata:
+            self._writer.add_key_value_metadata(dict(metadata))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._writer.close()
+        finally:
+            self._sink.close()
+        self.size_bytes, self.sha256 = self._sink.size_bytes, self._sink.digest.hexdigest()
+        if kind is None:
+            files.fsync_path(self._path)
+
+
+class _Sink:
+    """A file that digests what is written to it."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream: BinaryIO = path.open("r+b")
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self.digest.update(view)
+        self._stream.write(view)
+        self.size_bytes += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self.size_bytes
+
+    def flush(self) -> None:
+        """Leave what was written to the system; the file is synced when it is whole."""
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def size_of(array: Any, encoding: str, codec: str) -> int:
+    """Return the bytes that an array takes in an encoding and codec: what a choice between forms tries."""
+    sink = pa.BufferOutputStream()
+    table = pa.table({"x": array})
+    with pq.ParquetWriter(sink, table.schema, **_options({"x": Encoding(encoding, codec)})) as writer:
+        writer.write_table(table)
+    return sink.getvalue().size - _EMPTY_BYTES
+
+
+def _options(encodings: Mapping[str, Encoding]) -> dict[str, Any]:
+    compressions = {name: item.codec for name, item in encodings.items()}
+    return {
+        "compression": compressions,
+        "compression_level": {n: COMPRESSION_LEVEL for n, codec in compressions.items() if codec == COMPRESSION},
+        "use_dictionary": [name for name, item in encodings.items() if item.dictionary],
+        "column_encoding": {name: item.encoding for name, item in encodings.items() if not item.dictionary},
+        "write_statistics": False,
+        "store_schema": False,
+    }
 
 
 def digest(path: Path) -> str:
@@ -121,18 +209,12 @@ def conform(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     return pa.table(arrays, schema=pa.schema([PACKED.field(name) for name in wanted]))
 
 
-def _compression(field: Any) -> str:
-    """Return a column's codec: delta-encoded measures have nothing left to squeeze, repeated identifiers have."""
-    squeezable = pa.types.is_string(field.type) or pa.types.is_binary(field.type) or pa.types.is_dictionary(field.type)
-    return COMPRESSION if squeezable or field.name in _REPEATED else "none"
-
-
-def _encoding(field: Any) -> str | None:
+def _encoding(field: Any) -> Encoding:
     kind = field.type
-    if pa.types.is_dictionary(kind) or pa.types.is_boolean(kind):
-        return None
+    if pa.types.is_dictionary(kind):
+        return Encoding(codec=COMPRESSION, dictionary=True)
     if pa.types.is_integer(kind) or pa.types.is_timestamp(kind):
-        return "DELTA_BINARY_PACKED"
+        return Encoding("DELTA_BINARY_PACKED")
     if pa.types.is_string(kind):
-        return "DELTA_LENGTH_BYTE_ARRAY"
-    return "PLAIN"
+        return Encoding("DELTA_LENGTH_BYTE_ARRAY", COMPRESSION)
+    return Encoding()

@@ -11,6 +11,7 @@ import pyarrow as pa
 from schemas.arrow import PACKED
 from store import parquet
 from store.binding import FileBinding
+from store.columns import Layout
 
 Bounds = tuple[int, int]
 """Lowest and highest value; times in µs."""
@@ -27,7 +28,9 @@ class PartReader:
         """
         self._binding = binding
         self._file = parquet.open_file(path, binding, partition_key)
-        self.names: frozenset[str] = frozenset(self._file.schema_arrow.names)
+        self._layout = Layout.parse(self._file.metadata.metadata)
+        names = self._file.schema_arrow.names if self._layout is None else self._layout.names
+        self.names: frozenset[str] = frozenset(names)
         """Columns that the part has."""
 
     def __enter__(self) -> PartReader:
@@ -51,8 +54,18 @@ class PartReader:
         """Return the number of records of a row group."""
         return int(self._file.metadata.row_group(group).num_rows)
 
+    @property
+    def group_size(self) -> int:
+        """Rows of every row group but the last: row i lies in group i // group_size."""
+        return self.group_rows(0) if self._layout is None else self._layout.group_rows
+
     def bounds(self, column: str) -> list[Bounds | None]:
         """Return (lowest, highest) of a column of figures or times for each row group; None where it is not known."""
+        if self._layout is not None:
+            both = self._layout.bounds(column)
+            if both is None:
+                return [None] * self.groups
+            return [(low, high) if low <= high else None for low, high in zip(*(x.tolist() for x in both), strict=True)]
         kind = PACKED.field(column).type
         times = pa.types.is_timestamp(kind)
         return [
@@ -67,8 +80,14 @@ class PartReader:
             IntegrityError: a page does not authenticate.
         """
         chosen = list(range(self.groups)) if groups is None else list(groups)
-        names = None if columns is None else [name for name in columns if name in self.names]
-        return parquet.read_groups(self._file, chosen, names, self._binding)
+        if self._layout is None:
+            names = None if columns is None else [name for name in columns if name in self.names]
+            return parquet.read_groups(self._file, chosen, names, self._binding)
+        wanted = [name for name in (self._layout.names if columns is None else columns) if name in self.names]
+        rows = sum(self.group_rows(group) for group in chosen)
+        stored = self._layout.stored(wanted)
+        table = parquet.read_groups(self._file, chosen, stored, self._binding) if stored else pa.table({})
+        return self._layout.restore(table, wanted, rows)
 
 
 def _us(moment: Any) -> int:

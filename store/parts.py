@@ -17,6 +17,7 @@ from schemas.buffers import Column
 from schemas.fields import SCHEMA_VERSION
 from store import blocks, files, parquet, runs
 from store.binding import FileBinding
+from store.columns import encode, group_rows_of
 from store.identity import Identities
 from store.index import postings
 from store.layout import Layout
@@ -70,7 +71,9 @@ class PartStore:
             files.make_dir(directory)
         table, order = sort(records)
         path = self._layout.part(partition, file_id)
-        size, digest = parquet.write(path, table, self.binding(partition, file_id, "records"), key)
+        group_rows = group_rows_of(table.num_rows)
+        stored = encode(table, group_rows, parquet.size_of)
+        size, digest = parquet.write_stored(path, stored, self.binding(partition, file_id, "records"), key)
         sorted_identities = Identities(identities.tags[order], identities.digests[order])
         run_size, run_digest = runs.write(
             self._layout.identities(partition, file_id),
@@ -80,7 +83,7 @@ class PartStore:
         )
         index_size, index = blocks.write(
             self._layout.index(partition, file_id),
-            postings(table, parquet.ROW_GROUP_ROWS),
+            postings(table, group_rows),
             self.binding(partition, file_id, "index"),
             key,
         )

@@ -1,0 +1,72 @@
+"""Words: the columns of a part that nothing squeezes, side by side in as few bits as their spans need.
+
+Random figures (addresses, numbers called, times) cost a general encoder as much time as others and save it nothing. So
+each takes a slot of its span's bits in one word of fixed width per record: written and read as one column, by shifts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+SLOT_BITS_MAX: Final = 56
+"""A slot begins at any bit of a byte and is reached through 64 bits from there."""
+STRETCH_ROWS: Final = 16_384
+"""So many words stay in the cache while slot after slot is laid into them."""
+_WINDOW: Final = 8
+
+Codes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """Where a column lies in the words: `bits` bits from bit `at` on, counted from the lowest of the first byte."""
+
+    at: int
+    bits: int
+
+
+def width_of(bits: int) -> int:
+    """Return the bytes of a word of so many bits."""
+    return -(-bits // 8)
+
+
+def pack(slots: Sequence[Slot], codes: Sequence[Codes], width: int) -> npt.NDArray[np.uint8]:
+    """Return the words of all rows, rows x width bytes; every code must fit its slot."""
+    rows = len(codes[0]) if codes else 0
+    room = max(width, _WINDOW)
+    out = np.zeros((rows, width), np.uint8)
+    buffer = out if room == width else np.zeros((min(rows, STRETCH_ROWS), room), np.uint8)
+    for start in range(0, rows, STRETCH_ROWS):
+        stop = min(start + STRETCH_ROWS, rows)
+        stretch = buffer[start:stop] if buffer is out else buffer[: stop - start]
+        stretch[:] = 0
+        for slot, code in zip(slots, codes, strict=True):
+            window, shift = _window(stretch, slot)
+            window |= code[start:stop] << np.uint64(shift)
+        if buffer is not out:
+            out[start:stop] = stretch[:, :width]
+    return out
+
+
+def unpack(words: npt.NDArray[np.uint8], slot: Slot) -> Codes:
+    """Return a slot's codes, given words of rows x width bytes."""
+    rows, width = words.shape
+    if width < _WINDOW:
+        padded = np.zeros((rows, _WINDOW), np.uint8)
+        padded[:, :width] = words
+        words = padded
+    window, shift = _window(words, slot)
+    return (window >> np.uint64(shift)) & np.uint64((1 << slot.bits) - 1)
+
+
+def _window(words: npt.NDArray[np.uint8], slot: Slot) -> tuple[Codes, int]:
+    """Return the 64 bits of every row in which a slot lies, as a view, and its first bit in them."""
+    rows, width = words.shape
+    byte = min(slot.at // 8, width - _WINDOW)
+    view: Codes = np.ndarray((rows,), "<u8", words, byte, (width,))
+    return view, slot.at - 8 * byte
