@@ -34,6 +34,12 @@ _REQUESTED: Final = {
     "by": "custodian-1",
     "time": "2026-11-22T12:00:00.000000Z",
 }
+_CONFIRMED: Final[dict[str, Any]] = {
+    "hold": "9f1c2d3e4b5a6978",
+    "act": "add",
+    "state": "active",
+    "actors": ["custodian-1", "custodian-2"],
+}
 _LIST: Final[dict[str, Any]] = {
     "holds": [],
     "waiting": [],
@@ -103,7 +109,7 @@ def ask(request: Request, hold_id: HoldId, body: RequestModel, principal: Custod
     return holds.request(get_store(request), principal.person_id, hold_id, body.wish.value(), body.approval.value())
 
 
-@router.post("/v1/holds/{hold_id}/confirm", summary="Confirm a request", responses=_answer(_REQUESTED))
+@router.post("/v1/holds/{hold_id}/confirm", summary="Confirm a request", responses=_answer(_CONFIRMED))
 def confirm(request: Request, hold_id: HoldId, body: ConfirmationModel, principal: Custodian) -> dict[str, Any]:
     """Do what was requested; sign action `hold.confirm` over the same digest."""
     return holds.confirm(get_store(request), principal.person_id, hold_id, body.approval.value())
