@@ -110,9 +110,13 @@ def _lookup(
             if turn:
                 result.values.append(answer["seconds"])
                 result.cpu.append(answer["cpu_seconds"])
+                if "read_bytes" in answer:
+                    result.more["read_bytes"] = result.more.get("read_bytes", 0) + answer["read_bytes"]
     for result in step.results.values():
         if result.values:
             result.more |= percentiles(result.values)
+            if "read_bytes" in result.more:
+                result.more["read_bytes"] = round(result.more["read_bytes"] / len(result.values))
             result.more["found"] = int(np.mean([probe.records for probe in probes]))
 
 

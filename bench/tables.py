@@ -94,6 +94,19 @@ def _span(name: str) -> Callable[[Results, str], str]:
     return cell
 
 
+def _read(name: str) -> Callable[[Results, str], str]:
+    """Tell the bytes that a lookup reads, and their share of the store."""
+
+    def cell(results: Results, peer: str) -> str:
+        found, size = result(results, name, peer), result(results, "size-years", peer)
+        if "read_bytes" not in found or "median" not in size:
+            return NOTHING
+        whole = size["median"] * (step(results, "size-years") or {})["rows"]
+        return f"{found['read_bytes'] / 1e6:.2f} MB, {found['read_bytes'] / whole:.2%}"
+
+    return cell
+
+
 def _table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
@@ -113,6 +126,12 @@ def overview(results: Results) -> str:
             (f"lookup over {days} days, {KIND_TITLES[kind]}, p50 / p95", name, _span(name), "")
             for kind in KINDS
             for name in (f"lookup-{days}-{kind}-present",)
+        ),
+        (
+            "bytes read by one of them, IMSI, and their share of the store",
+            f"lookup-{days}-imsi-present",
+            _read(f"lookup-{days}-imsi-present"),
+            "<= 0.1 %",
         ),
         ("a month's usage of every account", "usage", _cell("usage", "median", seconds), ""),
         ("a large day dropped", "expiry-large", _cell("expiry-large", "median", seconds), ""),

@@ -81,11 +81,14 @@ class Work:
 
     def _lookup(self, request: dict[str, Any]) -> dict[str, Any]:
         window = _window(request)
+        before = self.peer.read_bytes()
         answer, cost = self._timed(lambda: self.peer.lookup(request["kind"], request["value"], window))
+        after = self.peer.read_bytes()
         keys = self.peer.keys(answer)
-        return {"records": len(keys), "checksum": checksum(keys), **cost}
+        told = {"records": len(keys), "checksum": checksum(keys), **cost}
+        return told if before is None or after is None else told | {"read_bytes": after - before}
 
-    def _timed(self, call: Any) -> tuple[Any, dict[str, float]]:
+    def _timed(self, call: Any) -> tuple[Any, dict[str, Any]]:
         cpu, began = self.peer.cpu_seconds(), time.perf_counter()
         result = call()
         seconds = time.perf_counter() - began

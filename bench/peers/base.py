@@ -151,6 +151,11 @@ class Peer(ABC):
         """Return the peak resident size of the largest process."""
         return peak_bytes(os.getpid())
 
+    def read_bytes(self) -> int | None:
+        """Return the bytes that this process read by system calls so far, cached or not; None when another reads."""
+        lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
+
     def close(self) -> None:  # noqa: B027 -- most have nothing to do
         """End what runs."""
 

@@ -174,6 +174,10 @@ class PostgreSQL(Peer):
         """Return the peak of the largest server process; it counts the shared buffers that it touched."""
         return max(peak_bytes(pid) for pid in self._pids())
 
+    def read_bytes(self) -> int | None:
+        """The server reads, most of it into memory of its own that stays."""
+        return None
+
     def close(self) -> None:
         """Stop client and server."""
         if self._client is not None and self._client.stdin is not None:
