@@ -85,6 +85,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # our own counters name nobody
         lifespan=_lifespan,
     )
     app.state.store = store

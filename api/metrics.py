@@ -28,6 +28,7 @@ class Metrics:
         self._seconds = Histogram(
             "lagrum_http_request_seconds", "Time to answer.", ["route"], registry=self.registry, buckets=_SECONDS
         )
+        self._answered: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}  # words of ours only, so few
         self._batches = Counter(
             "lagrum_batches", "Acknowledged deliveries.", ["source", "replayed"], registry=self.registry
         )
@@ -52,8 +53,12 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answered request; `route` is the route's template, never its path."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        counters = self._answered.get((method, route, status))
+        if counters is None:
+            counters = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+            self._answered[method, route, status] = counters
+        counters[0].inc()
+        counters[1].observe(seconds)
 
     def refused(self) -> None:
         """Count one request without valid credentials."""
