@@ -48,7 +48,7 @@ class Sizes:
             scale,
             today,
             day_rows=_rows(workload.ROWS, scale),
-            month_rows=_rows(3_000_000, scale),
+            month_rows=_rows(2_000_000, scale),
             years_rows=_rows(10_000_000, scale),
             years_days=days,
             present=30 if scale >= 0.25 else 6,
