@@ -28,7 +28,8 @@ from schemas.errors import InputError, NotFoundError, ProcedureError
 from schemas.holds import TARGETS_MAX, Purpose, hold_basis
 from store import AuditEntry, Put
 from store.clock import to_date
-from store.holds import ACTIVE, ENDED, KIND
+from store.hold import ACTIVE, ENDED
+from store.holds import KIND
 
 if TYPE_CHECKING:
     from store import Store

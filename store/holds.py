@@ -19,28 +19,21 @@ import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 import pyarrow.compute
 
-from schemas.arrow import PACKED, packed_columns
 from schemas.errors import IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
-from schemas.fields import BY_NAME
-from schemas.holds import HoldBasis, Purpose, hold_basis
-from schemas.packing import pack_identifier_value
+from schemas.holds import Purpose
 from store import files, parquet
 from store.audit import AuditEntry
 from store.binding import FileBinding
-from store.clock import to_date
-from store.documents import Document, Put
+from store.documents import Put
 from store.expiry import Holding
-from store.keys import KeyRef
-from store.model import PartRow, Problem, TargetIdentifier
+from store.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
+from store.model import PartRow, Problem
 from store.partitions import PartitionKey
-from store.targets import matches, target_columns
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -48,64 +41,11 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 KIND: Final = "hold"
-ACTIVE, ENDING, ENDED = "active", "ending", "ended"
 CARVED: Final = "hold.carved"
 END_INTENDED: Final = "hold.end-intended"
 ENDED_ENTRY: Final = "hold.ended"
 _ROLE: Final = "held"
-_BOUNDS: Final = ("start_time", "end_time")
 _PLACE: Final = ("batch_id", "batch_position")
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """One hold, as the store needs it."""
-
-    id: str
-    basis: HoldBasis
-    state: str
-    ends: date
-    """It holds nothing from the midnight (UTC) that begins this day."""
-    start_us: int
-    end_us: int
-    accounts: tuple[str, ...]
-    targets: tuple[tuple[TargetIdentifier, int, int], ...]
-    """Each with the part of the window in which it counts: a number changes hands."""
-
-    @classmethod
-    def of(cls, document: Document) -> Hold:
-        """Read a document of kind `hold`."""
-        body = document.body
-        return cls(
-            document.id,
-            hold_basis(body["basis"]),
-            body["state"],
-            date.fromisoformat(body["ends"]),
-            body["start_us"],
-            body["end_us"],
-            tuple(body["accounts"]),
-            tuple(
-                (
-                    TargetIdentifier(item["kind"], item["value"], item.get("port")),
-                    max(item.get("start_us", body["start_us"]), body["start_us"]),
-                    min(item.get("end_us", body["end_us"]), body["end_us"]),
-                )
-                for item in body["targets"]
-            ),
-        )
-
-    def is_in_force(self, now_us: int) -> bool:
-        """Tell whether it holds records."""
-        return self.state == ACTIVE and to_date(now_us) < self.ends
-
-    def reaches(self, part: PartRow) -> bool:
-        """Tell whether records of a part may lie in its window."""
-        return part.start_us_min < self.end_us and part.end_us_max >= self.start_us
-
-    @property
-    def ref(self) -> KeyRef:
-        """The name of its key."""
-        return KeyRef("hold", "", self.id, "shared")
 
 
 class Holds:
@@ -219,7 +159,7 @@ class Holds:
                 continue
             for partition, file_id in self._files(hold.id):
                 table = self._read(hold, partition, file_id)
-                starts, ends = (table.column(name).cast(pa.int64()) for name in _BOUNDS)
+                starts, ends = (table.column(name).cast(pa.int64()) for name in BOUNDS)
                 upper = ends if by_end else starts
                 table = table.filter(pc.and_(pc.greater_equal(ends, start_us), pc.less(upper, end_us)))
                 identities = list(zip(*(table.column(name).to_pylist() for name in _PLACE), strict=True))
@@ -280,7 +220,7 @@ class Holds:
 
     def _carve(self, hold: Hold, key: PartitionKey, parts: Sequence[PartRow]) -> None:
         store = self._store
-        tables = [table for part in parts for table in self._selected(hold, part)]
+        tables = [table for part in parts for table in selected(store, hold, part)]
         records = pa.concat_tables(tables, promote_options="default") if tables else None
         row: tuple[Any, ...] = (hold.id, str(key), None, 0, 0, "")
         if records is not None and records.num_rows:
@@ -300,29 +240,6 @@ class Holds:
             )
             store.outbox.put(cursor, [AuditEntry(CARVED, public, None)])
         store.flush_outbox(required=True)
-
-    def _selected(self, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
-        """Yield what a hold names of one part, reduced to its fields, with `batch_id`."""
-        if part.withdrawn:
-            return
-        store = self._store
-        kept = {column.name for name in hold.basis.fields for column in packed_columns(BY_NAME[name])}
-        deciding = {*_BOUNDS, "account", "account_text", "batch_id"}
-        for target, _, _ in hold.targets:
-            deciding |= target_columns(target)
-        with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
-            for group in range(reader.groups):
-                table = reader.read([group], sorted(reader.names & (kept | deciding)))
-                if part.batch_id is not None:
-                    ids = pa.array([part.batch_id] * table.num_rows, pa.int64())
-                    table = table.append_column("batch_id", ids)
-                mask = _named(hold, table)
-                if part.withdrawn_batches:
-                    gone = pa.array(part.withdrawn_batches, pa.int64())
-                    mask = pc.and_(mask, pc.invert(pc.is_in(table.column("batch_id"), value_set=gone)))
-                chosen = table.filter(mask)
-                if chosen.num_rows:
-                    yield chosen.select([name for name in PACKED.names if name in chosen.column_names and name in kept])
 
     def _finish(self, hold_id: str) -> None:
         """Steps (2) to (4) of ending."""
@@ -387,23 +304,3 @@ class Holds:
 
     def _binding(self, partition: PartitionKey, file_id: str) -> FileBinding:
         return FileBinding(self._store.store_id, partition, file_id, _ROLE)
-
-
-def _named(hold: Hold, table: pa.Table) -> Any:
-    """Tell row by row whether a hold names a record."""
-    starts, ends = (table.column(name).cast(pa.int64()) for name in _BOUNDS)
-
-    def within(start_us: int, end_us: int) -> Any:
-        return pc.and_(pc.greater_equal(ends, start_us), pc.less(starts, end_us))
-
-    found: Any = pa.array([False] * table.num_rows, pa.bool_())
-    for target, start_us, end_us in hold.targets:
-        found = pc.or_(found, pc.and_(matches(table, target), within(start_us, end_us)))
-    pairs = [pack_identifier_value(account) for account in hold.accounts]
-    for name, values in (
-        ("account", pa.array([packed for packed, _ in pairs if packed is not None], pa.int64())),
-        ("account_text", pa.array([text for _, text in pairs if text is not None], pa.string())),
-    ):
-        if name in table.column_names and len(values):
-            found = pc.or_(found, pc.is_in(table.column(name), value_set=values))
-    return pc.and_(within(hold.start_us, hold.end_us), found)
