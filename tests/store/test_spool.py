@@ -29,9 +29,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-def group(store: Store, *keys: int, rejected: int = 0, expired: int = 0, source: SourceRef = SOURCE) -> PushGroup:
+def group(
+    store: Store, *keys: int, rejected: int = 0, expired: int = 0, source: SourceRef = SOURCE, days_ago: int = 3
+) -> PushGroup:
     """One push a key, then pushes that are refused or too old; the record of a key is always the same."""
-    tables = [records(1, first_key=key, seed=key, days_ago=3) for key in keys]
+    tables = [records(1, first_key=key, seed=key, days_ago=days_ago) for key in keys]
     pushes = len(keys) + rejected + expired
     ends = np.arange(1, pushes + 1)
     table = pa.concat_tables(tables, promote_options="default") if tables else records(1).slice(0, 0)
