@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -164,8 +165,8 @@ def _write(
     encodings: dict[str, Encoding] = {}
     within = [name for name, form in chosen.items() if form.kind == "word"]
     if within:
-        codes = [forms.codes_of(kept[name], chosen[name].base, nulls=chosen[name].nulls) for name in within]
-        stored[WORD] = forms.fixed(words.pack([chosen[name].slot for name in within], codes, width))
+        codes = [partial(forms.codes_between, kept[name], chosen[name]) for name in within]
+        stored[WORD] = forms.fixed(words.pack([chosen[name].slot for name in within], codes, width, rows))
     for name, form in chosen.items():
         encoding = "DELTA_BINARY_PACKED" if form.kind == "delta" else "PLAIN"
         for own, array in zip(form.columns(name), forms.write(kept[name], form, group_rows), strict=True):

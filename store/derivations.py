@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from schemas.buffers import STRETCH_ROWS
 from store.coding import packed_ints, unpacked_ints
 from store.figures import Figures
 
@@ -95,16 +96,24 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
     values = column.values if column.valid is None else column.values[column.valid]
     if not len(values) or values.min() < _LEAD or values.max() >= 2 * _LEAD:
         return None
-    first = np.flatnonzero(np.diff(values, prepend=values[0] - 1))  # rows of one handset stand side by side
+    changes = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    first = np.flatnonzero(changes)  # rows of one handset stand side by side
     few = values[first] - _LEAD
-    body, digit = few // 10, few % 10
-    ahead = (digit - luhn_digit(body)) % 10
-    types, serials = body // _SERIALS, body % _SERIALS
-    known = np.unique(types)
+    types, serials, ahead = (np.empty(len(few), np.int64) for _ in range(3))
+    for at in range(0, len(few), STRETCH_ROWS):
+        stretch = slice(at, at + STRETCH_ROWS)
+        body = few[stretch] // 10
+        types[stretch] = body // _SERIALS
+        serials[stretch] = body - types[stretch] * _SERIALS
+        ahead[stretch] = (few[stretch] - body * 10 - luhn_digit(body)) % 10
+    known = np.flatnonzero(np.bincount(types))
     if len(known) > len(values) * _TYPES_PER_ROW_MAX:
         return None
     constant = int(ahead[0]) if (ahead == ahead[0]).all() else None
-    codes = np.searchsorted(known, types)
+    number = np.zeros(int(known[-1]) + 1, np.int32)
+    number[known] = np.arange(len(known))
+    codes = number[types].astype(np.int64)
     if constant is None:
         codes = codes + ahead * len(known)
     codes = np.repeat(codes * _SERIALS + serials, np.diff(first, append=len(values)))

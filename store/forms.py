@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from schemas.buffers import STRETCH_ROWS
 from store.figures import Figures
 from store.words import SLOT_BITS_MAX, Slot
 
@@ -133,6 +134,11 @@ def codes_of(column: Figures, base: int, *, nulls: bool) -> npt.NDArray[np.uint6
     return codes.view(np.uint64)
 
 
+def codes_between(column: Figures, form: Form, start: int, stop: int) -> npt.NDArray[np.uint64]:
+    """Return the codes of a stretch of rows."""
+    return codes_of(column.slice(start, stop), form.base, nulls=form.nulls)
+
+
 def values_of(codes: npt.NDArray[np.uint64], form: Form) -> Figures:
     """Undo `codes_of`."""
     if not form.nulls:
@@ -148,8 +154,8 @@ def write(column: Figures, form: Form, group_rows: int) -> list[Any]:
     if form.kind == "repeat":
         return [_without_repeats(column, form, group_rows)]
     if form.kind == "bytes":
-        rows = codes_of(column, form.base, nulls=form.nulls).view(np.uint8).reshape(-1, 8)
-        return [_fixed(np.ascontiguousarray(rows[:, place]), 1) for place in range(form.width)]
+        low = _low_bytes(column, form)
+        return [_fixed(np.ascontiguousarray(low[:, place]), 1) for place in range(form.width)]
     return []
 
 
@@ -187,8 +193,15 @@ def _without_repeats(column: Figures, form: Form, group_rows: int) -> Any:
     told = np.empty(len(column), bool)
     told[1:] = column.values[1:] != column.values[:-1]
     told[::group_rows] = True
-    rows = codes_of(column, form.base, nulls=False).view(np.uint8).reshape(-1, 8)
-    return _fixed(np.ascontiguousarray(rows[:, : form.width]), form.width, told)
+    return _fixed(_low_bytes(column, form), form.width, told)
+
+
+def _low_bytes(column: Figures, form: Form) -> npt.NDArray[np.uint8]:
+    out = np.empty((len(column), form.width), np.uint8)
+    for start in range(0, len(column), STRETCH_ROWS):
+        codes = codes_between(column, form, start, start + STRETCH_ROWS)
+        out[start : start + STRETCH_ROWS] = codes.view(np.uint8).reshape(-1, 8)[:, : form.width]
+    return out
 
 
 def _fixed(data: npt.NDArray[np.uint8], width: int, valid: Any = None) -> Any:

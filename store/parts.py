@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.arrow import PACKED
-from schemas.buffers import Column
+from schemas.buffers import Column, flat
 from schemas.fields import SCHEMA_VERSION
 from store import blocks, files, parquet, runs
 from store.binding import FileBinding
@@ -156,7 +156,19 @@ def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     names = [name for name in names if records.column(name).null_count < records.num_rows]
     table = records.select(names).combine_chunks()
     order = _party_order(table)
-    return table.take(order), order
+    indices = pa.array(order.astype(np.int32) if len(order) < 2**31 else order)
+    columns = [_taken(flat(table.column(name)), indices) for name in names]
+    return pa.table(columns, schema=table.schema), order
+
+
+def _taken(column: Column, indices: Column) -> Column:
+    """Return rows of a column in another order; a column of one value is the same in any."""
+    if column.null_count == 0:
+        if isinstance(column, pa.DictionaryArray) and len(column.dictionary) == 1:
+            return column
+        if pa.types.is_boolean(column.type) and column.true_count in (0, len(column)):
+            return column
+    return column.take(indices)
 
 
 def _party_order(table: pa.Table) -> npt.NDArray[np.int64]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from schemas.buffers import STRETCH_ROWS
 from store.coding import packed_ints, unpacked_ints
 
 Ints = npt.NDArray[np.int64]
@@ -57,6 +58,12 @@ class Timetable:
 
     def foretell(self, start_us: Ints) -> Ints:
         """Return the place at which a record of each time is expected."""
+        result = np.empty(len(start_us), np.int64)
+        for at in range(0, len(result), STRETCH_ROWS):
+            result[at : at + STRETCH_ROWS] = self._foretell(start_us[at : at + STRETCH_ROWS])
+        return result
+
+    def _foretell(self, start_us: Ints) -> Ints:
         last = len(self.table) - 2
         ahead = np.clip(start_us - self.origin_us, 0, ((last + 1) << self.shift) - 1)
         step = ahead >> self.shift

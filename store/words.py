@@ -6,17 +6,17 @@ each takes a slot of its span's bits in one word of fixed width per record: writ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.buffers import STRETCH_ROWS
+
 SLOT_BITS_MAX: Final = 56
 """A slot begins at any bit of a byte and is reached through 64 bits from there."""
-STRETCH_ROWS: Final = 16_384
-"""So many words stay in the cache while slot after slot is laid into them."""
 _WINDOW: Final = 8
 
 Codes = npt.NDArray[np.uint64]
@@ -35,9 +35,12 @@ def width_of(bits: int) -> int:
     return -(-bits // 8)
 
 
-def pack(slots: Sequence[Slot], codes: Sequence[Codes], width: int) -> npt.NDArray[np.uint8]:
+CodesOf = Callable[[int, int], Codes]
+"""Gives a column's codes of a stretch of rows [start, stop)."""
+
+
+def pack(slots: Sequence[Slot], columns: Sequence[CodesOf], width: int, rows: int) -> npt.NDArray[np.uint8]:
     """Return the words of all rows, rows x width bytes; every code must fit its slot."""
-    rows = len(codes[0]) if codes else 0
     room = max(width, _WINDOW)
     out = np.zeros((rows, width), np.uint8)
     buffer = out if room == width else np.zeros((min(rows, STRETCH_ROWS), room), np.uint8)
@@ -45,9 +48,9 @@ def pack(slots: Sequence[Slot], codes: Sequence[Codes], width: int) -> npt.NDArr
         stop = min(start + STRETCH_ROWS, rows)
         stretch = buffer[start:stop] if buffer is out else buffer[: stop - start]
         stretch[:] = 0
-        for slot, code in zip(slots, codes, strict=True):
+        for slot, codes_of in zip(slots, columns, strict=True):
             window, shift = _window(stretch, slot)
-            window |= code[start:stop] << np.uint64(shift)
+            window |= codes_of(start, stop) << np.uint64(shift)
         if buffer is not out:
             out[start:stop] = stretch[:, :width]
     return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,8 +125,8 @@ def test_every_form_keeps_every_figure(values: list[int], nulls: bool, kind: str
     column = Figures(np.where(valid, array, 0), valid) if nulls else Figures(array)
     form = forms.Form(kind, int(array.min()), bits, data.draw(st.integers(0, 20)), nulls)
     if kind == "word":
-        codes = forms.codes_of(column, form.base, nulls=nulls)
-        found = forms.values_of(words.unpack(words.pack([form.slot], [codes], 10), form.slot), form)
+        packed = words.pack([form.slot], [partial(forms.codes_between, column, form)], 10, len(array))
+        found = forms.values_of(words.unpack(packed, form.slot), form)
     else:
         found = forms.read(form, forms.write(column, form, 7), len(array))
     assert found.values.tolist() == column.values.tolist()
