@@ -336,8 +336,7 @@ def _unlink(store: Store, key: PartitionKey) -> None:
     directory = store.layout.partition(key)
     if not directory.is_dir():
         return
-    for path in sorted(directory.iterdir()):
-        files.unlink_durable(path, missing_ok=True)
+    files.empty_dir(directory)
     files.remove_dir(directory)
     for parent in (directory.parent, directory.parent.parent):
         if not any(parent.iterdir()):

@@ -17,6 +17,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
@@ -187,6 +188,13 @@ def unlink_durable(path: Path, missing_ok: bool = False) -> None:
     """
     _perform("unlink", path, lambda: path.unlink(missing_ok=missing_ok))
     fsync_dir(path.parent)
+
+
+def empty_dir(path: Path) -> None:
+    """Remove every file of the directory `path`, durably: one sync at the end, whatever their number."""
+    for file in sorted(path.iterdir()):
+        _perform("unlink", file, partial(file.unlink, missing_ok=True))
+    fsync_dir(path)
 
 
 def remove_dir(path: Path) -> None:
