@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from api.cli.context import Context
+from api.cli.context import Context, keep_kernels
 from api.cli.groups import LazyGroup
 from schemas.errors import ConfigurationError, InputError, LagrumError, PermissionsError
 
@@ -67,6 +67,7 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     `clock` is for tests, which call this function; nothing that a user can write reaches it.
     """
     context = Context(root=None, json=False, given_clock=clock)
+    keep_kernels()
     try:
         outcome = lagrum.main(
             args=None if argv is None else list(argv), prog_name="lagrum", standalone_mode=False, obj=context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,6 +21,7 @@ CREDENTIAL: Final = "lagrum-passphrase"
 """Name of the systemd credential that holds the root key's passphrase."""
 
 PASSPHRASE_BYTES_MAX: Final = 4096
+KERNELS: Final = "NUMBA_CACHE_DIR"
 
 
 @dataclass(slots=True)
@@ -62,6 +64,19 @@ class Context:
 
         root = self.require_root()
         return Store.open(root, clock=self.clock, passphrase=passphrase(root))
+
+
+def keep_kernels() -> None:
+    """Give compiled kernels (ADR 7) a place to be kept where neither the program's folder nor the home can be written.
+
+    A service under a read-only file system has neither, and numba compiles nothing that it cannot keep.
+    """
+    if os.environ.get(KERNELS) or os.access(Path(__file__).parent, os.W_OK) or os.access(Path.home(), os.W_OK):
+        return
+    folder = Path(tempfile.gettempdir()) / f"lagrum-kernels-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o077:  # code of others is never run
+        os.environ[KERNELS] = str(folder)
 
 
 def passphrase(root: Path) -> bytes | None:
