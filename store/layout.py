@@ -79,11 +79,6 @@ class Layout:
         return self.spool / (file_id + SEGMENT_SUFFIX)
 
     @property
-    def spool_lock(self) -> Path:
-        """Held by the one process that takes pushes; no other removes a segment meanwhile."""
-        return self.run / "spool.lock"
-
-    @property
     def drain_lock(self) -> Path:
         """Held by the one process that drains the spool."""
         return self.run / "drain.lock"

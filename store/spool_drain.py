@@ -82,11 +82,6 @@ def drain(store: Store) -> list[Receipt]:
     return receipts
 
 
-def is_empty(store: Store) -> bool:
-    """Tell whether every segment but idle ones is drained."""
-    return all(row.drained or store.spool.is_idle(row.segment) for row in _rows(store))
-
-
 def sweep(store: Store) -> None:
     """Remove files that no row knows; the caller holds the writers' lock alone."""
     known = {row.file_id for row in _rows(store)}
@@ -109,19 +104,6 @@ def verify(store: Store) -> list[Problem]:
             if any(row == other for other in _rows(store)):  # it may have been drained meanwhile
                 problems.append(Problem(where, error.message))
     return problems
-
-
-def waiting(store: Store) -> tuple[int, int]:
-    """Return how many pushes and bytes lie in segments that are not drained, whichever process took them."""
-    pushes = size_bytes = 0
-    for row in _rows(store):
-        if row.drained or store.spool.is_idle(row.segment):
-            continue
-        done = spool_receipts.consumed(store.catalog, row.segment)
-        left = [entry for number, entry in enumerate(_read(store, row)) if number not in done]
-        pushes += sum(PushGroup.from_bytes(entry).pushes for entry in left)
-        size_bytes += sum(len(entry) for entry in left)
-    return pushes, size_bytes
 
 
 def in_use(store: Store, ref: KeyRef) -> bool:

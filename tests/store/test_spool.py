@@ -243,3 +243,16 @@ def test_a_foreign_error_within_a_drain_keeps_the_entry(store: Store, monkeypatc
             list(store.scan(EVER))
     assert len(stored(store)) == 1
     assert isinstance(store.spool, Spool)
+
+
+def test_nothing_of_a_push_is_readable_in_its_segment(root: Path, store: Store) -> None:
+    one = group(store, 1, rejected=1)
+    assert one.table.column("calling_number").type == pa.int64()
+    number = int(str(one.table.column("calling_number")[0])).to_bytes(8, "little")
+    assert number in one.to_bytes()
+    store.spool.append([one])
+    (path,) = segments(root)
+    written = path.read_bytes()
+    for known in (number, b"east", b"malformed", one.digests[:32], b"batch_position"):
+        assert known in one.to_bytes()
+        assert known not in written
