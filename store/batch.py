@@ -25,14 +25,14 @@ from schemas.errors import BusyError, ClockError
 from schemas.rejects import Reject
 from schemas.retention import DEFAULT_CLASS, SHARED_DOMAIN
 from store.clocktrust import Verdict
-from store.dedup import HORIZON_DAYS, Fate, KnownRun, classify
-from store.identity import Identities
+from store.dedup import HORIZON_DAYS, Chunk, Fate, classify
+from store.identity import Tags
+from store.known import PartSource
 from store.model import Receipt, SourceRef
-from store.partitions import PartitionKey, day_to_date, end_days
+from store.partitions import PartitionKey, date_to_day, day_to_date, end_days
 from store.parts import WrittenPart
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
-from store.runs import Run
 from store.sessions import EVENT_COLUMNS, SessionArea
 
 if TYPE_CHECKING:
@@ -54,19 +54,18 @@ Told = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]
 
 
 @dataclass(slots=True)
-class _Chunk:
-    """A stretch of new rows that is still in memory; it is known by its own run until all its days are on disk."""
+class _Held:
+    """A stretch of new rows that is in memory until all its days are on disk."""
 
-    known: KnownRun
-    rows: int
+    chunk: Chunk
     days: set[int]
 
 
 @dataclass(slots=True)
 class _Buffer:
     tables: list[pa.Table] = field(default_factory=list)
-    identities: list[Identities] = field(default_factory=list)
-    chunks: list[_Chunk] = field(default_factory=list)
+    tags: list[Tags] = field(default_factory=list)
+    held: list[_Held] = field(default_factory=list)
     rows: int = 0
 
 
@@ -84,9 +83,9 @@ class BatchWriter:
         self._buffers: dict[int, _Buffer] = {}
         self._written: list[WrittenPart] = []
         self._pending: list[tuple[Future[WrittenPart], int, _Buffer]] = []
-        self._chunks: list[_Chunk] = []
+        self._held: list[_Held] = []
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
-        self._known: list[KnownRun] = []
+        self._parts: list[PartSource] = []
         self._days: set[int] = set()
         self._states = store.catalog.partition_states()
         self._snapshot = store.catalog.change_counter()
@@ -252,18 +251,17 @@ class BatchWriter:
         if records.num_rows == 0:
             return
         self._know(days)
-        identities = self._store.hasher.identities(records)
-        known = [*self._known, *(chunk.known for chunk in self._chunks)]
-        fates, order = classify(records, identities, known, self._store.hasher)
-        self._counts.update({fate: int((fates == fate).sum()) for fate in Fate})
+        tags = self._store.hasher.tags(records)
+        screened = self._store.known.screen.tell(tags, self._parts)
+        chunks = [held.chunk for held in self._held]
+        fates = classify(records, tags, self._store.hasher, self._parts, screened=screened, chunks=chunks)
+        counts = np.bincount(fates, minlength=len(Fate))
+        self._counts.update({fate: int(counts[fate]) for fate in Fate})
         self._tell(records.column("batch_position").to_numpy(), fates)
-        run = None
         if fates.any():
             self._doubtful.append(records.column("batch_position").to_numpy()[fates != Fate.NEW])
-            records, identities, days = _kept(records, identities, days, fates)
-        else:
-            run = Run.of(identities, order)
-        self._buffer(records, identities, days, run or Run.of(identities))
+            records, tags, days = _kept(records, tags, days, fates)
+        self._buffer(records, tags, days, screened.epoch)
 
     def _tell(self, positions: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]) -> None:
         if self._told is not None:
@@ -281,7 +279,7 @@ class BatchWriter:
             raise BusyError(error.message, hint=error.hint) from error
 
     def _know(self, days: npt.NDArray[np.int64]) -> None:
-        """Make keys of new partitions, and bring in the runs of published parts around the new days."""
+        """Make keys of new partitions, and bring in the published parts around the new days, the nearest first."""
         new = {int(day) for day in np.unique(days)} - self._days
         if not new:
             return
@@ -289,32 +287,30 @@ class BatchWriter:
         near = {other for day in new for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
         seen = {other for day in self._days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
         self._days |= new
-        for part in self._store.parts_of_days(near - seen):
-            if part.part_id <= self._snapshot:
-                self._known.append(self._store.known_run(part))
+        found = [part for part in self._store.parts_of_days(near - seen) if part.part_id <= self._snapshot]
+        self._parts += [PartSource(self._store.known, part) for part in found]
+        self._parts.sort(key=lambda part: min(abs(date_to_day(part.partition.end_date) - day) for day in self._days))
 
-    def _buffer(self, records: pa.Table, identities: Identities, days: npt.NDArray[np.int64], run: Run) -> None:
+    def _buffer(self, records: pa.Table, tags: Tags, days: npt.NDArray[np.int64], epoch: int) -> None:
         if records.num_rows == 0:
             return
-        held = records
         unique = np.unique(days)
-        chunk = _Chunk(KnownRun(lambda: run, lambda: held), records.num_rows, {int(day) for day in unique})
-        self._chunks.append(chunk)
+        held = _Held(Chunk(records, tags, epoch), {int(day) for day in unique})
+        self._held.append(held)
         for day in unique:
             buffer = self._buffers.setdefault(int(day), _Buffer())
             if len(unique) == 1:
-                part, own = records, identities
+                part, own = records, tags
             else:
                 chosen = np.flatnonzero(days == day)
-                part = records.take(chosen)
-                own = Identities(identities.tags[chosen], identities.digests[chosen])
+                part, own = records.take(chosen), tags[chosen]
             buffer.tables.append(part)
-            buffer.identities.append(own)
-            buffer.chunks.append(chunk)
+            buffer.tags.append(own)
+            buffer.held.append(held)
             buffer.rows += part.num_rows
         for day in [day for day, buffer in self._buffers.items() if buffer.rows >= PART_ROWS]:
             self._flush(day)
-        while self._buffers and sum(chunk.rows for chunk in self._chunks) > BUFFER_ROWS_MAX:
+        while self._buffers and sum(held.chunk.table.num_rows for held in self._held) > BUFFER_ROWS_MAX:
             self._flush(max(self._buffers, key=lambda day: self._buffers[day].rows))
 
     def _flush(self, day: int) -> None:
@@ -326,11 +322,7 @@ class BatchWriter:
 
     def _write(self, partition: PartitionKey, key: bytes, buffer: _Buffer) -> WrittenPart:
         table = pa.concat_tables(buffer.tables, promote_options="default")
-        identities = Identities(
-            np.concatenate([item.tags for item in buffer.identities]),
-            np.concatenate([item.digests for item in buffer.identities]),
-        )
-        return self._store.part_store.write(partition, key, table, identities)
+        return self._store.part_store.write(partition, key, table, np.concatenate(buffer.tags))
 
     def _collect(self, running_max: int) -> None:
         while len(self._pending) > running_max:
@@ -338,10 +330,11 @@ class BatchWriter:
             part = future.result()
             self._pending.pop(0)
             self._written.append(part)
-            self._known.append(self._store.known_run(part))
-            for chunk in buffer.chunks:
-                chunk.days.discard(day)
-            self._chunks = [chunk for chunk in self._chunks if chunk.days]
+            self._parts.append(PartSource(self._store.known, part))
+            self._store.known.screen.cover(part.file_id, {held.chunk.epoch for held in buffer.held})
+            for held in buffer.held:
+                held.days.discard(day)
+            self._held = [held for held in self._held if held.days]
 
     def _publication(self) -> Publication:
         return Publication(
@@ -375,19 +368,15 @@ def _partition(day: int) -> PartitionKey:
 
 
 def _kept(
-    records: pa.Table, identities: Identities, days: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]
-) -> tuple[pa.Table, Identities, npt.NDArray[np.int64]]:
+    records: pa.Table, tags: Tags, days: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]
+) -> tuple[pa.Table, Tags, npt.NDArray[np.int64]]:
     """Drop the duplicates and flag the conflicts."""
     conflict = records.column_names.index("conflict")
     records = records.set_column(conflict, "conflict", pa.array(fates == Fate.CONFLICT))
     keep = fates != Fate.DUPLICATE
     if keep.all():
-        return records, identities, days
-    return (
-        records.filter(pa.array(keep)),
-        Identities(identities.tags[keep], identities.digests[keep]),
-        days[keep],
-    )
+        return records, tags, days
+    return records.filter(pa.array(keep)), tags[keep], days[keep]
 
 
 def _nulls_outside_dictionaries(records: Any) -> pa.Table:

@@ -138,7 +138,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow]) -> Written
     with store.writers.holding():  # nobody takes the new files for orphans
         secret = store.keyring.key(key.ref)
         records = pa.concat_tables([_records(store, part, secret) for part in group], promote_options="default")
-        written = store.part_store.write(key, secret, records, store.hasher.identities(records))
+        written = store.part_store.write(key, secret, records, store.hasher.tags(records))
         store.part_store.sync_directory(key)
         with store.catalog.transaction() as cursor:
             if not _still_there(cursor, group):
@@ -151,7 +151,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow]) -> Written
                 "parts": [part_manifest(written)],
             }
             store.outbox.put(cursor, [AuditEntry("compaction", entry, None)])
-    store.runs.forget(part.file_id for part in group)
+    store.known.merged((part.file_id for part in group), written.file_id)
     return written
 
 

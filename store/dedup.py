@@ -1,12 +1,17 @@
-"""Which rows are new: the decision is pure, the runs it looks at come through a bounded cache."""
+"""Which rows are new: the decision on the identities and fields of rows that may be known.
+
+1. The screen tells which rows may be known (`store.screen`); most rows of most deliveries are new, and done with here.
+2. A suspect is looked up in the runs of the parts near in time, and among the batch's rows that are still in memory.
+3. Where its tag is found, the records of that row group decide: equal tag and digest are a duplicate, else the full
+   identity and the fields are compared.
+"""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,9 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.errors import InputError
-from store.identity import Identities, IdentityHasher, same_identity, same_record
+from store.identity import IdentityHasher, Tags, same_identity, same_record
+from store.known import PartSource, Stored
 from store.partitions import end_days
-from store.runs import Run
+from store.runs import cut
+from store.screen import Screened
 
 HORIZON_DAYS: Final = 35
 """The same identity with another end date is looked for so many days before and after."""
@@ -24,7 +31,10 @@ HORIZON_DAYS: Final = 35
 CONTENTS_PER_IDENTITY_MAX: Final = 100
 """So many records of one identity in one stretch, each contradicting the others, mean that it is no identity."""
 
-RUN_CACHE_BYTES_MAX: Final = 512 << 20
+_MARK_BITS: Final = np.uint64(18)
+
+NOT_SCREENED: Final = Screened(None, frozenset(), -1, -1)
+"""Any row may be in any part."""
 
 
 class Fate(IntEnum):
@@ -36,65 +46,39 @@ class Fate(IntEnum):
 
 
 Fates = npt.NDArray[np.int8]
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class KnownRun:
-    """The road to a run, and to its full rows, which are only fetched when tags agree and digests do not."""
+class Chunk:
+    """A stretch of a batch's new rows that is still in memory."""
 
-    run: Callable[[], Run]
-    rows: Callable[[], pa.Table]
+    table: pa.Table
+    tags: Tags
+    epoch: int
+    """The screen's contents that hold these rows; -1 for none."""
 
-
-class RunCache:
-    """Runs of published parts, least recently used out first; bounded in bytes; safe for threads."""
-
-    def __init__(self, bytes_max: int = RUN_CACHE_BYTES_MAX) -> None:
-        self._bytes_max = bytes_max
-        self._runs: OrderedDict[str, Run] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
-
-    def get(self, file_id: str, load: Callable[[], Run]) -> Run:
-        """Return the run, loading it when it is not held."""
-        with self._lock:
-            run = self._runs.get(file_id)
-            if run is not None:
-                self._runs.move_to_end(file_id)
-                return run
-        run = load()
-        with self._lock:
-            if file_id not in self._runs:
-                self._runs[file_id] = run
-                self._bytes += run.nbytes
-            while self._bytes > self._bytes_max and len(self._runs) > 1:
-                self._bytes -= self._runs.popitem(last=False)[1].nbytes
-        return run
-
-    def __len__(self) -> int:
-        """Return how many runs are held."""
-        with self._lock:
-            return len(self._runs)
-
-    def clear(self) -> None:
-        """Drop every run."""
-        with self._lock:
-            self._runs.clear()
-            self._bytes = 0
-
-    def forget(self, file_ids: Iterable[str]) -> None:
-        """Drop runs whose key is destroyed."""
-        with self._lock:
-            for file_id in file_ids:
-                run = self._runs.pop(file_id, None)
-                if run is not None:
-                    self._bytes -= run.nbytes
+    def find(self, tags: Tags) -> Rows:
+        """Return which of its rows have one of these sorted tags."""
+        marks = np.zeros(1 << int(_MARK_BITS), np.bool_)
+        marks[tags >> (np.uint64(64) - _MARK_BITS)] = True
+        some = np.flatnonzero(marks[self.tags >> (np.uint64(64) - _MARK_BITS)])
+        place = np.minimum(np.searchsorted(tags, self.tags[some]), len(tags) - 1)
+        found: Rows = some[tags[place] == self.tags[some]]
+        return found
 
 
 def classify(
-    table: pa.Table, identities: Identities, known: Iterable[KnownRun], hasher: IdentityHasher, *, within: bool = True
-) -> tuple[Fates, npt.NDArray[np.int64]]:
-    """Return the fate of every row of `table`, given the runs of all records that it may repeat, and its order by tag.
+    table: pa.Table,
+    tags: Tags,
+    hasher: IdentityHasher,
+    parts: Sequence[PartSource],
+    *,
+    screened: Screened = NOT_SCREENED,
+    chunks: Sequence[Chunk] = (),
+    within: bool = True,
+) -> Fates:
+    """Return the fate of every row of `table`, given the roads to all records that it may repeat.
 
     `within` compares the rows with each other too.
 
@@ -104,18 +88,73 @@ def classify(
     Raises:
         InputError: far too many contradictory records share one identity.
     """
-    fates = np.zeros(table.num_rows, dtype=np.int8)
-    order = np.argsort(identities.tags, kind="stable")
-    tags, digests = identities.tags[order], identities.digests[order]
-    _refuse_no_identity(tags, digests)
-    for item in known:
-        _against_run(table, order, tags, digests, item, hasher, fates)
-    if within:
-        _within(table, order, tags, digests, fates)
-    return fates, order
+    decision = _Decision(table, tags, hasher)
+    aside = [part for part in parts if screened.suspects is None or part.file_id in screened.aside]
+    apart = [chunk for chunk in chunks if screened.suspects is None or chunk.epoch != screened.seen]
+    suspects = decision.in_order(screened.suspects)
+    held = screened.suspects is not None and screened.epoch >= 0  # else a row does not make its own repetition suspect
+    if held and not len(suspects) and not aside and not apart:
+        return decision.fates
+    every = suspects if held and not aside and not apart else decision.in_order(None)
+    repeated = decision.repeated(suspects if held else every) if within else np.zeros(0, np.int64)
+    _refuse_no_identity(tags[repeated], decision.digests(repeated))
+    beside = {part.file_id for part in aside}
+    for part in parts:
+        _against_part(decision, every if part.file_id in beside else suspects, part)
+    for chunk in chunks:
+        _against_chunk(decision, every if any(chunk is other for other in apart) else suspects, chunk)
+    _within(decision, repeated)
+    return decision.fates
 
 
-def _refuse_no_identity(tags: npt.NDArray[np.uint64], digests: npt.NDArray[np.uint64]) -> None:
+class _Decision:
+    """The rows under decision, their fates, and the digests of those that need one."""
+
+    def __init__(self, table: pa.Table, tags: Tags, hasher: IdentityHasher) -> None:
+        self.table, self.tags, self.hasher = table, tags, hasher
+        self.fates: Fates = np.zeros(table.num_rows, dtype=np.int8)
+        self._digests: Tags | None = None
+        self._made = np.zeros(0, np.bool_)
+
+    def in_order(self, rows: Rows | None) -> Rows:
+        """Return rows (None: all) in the order of their tags, equal tags in their own."""
+        tags = self.tags if rows is None else self.tags[rows]
+        order: Rows = np.argsort(tags, kind="stable")
+        chosen: Rows = order if rows is None else rows[order]
+        return chosen
+
+    def open(self, rows: Rows) -> Rows:
+        """Return the rows that are not known for duplicates yet."""
+        left: Rows = rows[self.fates[rows] != Fate.DUPLICATE]
+        return left
+
+    def digests(self, rows: Rows) -> Tags:
+        """Return digests of rows; each is made once."""
+        if self._digests is None:
+            self._digests = np.zeros(len(self.tags), np.uint64)
+            self._made = np.zeros(len(self.tags), np.bool_)
+        missing = np.unique(rows[~self._made[rows]])
+        if len(missing):
+            self._digests[missing] = self.hasher.identities(self.table.take(missing)).digests
+            self._made[missing] = True
+        found: Tags = self._digests[rows]
+        return found
+
+    def repeated(self, suspects: Rows) -> Rows:
+        """Return the rows whose tag stands here more than once, in order; all but the first of a tag are suspects."""
+        if len(suspects) < len(self.tags):
+            tags = self.tags[suspects]
+            suspects = self.in_order(np.sort(Chunk(self.table, self.tags, -1).find(tags)) if len(tags) else suspects)
+        tags = self.tags[suspects]
+        same = tags[1:] == tags[:-1]
+        twice = np.zeros(len(tags), np.bool_)
+        twice[1:] |= same
+        twice[:-1] |= same
+        found: Rows = suspects[twice]
+        return found
+
+
+def _refuse_no_identity(tags: Tags, digests: Tags) -> None:
     """Refuse rows whose key is none (a constant, say): to compare each with each would never end."""
     later, earlier = tags[CONTENTS_PER_IDENTITY_MAX:], tags[:-CONTENTS_PER_IDENTITY_MAX]
     crowded = np.unique(later[later == earlier])
@@ -128,80 +167,72 @@ def _refuse_no_identity(tags: npt.NDArray[np.uint64], digests: npt.NDArray[np.ui
             )
 
 
-def _against_run(
-    table: pa.Table,
-    order: npt.NDArray[np.int64],
-    tags: npt.NDArray[np.uint64],
-    digests: npt.NDArray[np.uint64],
-    known: KnownRun,
-    hasher: IdentityHasher,
-    fates: Fates,
-) -> None:
-    run = known.run()
-    if len(run.tags) == 0:
+def _against_part(decision: _Decision, rows: Rows, part: PartSource) -> None:
+    rows = decision.open(rows)
+    if len(rows) == 0:
         return
-    first = np.searchsorted(run.tags, tags, side="left")
-    hits = np.flatnonzero(run.tags[np.minimum(first, len(run.tags) - 1)] == tags)
+    places, groups = part.find(cut(decision.tags[rows]))
+    for number, stored in part.groups(np.unique(groups).tolist()):
+        _settle(decision, np.unique(places[groups == number]), rows, stored)
+
+
+def _against_chunk(decision: _Decision, rows: Rows, chunk: Chunk) -> None:
+    rows = decision.open(rows)
+    if len(rows) == 0:
+        return
+    theirs = chunk.find(decision.tags[rows])
+    if len(theirs):
+        records = chunk.table.take(theirs)
+        stored = Stored.of(records, decision.hasher, partial(lambda same: same, records))
+        _settle(decision, np.arange(len(rows)), rows, stored)
+
+
+def _settle(decision: _Decision, places: Rows, among: Rows, stored: Stored) -> None:
+    """Decide on the rows `among[places]`, in the order of their tags, against some stored records."""
+    rows = decision.open(among[places])
+    tags = decision.tags[rows]
+    first = np.searchsorted(stored.tags, tags, side="left")
+    last = np.searchsorted(stored.tags, tags, side="right")
+    hits = np.flatnonzero(last > first)
     if len(hits) == 0:
         return
-    hits = hits[fates[order[hits]] != Fate.DUPLICATE]
-    last = np.searchsorted(run.tags, tags[hits], side="right")
-    spread = int((last - first[hits]).max(initial=0))
-    equal = np.zeros(len(hits), dtype=bool)
-    for step in range(spread):
-        place = np.minimum(first[hits] + step, last - 1)
-        equal |= run.digests[place] == digests[hits]
-    fates[order[hits[equal]]] = Fate.DUPLICATE
-    unsettled = hits[~equal]
-    if len(unsettled):
-        _settle(table, order[unsettled], tags[unsettled], known.rows(), hasher, fates)
+    rows, first, last = rows[hits], first[hits], last[hits]
+    digests = decision.digests(rows)
+    equal = np.zeros(len(rows), dtype=bool)
+    for step in range(int((last - first).max())):
+        equal |= stored.digests[np.minimum(first + step, last - 1)] == digests
+    decision.fates[rows[equal]] = Fate.DUPLICATE
+    if not equal.all():
+        _compare(decision, rows[~equal], first[~equal], last[~equal], stored)
 
 
-def _settle(
-    table: pa.Table,
-    rows: npt.NDArray[np.int64],
-    tags: npt.NDArray[np.uint64],
-    stored: pa.Table,
-    hasher: IdentityHasher,
-    fates: Fates,
-) -> None:
+def _compare(decision: _Decision, rows: Rows, first: Rows, last: Rows, stored: Stored) -> None:
     """Decide on full keys and fields, for rows whose tag is known with another digest."""
-    stored_tags = hasher.identities(stored).tags
-    stored_order = np.argsort(stored_tags, kind="stable")
-    sorted_tags = stored_tags[stored_order]
-    first = np.searchsorted(sorted_tags, tags, side="left")
-    last = np.searchsorted(sorted_tags, tags, side="right")
-    mine = np.repeat(np.arange(len(rows)), last - first)
-    theirs = np.concatenate([stored_order[a:b] for a, b in zip(first, last, strict=True)] or [np.zeros(0, np.int64)])
-    left, right = table.take(rows[mine]), stored.take(theirs)
+    counts = last - first
+    mine = np.repeat(np.arange(len(rows)), counts)
+    theirs = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(len(mine))
+    left, right = decision.table.take(rows[mine]), stored.read().take(stored.places[theirs])
     identity = same_identity(left, right)
     agree = identity & same_record(left, right) & (_days(left) == _days(right))
     known = np.zeros(len(rows), dtype=bool)
     duplicate = np.zeros(len(rows), dtype=bool)
     np.logical_or.at(known, mine, identity)
     np.logical_or.at(duplicate, mine, agree)
-    fates[rows[known & ~duplicate]] = Fate.CONFLICT
-    fates[rows[duplicate]] = Fate.DUPLICATE
+    decision.fates[rows[known & ~duplicate]] = Fate.CONFLICT
+    decision.fates[rows[duplicate]] = Fate.DUPLICATE
 
 
-def _within(
-    table: pa.Table,
-    order: npt.NDArray[np.int64],
-    tags: npt.NDArray[np.uint64],
-    digests: npt.NDArray[np.uint64],
-    fates: Fates,
-) -> None:
-    """Decide between rows of the same table; the earlier row stays."""
-    repeated = np.flatnonzero(tags[1:] == tags[:-1]) + 1
-    if len(repeated) == 0:
+def _within(decision: _Decision, order: Rows) -> None:
+    """Decide between rows of the same table that share tags, given in the order of tags; the earlier row stays."""
+    if len(order) == 0:
         return
+    table, fates = decision.table, decision.fates
+    tags, digests = decision.tags[order], decision.digests(order)
+    repeated = np.flatnonzero(tags[1:] == tags[:-1]) + 1
     same_as_before = digests[repeated] == digests[repeated - 1]
     fates[order[repeated[same_as_before]]] = Fate.DUPLICATE
-    groups: dict[int, list[int]] = {}
-    for place in repeated[~same_as_before]:
-        start = int(np.searchsorted(tags, tags[place], side="left"))
-        groups.setdefault(start, []).append(int(place))
-    for start in groups:
+    starts = np.unique(np.searchsorted(tags, tags[repeated[~same_as_before]], side="left"))
+    for start in starts:
         stop = int(np.searchsorted(tags, tags[start], side="right"))
         rows = order[start:stop]
         _, firsts = np.unique(digests[start:stop], return_index=True)
@@ -211,7 +242,7 @@ def _within(
         _within_group(table, rows, _days(table.take(rows)), fates)
 
 
-def _within_group(table: pa.Table, rows: npt.NDArray[np.int64], days: npt.NDArray[np.int64], fates: Fates) -> None:
+def _within_group(table: pa.Table, rows: Rows, days: npt.NDArray[np.int64], fates: Fates) -> None:
     kept: list[int] = []
     for place, row in enumerate(rows):
         if fates[row] == Fate.DUPLICATE:

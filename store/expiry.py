@@ -297,7 +297,7 @@ def _erase(
     refs = [key.ref for key in keys] + list(daily)
     store.keyring.destroy([ref for ref in refs if store.keyring.has(ref)])  # (2)
     step("destroyed")
-    store.runs.forget(file_id for key in keys for file_id in _files(store, key))  # (3)
+    store.known.clear()  # (3)
     for key in keys:  # (4)
         _unlink(store, key)
     step("unlinked")

@@ -1,15 +1,17 @@
 """Who a record is, and whether two deliveries of it say the same. Vectorised and pure, given the key.
 
 Identity = (dedup domain, network element, record key). Its 64-bit tag is an AES-CMAC, so tags tell nothing without the
-key; they are kept only inside files under the partition's key. The content digest is the XOR of one keyed tag per pair
-of digest columns, nulls contributing nothing, so a part that left out empty columns digests alike.
+key; they are kept, cut short, only inside files under the partition's key. The content digest is the XOR of one keyed
+tag per pair of digest columns, nulls contributing nothing, so a part that left out empty columns digests alike.
 
-Equal tag and equal digest = duplicate (128 bits agree, the identity among them). Equal tag and another digest is
-settled on the full keys and fields, by `same_record`: a filter may save work, the full key decides.
+A new record needs its tag only. When a record with the same tag is stored, the digests of both are made from their
+fields: equal tag and equal digest = duplicate (128 bits agree, the identity among them). Equal tag and another digest
+is settled on the full keys and fields, by `same_record`: a filter may save work, the full key decides.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.arrow import PACKED, packed_columns
-from schemas.buffers import Column
+from schemas.buffers import Column, values_int64
 from schemas.fields import FIELDS, Digest, Kind
 from store.keys import derive
 from store.prf import BulkCmac, Words
@@ -32,6 +34,11 @@ _DIGITS: Final = np.uint64(1)
 
 STRETCH_ROWS: Final = 65_536
 """So many rows at once: their columns stay in the processor's cache from one step to the next."""
+
+KERNEL_ROWS_MIN: Final = 8192
+"""Fewer rows are no reason to load the compiled kernels; when they are there, they are used."""
+
+_KERNELS: Final = "store.identity_kernels"
 
 PREFIXES_MAX: Final = 65_536
 """Up to so many pairs of domain and network element, the tag's beginning is computed once a pair, not once a row."""
@@ -56,7 +63,7 @@ class Identities:
 
 
 class IdentityHasher:
-    """Makes tags and digests under the store's identity key."""
+    """Makes tags and digests under the store's identity key; safe for threads."""
 
     def __init__(self, key: bytes) -> None:
         self._tag = BulkCmac(derive(key, "identity-tag"))
@@ -64,36 +71,63 @@ class IdentityHasher:
         tweaks = np.zeros((len(_PAIRS), 2), dtype=np.uint64)
         tweaks[:, 0] = np.arange(1, len(_PAIRS) + 1, dtype=np.uint64)
         self._tweaks = self._digest.encrypt(tweaks)
+        self._latest: tuple[Column, Column, Words] | None = None
 
     def identities(self, table: pa.Table) -> Identities:
         """Return tags and digests of packed records that have `dedup_domain`, `switch` and `record_key`."""
-        if table.num_rows > STRETCH_ROWS:
-            parts = [self.identities(table.slice(at, STRETCH_ROWS)) for at in range(0, table.num_rows, STRETCH_ROWS)]
-            return Identities(
-                np.concatenate([part.tags for part in parts]), np.concatenate([part.digests for part in parts])
-            )
-        blocks = self._identity(table)
-        digest = blocks[:, 1].copy()
-        for number, pair in enumerate(_PAIRS):
-            part = self._pair(table, pair, self._tweaks[number : number + 1])
-            if part is not None:
-                digest ^= part
-        return Identities(blocks[:, 0].copy(), digest)
+        found = Identities(np.empty(table.num_rows, np.uint64), np.empty(table.num_rows, np.uint64))
+        for at in range(0, table.num_rows, STRETCH_ROWS):
+            stretch = table.slice(at, STRETCH_ROWS)
+            blocks = self._identity(stretch)
+            found.tags[at : at + STRETCH_ROWS] = blocks[:, 0]
+            digest = blocks[:, 1]
+            for number, pair in enumerate(_PAIRS):
+                part = self._pair(stretch, pair, self._tweaks[number : number + 1])
+                if part is not None:
+                    digest ^= part
+            found.digests[at : at + STRETCH_ROWS] = digest
+        return found
+
+    def tags(self, table: pa.Table) -> Tags:
+        """Return the tags alone: a new record needs no digest."""
+        tags = np.empty(table.num_rows, np.uint64)
+        for at in range(0, table.num_rows, STRETCH_ROWS):
+            tags[at : at + STRETCH_ROWS] = self._identity(table.slice(at, STRETCH_ROWS))[:, 0]
+        return tags
 
     def strings(self, texts: Column) -> Words:
         """Return the 128-bit tags of strings (session keys, idempotency keys)."""
         return self._tag.strings(texts)
 
     def _identity(self, table: pa.Table) -> Words:
-        domains, domain_codes = self._label(table.column("dedup_domain"))
-        switches, switch_codes = self._label(table.column("switch"))
-        if len(domains) * len(switches) <= PREFIXES_MAX:
-            state = self._tag.absorb(
-                self._tag.encrypt(np.repeat(domains, len(switches), axis=0)), np.tile(switches, (len(domains), 1))
-            )[domain_codes * len(switches) + switch_codes]
-        else:
-            state = self._tag.absorb(self._tag.encrypt(domains[domain_codes]), switches[switch_codes])
-        return self._tag.finish(state, self._record_key(table))
+        domains, domain_codes = _label(table.column("dedup_domain"))
+        switches, switch_codes = _label(table.column("switch"))
+        if len(domains) * len(switches) > PREFIXES_MAX:
+            state = self._tag.encrypt(self._tag.strings(domains)[domain_codes])
+            state = self._tag.absorb(state, self._tag.strings(switches)[switch_codes])
+            return self._tag.encrypt(self._tag.last(state) ^ self._record_key(table))
+        beginnings = self._beginnings(domains, switches)
+        keys = _one(_column(table, "record_key"))
+        if keys.null_count or not (table.num_rows >= KERNEL_ROWS_MIN or _KERNELS in sys.modules):
+            pairs = domain_codes.astype(np.int64) * len(switches) + switch_codes
+            return self._tag.encrypt(beginnings[pairs] ^ self._record_key(table))
+        from store import identity_kernels
+
+        blocks = np.empty((table.num_rows, 2), dtype=np.uint64)
+        words = values_int64(keys).view(np.uint64)
+        identity_kernels.assemble(domain_codes, switch_codes, len(switches), beginnings, words, blocks)
+        return self._tag.encrypt(blocks)
+
+    def _beginnings(self, domains: Column, switches: Column) -> Words:
+        """Return the state before the last block for each pair of labels; the next stretch mostly has the same."""
+        latest = self._latest
+        if latest is not None and latest[0].equals(domains) and latest[1].equals(switches):
+            return latest[2]
+        first = np.repeat(self._tag.encrypt(self._tag.strings(domains)), len(switches), axis=0)
+        second = np.tile(self._tag.strings(switches), (len(domains), 1))
+        states = np.ascontiguousarray(self._tag.last(self._tag.absorb(first, second)))
+        self._latest = (domains, switches, states)
+        return states
 
     def _record_key(self, table: pa.Table) -> Words:
         blocks = np.zeros((table.num_rows, 2), dtype=np.uint64)
@@ -108,14 +142,6 @@ class IdentityHasher:
             blocks[:, 0] = packed.to_numpy(zero_copy_only=False).view(np.uint64)
             blocks[:, 1] = _DIGITS
         return blocks
-
-    def _label(self, column: Column) -> tuple[Words, npt.NDArray[np.int64]]:
-        if not pa.types.is_dictionary(column.type):
-            column = column.dictionary_encode()
-        if column.null_count:  # the tag of no label is that of the empty one; the full key tells them apart
-            column = column.cast(pa.string()).fill_null("").dictionary_encode()
-        array = _one(column.unify_dictionaries().combine_chunks())
-        return self._tag.strings(array.dictionary), array.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
     def _pair(self, table: pa.Table, pair: tuple[tuple[str, int], ...], tweak: Words) -> Tags | None:
         block = np.full((table.num_rows, 2), _NULL, dtype=np.uint64)
@@ -156,6 +182,18 @@ class IdentityHasher:
         if divisor != 1:
             numbers = numbers // divisor
         return numbers.view(np.uint64)
+
+
+def _label(column: Column) -> tuple[Column, npt.NDArray[np.int32]]:
+    """Return the distinct labels and the code of each row; the tag of no label is that of the empty one."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    if column.null_count:  # the full key tells them apart
+        column = column.cast(pa.string()).fill_null("").dictionary_encode()
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks()
+    array = _one(column)
+    return array.dictionary, array.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
 
 
 def same_record(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:

@@ -18,13 +18,12 @@ from schemas.fields import SCHEMA_VERSION
 from store import blocks, files, parquet, runs
 from store.binding import FileBinding
 from store.columns import encode, group_rows_of
-from store.identity import Identities
+from store.identity import Tags
 from store.index import postings
 from store.layout import Layout
 from store.model import PartRow, RetiredPart
 from store.part_reader import PartReader
 from store.partitions import PartitionKey
-from store.runs import Run
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -60,8 +59,8 @@ class PartStore:
         self._layout = layout
         self._store_id = store_id
 
-    def write(self, partition: PartitionKey, key: bytes, records: pa.Table, identities: Identities) -> WrittenPart:
-        """Write records (any order) and their identities; durable but for the directory entry.
+    def write(self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags) -> WrittenPart:
+        """Write records (any order) and their tags; durable but for the directory entry.
 
         `records` has packed columns; `batch_id` only in a merged part, else the catalog keeps it for the whole part.
         """
@@ -74,10 +73,10 @@ class PartStore:
         group_rows = group_rows_of(table.num_rows)
         stored = encode(table, group_rows, parquet.size_of)
         size, digest = parquet.write_stored(path, stored, self.binding(partition, file_id, "records"), key)
-        sorted_identities = Identities(identities.tags[order], identities.digests[order])
         run_size, run_digest = runs.write(
             self._layout.identities(partition, file_id),
-            sorted_identities,
+            tags[order],
+            group_rows,
             self.binding(partition, file_id, "identities"),
             key,
         )
@@ -104,14 +103,14 @@ class PartStore:
             end_us_max=ends["max"],
         )
 
-    def read_run(self, partition: PartitionKey, file_id: str, key: bytes) -> Run:
-        """Read a part's identities.
+    def open_run(self, partition: PartitionKey, file_id: str, key: bytes) -> runs.RunReader:
+        """Open a part's identities.
 
         Raises:
             IntegrityError: the file is missing or does not authenticate.
         """
         binding = self.binding(partition, file_id, "identities")
-        return runs.read(self._layout.identities(partition, file_id), binding, key)
+        return runs.RunReader(self._layout.identities(partition, file_id), binding, key)
 
     def open(self, partition: PartitionKey, file_id: str, key: bytes) -> PartReader:
         """Open a part's records.

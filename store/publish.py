@@ -18,10 +18,12 @@ from store import quarantine
 from store.audit import AuditEntry
 from store.dedup import HORIZON_DAYS, Fate, classify
 from store.keys import KeyRef, derive, seal, unseal
+from store.known import PartSource
 from store.model import Receipt, SourceRef
 from store.partitions import date_to_day
 from store.parts import WrittenPart
 from store.quarantine import RejectSpool
+from store.runs import cut_of
 from store.sessions import SessionArea
 
 if TYPE_CHECKING:
@@ -154,14 +156,18 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     newer = [part for part in store.parts_of_days(near) if part.part_id > batch.snapshot]
     if not newer:
         return batch
-    known = [store.known_run(part) for part in newer]
+    known = [PartSource(store.known, part) for part in newer]
     parts: list[WrittenPart] = []
     counts: Counter[str] = Counter()
     for part in batch.parts:
+        own = cut_of(PartSource(store.known, part).words())
+        shared = [other for other in known if len(other.find(own)[0])]
+        if not shared:
+            parts.append(part)
+            continue
         key = store.keyring.key(part.partition.ref)
         records = store.part_store.read_records(part.partition, part.file_id, key)
-        identities = store.hasher.identities(records)
-        fates, _ = classify(records, identities, known, store.hasher, within=False)
+        fates = classify(records, store.hasher.tags(records), store.hasher, shared, within=False)
         if not fates.any():
             parts.append(part)
             continue
@@ -173,7 +179,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
         records = records.set_column(place, "conflict", pa.array(flagged | (fates == Fate.CONFLICT)))
         records = records.filter(pa.array(fates != Fate.DUPLICATE))
         if records.num_rows:
-            settled = store.part_store.write(part.partition, key, records, store.hasher.identities(records))
+            settled = store.part_store.write(part.partition, key, records, store.hasher.tags(records))
             batch.written.append(settled)
             parts.append(settled)
         store.part_store.discard(part)

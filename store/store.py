@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import date
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
-import pyarrow.compute
 
-from schemas.arrow import PACKED
 from schemas.errors import (
     BusyError,
     ClockError,
     ConfigurationError,
-    IntegrityError,
     LagrumError,
     NotFoundError,
     ProcedureError,
@@ -32,20 +28,19 @@ from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
 from store.clockguard import ClockGuard
-from store.dedup import KnownRun, RunCache
 from store.documents import Documents
 from store.holds import Holds
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, RootProvider, derive
+from store.known import Known
 from store.layout import Layout
 from store.making import IDENTITY_REF
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
-from store.parts import PartStore, WrittenPart
+from store.parts import PartStore
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
-from store.runs import Run
 from store.readers import Readers
 from store.scan import Plan, explain, plan, scan
 from store.spool import Spool
@@ -53,7 +48,6 @@ from store.writers import Writers
 
 FORMAT_VERSION: Final = 2
 T = TypeVar("T")
-pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 _log = logging.getLogger("lagrum.store")
 
 
@@ -67,9 +61,9 @@ class Store:
         self.root = layout.root
         self.keyring, self.catalog, self.audit = keyring, catalog, audit
         self.part_store = PartStore(layout, store_id)
-        self.runs = RunCache()
+        self.known = Known(self)
         self.readers = Readers(layout, self.part_store, keyring, catalog)
-        self._runs_generation = keyring.generation
+        self._known_generation = keyring.generation
         self.writers = Writers(layout)
         self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
         self.outbox = Outbox(catalog, keyring, audit, layout)
@@ -280,9 +274,9 @@ class Store:
         """
         self.keyring.refresh()
         generation = self.keyring.generation
-        if generation != self._runs_generation:
-            self.runs.clear()
-            self._runs_generation = generation
+        if generation != self._known_generation:
+            self.known.clear()
+            self._known_generation = generation
         self.readers.renew()
 
     # Logging
@@ -310,40 +304,6 @@ class Store:
             _log.warning("audit entries wait: the audit log cannot take them")
 
     # For the modules of this package
-
-    def known_run(self, part: PartRow | WrittenPart) -> KnownRun:
-        """Return the road to a part's identities and records, but those of withdrawn batches.
-
-        A part that was merged away meanwhile is empty here: the merged one is newer, and what is newer than a batch is
-        compared when the batch is published.
-        """
-        partition, file_id = part.partition, part.file_id
-        hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()
-
-        def rows() -> pa.Table:
-            records = self.part_store.read_records(partition, file_id, self.keyring.key(partition.ref))
-            if not hidden:
-                return records
-            return records.filter(pc.invert(pc.is_in(records.column("batch_id"), pa.array(hidden, pa.int64()))))
-
-        def run() -> Run:
-            if hidden:
-                return Run.of(self.hasher.identities(rows()))
-            return self.part_store.read_run(partition, file_id, self.keyring.key(partition.ref))
-
-        load = run if hidden else partial(self.runs.get, file_id, run)
-        return KnownRun(
-            partial(self._unless_merged, file_id, load, Run.empty),
-            partial(self._unless_merged, file_id, rows, PACKED.empty_table),
-        )
-
-    def _unless_merged(self, file_id: str, read: Callable[[], T], empty: Callable[[], T]) -> T:
-        try:
-            return read()
-        except IntegrityError:
-            if file_id in self.catalog.file_homes():
-                raise
-            return empty()
 
     def parts_of_days(self, days: Iterable[int]) -> list[PartRow]:
         """Return the parts whose records count for duplicates on these day numbers: live, not withdrawn."""
