@@ -151,7 +151,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow]) -> Written
                 "parts": [part_manifest(written)],
             }
             store.outbox.put(cursor, [AuditEntry("compaction", entry, None)])
-    store.known.merged((part.file_id for part in group), written.file_id)
+    store.known.merged((part.file_id for part in group), [written.file_id])
     return written
 
 

@@ -133,10 +133,10 @@ class Known:
                 raise
             return empty
 
-    def merged(self, file_ids: Iterable[str], file_id: str) -> None:
-        """Note that parts became one; what the screen holds of them it holds of the new one."""
+    def merged(self, file_ids: Iterable[str], into: Iterable[str]) -> None:
+        """Note that parts became others; what the screen holds of them it holds of the new ones."""
         merged = list(file_ids)
-        self.screen.merged(merged, file_id)
+        self.screen.merged(merged, list(into))
         self._drop(merged)
 
     def __len__(self) -> int:

@@ -81,11 +81,11 @@ class Screen:
             if epochs == {self._epoch} and self._sieve is not None:
                 self._covered.add(file_id)
 
-    def merged(self, file_ids: Sequence[str], file_id: str) -> None:
-        """Note that parts became one."""
+    def merged(self, file_ids: Sequence[str], into: Sequence[str]) -> None:
+        """Note that parts became others."""
         with self._lock:
             if self._covered.issuperset(file_ids):
-                self._covered.add(file_id)
+                self._covered.update(into)
             self._covered.difference_update(file_ids)
 
     def clear(self) -> None:
