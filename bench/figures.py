@@ -162,7 +162,7 @@ def _growth(plt: Any, curves: dict[str, Any]) -> Any:
     ):
         left.plot(stored, [one[name] for one in points], style, color=COLOURS["lagrum"], markersize=3, label=label)
     left.set_title("Lagrum, processor time\nin µs per record")
-    left.legend(loc="upper left")
+    left.legend(loc="lower left")
     for name in ("lagrum", "clickhouse"):
         for kind, style in (("calling", "-"), ("imsi", "--")):
             there = [
