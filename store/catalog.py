@@ -56,6 +56,7 @@ class Catalog:
         self._closed = False
         self._guard = threading.Lock()
         self._write = threading.Lock()
+        self._doubtful = False
 
     @classmethod
     def create(cls, path: Path, store_id: str) -> Catalog:
@@ -113,17 +114,40 @@ class Catalog:
                 cursor.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 raise BusyError("the catalog is locked by another process", hint="try again") from error
+            committing = False
             try:
                 yield cursor
+                committing = True
                 cursor.execute("COMMIT")
+                self._doubtful = False
             except BaseException as error:
                 if connection.in_transaction:
                     connection.rollback()
+                if committing and isinstance(error, sqlite3.Error):
+                    self._bury(connection)
                 if isinstance(error, sqlite3.OperationalError):
                     raise BusyError("the catalog cannot be written", hint="check its disk") from error
                 raise
             finally:
                 cursor.close()
+
+    def _bury(self, connection: sqlite3.Connection) -> None:
+        """Make sure that a transaction whose commit failed never comes back.
+
+        A failed sync may leave it whole in the write-ahead log, where the next opening after a crash would find it. The
+        next commit overwrites it there; until one succeeds, nobody may remove what the transaction speaks of.
+        """
+        self._doubtful = True
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(
+                "INSERT INTO meta VALUES ('buried', '1') ON CONFLICT (name) DO UPDATE SET value = value + 1"
+            )
+            connection.execute("COMMIT")
+            self._doubtful = False
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.rollback()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -193,7 +217,9 @@ class Catalog:
         return int(self.query("SELECT count(*) FROM batches WHERE withdrawn_us IS NOT NULL")[0][0])
 
     def published(self, file_ids: Sequence[str]) -> set[str]:
-        """Return which of these files belong to published parts."""
+        """Return which of these files belong to published parts; all, while a failed commit may yet come back."""
+        if self._doubtful:
+            return set(file_ids)
         return {
             row[0]
             for file_id in file_ids

@@ -23,7 +23,7 @@ ROOT = 0
 
 _LINE = re.compile(r"(\d+\.\d+) (\w+)\((.*)\) += (-?\d+)(?:<([^>]*)>)?.*<(\d+\.\d+)>$")
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
-_FD = re.compile(r"(\d+)<((?:\\x[0-9a-f]{2})*)[^>]*>")
+_FD = re.compile(r"(\d+)<((?:\\x[0-9a-f]{2})*)([^>]*)>")
 _AT = re.compile(r"^(?:AT_FDCWD|\d+)<")
 _UNKNOWN = ("creat", "writev", "pwritev", "pwritev2", "truncate", "fallocate", "link", "linkat", "symlink", "symlinkat")
 
@@ -90,7 +90,8 @@ def recorded(log: Path, root: Path) -> Recording:
     Raises:
         ValueError: a call is among them that this reader does not know.
     """
-    lines = sorted(_calls(log))
+    # An open counts from its end: until then another thread may use, and close, the number that it gets.
+    lines = sorted(_calls(log), key=lambda call: call[1] if call[2] == "openat" else call[0])
     reader = _Reader(str(root))
     for begin, end, name, arguments, result, path in lines:
         reader.take(begin, end, name, arguments, result, path)
@@ -126,7 +127,7 @@ class _Reader:
         self.recording = Recording()
         self._names: dict[str, int] = {root: ROOT}
         self._sizes: dict[int, int] = {}
-        self._open: dict[int, _Open] = {}
+        self._open: dict[tuple[int, str], _Open] = {}
         self._last = ROOT
 
     def take(self, begin: float, end: float, name: str, arguments: str, result: int, path: str) -> None:
@@ -176,7 +177,6 @@ class _Reader:
             self._bind(begin, end, (paths[0], None))
 
     def _opened(self, begin: float, end: float, arguments: str, fd: int, named: str) -> None:
-        self._open.pop(fd, None)
         path = _text(_TEXT.findall(re.sub(r"<[^>]*>", "", arguments))[0])
         if not self._inside(path) or "O_TMPFILE" in arguments:
             return
@@ -187,7 +187,7 @@ class _Reader:
         if path not in self._names:
             raise ValueError("a file is opened that nobody made")
         file = self._names[path]
-        self._open[fd] = _Open(file, 0, "O_APPEND" in arguments)
+        self._open[fd, path] = _Open(file, 0, "O_APPEND" in arguments)
         if "O_TRUNC" in arguments and self._sizes.get(file):
             self._change(begin, end, file, 0, None)
 
@@ -199,8 +199,11 @@ class _Reader:
         if fd == 1 and name == "write":
             self.recording.said.append((begin, _text(_TEXT.findall(arguments)[0])))
             return
-        held = self._open.get(fd)
-        if held is None or not self._inside(path.removesuffix(" (deleted)")):
+        path = path.removesuffix(" (deleted)")
+        held = self._open.get((fd, path))
+        if held is None:
+            if self._inside(path) and name not in ("fsync", "fdatasync", "lseek"):
+                raise ValueError(f"a {name} to a file that nobody opened")
             return
         if name in ("fsync", "fdatasync"):
             self.recording.syncs.append(Sync(begin, end, held.file))

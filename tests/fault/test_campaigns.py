@@ -98,3 +98,18 @@ def test_the_check_refuses_what_it_shall(template: Template) -> None:
     assert "beyond its period" in problems(whole, now_us=template.clock.later(1).now_us())
     unknown = Ledger(template.ledger.delivered, template.ledger.acknowledged - {deliveries[0].number})
     assert "half visible" in problems({key: 1 for key in whole if key != first}, unknown)
+
+
+@needs_strace
+@pytest.mark.parametrize("fault", ["EIO!", "EIO+!"])
+def test_a_commit_that_failed_does_not_come_back_after_a_crash(
+    place: Path, nursery: Nursery, template: Template, fault: str
+) -> None:
+    """A failed sync may leave the commit whole in SQLite's log, while the files of its parts are discarded."""
+    campaign, report = campaign_strace.Campaign(place, nursery, template), Report("strace")
+    for step in range(1, 8):
+        found = campaign.inject("ingest", "fdatasync", fault, step)
+        assert found is not None
+        report.note(*found)
+    assert report.failures == []
+    assert report.outcomes["ingest: said no"] > 1

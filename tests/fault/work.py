@@ -116,6 +116,17 @@ async def _push_all(store: object, token: str, bodies: Sequence[bytes]) -> list[
             await asyncio.to_thread(_close_pools, app)
 
 
+def abrupt(clock: list[int], work: str, *arguments: str) -> int:
+    """Do other work in a process that is gone at its end as if killed: no catalog is closed."""
+    from store.catalog import Catalog
+
+    kept: list[Catalog] = []
+    Catalog.close = lambda catalog: kept.append(catalog)  # type: ignore[method-assign]  # noqa: PLW0108
+    code: int = globals()[work](clock, *arguments)
+    sys.stdout.flush()
+    os._exit(code)
+
+
 def make(clock: list[int], home: str, files: str) -> int:
     """Make HOME/root with some deliveries, and HOME/credential; the files are written to FILES and acknowledged.
 
