@@ -192,7 +192,7 @@ def issue(store: Store, cursor: sqlite3.Cursor, keys: Sequence[PartitionKey], ve
             "number": number,
             "previous": previous,
             "keyring_generation": store.keyring.generation,
-            "root": getattr(store.keyring, "root_kind", "file"),
+            "root": store.keyring.root_kind,
             "clock": verdict.reason or "trusted",
             "erased_us": verdict.wall_us,
         }

@@ -151,6 +151,11 @@ class Keyring(KeyringView):
         return cls.open(root, roots=roots)
 
     @property
+    def root_kind(self) -> str:
+        """Where the root key lives: `file`, or `held` by a device or a service that does not give it out."""
+        return "file" if isinstance(self._roots, FileRoots) else "held"
+
+    @property
     def lagging(self) -> tuple[Path, ...]:
         """The replicas that could not be reached when last tried: they may hold old keys, and lack new ones."""
         return self._lagging
