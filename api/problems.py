@@ -7,6 +7,7 @@ Source: RFC 9457 (problem details); RFC 9110 section 10.2.3 (Retry-After).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,6 +42,10 @@ FORBIDDEN_REASONS: Final = frozenset(
     {"role", "roles", "source", "signature", "same-person", "same-key", "not-yours", "tenant-foreign"}
 )
 """Reasons of a `ProcedureError` that say who may not (403); every other reason says when not (409)."""
+
+
+DISK_ERRORS: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
+"""What a system call says when the disk, or the process's room for files, is at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +142,13 @@ def internal() -> Response:
     return problem(500, "internal", "Internal error", detail="the service could not do this; its log says where")
 
 
+def from_disk(error: OSError) -> Response:
+    """Return the problem of a disk that is full or fails: nothing was kept, and it may go better later."""
+    if error.errno not in DISK_ERRORS:
+        raise error
+    return from_error(BusyError("the disk does not take it", hint="check its space and its state"))
+
+
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> Response:
     """Return the problem of a request that does not have the documented form."""
     return problem(
@@ -195,6 +207,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(LagrumError)
     def _tree(_: Request, error: LagrumError) -> Response:
         return from_error(error)
+
+    @app.exception_handler(OSError)
+    def _disk(_: Request, error: OSError) -> Response:
+        return from_disk(error)
 
     @app.exception_handler(HTTPException)
     def _status(_: Request, error: HTTPException) -> Response:

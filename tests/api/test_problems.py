@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 
 import pytest
+from fastapi import FastAPI
+from httpx import ASGITransport, AsyncClient, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api import problems
@@ -78,3 +82,23 @@ def test_a_validation_problem_echoes_neither_values_nor_names_that_were_sent() -
     assert answer.status_code == 422
     assert secret not in bytes(answer.body).decode()
     assert len(json.loads(bytes(answer.body))["errors"]) == 3
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.ENOSPC, 503), (errno.EIO, 503), (errno.ENOENT, 500)])
+def test_a_full_or_failing_disk_is_busy_and_any_other_system_error_is_a_bug(number: int, status: int) -> None:
+    app = FastAPI()
+    problems.install(app)
+
+    @app.post("/v1/cdrs")
+    def deliver() -> None:
+        raise OSError(number, "a secret path")
+
+    async def ask() -> Response:
+        transport = ASGITransport(app, raise_app_exceptions=False)
+        async with AsyncClient(transport=transport, base_url="http://lagrum") as client:
+            return await client.post("/v1/cdrs")
+
+    answer = asyncio.run(ask())
+    assert answer.status_code == status
+    assert "secret" not in answer.text
+    assert (answer.headers.get("retry-after") == "1") is (status == 503)
