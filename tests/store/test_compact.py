@@ -10,10 +10,10 @@ import pytest
 
 from schemas.errors import BusyError
 from store import ScanQuery, SourceRef, Store, files
-from store.compact import FAN_IN, MERGED_ROWS_MAX, choose
+from store.compact import FAN_IN, FAN_IN_MAX, MERGED_ROWS_MAX, choose
 from store.model import PartRow
-from store.partitions import PartitionKey, to_us
-from tests.conftest import FixedClock
+from store.partitions import PartitionKey
+from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Disk, run_until
 from tests.store.conftest import deliver
 from tests.store.records import records, with_column
@@ -51,10 +51,14 @@ def test_parts_are_merged_by_like_size_and_never_beyond_the_bound() -> None:
     large = [part(MERGED_ROWS_MAX - 50, 50), part(MERGED_ROWS_MAX, 51)]
     assert choose(small + large, everything=False) == [small]
     assert choose(small[:-1], everything=False) == []
-    assert choose(small[:2] + large, everything=True) == [small[:2]]
-    assert choose([part(100, 1, withdrawn=True), part(100, 2)], everything=True) == []
-    groups = choose([part(MERGED_ROWS_MAX // 3, number) for number in range(1, 9)], everything=True)
-    assert [len(group) for group in groups] == [3, 3, 2]
+    assert choose(small[:2] + large, everything=True) == [small[:2] + large]
+    withdrawn = [part(100, 1, withdrawn=True), part(100, 2)]
+    assert choose(withdrawn, everything=True) == []
+    assert choose(withdrawn, everything=True, above_floor=True) == [withdrawn]
+    groups = choose([part(MERGED_ROWS_MAX // 3, number) for number in range(1, 9)], everything=False)
+    assert [len(group) for group in groups] == []
+    many = [part(100 + number, number) for number in range(1, 2 * FAN_IN_MAX)]
+    assert choose(many, everything=True) == [many[:FAN_IN_MAX]]
 
 
 def test_duplicates_and_conflicts_are_recognised_in_merged_parts(store: Store) -> None:
@@ -144,7 +148,7 @@ def test_a_merged_partition_expires_whole(store: Store, clock: FixedClock) -> No
     next(reader)
     store.compact(everything=True)
     key = store.partitions()[0].key
-    clock.value_us = to_us(key.expires_at)
+    clock.value_us = ends_us(key)
     assert store.expire().partitions == (key,)
     assert not store.layout.partition(key).exists()
     reader.close()
