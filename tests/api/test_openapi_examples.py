@@ -174,7 +174,15 @@ CASES: list[Case] = [
     ("get", "/v1/audit/proofs/inclusion", 200, "custodian-1", None, None),
     ("get", "/v1/audit/proofs/consistency", 200, "custodian-1", None, None),
 ]
-ELSEWHERE = ("/v1/disclosure/", "/v1/holds", "/v1/usage", "/v1/accounts", "/v1/subscriptions", "/v1/batches/")
+ELSEWHERE = (
+    "/v1/clock",
+    "/v1/disclosure/",
+    "/v1/holds",
+    "/v1/usage",
+    "/v1/accounts",
+    "/v1/subscriptions",
+    "/v1/batches/",
+)
 """Routes whose examples are executed by the tests of their own procedure."""
 
 
