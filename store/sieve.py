@@ -27,7 +27,9 @@ _SHARDS: Final = 1 << SHARD_BITS
 _BUCKET_SLOTS: Final = 16
 _BUCKET_BYTES: Final = 4 * _BUCKET_SLOTS
 LOAD_MAX: Final = 0.85
-GROWTH: Final = 1.25
+GROWTH: Final = 1.5
+GROWTH_LARGE: Final = 1.25
+"""From a quarter of its bound on the sieve grows by less, and more often."""
 _DEVIATIONS: Final = 6.5  # a shard holds more than its share: so many standard deviations are kept free
 
 
@@ -89,7 +91,8 @@ class Sieve:
         from store import sieve_kernels as kernels
 
         old = self._buckets
-        grown = min(max(old + 1, int(old * GROWTH)), self._buckets_max)
+        factor = GROWTH if 4 * old < self._buckets_max else GROWTH_LARGE
+        grown = min(max(old + 1, int(old * factor)), self._buckets_max)
         self._buckets = max(buckets, grown, old + 1)
         self._memory.resize(self.nbytes)
         self._advise()
