@@ -32,6 +32,7 @@ _SAMPLE: Final = 4_096
 _LEAD: Final = 10**15
 """In front of the fifteen digits of an IMEI: packed identifiers keep their leading zeros behind a 1."""
 _SERIALS: Final = 10**6
+_TABLE_MAX: Final = 2**21
 _TYPES_PER_ROW_MAX: Final = 1 / 4
 
 
@@ -107,13 +108,12 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
         types[stretch] = body // _SERIALS
         serials[stretch] = body - types[stretch] * _SERIALS
         ahead[stretch] = (few[stretch] - body * 10 - luhn_digit(body)) % 10
-    known = np.flatnonzero(np.bincount(types))
+    known = np.sort(types)
+    known = known[np.flatnonzero(np.diff(known, prepend=known[0] - 1))]
     if len(known) > len(values) * _TYPES_PER_ROW_MAX:
         return None
     constant = int(ahead[0]) if (ahead == ahead[0]).all() else None
-    number = np.zeros(int(known[-1]) + 1, np.int32)
-    number[known] = np.arange(len(known))
-    codes = number[types].astype(np.int64)
+    codes = _places(types, known)
     if constant is None:
         codes = codes + ahead * len(known)
     codes = np.repeat(codes * _SERIALS + serials, np.diff(first, append=len(values)))
@@ -122,6 +122,16 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
         spread[column.valid] = codes
         codes = spread
     return Figures(codes, column.valid), {"types": packed_ints(known), "ahead": constant}
+
+
+def _places(types: Ints, known: Ints) -> Ints:
+    """Return where each type stands among the known ones: by a table where it is small, else by search."""
+    low, high = int(known[0]), int(known[-1])
+    if high - low >= _TABLE_MAX:
+        return np.searchsorted(known, types).astype(np.int64)
+    table = np.zeros(high - low + 1, np.int32)
+    table[known - low] = np.arange(len(known))
+    return table[types - low].astype(np.int64)
 
 
 def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:

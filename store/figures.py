@@ -54,6 +54,8 @@ def of(column: Column) -> Figures:
     array = flat(column)
     valid = valid_mask(array) if array.null_count else None
     kind = array.type
+    if pa.types.is_boolean(kind) and valid is None and array.true_count in (0, len(array)):
+        return Figures(np.broadcast_to(np.int64(array.true_count > 0), len(array)))
     if kind == pa.int64() or pa.types.is_timestamp(kind):
         values = values_int64(array)
     else:
@@ -68,10 +70,11 @@ def of_labels(column: Column) -> tuple[Figures, list[str]]:
     if not isinstance(array, pa.DictionaryArray):
         array = array.dictionary_encode()
     valid = valid_mask(array) if array.null_count else None
+    if valid is None and len(array.dictionary) == 1:
+        return Figures(np.broadcast_to(np.int64(0), len(array))), array.dictionary.to_pylist()
     indices = array.indices.fill_null(0) if array.null_count else array.indices
     codes = indices.to_numpy(zero_copy_only=False)
-    counted = codes if valid is None else codes[valid]
-    used = np.flatnonzero(np.bincount(counted, minlength=len(array.dictionary)))
+    used = np.sort(array.indices.drop_null().unique().to_numpy())
     labels: list[str] = array.dictionary.take(pa.array(used)).to_pylist()
     if len(used) < len(array.dictionary):
         place = np.zeros(len(array.dictionary), np.int64)
