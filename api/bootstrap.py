@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from api.enrolment import create_first
-from api.persons import Enrolment
+from api.persons import KIND, Enrolment
 from api.roles import Role
 from api.signing import PersonKey, write_key_file
 from schemas.errors import ConfigurationError
@@ -16,7 +16,9 @@ from store import files
 
 if TYPE_CHECKING:
     from store import Store
+    from store.clock import Clock
 
+MARKER: Final = "lagrum.json"
 FIRST_CUSTODIANS: Final = ("custodian-1", "custodian-2")
 _KEY_SUFFIX: Final = ".key.json"
 
@@ -35,6 +37,19 @@ def key_file_path(directory: Path, person_id: str) -> Path:
     return directory / f"{person_id}{_KEY_SUFFIX}"
 
 
+def without_persons(root: Path, *, clock: Clock, passphrase: bytes | None) -> Store | None:
+    """Open a store whose `init` ended before anybody was enrolled; None where there is no such store."""
+    from store import Store
+
+    if not (root / MARKER).exists():
+        return None
+    store = Store.open(root, clock=clock, passphrase=passphrase)
+    if store.documents.list(KIND):
+        store.close()
+        return None
+    return store
+
+
 def create_custodians(
     store: Store, directory: Path, *, passphrase: Callable[[str], bytes | None] | None = None
 ) -> list[FirstCustodian]:
@@ -48,7 +63,10 @@ def create_custodians(
     """
     files.make_dir(directory)
     if any(key_file_path(directory, person_id).exists() for person_id in FIRST_CUSTODIANS):
-        raise ConfigurationError("there are key files in that folder already; a key file is never overwritten")
+        raise ConfigurationError(
+            "there are key files in that folder already; a key file is never overwritten",
+            hint="move them away, or name another folder with --custodian-keys",
+        )
     keys = [PersonKey.generate(person_id) for person_id in FIRST_CUSTODIANS]
     made = []
     # Key files first: a custodian without a key file would lock everybody out for good.

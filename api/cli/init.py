@@ -74,10 +74,11 @@ def init(
 ) -> None:
     """Make a new store in DIR and enrol its first two custodians.
 
-    DIR must be missing or empty. The root key lies in DIR/keys, for this user alone; with --passphrase, or with the
-    systemd credential `lagrum-passphrase`, it is wrapped besides. With --transit or --pkcs11 it never leaves the key
-    service or the module, and its destruction there is final; the token or PIN is the systemd credential
-    `lagrum-transit-token` or `lagrum-pkcs11-pin`, or lies in --secret-file.
+    DIR must be missing or empty, or hold what an interrupted init left, which is then finished. The root key lies in
+    DIR/keys, for this user alone; with --passphrase, or with the systemd credential `lagrum-passphrase`, it is wrapped
+    besides. With --transit or --pkcs11 it never leaves the key service or the module, and its destruction there is
+    final; the token or PIN is the systemd credential `lagrum-transit-token` or `lagrum-pkcs11-pin`, or lies in
+    --secret-file.
 
     Losing every copy of the keyring loses the store: name a replica on other media.
 
@@ -91,7 +92,7 @@ def init(
       lagrum init /srv/lagrum --transit https://bao.example.net:8200 --secret-file /etc/lagrum/transit-token
       lagrum init /srv/lagrum --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token lagrum --secret-file /etc/lagrum/pin
     """
-    from api.bootstrap import create_custodians
+    from api.bootstrap import create_custodians, without_persons
     from store import Store
     from store.keys import roots_of
 
@@ -100,7 +101,8 @@ def init(
     place = _place(transit_url, transit_mount, transit_ca, library, token, secret_file)
     if place is not None and passphrase is not None:
         raise ConfigurationError("a root key in a module or service takes no passphrase")
-    with Store.create(
+    begun = without_persons(directory, clock=context.clock, passphrase=passphrase)
+    with begun or Store.create(
         directory,
         clock=context.clock,
         passphrase=passphrase,

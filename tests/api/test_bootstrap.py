@@ -6,6 +6,7 @@ import pytest
 
 from api import persons
 from api.bootstrap import create_custodians
+from api.cli import main
 from api.enrolment import create_first
 from api.persons import Enrolment
 from api.signing import PersonKey, read_key_file
@@ -41,3 +42,15 @@ def test_two_first_custodians_need_two_keys(tmp_path: Path, clock: FixedClock) -
             with pytest.raises(ProcedureError):
                 create_first(store, wanted)
         assert persons.list_all(store) == []
+
+
+def test_an_init_that_ended_before_the_custodians_is_finished_by_the_next_and_no_other(
+    tmp_path: Path, clock: FixedClock
+) -> None:
+    root = tmp_path / "root"
+    Store.create(root, clock=clock).close()
+    assert main(["init", str(root)], clock=clock) == 0
+    with Store.open(root, clock=clock) as store:
+        assert persons.find_active(store, "custodian-1") is not None
+        assert store.verify() == []
+    assert main(["init", str(root), "--custodian-keys", str(tmp_path / "other")], clock=clock) == 2
