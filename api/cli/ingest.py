@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import click
 
 from api.cli.context import Context
+from api.cli.memory import keep_freed_memory
 from api.cli.output import emit, note, progress, show_table
 from schemas.errors import InputError, LagrumError
 
@@ -52,6 +53,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
     """
     check_paths(paths)
     check_format(format_name)
+    keep_freed_memory()
     with context.open_store() as store:
         from ingest.sources import get_or_create
 

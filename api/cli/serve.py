@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli.context import Context
+from api.cli.memory import keep_freed_memory
 from api.cli.output import emit, note
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
         chosen = replace(chosen, host=host)
     if port is not None:
         chosen = replace(chosen, port=port)
+    keep_freed_memory()
     with context.open_store() as store:
         if print_openapi:
             emit(context, create_app(store, settings=chosen).openapi())
