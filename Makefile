@@ -47,6 +47,7 @@ test: env ## run the tests
 
 torture: env ## long campaigns: kills, failing calls, full disks, power loss; CAMPAIGN=kill|strace|full|power|control
 	@$(BIN)/python -m tests.fault.torture $(CAMPAIGN) $(ARGS)
+	@[ -n "$(CAMPAIGN)" ] || $(BIN)/python -m pytest -m torture --timeout 0
 
 check: env ## style, types, import layers, generated files fresh; runs them all and fails if one does
 	@status=0; for step in "ruff check -q ." "ruff format -q --check ." "mypy --no-error-summary" "lint-imports" \
