@@ -28,7 +28,7 @@ import pyarrow.compute
 from schemas.errors import BusyError
 from store import files, floorguard
 from store.audit import AuditEntry
-from store.merging import FAN_IN_MAX, merged, overlap
+from store.merging import FAN_IN_MAX, is_settled, merged
 from store.model import PartRow
 from store.partitions import PartitionKey, is_above_floor
 from store.parts import WrittenPart
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-MERGED_ROWS_MAX: Final = 1_000_000
+MERGED_ROWS_MAX: Final = 500_000
 """A merged part has at most so many rows: the bound of compaction's memory."""
 FAN_IN: Final = 4
 """So many parts of like size are merged into one of the next."""
@@ -164,13 +164,11 @@ def _hides(part: PartRow) -> bool:
 
 
 def _is_final(store: Store, key: PartitionKey, parts: Sequence[PartRow]) -> bool:
-    """Tell whether the parts are as few as can be and of parties of their own."""
-    if len(parts) > -(-sum(part.rows for part in parts) // MERGED_ROWS_MAX):
-        return False
+    """Tell whether the parts are as a merge of all would leave them."""
     secret = store.keyring.key(key.ref)
     with ExitStack() as stack:
         opened = [stack.enter_context(store.part_store.open(key, part.file_id, secret)) for part in parts]
-        return not overlap(opened)
+        return is_settled(opened, MERGED_ROWS_MAX)
 
 
 def unlink_retired(store: Store) -> int:

@@ -113,13 +113,14 @@ def in_order(table: pa.Table) -> pa.Table:
     return table.take(order)
 
 
-def overlap(readers: Sequence[PartReader]) -> bool:
-    """Tell whether the ranges of calling parties of parts overlap by more than their ends."""
-    ranges = []
-    for reader in readers:
-        known = (
-            [bounds for bounds in reader.bounds("calling_number") if bounds] if "calling_number" in reader.names else []
-        )
-        ranges.append((min(known)[0], max(high for _, high in known)) if known else (NO_PARTY, NO_PARTY))
-    ranges.sort()
-    return any(after[0] < before[1] for before, after in pairwise(ranges))
+def is_settled(readers: Sequence[PartReader], rows_max: int) -> bool:
+    """Tell whether parts are as `merged` leaves them: of parties of their own, and no two neighbours fit into one."""
+    known = sorted((*_parties(reader), sum(map(reader.group_rows, range(reader.groups)))) for reader in readers)
+    return not any(after[0] < before[1] or before[2] + after[2] <= rows_max for before, after in pairwise(known))
+
+
+def _parties(reader: PartReader) -> tuple[int, int]:
+    """Return the lowest and the highest calling party of a part."""
+    told = reader.bounds("calling_number") if "calling_number" in reader.names else []
+    known = [bounds for bounds in told if bounds is not None]
+    return (min(known)[0], max(high for _, high in known)) if known else (NO_PARTY, NO_PARTY)

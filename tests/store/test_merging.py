@@ -89,6 +89,7 @@ def test_a_large_partition_becomes_parts_of_parties_of_their_own(store: Store, m
     assert (result.merged, result.rows) == (5, 500)
     assert result.write_amplification > 1
     assert rows(store) == before
+    assert store.compact(everything=True).merged == 0
     key = store.partitions()[0].key
     with ExitStack() as stack:
         readers = [
@@ -96,7 +97,8 @@ def test_a_large_partition_becomes_parts_of_parties_of_their_own(store: Store, m
             for part in store.catalog.parts()
         ]
         assert all(sum(reader.group_rows(g) for g in range(reader.groups)) <= 150 for reader in readers)
-        assert not merging.overlap(readers)
+        assert merging.is_settled(readers, 150)
+        assert not merging.is_settled(readers, 1_000)
     assert store.verify() == []
 
 
