@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError
-from store import files, parquet, quarantine, spool_drain
+from store import files, index, parquet, quarantine, spool_drain
 from store.keys import KeyRef, derive, unseal
 from store.model import PartRow, Problem
 from store.partitions import PartitionKey, date_to_day, end_days
@@ -123,6 +123,9 @@ def _content(store: Store, part: PartRow) -> Iterator[str]:
     run = store.part_store.open_run(part.partition, part.file_id, key)
     if not np.array_equal(words_of(store.hasher.tags(records), run.group_rows), run.words()):
         yield "has identities that do not follow from its records"
+    with store.readers.part(part) as opened:
+        group_rows = opened.reader.group_rows(0)
+    yield from index.problems(store.readers.index(part), records, group_rows)
 
 
 def _keys(store: Store) -> list[Problem]:
