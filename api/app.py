@@ -30,6 +30,7 @@ from api.routes import (
     health,
     holds,
     persons,
+    policy,
     sessions,
     sources,
     usage,
@@ -59,6 +60,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     clock.router,
     disclosure.router,
     holds.router,
+    policy.router,
     usage.router,
 )
 _SECURITY: Final = {

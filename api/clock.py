@@ -23,7 +23,7 @@ from schemas.errors import InputError, NotFoundError, ProcedureError
 from store import AuditEntry, Put
 from store.clock import to_text
 from store.clocktrust import WORDS
-from store.partitions import is_expired
+from store.partitions import is_due
 
 if TYPE_CHECKING:
     from store import Store
@@ -127,7 +127,8 @@ def _pending(store: Store) -> dict[str, Any] | None:
 
 
 def _due(store: Store, at_us: int) -> int:
-    return sum(is_expired(item.key, at_us) for item in store.partitions())
+    policy = store.policies.current()
+    return sum(is_due(item.key, at_us, policy) for item in store.partitions())
 
 
 def _custodian(

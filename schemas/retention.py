@@ -1,4 +1,6 @@
-"""Retention bounds and classes as data, and the calendar arithmetic behind them.
+"""The bounds of retention, what a retention class is, and the calendar arithmetic behind them.
+
+Which classes there are, and since when, is `schemas.policy`.
 
 Source: the operator's notice ("a minimum of 6 months and a maximum timeframe 24 months"); Directive 2006/24 Art 6.
 """
@@ -10,16 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
-from schemas.errors import ConfigurationError, NotFoundError
+from schemas.errors import ConfigurationError
 
 FLOOR_MONTHS: Final = 6
 """Nothing deletes a record's core before so many calendar months."""
 
 CEILING_MONTHS: Final = 24
 """Nothing stays after so many calendar months."""
-
-POLICY_VERSION: Final = 1
-"""The version of the policy below; certificates of erasure name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +45,8 @@ DEFAULT_CLASS: Final = RetentionClass(
     citation="Directive 2006/24/EC Art 6; operator's privacy notice, 'How long the data is stored'",
 )
 
-CLASSES: Final[tuple[RetentionClass, ...]] = (DEFAULT_CLASS,)
-
 SHARED_DOMAIN: Final = "shared"
 """The key domain of everybody without dedicated keys."""
-
-
-def class_named(name: str) -> RetentionClass:
-    """Return the class of that name.
-
-    Raises:
-        NotFoundError: the policy has no such class.
-    """
-    for item in CLASSES:
-        if item.name == name:
-            return item
-    raise NotFoundError("the policy has no such retention class")
 
 
 def add_months(day: date, months: int) -> date:
@@ -76,7 +61,7 @@ def floor_until(end_date: date) -> datetime:
 
     Midnight UTC starting the day after `end_date` + 6 months, so that the last of the day is six months old.
     """
-    return _midnight(add_months(end_date, FLOOR_MONTHS) + timedelta(days=1))
+    return midnight(add_months(end_date, FLOOR_MONTHS) + timedelta(days=1))
 
 
 def expires_at(end_date: date, retention_class: RetentionClass) -> datetime:
@@ -84,8 +69,9 @@ def expires_at(end_date: date, retention_class: RetentionClass) -> datetime:
 
     Midnight UTC starting `end_date` + the class's months, so that the first of the day is never too old.
     """
-    return _midnight(add_months(end_date, retention_class.period_months))
+    return midnight(add_months(end_date, retention_class.period_months))
 
 
-def _midnight(day: date) -> datetime:
+def midnight(day: date) -> datetime:
+    """Return the instant (UTC) that begins a day."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

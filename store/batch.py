@@ -23,14 +23,14 @@ import pyarrow as pa
 
 from schemas.errors import BusyError, ClockError
 from schemas.rejects import Reject
-from schemas.retention import DEFAULT_CLASS, SHARED_DOMAIN
 from store.clocktrust import Verdict
 from store.dedup import HORIZON_DAYS, Chunk, Fate, classify
 from store.identity import Tags
 from store.known import PartSource
 from store.model import Receipt, SourceRef
-from store.partitions import PartitionKey, date_to_day, day_to_date, end_days
+from store.partitions import PartitionKey, date_to_day
 from store.parts import WrittenPart
+from store.policies import day_of, partition_of, slots_of
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
 from store.sessions import EVENT_COLUMNS, SessionArea
@@ -55,10 +55,10 @@ Told = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]
 
 @dataclass(slots=True)
 class _Held:
-    """A stretch of new rows that is in memory until all its days are on disk."""
+    """A stretch of new rows that is in memory until all its slots are on disk."""
 
     chunk: Chunk
-    days: set[int]
+    slots: set[int]
 
 
 @dataclass(slots=True)
@@ -86,7 +86,8 @@ class BatchWriter:
         self._held: list[_Held] = []
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
         self._parts: list[PartSource] = []
-        self._days: set[int] = set()
+        self._slots: set[int] = set()
+        self._policy = store.policies.current()
         self._states = store.catalog.partition_states()
         self._snapshot = store.catalog.change_counter()
         self._withdrawals = store.catalog.withdrawals()
@@ -163,8 +164,8 @@ class BatchWriter:
             LagrumError: nothing of the batch is visible; it can be delivered again.
         """
         try:
-            for day in list(self._buffers):
-                self._flush(day)
+            for slot in list(self._buffers):
+                self._flush(slot)
             self._collect(0)
             for partition in {part.partition for part in self._written}:
                 self._store.part_store.sync_directory(partition)
@@ -234,23 +235,23 @@ class BatchWriter:
         return pa.concat_tables(tables, promote_options="default") if tables else None
 
     def _take(self, records: pa.Table) -> None:
-        ends = records.column("end_time").cast(pa.int64()).to_numpy()
-        days = end_days(ends)
-        unique = np.unique(days)
-        if not self._days.issuperset(unique.tolist()):
-            self._states = self._store.catalog.partition_states()  # one may have been erased since the batch began
         clock = self._store.clock_guard.verdict()
-        refused = [day for day in unique if self._is_over(int(day), clock)]
+        self._policy = clock.policy  # a later version only adds classes: the slots so far keep their meaning
+        slots = slots_of(self._policy, records)
+        unique = np.unique(slots)
+        if not self._slots.issuperset(unique.tolist()):
+            self._states = self._store.catalog.partition_states()  # one may have been erased since the batch began
+        refused = [slot for slot in unique if self._is_over(int(slot), clock)]
         if refused:
-            gone = np.isin(days, refused)
+            gone = np.isin(slots, refused)
             positions = records.column("batch_position").to_numpy()[gone]
             self._rejects.count_expired(len(positions))
             self._doubtful.append(positions)
             self._tell(positions, np.full(len(positions), EXPIRED, np.int8))
-            records, days = records.filter(pa.array(~gone)), days[~gone]
+            records, slots = records.filter(pa.array(~gone)), slots[~gone]
         if records.num_rows == 0:
             return
-        self._know(days)
+        self._know(slots)
         tags = self._store.hasher.tags(records)
         screened = self._store.known.screen.tell(tags, self._parts)
         chunks = [held.chunk for held in self._held]
@@ -260,17 +261,17 @@ class BatchWriter:
         self._tell(records.column("batch_position").to_numpy(), fates)
         if fates.any():
             self._doubtful.append(records.column("batch_position").to_numpy()[fates != Fate.NEW])
-            records, tags, days = _kept(records, tags, days, fates)
-        self._buffer(records, tags, days, screened.epoch)
+            records, tags, slots = _kept(records, tags, slots, fates)
+        self._buffer(records, tags, slots, screened.epoch)
 
     def _tell(self, positions: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]) -> None:
         if self._told is not None:
             self._told.append((positions, fates))
 
-    def _is_over(self, day: int, clock: Verdict) -> bool:
-        if day < DAY_MIN:
+    def _is_over(self, slot: int, clock: Verdict) -> bool:
+        if day_of(slot) < DAY_MIN:
             return True
-        key = _partition(day)
+        key = partition_of(self._policy, slot)
         if self._states.get(key) in ("dropping", "dropped"):
             return True
         try:
@@ -278,46 +279,49 @@ class BatchWriter:
         except ClockError as error:  # to count it as expired would lose it, if the clock is wrong
             raise BusyError(error.message, hint=error.hint) from error
 
-    def _know(self, days: npt.NDArray[np.int64]) -> None:
-        """Make keys of new partitions, and bring in the published parts around the new days, the nearest first."""
-        new = {int(day) for day in np.unique(days)} - self._days
+    def _know(self, slots: npt.NDArray[np.int64]) -> None:
+        """Make keys of new partitions, and bring in the published parts around the new days, the nearest first.
+
+        Of a day the parts of all classes count: no record is stored twice because its class is another.
+        """
+        new = {int(slot) for slot in np.unique(slots)} - self._slots
         if not new:
             return
-        self._store.keyring.ensure([_partition(day).ref for day in sorted(new)])
-        near = {other for day in new for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
-        seen = {other for day in self._days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
-        self._days |= new
-        found = [part for part in self._store.parts_of_days(near - seen) if part.part_id <= self._snapshot]
+        self._store.keyring.ensure([partition_of(self._policy, slot).ref for slot in sorted(new)])
+        seen = _around(self._slots)
+        self._slots |= new
+        days = {day_of(slot) for slot in self._slots}
+        found = [part for part in self._store.parts_of_days(_around(new) - seen) if part.part_id <= self._snapshot]
         self._parts += [PartSource(self._store.known, part) for part in found]
-        self._parts.sort(key=lambda part: min(abs(date_to_day(part.partition.end_date) - day) for day in self._days))
+        self._parts.sort(key=lambda part: min(abs(date_to_day(part.partition.end_date) - day) for day in days))
 
-    def _buffer(self, records: pa.Table, tags: Tags, days: npt.NDArray[np.int64], epoch: int) -> None:
+    def _buffer(self, records: pa.Table, tags: Tags, slots: npt.NDArray[np.int64], epoch: int) -> None:
         if records.num_rows == 0:
             return
-        unique = np.unique(days)
-        held = _Held(Chunk(records, tags, epoch), {int(day) for day in unique})
+        unique = np.unique(slots)
+        held = _Held(Chunk(records, tags, epoch), {int(slot) for slot in unique})
         self._held.append(held)
-        for day in unique:
-            buffer = self._buffers.setdefault(int(day), _Buffer())
+        for slot in unique:
+            buffer = self._buffers.setdefault(int(slot), _Buffer())
             if len(unique) == 1:
                 part, own = records, tags
             else:
-                chosen = np.flatnonzero(days == day)
+                chosen = np.flatnonzero(slots == slot)
                 part, own = records.take(chosen), tags[chosen]
             buffer.tables.append(part)
             buffer.tags.append(own)
             buffer.held.append(held)
             buffer.rows += part.num_rows
-        for day in [day for day, buffer in self._buffers.items() if buffer.rows >= PART_ROWS]:
-            self._flush(day)
+        for slot in [slot for slot, buffer in self._buffers.items() if buffer.rows >= PART_ROWS]:
+            self._flush(slot)
         while self._buffers and sum(held.chunk.table.num_rows for held in self._held) > BUFFER_ROWS_MAX:
-            self._flush(max(self._buffers, key=lambda day: self._buffers[day].rows))
+            self._flush(max(self._buffers, key=lambda slot: self._buffers[slot].rows))
 
-    def _flush(self, day: int) -> None:
-        buffer = self._buffers.pop(day)
-        partition = _partition(day)
+    def _flush(self, slot: int) -> None:
+        buffer = self._buffers.pop(slot)
+        partition = partition_of(self._policy, slot)
         key = self._store.keyring.key(partition.ref)
-        self._pending.append((self._pool.submit(self._write, partition, key, buffer), day, buffer))
+        self._pending.append((self._pool.submit(self._write, partition, key, buffer), slot, buffer))
         self._collect(WRITERS)
 
     def _write(self, partition: PartitionKey, key: bytes, buffer: _Buffer) -> WrittenPart:
@@ -326,15 +330,15 @@ class BatchWriter:
 
     def _collect(self, running_max: int) -> None:
         while len(self._pending) > running_max:
-            future, day, buffer = self._pending[0]
+            future, slot, buffer = self._pending[0]
             part = future.result()
             self._pending.pop(0)
             self._written.append(part)
             self._parts.append(PartSource(self._store.known, part))
             self._store.known.screen.cover(part.file_id, {held.chunk.epoch for held in buffer.held})
             for held in buffer.held:
-                held.days.discard(day)
-            self._held = [held for held in self._held if held.days]
+                held.slots.discard(slot)
+            self._held = [held for held in self._held if held.slots]
 
     def _publication(self) -> Publication:
         return Publication(
@@ -363,20 +367,22 @@ def _codes(rows: int) -> npt.NDArray[np.int32]:
     return np.zeros(rows, np.int32)
 
 
-def _partition(day: int) -> PartitionKey:
-    return PartitionKey(day_to_date(day), DEFAULT_CLASS.name, SHARED_DOMAIN)
+def _around(slots: set[int]) -> set[int]:
+    """Return the days within the horizon of those that slots name."""
+    days = {day_of(slot) for slot in slots}
+    return {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
 
 
 def _kept(
-    records: pa.Table, tags: Tags, days: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]
+    records: pa.Table, tags: Tags, slots: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]
 ) -> tuple[pa.Table, Tags, npt.NDArray[np.int64]]:
     """Drop the duplicates and flag the conflicts."""
     conflict = records.column_names.index("conflict")
     records = records.set_column(conflict, "conflict", pa.array(fates == Fate.CONFLICT))
     keep = fates != Fate.DUPLICATE
     if keep.all():
-        return records, tags, days
-    return records.filter(pa.array(keep)), tags[keep], days[keep]
+        return records, tags, slots
+    return records.filter(pa.array(keep)), tags[keep], slots[keep]
 
 
 def _nulls_outside_dictionaries(records: Any) -> pa.Table:

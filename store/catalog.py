@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError
+from schemas.policy import Policy
 from store import files
 from store.catalog_schema import CATALOG_VERSION, SCHEMA
 from store.model import PartitionStatus, PartRow, RetiredPart
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, expires_at
 
 BUSY_TIMEOUT_S: Final = 60.0
 
@@ -182,17 +183,16 @@ class Catalog:
         )
         return [RetiredPart(PartitionKey(date.fromisoformat(row[0]), row[1], row[2]), row[3]) for row in rows]
 
-    def partitions(self) -> list[PartitionStatus]:
-        """Return every partition that is not dropped, oldest first."""
+    def partitions(self, policy: Policy) -> list[PartitionStatus]:
+        """Return every partition that is not dropped, oldest first, with its end by the policy."""
         rows = self.query(
             "SELECT end_date, retention_class, key_domain, rows, parts, bytes, sealed, state FROM partitions "
             "WHERE state <> 'dropped' ORDER BY end_date, retention_class, key_domain"
         )
         return [
-            PartitionStatus(
-                PartitionKey(date.fromisoformat(row[0]), row[1], row[2]), row[3], row[4], row[5], bool(row[6]), row[7]
-            )
+            PartitionStatus(key, row[3], row[4], row[5], bool(row[6]), row[7], expires_at(key, policy))
             for row in rows
+            for key in (PartitionKey(date.fromisoformat(row[0]), row[1], row[2]),)
         ]
 
     def partition_states(self) -> dict[PartitionKey, str]:

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from schemas.errors import IntegrityError
-from schemas.retention import POLICY_VERSION, class_named
 from store.audit.checkpoint import VerifierKey, parse_note
 from store.audit.epochs import load_epoch
 from store.audit.search import find
 from store.clocktrust import Verdict
 from store.keys import derive
 from store.model import PartRow, rfc3339
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, expires_at
+from store.policies import statement
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -112,13 +112,12 @@ def draft(store: Store, key: PartitionKey, held: Mapping[str, int], verdict: Ver
     """Return what a certificate says and nobody can say any more once the key is destroyed."""
     parts = store.catalog.parts("q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?", _name(key))
     lines = [file_line(part) for part in parts]
-    policy = class_named(key.retention_class)
     known = store.keyring.has(key.ref)
     return {
         "partition": str(key),
         "end_date": key.end_date.isoformat(),
         "floor_until": rfc3339(key.floor_until),
-        "period_over": rfc3339(key.expires_at),
+        "period_over": rfc3339(expires_at(key, verdict.policy)),
         "records": sum(part.rows for part in parts),
         "parts": len(parts),
         "bytes": sum(part.total_bytes for part in parts),
@@ -126,13 +125,7 @@ def draft(store: Store, key: PartitionKey, held: Mapping[str, int], verdict: Ver
         "files": sorted(lines) if len(lines) <= FILES_MAX else [],
         "key": str(key.ref),
         "key_commitment": commitment(store.keyring.key(key.ref), store.store_id, key) if known else NONE,
-        "policy": {
-            "version": POLICY_VERSION,
-            "class": policy.name,
-            "months": policy.period_months,
-            "legal_basis": policy.legal_basis,
-            "citation": policy.citation,
-        },
+        "policy": statement(verdict.policy, key),
         "holds": dict(held),
         "begun_us": verdict.wall_us,
     }

@@ -68,7 +68,7 @@ class ClockGuard:
             mark = replace(mark, peak_us=max(mark.peak_us, self._peak_us))
             verdict, _ = judge(mark, Reading(self._store.clock.now_us(), uptime, sources_us, logged_us))
             self._peak_us = verdict.peak_us
-            return verdict
+            return replace(verdict, policy=self._store.policies.current())
 
     def observe(self, *, beat: bool = False) -> Verdict:
         """Judge the clock and leave a durable mark; log when trust is lost or comes back, and hourly when `beat`."""
@@ -90,7 +90,7 @@ class ClockGuard:
             self._known, self._peak_us = None, verdict.peak_us
         if entries:
             store.flush_outbox()
-        return verdict
+        return replace(verdict, policy=store.policies.current())
 
     def beat(self) -> None:
         """Observe, and write the hourly heartbeat; the service calls it every minute."""

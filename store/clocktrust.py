@@ -27,8 +27,9 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from schemas.errors import ClockError
+from schemas.policy import DEFAULT_POLICY, Policy
 from store.clock import Uptime
-from store.partitions import PartitionKey, is_expired
+from store.partitions import PartitionKey, expires_at, to_us
 
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 60 * _MINUTE_US
@@ -94,6 +95,8 @@ class Verdict:
     peak_us: int
     steps_us: int
     reason: Reason | None
+    policy: Policy = DEFAULT_POLICY
+    """By which a partition's period is told."""
 
     @property
     def is_trusted(self) -> bool:
@@ -125,9 +128,7 @@ class Verdict:
 
     def standing(self, key: PartitionKey) -> Standing:
         """Tell whether a partition's period is over: certainly, not at all, or nobody can tell."""
-        if is_expired(key, self.over_us):
-            return "over"
-        return "doubtful" if is_expired(key, self.possible_us) else "kept"
+        return self._standing(to_us(expires_at(key, self.policy)))
 
     def is_over(self, key: PartitionKey) -> bool:
         """Tell whether a partition's period is over.
@@ -135,10 +136,23 @@ class Verdict:
         Raises:
             ClockError: it may be, and the clock at hand cannot tell.
         """
-        standing = self.standing(key)
+        return self.has_come(to_us(expires_at(key, self.policy)))
+
+    def has_come(self, instant_us: int) -> bool:
+        """Tell whether an instant at which something ends for readers has come.
+
+        Raises:
+            ClockError: it may have, and the clock at hand cannot tell.
+        """
+        standing = self._standing(instant_us)
         if standing == "doubtful":
             raise ClockError("the clock cannot tell whether a partition's period is over", hint=HINT)
         return standing == "over"
+
+    def _standing(self, instant_us: int) -> Standing:
+        if self.over_us >= instant_us:
+            return "over"
+        return "doubtful" if self.possible_us >= instant_us else "kept"
 
     def require_trusted(self) -> None:
         """Return if the clock is trusted.

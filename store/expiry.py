@@ -24,14 +24,15 @@ from datetime import date
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RetentionError
-from schemas.retention import CLASSES, add_months
+from schemas.policy import Policy
+from schemas.retention import floor_until
 from store import certificates, files, sessions, spool_drain
 from store.audit import AuditEntry
 from store.clock import to_date
 from store.clocktrust import Verdict
 from store.keys import KeyRef
 from store.model import PartitionStatus, rfc3339
-from store.partitions import PartitionKey, is_above_floor, is_expired
+from store.partitions import PartitionKey, expires_at, is_due, to_us
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -82,17 +83,15 @@ class Expired:
         }
 
 
-def due(partitions: Iterable[PartitionStatus], now_us: int) -> list[PartitionStatus]:
+def due(partitions: Iterable[PartitionStatus], now_us: int, policy: Policy) -> list[PartitionStatus]:
     """Return the partitions whose period is over; that an erasure was begun does not make one due. Pure."""
-    return [item for item in partitions if is_expired(item.key, now_us)]
+    return [item for item in partitions if is_due(item.key, now_us, policy)]
 
 
 def due_daily_keys(refs: Iterable[KeyRef], now_us: int) -> list[KeyRef]:
     """Return keys of quarantine and open sessions whose day lies beyond the floor. Pure."""
     return [
-        ref
-        for ref in refs
-        if ref.kind in DAILY_KINDS and is_above_floor(PartitionKey(date.fromisoformat(ref.date), _CORE), now_us)
+        ref for ref in refs if ref.kind in DAILY_KINDS and now_us >= to_us(floor_until(date.fromisoformat(ref.date)))
     ]
 
 
@@ -102,28 +101,27 @@ def idle_spool_keys(refs: Iterable[KeyRef], now_us: int) -> list[KeyRef]:
     return [ref for ref in refs if ref.kind == "spool" and ref.date < today]
 
 
-def due_strays(refs: Iterable[KeyRef], states: Mapping[PartitionKey, str], now_us: int) -> list[KeyRef]:
+def due_strays(refs: Iterable[KeyRef], states: Mapping[PartitionKey, str], now_us: int, policy: Policy) -> list[KeyRef]:
     """Return keys of partitions whose period is over and that the catalog has not, or not any more. Pure."""
     return [
         ref
         for ref in refs
         if ref.kind == "partition"
-        and is_expired(key := PartitionKey(date.fromisoformat(ref.date), ref.name, ref.domain), now_us)
+        and is_due(key := PartitionKey(date.fromisoformat(ref.date), ref.name, ref.domain), now_us, policy)
         and states.get(key, "dropped") == "dropped"
     ]
 
 
-def refuse_below_floor(keys: Iterable[PartitionKey], now_us: int) -> None:
+def refuse_below_floor(keys: Iterable[PartitionKey], now_us: int, policy: Policy) -> None:
     """Raise when one of the partitions is younger than the floor; the last check before a key dies.
 
     Raises:
         RetentionError: the floor forbids it.
     """
     for key in keys:
-        if not is_above_floor(key, now_us) or not is_expired(key, now_us):
-            raise RetentionError(
-                f"partition {key} may not be erased before {rfc3339(max(key.floor_until, key.expires_at))}"
-            )
+        if not is_due(key, now_us, policy):
+            earliest = max(key.floor_until, expires_at(key, policy))
+            raise RetentionError(f"partition {key} may not be erased before {rfc3339(earliest)}")
 
 
 def expire(
@@ -139,20 +137,20 @@ def expire(
     if dry_run:
         verdict = store.clock_guard.verdict()
         verdict.require_trusted()
-        return _decide(store, verdict.erase_us)[0]
+        return _decide(store, verdict)[0]
     told = step or (lambda _: None)
     with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
         finish(store, told)
         verdict = store.clock_guard.require_trusted()  # (0)
         now_us = verdict.erase_us
         store.holds.lapse()
-        result, victims = _decide(store, now_us)
+        result, victims = _decide(store, verdict)
         result = replace(result, dry_run=False)
         if not (victims or result.daily_keys):
             with store.catalog.transaction() as cursor:
                 sessions.sweep(cursor, now_us)
             return result
-        refuse_below_floor(result.partitions, now_us)
+        refuse_below_floor(result.partitions, now_us, verdict.policy)
         for item in victims:
             store.holds.carve(item.key)
         victims = _intend(store, victims, result.daily_keys, verdict, holds or store.holds.check)
@@ -173,25 +171,24 @@ def expire(
 def finish(store: Store, step: Callable[[str], None] | None = None) -> None:
     """Finish erasures whose key is destroyed already; the caller holds the erasure lock, or is alone."""
     store.keyring.refresh()
-    left = [
-        item for item in store.catalog.partitions() if item.state == "dropping" and not store.keyring.has(item.key.ref)
-    ]
+    left = [item for item in store.partitions() if item.state == "dropping" and not store.keyring.has(item.key.ref)]
     if left:
         store.flush_outbox()
         certificates.adopt(store)
         _erase(store, left, (), store.clock_guard.observe(), step or (lambda _: None))
 
 
-def _decide(store: Store, now_us: int) -> tuple[Expired, list[PartitionStatus]]:
+def _decide(store: Store, verdict: Verdict) -> tuple[Expired, list[PartitionStatus]]:
     store.keyring.refresh()
-    candidates = due(store.catalog.partitions(), now_us)
+    now_us, policy = verdict.erase_us, verdict.policy
+    candidates = due(store.catalog.partitions(policy), now_us, policy)
     unsound = [item.key for item in candidates if _is_elsewhere(store, item.key)]
     victims = [item for item in candidates if item.key not in unsound]
     refs = store.keyring.refs()
     daily = [ref for ref in due_daily_keys({*refs, *_left_refs(store)}, now_us) if not _in_use(store, ref)]
     if victims or daily:  # a generation is due, and takes the spool's keys of past days along
         daily += [ref for ref in idle_spool_keys(refs, now_us) if ref not in daily and not _in_use(store, ref)]
-    lone = sorted(daily) + due_strays(refs, store.catalog.partition_states(), now_us)
+    lone = sorted(daily) + due_strays(refs, store.catalog.partition_states(), now_us, policy)
     result = Expired(
         tuple(item.key for item in victims),
         sum(item.records for item in victims),
@@ -219,41 +216,6 @@ def _is_elsewhere(store: Store, key: PartitionKey) -> bool:
 def _left_refs(store: Store) -> list[KeyRef]:
     """Return the keys of quarantined rows: a crash may have left rows whose key is destroyed."""
     return [KeyRef.parse(row[0]) for row in store.catalog.query("SELECT DISTINCT key_ref FROM quarantine")]
-
-
-def explain(day: date, now_us: int) -> dict[str, Any]:
-    """Tell which rule keeps or removes records that ended on `day`, and when. Pure."""
-    classes = []
-    for item in CLASSES:
-        key = PartitionKey(day, item.name)
-        if is_expired(key, now_us):
-            verdict = "expired: scans refuse it and it is erased"
-        elif is_above_floor(key, now_us):
-            verdict = "kept by its class's period; the floor is passed"
-        else:
-            verdict = "kept: nothing removes it before the floor"
-        classes.append(
-            {
-                "class": item.name,
-                "period_months": item.period_months,
-                "legal_basis": item.legal_basis,
-                "citation": item.citation,
-                "floor_until": rfc3339(key.floor_until),
-                "expires_at": rfc3339(key.expires_at),
-                "verdict": verdict,
-            }
-        )
-    return {"date": day.isoformat(), "classes": classes}
-
-
-def oldest_kept(now_us: int) -> date:
-    """Return the oldest end date of which records may still be kept today. Pure."""
-    today = to_date(now_us)
-    longest = max(item.period_months for item in CLASSES)
-    day = add_months(today, -longest)
-    while is_expired(PartitionKey(day, _CORE), now_us):
-        day = date.fromordinal(day.toordinal() + 1)
-    return day
 
 
 def _intend(
@@ -363,6 +325,3 @@ def _set_state(cursor: sqlite3.Cursor, keys: Iterable[PartitionKey], state: str,
 
 def _name(key: PartitionKey) -> tuple[str, str, str]:
     return key.end_date.isoformat(), key.retention_class, key.key_domain
-
-
-_CORE = CLASSES[0].name

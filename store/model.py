@@ -148,6 +148,8 @@ class PartitionStatus:
     bytes: int
     sealed: bool
     state: Literal["live", "dropping"]
+    expires_at: datetime
+    """From then on scans refuse it, by the policy."""
     holds: int = 0
 
     @property
@@ -159,11 +161,6 @@ class PartitionStatus:
     def floor_until(self) -> datetime:
         """Until then nothing removes a record of it."""
         return self.key.floor_until
-
-    @property
-    def expires_at(self) -> datetime:
-        """From then on scans refuse it."""
-        return self.key.expires_at
 
     def as_dict(self) -> dict[str, Any]:
         """Return the shape of `lagrum status --json`."""

@@ -8,7 +8,8 @@ from datetime import date, datetime
 import numpy as np
 import numpy.typing as npt
 
-from schemas.retention import SHARED_DOMAIN, class_named, expires_at, floor_until
+from schemas.policy import Policy
+from schemas.retention import SHARED_DOMAIN, floor_until
 from store.keys import KeyRef
 
 DAY_US = 86_400_000_000
@@ -38,11 +39,6 @@ class PartitionKey:
         """Until then nothing removes a record of it."""
         return floor_until(self.end_date)
 
-    @property
-    def expires_at(self) -> datetime:
-        """From then on scans refuse it, dropped or not."""
-        return expires_at(self.end_date, class_named(self.retention_class))
-
     def __str__(self) -> str:
         return f"{self.end_date.isoformat()}/{self.retention_class}/{self.key_domain}"
 
@@ -52,9 +48,19 @@ def to_us(moment: datetime) -> int:
     return int(moment.timestamp()) * 1_000_000 + moment.microsecond
 
 
-def is_expired(key: PartitionKey, now_us: int) -> bool:
+def expires_at(key: PartitionKey, policy: Policy) -> datetime:
+    """Return the instant from which scans refuse the partition, dropped or not."""
+    return policy.expires_at(key.end_date, key.retention_class)
+
+
+def is_expired(key: PartitionKey, now_us: int, policy: Policy) -> bool:
     """Tell whether the partition's period is over."""
-    return now_us >= to_us(key.expires_at)
+    return now_us >= to_us(expires_at(key, policy))
+
+
+def is_due(key: PartitionKey, now_us: int, policy: Policy) -> bool:
+    """Tell whether the partition is to be erased: its period is over and the floor is passed."""
+    return is_expired(key, now_us, policy) and is_above_floor(key, now_us)
 
 
 def is_above_floor(key: PartitionKey, now_us: int) -> bool:

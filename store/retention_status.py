@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from store.clock import to_date, to_text
 from store.clocktrust import WORDS, Verdict
 from store.model import PartitionStatus
-from store.partitions import is_above_floor, is_expired, to_us
+from store.partitions import is_above_floor, is_due, to_us
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -29,12 +29,12 @@ class RetentionStatus:
     @property
     def due(self) -> list[PartitionStatus]:
         """Partitions whose period is over by every clock, oldest first."""
-        return [item for item in self.partitions if is_expired(item.key, self.clock.erase_us)]
+        return [item for item in self.partitions if is_due(item.key, self.clock.erase_us, self.clock.policy)]
 
     @property
     def overdue_seconds(self) -> float:
         """For how long the oldest due partition, which no hold keeps, should have been gone; 0 when none is due."""
-        ends = [to_us(item.expires_at) for item in self.due if not item.holds]
+        ends = [to_us(max(item.expires_at, item.floor_until)) for item in self.due if not item.holds]
         return (self.clock.erase_us - min(ends)) / 1e6 if ends else 0.0
 
     @property
@@ -46,13 +46,15 @@ class RetentionStatus:
     def soon(self) -> list[PartitionStatus]:
         """Partitions that end within the next days."""
         end_us = self.clock.wall_us + SOON_DAYS * 86_400_000_000
-        return [item for item in self.partitions if is_expired(item.key, end_us) and item not in self.due]
+        return [
+            item for item in self.partitions if is_due(item.key, end_us, self.clock.policy) and item not in self.due
+        ]
 
     def phase(self, item: PartitionStatus) -> Phase:
         """Tell where a partition stands."""
         if item.holds:
             return "held"
-        if is_expired(item.key, self.clock.erase_us):
+        if is_due(item.key, self.clock.erase_us, self.clock.policy):
             return "due"
         return "floor passed" if is_above_floor(item.key, self.clock.erase_us) else "kept"
 

@@ -23,12 +23,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.errors import BusyError, LagrumError
-from schemas.retention import DEFAULT_CLASS
 from store import files, spool_drain, spool_receipts
 from store.clock import to_date
 from store.keys import KeyRef
 from store.model import Receipt
-from store.partitions import PartitionKey, day_to_date, end_days, is_expired
+from store.partitions import is_expired
+from store.policies import partition_of, slots_of
 from store.spool_format import MAGIC, Ints, PushGroup, SegmentCipher
 from store.spool_receipts import PushId, PushReceipt
 
@@ -192,14 +192,14 @@ class Spool:
 
     def within_period(self, table: pa.Table) -> pa.Table:
         """Return the records whose period is not over: others are not even spooled."""
-        days = end_days(table.column("end_time").cast(pa.int64()).to_numpy())
-        now_us = self._store.clock.now_us()
+        policy, now_us = self._store.policies.current(), self._store.clock.now_us()
+        slots = slots_of(policy, table)
         over = [
-            day
-            for day in np.unique(days).tolist()
-            if day < 0 or is_expired(PartitionKey(day_to_date(day), DEFAULT_CLASS.name), now_us)
+            slot
+            for slot in np.unique(slots).tolist()
+            if slot < 0 or is_expired(partition_of(policy, slot), now_us, policy)
         ]
-        return table.filter(pc.invert(pc.is_in(pa.array(days), pa.array(over, pa.int64())))) if over else table
+        return table.filter(pc.invert(pc.is_in(pa.array(slots), pa.array(over, pa.int64())))) if over else table
 
     def close(self) -> None:
         """Let go of the active segment; what is in it is drained by the next opening."""

@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -39,6 +38,7 @@ from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, S
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
+from store.policies import Policies
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.readers import Readers
@@ -69,6 +69,7 @@ class Store:
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)
+        self.policies = Policies(self)
         self.clock_guard = ClockGuard(self)
         self.holds = Holds(self)
 
@@ -228,7 +229,7 @@ class Store:
 
     def partitions(self) -> list[PartitionStatus]:
         """Return the partitions that are not dropped, oldest first."""
-        return self.catalog.partitions()
+        return self.catalog.partitions(self.policies.current())
 
     def reconcile(self, source: str | None = None) -> list[dict[str, Any]]:
         """Return per source and hour of arrival what was delivered and what became of it."""
@@ -258,10 +259,6 @@ class Store:
     def expired(self, key: PartitionKey) -> bool:
         """Tell whether a partition's period is over (see `store.clockguard.ClockGuard.is_over`)."""
         return self.clock_guard.is_over(key)
-
-    def explain(self, day: date) -> dict[str, Any]:
-        """Tell which rule keeps or removes records that ended on `day`."""
-        return expiry.explain(day, self.clock.now_us())
 
     def verify(self, progress: verify.Progress | None = None) -> list[Problem]:
         """Derive everything again and return every disagreement."""

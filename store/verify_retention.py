@@ -37,6 +37,7 @@ def retention_story(store: Store) -> list[Problem]:
         for name, note in sorted(kept.items())
         if told.get(name) != note
     ]
+    problems += store.policies.verify()
     if not store.clock_guard.is_mark_sound():
         problems.append(Problem("clock", "the mark of the last observation is missing or was changed"))
     return problems

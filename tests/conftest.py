@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from schemas.policy import DEFAULT_POLICY
 from store.clock import Uptime
+from store.partitions import PartitionKey, expires_at, to_us
 
 
 class FixedClock:
@@ -34,6 +36,11 @@ class FixedClock:
         """Start the machine anew; its counter begins at 0."""
         self.advance(days=off_days)
         self.boot, self.ahead_us = boot, self.value_us
+
+
+def ends_us(key: PartitionKey) -> int:
+    """Return the instant at which a partition ends by the policy that every store begins with."""
+    return to_us(expires_at(key, DEFAULT_POLICY))
 
 
 @pytest.fixture

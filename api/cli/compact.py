@@ -8,15 +8,13 @@ import click
 
 from api.cli.context import Context
 from api.cli.output import emit, show_table
-from schemas.retention import DEFAULT_CLASS
-from store.partitions import PartitionKey
 
 COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written", "retired")
 
 
 @click.command("compact")
 @click.option("--all", "everything", is_flag=True, help="Merge all that fits together, not only parts of like size.")
-@click.option("--date", "day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="This partition only.")
+@click.option("--date", "day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="Partitions of this day only.")
 @click.pass_obj
 def compact(context: Context, everything: bool, day: datetime | None) -> int:
     """Merge small parts of the partitions into few sorted ones.
@@ -37,9 +35,12 @@ def compact(context: Context, everything: bool, day: datetime | None) -> int:
       0  done
       1  another process compacts, or a part does not authenticate
     """
-    key = PartitionKey(day.date(), DEFAULT_CLASS.name) if day is not None else None
+    document = dict.fromkeys(COLUMNS, 0)
     with context.open_store() as store:
-        document = store.compact(everything=everything, partition=key).as_dict()
+        keys = [None] if day is None else [item.key for item in store.partitions() if item.date == day.date()]
+        for key in keys:
+            done = store.compact(everything=everything, partition=key).as_dict()
+            document = {name: document[name] + done[name] for name in COLUMNS} | {"retired": done["retired"]}
     emit(context, document, lambda: show_table([document], [(name, name.replace("_", " ")) for name in COLUMNS]))
     return 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 
 import click
@@ -12,8 +11,7 @@ from api.cli.certificates import certificate
 from api.cli.clock import clock
 from api.cli.context import Context
 from api.cli.output import bytes_text, emit, show_facts, show_table
-from schemas.retention import CEILING_MONTHS, CLASSES, FLOOR_MONTHS
-from store.expiry import explain as explain_date
+from api.cli.policy import explain, policy, show
 
 OVERDUE_SECONDS_MAX: Final = 7200
 """Expiry runs every few minutes; what is later than this does not happen by itself."""
@@ -26,60 +24,6 @@ def retention() -> None:
     Nothing deletes a record younger than 6 calendar months, and nothing keeps one beyond 24: both are counted from the
     UTC date on which the communication ended. No option, variable or role changes that.
     """
-
-
-@retention.command("show")
-@click.pass_obj
-def show(context: Context) -> None:
-    """Show the policy: classes, periods, legal bases.
-
-    \b
-    Example:
-      lagrum retention show
-    """
-    rows = [
-        {
-            "class": item.name,
-            "period_months": item.period_months,
-            "legal_basis": item.legal_basis,
-            "citation": item.citation,
-        }
-        for item in CLASSES
-    ]
-    document = {"floor_months": FLOOR_MONTHS, "ceiling_months": CEILING_MONTHS, "classes": rows}
-    columns = [
-        ("class", "class"),
-        ("period_months", "months"),
-        ("legal_basis", "legal basis"),
-        ("citation", "citation"),
-    ]
-
-    def render() -> None:
-        show_facts({"floor": f"{FLOOR_MONTHS} calendar months", "ceiling": f"{CEILING_MONTHS} calendar months"})
-        show_table(rows, columns)
-
-    emit(context, document, render)
-
-
-@retention.command("explain")
-@click.argument("end_date", metavar="DATE", type=click.DateTime(formats=["%Y-%m-%d"]))
-@click.pass_obj
-def explain(context: Context, end_date: datetime) -> None:
-    """Explain what happens to records whose communication ended on DATE (UTC).
-
-    Counts calendar months: the same day so many months on, or that month's last day. Needs no store.
-
-    \b
-    Example:
-      lagrum retention explain 2026-08-31
-    """
-    document = explain_date(end_date.date(), context.clock.now_us())
-
-    def render() -> None:
-        for item in document["classes"]:
-            show_facts({name.replace("_", " "): value for name, value in {"date": document["date"], **item}.items()})
-
-    emit(context, document, render)
 
 
 @retention.command("status")
@@ -155,6 +99,6 @@ def expire(context: Context, dry_run: bool) -> None:
 
 def register(group: click.Group) -> None:
     """Add `retention`."""
-    for command in (certificate, clock, calendar):
+    for command in (show, explain, policy, certificate, clock, calendar):
         retention.add_command(command)
     group.add_command(retention)

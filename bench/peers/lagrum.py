@@ -21,10 +21,11 @@ from bench.child import run as run_child
 from bench.peers.base import COLUMN_OF, LINE, Keys, Peer, Window, tree_bytes
 from schemas.arrow import PACKED
 from schemas.packing import pack_address_value, pack_identifier_value, unpack_identifier
-from schemas.retention import CLASSES
+from schemas.policy import DEFAULT_POLICY
+from schemas.retention import DEFAULT_CLASS
 from store import Clock, ScanQuery, Store, SystemClock, TargetIdentifier
 from store.clock import Uptime
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, expires_at, to_us
 
 pc: Any = pyarrow.compute
 
@@ -44,7 +45,8 @@ class _LaterClock(SystemClock):
     """A machine that has run on until a partition's period is over."""
 
     def __init__(self, key: PartitionKey) -> None:
-        self._ahead_us = max(0, int(key.expires_at.timestamp() * 1_000_000) + 1_000_000 - super().now_us())
+        end_us = to_us(expires_at(key, DEFAULT_POLICY))
+        self._ahead_us = max(0, end_us + 1_000_000 - super().now_us())
 
     def now_us(self) -> int:
         return super().now_us() + self._ahead_us
@@ -125,7 +127,7 @@ class Lagrum(Peer):
     def aim(self, day: date) -> None:
         """Open the store on the day on which the partition's period is over."""
         self.close()
-        self._open(_LaterClock(PartitionKey(day, CLASSES[0].name)))
+        self._open(_LaterClock(PartitionKey(day, DEFAULT_CLASS.name)))
 
     def drop_partition(self, day: date) -> None:
         """Expire: keys destroyed, files unlinked, both in the audit log."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
 
-from api import holds, subscriptions
+from api import holds, subscriptions, usage
 from schemas.holds import Purpose
 from store.clock import to_date
 from tests.api.world import World
+from tests.conftest import ends_us
 
 ID = "9f1c2d3e4b5a6978"
 HEADER = b"record_key,switch,service_type,calling_number,called_number,start_time,duration_s,account\n"
@@ -64,14 +65,14 @@ def held(world: World, purpose: Purpose) -> list[int]:
 def expire(world: World) -> None:
     """Go to the partition's end with the heartbeats of a service that ran all along."""
     key = world.store.partitions()[0].key
-    world.clock.value_us = int(key.expires_at.timestamp() * 1_000_000)
+    world.clock.value_us = ends_us(key)
     world.tokens.clear()
     assert len(world.store.expire().partitions) == 1
 
 
 def test_what_two_custodians_hold_outlives_its_partition(world: World) -> None:
     world.deliver(world.switch("pbx-east"))
-    world.clock.value_us = int(world.store.partitions()[0].key.expires_at.timestamp() * 1_000_000) - 86_400_000_000
+    world.clock.value_us = ends_us(world.store.partitions()[0].key) - 86_400_000_000
     world.tokens.clear()
     what = wish(world)
     assert ask(world, what).json()["wish"]["targets"] == [["number", "070-000 00 01"]]
@@ -102,6 +103,9 @@ def test_a_billing_hold_finds_the_account_by_its_subscriptions_and_their_time(wo
     expire(world)
     assert held(world, Purpose.BILLING) == [61_000, 62_000, 63_000], "calls to the account's number are its usage too"
     assert held(world, Purpose.DISCLOSURE) == []
+    period = usage.Period(date(2026, 11, 1), date(2026, 12, 1))
+    lines = usage.usage(world.store, period, account="0077").to_pylist()
+    assert sum(line["records"] for line in lines) == 2, "one by its subscription, one by the source's word"
 
 
 def test_one_custodian_is_not_two(world: World) -> None:

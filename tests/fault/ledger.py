@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+from schemas.policy import DEFAULT_POLICY
 from store import ScanQuery, Store
 from store.clock import Uptime, to_date
 from store.partitions import PartitionKey, is_expired
@@ -99,7 +100,7 @@ class Ledger:
         over = [
             number
             for number, item in self.delivered.items()
-            if all(is_expired(PartitionKey(day, "standard"), now_us) for day in item.days)
+            if all(is_expired(PartitionKey(day, "standard"), now_us, DEFAULT_POLICY) for day in item.days)
         ]
         for number in over:
             del self.delivered[number]
@@ -118,7 +119,7 @@ def ending(clock: SharedClock, in_days: int) -> date:
     """Return the first day whose period ends `in_days` after today's midnight, or later."""
     today_us = clock.now_us()
     day = to_date(today_us) - timedelta(days=740)
-    while is_expired(PartitionKey(day, "standard"), today_us + (in_days - 1) * DAY_US):
+    while is_expired(PartitionKey(day, "standard"), today_us + (in_days - 1) * DAY_US, DEFAULT_POLICY):
         day += timedelta(days=1)
     return day
 
@@ -157,7 +158,7 @@ def compare(keys: Counter[int], ledger: Ledger, now_us: int) -> list[str]:
         kept = []
         for key, day in delivery.records():
             if day not in over:
-                over[day] = is_expired(PartitionKey(day, "standard"), now_us)
+                over[day] = is_expired(PartitionKey(day, "standard"), now_us, DEFAULT_POLICY)
             if over[day]:
                 if key in keys:
                     problems.append(f"a record of delivery {number} is visible beyond its period")

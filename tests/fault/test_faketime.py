@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from schemas.policy import DEFAULT_POLICY
 from schemas.retention import CEILING_MONTHS, add_months
 from store import ScanQuery, SourceRef, Store, SystemClock
 from store.clock import to_date
@@ -53,7 +54,7 @@ def test_no_clock_that_somebody_set_erases_early_or_stores_wrongly(tmp_path: Pat
     now_us = SystemClock().now_us()
     root = tmp_path / "root"
     first_kept = add_months(to_date(now_us), -CEILING_MONTHS)
-    while is_expired(PartitionKey(first_kept, "standard"), now_us):
+    while is_expired(PartitionKey(first_kept, "standard"), now_us, DEFAULT_POLICY):
         first_kept = first_kept.fromordinal(first_kept.toordinal() + 1)
     with Store.create(root, clock=SystemClock()) as store:
         for number, day in enumerate((date_to_day(first_kept), date_to_day(first_kept) + 40, now_us // DAY_US - 1)):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.policy import DEFAULT_POLICY
 from schemas.retention import CEILING_MONTHS, FLOOR_MONTHS, RetentionClass, add_months, expires_at, floor_until
 from store.partitions import DAY_US, PartitionKey, date_to_day, end_days, is_above_floor, is_expired, to_us
 
@@ -94,8 +95,8 @@ def test_a_record_counts_from_the_utc_day_on_which_it_ended_whatever_its_offset(
     six, two_years = later((end.year, end.month, end.day), 6), later((end.year, end.month, end.day), 24)
     # to the microsecond: kept while it is younger than six months, gone before the first of its day is over 24
     assert not is_above_floor(key, NUMBERS[six] * DAY_US + to_us(end) % DAY_US)
-    assert not is_expired(key, NUMBERS[two_years] * DAY_US - 1)
-    assert is_expired(key, NUMBERS[two_years] * DAY_US)
+    assert not is_expired(key, NUMBERS[two_years] * DAY_US - 1, DEFAULT_POLICY)
+    assert is_expired(key, NUMBERS[two_years] * DAY_US, DEFAULT_POLICY)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from schemas.errors import ConfigurationError, IntegrityError, KeyUnavailableError, LagrumError
 from store import ScanQuery, Store, files
 from store.backup import DATA, LIFE_DAYS, MANIFEST, backup, restore
-from tests.conftest import FixedClock
+from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Crash, Disk
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, records
@@ -60,7 +60,7 @@ def test_what_was_erased_since_does_not_come_back(replicated: Store, tmp_path: P
     deliver(replicated, records(50, days_ago=100))
     deliver(replicated, records(30, first_key=500, days_ago=1))
     old = replicated.partitions()[0].key
-    clock.value_us = int(old.expires_at.timestamp() * 1_000_000) - 1
+    clock.value_us = ends_us(old) - 1
     backup(replicated, tmp_path / "copy")
     clock.value_us += 1
     assert replicated.expire().records == 50

@@ -10,8 +10,8 @@ from schemas.errors import BusyError, ClockError, ProcedureError
 from store import ScanQuery, Store
 from store.clockguard import HEARTBEAT, TRUSTED, UNTRUSTED
 from store.clocktrust import GAP_MAX_US
-from store.partitions import PartitionKey, to_us
-from tests.conftest import FixedClock
+from store.partitions import PartitionKey
+from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
 from tests.store.records import records
 
@@ -37,7 +37,7 @@ def young(store: Store) -> PartitionKey:
 @pytest.mark.parametrize("days", [1 / 24, 1, 731, 365 * 20])
 def test_a_clock_set_forward_erases_nothing_and_alarms(store: Store, clock: FixedClock, days: float) -> None:
     key = young(store)
-    clock.value_us = to_us(key.expires_at) - 1_800_000_000
+    clock.value_us = ends_us(key) - 1_800_000_000
     store.clock_guard.observe()
     clock.jump(days=days)
     with pytest.raises(ClockError):
@@ -75,7 +75,7 @@ def test_a_partition_that_may_be_over_is_an_error_and_the_others_are_read(store:
 @pytest.mark.parametrize("days", [-1 / 24, -1, -731])
 def test_a_clock_set_back_makes_nothing_readable_again(store: Store, clock: FixedClock, days: float) -> None:
     key = young(store)
-    clock.value_us = to_us(key.expires_at)
+    clock.value_us = ends_us(key)
     assert stored(store) == 0
     store.clock_guard.observe()
     clock.jump(days=days)
@@ -113,7 +113,7 @@ def test_heartbeats_are_hourly(store: Store, clock: FixedClock) -> None:
 
 def test_after_days_without_power_erasure_waits_for_the_sources(store: Store, clock: FixedClock) -> None:
     key = young(store)
-    clock.value_us = to_us(key.expires_at) - DAY_US
+    clock.value_us = ends_us(key) - DAY_US
     store.clock_guard.observe()
     clock.restart(off_days=3)
     clock.advance(seconds=60)
@@ -127,7 +127,7 @@ def test_after_days_without_power_erasure_waits_for_the_sources(store: Store, cl
 
 def test_after_weeks_without_power_two_persons_confirm_and_one_does_not(store: Store, clock: FixedClock) -> None:
     key = young(store)
-    clock.value_us = to_us(key.expires_at)
+    clock.value_us = ends_us(key)
     store.clock_guard.observe()
     clock.value_us -= 5 * DAY_US
     clock.restart(off_days=GAP_MAX_US / DAY_US + 6)
@@ -144,7 +144,7 @@ def test_after_weeks_without_power_two_persons_confirm_and_one_does_not(store: S
 
 def test_what_two_persons_confirm_reaches_no_further_than_the_instant_they_saw(store: Store, clock: FixedClock) -> None:
     key = young(store)
-    clock.value_us = to_us(key.expires_at) - DAY_US
+    clock.value_us = ends_us(key) - DAY_US
     store.clock_guard.observe()
     clock.jump(days=-5)
     store.clock_guard.confirm(clock.value_us, reason="r", actors=["a", "b"])
@@ -181,7 +181,7 @@ def test_an_erasure_whose_key_is_destroyed_is_finished_without_a_clock(
     from store import expiry
 
     key = young(store)
-    clock.value_us = to_us(key.expires_at)
+    clock.value_us = ends_us(key)
 
     def stop(step: str) -> None:
         if step == "destroyed":

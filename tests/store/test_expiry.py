@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import KeyUnavailableError, RetentionError
+from schemas.policy import DEFAULT_POLICY
 from store import ScanQuery, Store, expiry
-from store.partitions import PartitionKey, to_us
-from tests.conftest import FixedClock
+from store.partitions import PartitionKey
+from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Disk, run_until
 from tests.store.conftest import deliver
 from tests.store.records import records
@@ -28,7 +29,7 @@ def test_a_partition_is_refused_from_the_instant_of_its_end_and_dropped_by_the_n
     deliver(store, records(100))
     deliver(store, records(100, first_key=1000, days_ago=1))
     key = store.partitions()[0].key
-    clock.value_us = to_us(key.expires_at) - 1
+    clock.value_us = ends_us(key) - 1
     assert store.expire().partitions == ()
     assert stored(store) == 200
     clock.value_us += 1
@@ -65,7 +66,7 @@ def test_late_records_of_an_erased_partition_are_refused_and_not_kept(store: Sto
 def test_the_last_check_refuses_a_partition_that_is_not_due_whoever_asks(age_days: int, clock: FixedClock) -> None:
     day = date.fromordinal(date(2026, 11, 22).toordinal() - age_days)
     with pytest.raises(RetentionError):
-        expiry.refuse_below_floor([PartitionKey(day, "standard")], clock.now_us())
+        expiry.refuse_below_floor([PartitionKey(day, "standard")], clock.now_us(), DEFAULT_POLICY)
 
 
 def test_the_copied_data_of_an_erased_partition_cannot_be_opened(
@@ -107,7 +108,7 @@ def test_a_crash_at_any_durable_step_of_an_erasure_rolls_forward(
             deliver(store, records(20))
             deliver(store, records(20, first_key=100, days_ago=1))
             victim = store.partitions()[0].key
-            clock.value_us = to_us(victim.expires_at)
+            clock.value_us = ends_us(victim)
             finished = run_until(monkeypatch, Disk(fail_at=step), store.expire)
         with Store.open(root, clock=clock) as store:
             store.expire()

@@ -14,8 +14,8 @@ from store.certificate_check import export, verify_file
 from store.certificates import stored
 from store.expiry import Holding
 from store.layout import SUFFIXES
-from store.partitions import PartitionKey, to_us
-from tests.conftest import FixedClock
+from store.partitions import PartitionKey
+from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
 from tests.store.records import records
 
@@ -42,7 +42,7 @@ def due(store: Store, clock: FixedClock) -> PartitionKey:
     deliver(store, records(20))
     deliver(store, records(30, first_key=100, days_ago=1))
     key = store.partitions()[0].key
-    clock.value_us = to_us(key.expires_at)
+    clock.value_us = ends_us(key)
     return key
 
 

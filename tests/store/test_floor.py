@@ -129,7 +129,9 @@ def test_a_shorter_class_than_the_floor_cannot_be_made_and_the_last_check_stands
         with pytest.raises(ConfigurationError):
             RetentionClass("short", months, "basis", "citation")
     with pytest.raises(RetentionError):
-        expiry.refuse_below_floor([item.key for item in full.partitions()], full.clock.now_us())
+        expiry.refuse_below_floor(
+            [item.key for item in full.partitions()], full.clock.now_us(), full.policies.current()
+        )
 
 
 def test_no_command_and_no_route_deletes_records(full: Store) -> None:

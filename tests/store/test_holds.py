@@ -20,7 +20,7 @@ from store import Put, ScanQuery, Store, certificates, expiry
 from store.clock import to_date
 from store.holds import KIND
 from store.partitions import PartitionKey
-from tests.conftest import FixedClock
+from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Disk, run_until
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, records, with_column
@@ -64,7 +64,7 @@ def held(store: Store, purpose: Purpose = Purpose.DISCLOSURE, **more: Any) -> li
 def age(store: Store, clock: FixedClock) -> PartitionKey:
     """Let the oldest partition's period end."""
     key = store.partitions()[0].key
-    clock.value_us = int(key.expires_at.timestamp() * 1_000_000)
+    clock.value_us = ends_us(key)
     return key
 
 

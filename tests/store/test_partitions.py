@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
+from schemas.policy import DEFAULT_POLICY
 from schemas.retention import CEILING_MONTHS, DEFAULT_CLASS, FLOOR_MONTHS, RetentionClass, add_months
-from store.partitions import PartitionKey, date_to_day, day_to_date, is_above_floor, is_expired, to_us
+from store.partitions import PartitionKey, date_to_day, day_to_date, expires_at, is_above_floor, is_expired, to_us
+from tests.conftest import ends_us
 
 days = st.dates(date(2000, 1, 1), date(2100, 12, 31))
 
@@ -45,11 +47,11 @@ def test_the_last_record_of_a_day_is_six_months_old_at_the_floor_and_the_first_n
 ) -> None:
     key = PartitionKey(day, DEFAULT_CLASS.name)
     assert key.floor_until == datetime.combine(add_months(day, 6) + timedelta(days=1), datetime.min.time(), UTC)
-    assert key.expires_at == datetime.combine(add_months(day, 24), datetime.min.time(), UTC)
+    assert expires_at(key, DEFAULT_POLICY) == datetime.combine(add_months(day, 24), datetime.min.time(), UTC)
     assert not is_above_floor(key, to_us(key.floor_until) - 1)
     assert is_above_floor(key, to_us(key.floor_until))
-    assert not is_expired(key, to_us(key.expires_at) - 1)
-    assert is_expired(key, to_us(key.expires_at))
+    assert not is_expired(key, ends_us(key) - 1, DEFAULT_POLICY)
+    assert is_expired(key, ends_us(key), DEFAULT_POLICY)
 
 
 @given(days)

@@ -8,7 +8,7 @@ import pytest
 from schemas.errors import ConfigurationError, IntegrityError
 from store import ScanQuery, Store, TargetIdentifier, parquet
 from store.partitions import to_us
-from tests.conftest import FixedClock
+from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US, records
 
@@ -69,7 +69,7 @@ def test_a_plan_names_the_partitions_of_the_window_whose_period_is_over_dropped_
     deliver(store, records(10))
     deliver(store, records(10, first_key=100, days_ago=1))
     keys = [item.key for item in store.partitions()]
-    clock.value_us = to_us(keys[0].expires_at)
+    clock.value_us = ends_us(keys[0])
     assert store.plan(EVER).refused == keys[:1]
     store.expire()
     assert store.plan(EVER).refused == keys[:1]

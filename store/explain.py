@@ -1,0 +1,87 @@
+"""Which rule keeps or removes records of a day, a partition, or one record; from which citation, and when."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute
+
+from schemas.errors import NotFoundError
+from schemas.policy import Policy
+from store.model import PartRow, rfc3339
+from store.partitions import PartitionKey, expires_at, is_above_floor, is_due, is_expired
+from store.policies import statement
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+
+
+def of_date(day: date, now_us: int, policy: Policy) -> dict[str, Any]:
+    """Tell what happens to records that ended on a day, class by class. Pure."""
+    keys = [PartitionKey(day, name) for name in policy.class_names]
+    return {"date": day.isoformat(), "classes": [_told(key, now_us, policy) for key in keys]}
+
+
+def of_partition(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
+    """Tell what happens to the records of a partition, which need not exist. Pure."""
+    return {"partition": str(key), "date": key.end_date.isoformat(), "classes": [_told(key, now_us, policy)]}
+
+
+def of_record(store: Store, batch_id: int, position: int) -> dict[str, Any]:
+    """Tell what happens to the record at a position (1-based) of a batch.
+
+    Raises:
+        NotFoundError: it is not stored: it came twice, was refused, or its partition is erased.
+    """
+    verdict = store.clock_guard.verdict()
+    where = "p.batch_id = ? OR p.part_id IN (SELECT part_id FROM part_batches WHERE batch_id = ?)"
+    for part in store.catalog.parts(where, (batch_id, batch_id)):
+        if _has(store, part, batch_id, position):
+            hidden = part.withdrawn or batch_id in part.withdrawn_batches
+            said = of_partition(part.partition, verdict.wall_us, verdict.policy)
+            return {"record": f"{batch_id}:{position}", "withdrawn": hidden, **said}
+    raise NotFoundError(
+        "no such record is stored", hint="it came twice or was refused, or its partition is erased already"
+    )
+
+
+def _has(store: Store, part: PartRow, batch_id: int, position: int) -> bool:
+    with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
+        names = sorted(reader.names & {"batch_id", "batch_position"})
+        for group in range(reader.groups):
+            table = reader.read([group], names)
+            found = pc.equal(table.column("batch_position").cast(pa.int64()), position)
+            if part.batch_id is None:
+                found = pc.and_(found, pc.equal(table.column("batch_id").cast(pa.int64()), batch_id))
+            if pc.any(found).as_py():
+                return True
+    return False
+
+
+def _told(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
+    rule = statement(policy, key)
+    if is_due(key, now_us, policy):
+        verdict = "expired: scans refuse it and it is erased"
+    elif is_expired(key, now_us, policy):
+        verdict = "expired: scans refuse it; it is erased once the floor is passed"
+    elif is_above_floor(key, now_us):
+        verdict = "kept by its class's period; the floor is passed"
+    else:
+        verdict = "kept: nothing removes it before the floor"
+    chosen = policy.in_force(key.end_date).services
+    return {
+        "class": key.retention_class,
+        "services": [service for service, name in chosen.items() if name == key.retention_class],
+        "period_months": rule["months"],
+        "legal_basis": rule["legal_basis"],
+        "citation": rule["citation"],
+        "policy_version": rule["version"],
+        "since": rule["since"],
+        "floor_until": rfc3339(key.floor_until),
+        "expires_at": rfc3339(expires_at(key, policy)),
+        "verdict": verdict,
+    }
