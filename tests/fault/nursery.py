@@ -152,6 +152,17 @@ class Nursery:
         return child
 
 
+def may_trace() -> bool:
+    """Tell whether strace is installed and may attach to a process here."""
+    if shutil.which("strace") is None:
+        return False
+    with subprocess.Popen(["sleep", "10"]) as sleeper:
+        command = ["timeout", "0.2", "strace", "-o", os.devnull, "-p", str(sleeper.pid)]
+        said = subprocess.run(command, check=False, capture_output=True, text=True).stderr
+        sleeper.kill()
+    return "attached" in said
+
+
 def _plain(argument: Any) -> Any:
     return str(argument) if isinstance(argument, Path) else argument
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,17 @@ import pytest
 from tests.fault import campaign_full, campaign_kill, campaign_power, campaign_strace
 from tests.fault.campaign_power import History
 from tests.fault.ledger import Ledger, compare
-from tests.fault.nursery import Nursery, Template
+from tests.fault.nursery import Nursery, Template, may_trace
 from tests.fault.report import Report
 from tests.fault.torture import scratch
 
-needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+needs_strace = pytest.mark.usefixtures("strace")
+
+
+@pytest.fixture(scope="module")
+def strace() -> None:
+    if not may_trace():
+        pytest.skip("strace is not installed or may not attach")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def template(place: Path, nursery: Nursery) -> Template:
 
 
 @pytest.fixture(scope="module")
-def history(place: Path, nursery: Nursery) -> History:
+def history(place: Path, nursery: Nursery, strace: None) -> History:
     return History(place / "history", nursery, deliveries=4)
 
 

@@ -16,13 +16,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from tests.fault import campaign_full, campaign_kill, campaign_power, campaign_strace
-from tests.fault.nursery import REPOSITORY, Nursery, Template
+from tests.fault.nursery import REPOSITORY, Nursery, Template, may_trace
 from tests.fault.operations import OPERATIONS
 from tests.fault.replay import CONTROLS
 from tests.fault.report import Report, say
 
 OUT = REPOSITORY / "bench" / "out"
 RUNS = {"kill": 1000, "strace": 0, "full": 100, "power": 1000, "control": 200}
+NEED_STRACE = ("strace", "power", "control")
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -100,8 +101,8 @@ def main() -> int:
         place = Path(stack.enter_context(scratch()))
         nursery = stack.enter_context(Nursery(place / "said"))
         for name in options.campaign or list(CAMPAIGNS):
-            if name == "strace" and shutil.which("strace") is None:
-                say("strace: skipped, strace is not installed")
+            if name in NEED_STRACE and not may_trace():
+                say(f"{name}: skipped, strace is not installed or may not attach")
                 continue
             options.runs = RUNS[name] if runs is None else runs
             (place / name).mkdir()
