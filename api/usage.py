@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from typing import Any, Final
 
 import duckdb
@@ -23,6 +24,7 @@ from api.instants import midnight_us
 from schemas.arrow import PACKED
 from schemas.destinations import country_code, destination_sql
 from schemas.errors import BusyError, ConfigurationError, IntegrityError
+from schemas.holds import Purpose
 from store import ScanQuery, Store, TargetIdentifier
 
 NOT_CHARGED: Final = "delivery-report"
@@ -103,6 +105,17 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
         # The others' identifiers stay in the join: whose number called decides before whose IMSI it was.
         own = [item for item in owners if item.account == account]
         batches = _of_account(store, period, account, own, batch_id_max)
+    # What unpaid invoices keep beyond their partitions' ends is usage too.
+    held = store.holds.scan(
+        Purpose.BILLING,
+        start_us=midnight_us(period.start),
+        end_us=midnight_us(period.end),
+        columns=_COLUMNS,
+        by_end=True,
+        include_conflicts=False,
+        batch_id_max=batch_id_max,
+    )
+    batches = chain(batches, held)
     lines = aggregate(batches, owners=owners, codes=source_codes(store))
     if account is not None:
         lines = lines.filter(pc.equal(lines["account"], pa.scalar(account)))

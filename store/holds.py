@@ -134,8 +134,12 @@ class Holds:
         columns: Sequence[str],
         holds: Sequence[str] | None = None,
         by_end: bool = False,
+        include_conflicts: bool = True,
+        batch_id_max: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield held records of a window, each once, for the purpose of their hold and no other.
+
+        What lies in a partition that is still there is left to `Store.scan`.
 
         Args:
             purpose: what the records are for.
@@ -144,6 +148,8 @@ class Holds:
             columns: packed columns; those that were not kept come back as nulls.
             holds: ids of holds; None takes all of the purpose.
             by_end: records that ended in the window instead of those that overlap it.
+            include_conflicts: also records that contradict an earlier one.
+            batch_id_max: only what this batch and earlier ones brought.
 
         Raises:
             ProcedureError: a named hold serves another purpose.
@@ -153,15 +159,23 @@ class Holds:
         chosen = [hold for hold in self.all() if hold.is_in_force(now_us) and (holds is None or hold.id in holds)]
         if holds is not None and any(hold.basis.purpose != purpose for hold in chosen):
             raise ProcedureError("a hold serves its own purpose only", reason="purpose")
+        states = self._store.catalog.partition_states()
         seen: set[tuple[Any, ...]] = set()
         for hold in chosen:
             if hold.basis.purpose != purpose:
                 continue
             for partition, file_id in self._files(hold.id):
+                if states.get(partition) == "live":
+                    continue
                 table = self._read(hold, partition, file_id)
                 starts, ends = (table.column(name).cast(pa.int64()) for name in BOUNDS)
                 upper = ends if by_end else starts
-                table = table.filter(pc.and_(pc.greater_equal(ends, start_us), pc.less(upper, end_us)))
+                mask = pc.and_(pc.greater_equal(ends, start_us), pc.less(upper, end_us))
+                if not include_conflicts:
+                    mask = pc.and_(mask, pc.invert(table.column("conflict")))
+                if batch_id_max is not None:
+                    mask = pc.and_(mask, pc.less_equal(table.column("batch_id"), batch_id_max))
+                table = table.filter(mask)
                 identities = list(zip(*(table.column(name).to_pylist() for name in _PLACE), strict=True))
                 table = table.filter(pa.array([item not in seen for item in identities], pa.bool_()))
                 seen.update(identities)
