@@ -86,6 +86,7 @@ class Campaign:
             chance = random.Random(f"{seed} {number}")
             case, problems = life.round(chance)
             report.note(f"round {number} of seed {seed}: {case}", "killed", problems)
+            report.more["processes"] = report.more.get("processes", 0) + life.killed
             report.more["acknowledged"] = report.more.get("acknowledged", 0) + life.news
             for status, times in life.answers.items():
                 answers = report.more.setdefault("answers", {})
@@ -105,7 +106,7 @@ class _Life:
         )
         self._ledger: Ledger = template.ledger.copy()
         self._clock: SharedClock = template.clock
-        self.news = 0
+        self.news = self.killed = 0
         self.answers: dict[int, int] = {}
 
     def round(self, chance: random.Random) -> tuple[str, list[str]]:
@@ -120,9 +121,10 @@ class _Life:
             child.kill()
             if chance.random() < 0.3:
                 time.sleep(chance.uniform(0, 0.03))  # the others go on without it for a moment
-        problems = []
+        problems, self.killed = [], 0
         for child in children:
             child.end()
+            self.killed += child.code == -9
             if child.code != -9:
                 problems += complaint(child.code or 0, child.complained)
         acknowledged = set().union(*(child.acknowledged for child in children))

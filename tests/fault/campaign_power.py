@@ -95,8 +95,7 @@ class Campaign:
             chance = random.Random(f"{seed} {number}")
             at = self._instant(number, count, chance)
             loss = LOSSES[number % len(LOSSES)]
-            problems = self.open(disk, at, loss, chance)
-            outcome = "made" if (self._image / "lagrum.json").exists() else "not made yet"
+            outcome, problems = self.open(disk, at, loss, chance)
             report.note(
                 f"image {number} of seed {seed}: {loss.name}, at {at - self._times[0]:.6f} s", outcome, problems
             )
@@ -108,15 +107,15 @@ class Campaign:
             return self._times[min(len(self._times) - 1, bisect_right(self._times, said) + chance.randrange(3))]
         return self._times[min(len(self._times) - 1, int((number + chance.random()) / count * len(self._times)))]
 
-    def open(self, disk: Disk, at: float, loss: Loss, chance: random.Random) -> list[str]:
-        """Write one image, open the store in it and check it."""
+    def open(self, disk: Disk, at: float, loss: Loss, chance: random.Random) -> tuple[str, list[str]]:
+        """Write one image, open the store in it and check it; tell whether there was a store."""
         if self._image.exists():
             shutil.rmtree(self._image)
         disk.write(self._image, at, loss, chance)
         ledger, clock = self._history.at(at)
         if not (self._image / "lagrum.json").exists() and not ledger.acknowledged:
-            return _made(self._image, clock)
-        return check(self._image, clock, ledger)
+            return "not made yet", _made(self._image, clock)
+        return "made", check(self._image, clock, ledger)
 
 
 def _made(root: Path, clock: SharedClock) -> list[str]:
