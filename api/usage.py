@@ -87,6 +87,7 @@ class Period:
             columns=_COLUMNS,
             include_conflicts=False,
             by_end=True,
+            purpose=Purpose.BILLING,
             **more,
         )
 
@@ -96,6 +97,7 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
 
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read; there is no partial answer.
+        ProcedureError: the period lies further back than billing reads (`purpose-window`).
         BusyError: the figures do not fit into the memory allowed.
     """
     owners = subscriptions.load(store)

@@ -97,6 +97,8 @@ class ScanQuery:
     by_end: bool = False
     batch_id_max: int | None = None
     include_withdrawn: bool = False
+    purpose: str | None = None
+    """A purpose of the policy: nothing older than its window is read. None is for the store's own work only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,18 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
 from schemas.arrow import PACKED
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, ProcedureError
 from store import files, lookup
+from store.clock import to_date
 from store.model import PartRow, ScanQuery
-from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date
+from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, to_us
 from store.selection import is_outside
 from store.stretches import Stretch, asked, groups_of, read
 from store.targets import check
@@ -55,6 +56,8 @@ class Plan:
     parts: list[PartRow]
     refused: list[PartitionKey] = field(default_factory=list)
     """Partitions of the window whose period is over: not read, whether dropped or not."""
+    beyond: list[PartitionKey] = field(default_factory=list)
+    """Partitions that are kept, and are older than the query's purpose may read: a scan refuses them."""
     pruned_parts: int = 0
     withdrawn_parts: int = 0
     bytes: int = 0
@@ -69,6 +72,7 @@ class Plan:
             "pruned_parts": self.pruned_parts,
             "withdrawn_parts": self.withdrawn_parts,
             "refused_partitions": [str(key) for key in self.refused],
+            "beyond_purpose": [str(key) for key in self.beyond],
             **({} if self.details is None else asdict(self.details)),
         }
 
@@ -88,6 +92,8 @@ def plan(store: Store, query: ScanQuery) -> Plan:
         for key, state in states.items()
         if first_date <= key.end_date <= last_date and (state != "live" or clock.is_over(key))
     }
+    window = None if query.purpose is None else clock.policy.in_force(to_date(clock.over_us)).window(query.purpose)
+    beyond: set[PartitionKey] = set()
     result = Plan([], sorted(over))
     where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
     for part in store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max)):
@@ -97,10 +103,31 @@ def plan(store: Store, query: ScanQuery) -> Plan:
             result.withdrawn_parts += 1
         elif is_outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
             result.pruned_parts += 1
-        elif not clock.is_over(part.partition):
+        elif clock.is_over(part.partition):
+            continue
+        elif window is not None and clock.has_come(to_us(window.until(part.partition.end_date))):
+            beyond.add(part.partition)
+        else:
             result.parts.append(part)
             result.bytes += part.bytes
+    result.beyond = sorted(beyond)
     return result
+
+
+def _refuse_beyond(query: ScanQuery, planned: Plan) -> Plan:
+    """Return the plan if its purpose may read all of the window: a figure without the rest would be wrong.
+
+    Raises:
+        ProcedureError: reason `purpose-window`.
+    """
+    if planned.beyond:
+        first = planned.beyond[-1].end_date + timedelta(days=1)
+        raise ProcedureError(
+            f"the purpose {query.purpose} does not reach back so far",
+            reason="purpose-window",
+            hint=f"begin on {first.isoformat()} or later; `lagrum retention show` tells how far each purpose reads",
+        )
+    return planned
 
 
 def check_query(query: ScanQuery) -> None:
@@ -131,9 +158,10 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
     Raises:
         IntegrityError: a part or its index is missing or does not authenticate.
         KeyUnavailableError: a part's key is gone.
+        ProcedureError: the window reaches further back than the query's purpose (`purpose-window`).
     """
     with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
-        stretches = _stretches(store, query, plan(store, query))
+        stretches = _stretches(store, query, _refuse_beyond(query, plan(store, query)))
         for part, batches in _read_ahead(store, query, stretches):
             for batch in batches:
                 if store.expired(part.partition):

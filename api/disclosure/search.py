@@ -13,6 +13,7 @@ from api.disclosure.package import RECORDS_MAX, Package, build
 from api.disclosure.selection import permitted_fields, select
 from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
+from schemas.holds import Purpose
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_text
@@ -43,6 +44,7 @@ def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Pack
         start_us=task.window.start_us,
         end_us=task.window.end_us,
         targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
+        purpose=Purpose.DISCLOSURE,
     )
     batches: list[pa.RecordBatch] = []
     rows = 0

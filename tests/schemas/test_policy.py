@@ -1,0 +1,174 @@
+"""The policy's table: its bounds, its form, what follows from its versions."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ConfigurationError
+from schemas.fields import SERVICE_TYPES
+from schemas.policy import DEFAULT_POLICY, FIRST, PURPOSES, Policy, Version, Window
+from schemas.retention import (
+    CEILING_MONTHS,
+    FLOOR_MONTHS,
+    RetentionClass,
+    add_months,
+    floor_until,
+    midnight,
+)
+
+TODAY = date(2026, 11, 22)
+
+
+def version(number: int, start: date, months: int = 24, **classes: int) -> Version:
+    all_classes = {"standard": months, **classes}
+    made = tuple(RetentionClass(name, count, "duty", f"Act {number}") for name, count in all_classes.items())
+    return Version(number, start, made, dict.fromkeys(SERVICE_TYPES, "standard"))
+
+
+def body(**changed: Any) -> dict[str, Any]:
+    return {**FIRST.as_dict(), "version": 2, "from": "2027-01-01", **changed}
+
+
+def test_the_bounds_are_6_and_24_months() -> None:
+    assert (FLOOR_MONTHS, CEILING_MONTHS) == (6, 24)
+
+
+@pytest.mark.parametrize("months", [-1, 0, 5, 25, 600])
+def test_a_period_outside_the_bounds_is_refused_at_load(months: int) -> None:
+    classes = {"standard": {"months": months, "legal_basis": "duty", "citation": "Act"}}
+    with pytest.raises(ConfigurationError, match="6, 24"):
+        Version.from_dict(body(classes=classes))
+
+
+@pytest.mark.parametrize("months", [6, 24])
+def test_a_period_at_the_bounds_is_taken(months: int) -> None:
+    classes = {"standard": {"months": months, "legal_basis": "duty", "citation": "Act"}}
+    assert Version.from_dict(body(classes=classes)).classes[0].period_months == months
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"classes": {}},
+        {"classes": {"standard": {"months": 12, "legal_basis": "duty"}}},
+        {"classes": {"standard": {"months": "12", "legal_basis": "duty", "citation": "Act"}}},
+        {"classes": {"standard": {"months": True, "legal_basis": "duty", "citation": "Act"}}},
+        {"classes": {"standard": {"months": 12, "legal_basis": "", "citation": "Act"}}},
+        {"classes": {"../x": {"months": 12, "legal_basis": "duty", "citation": "Act"}}},
+        {"classes": {"standard": {"months": 12, "legal_basis": "duty", "citation": "Act", "unless": "asked"}}},
+        {"services": {"voice": "standard"}},
+        {"services": dict.fromkeys(SERVICE_TYPES, "unknown")},
+        {"services": dict.fromkeys((*SERVICE_TYPES, "fax"), "standard")},
+        {"from": "soon"},
+        {"keep": "for ever"},
+        {"purposes": {"curiosity": {"days": 3, "citation": "none"}}},
+        {"purposes": {"security": {"days": 0, "citation": "Act"}}},
+        {"purposes": {"security": {"days": 366, "citation": "Act"}}},
+        {"purposes": {"billing": {"months": 25, "citation": "Act"}}},
+        {"purposes": {"billing": {"months": 5, "days": 3, "citation": "Act"}}},
+        {"purposes": {"billing": {"months": 5}}},
+    ],
+)
+def test_what_is_no_policy_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError):
+        Version.from_dict(body(**changed))
+
+
+def test_a_version_reads_what_it_writes_and_its_digest_tells_any_change() -> None:
+    one = Version.from_dict(body())
+    assert Version.from_dict(one.as_dict()) == one
+    other = Version.from_dict(body(**{"from": "2027-01-02"}))
+    assert len({FIRST.digest, one.digest, other.digest}) == 3
+
+
+def test_purposes_left_out_keep_their_default_and_others_change() -> None:
+    made = Version.from_dict(body(purposes={"billing": {"days": 90, "citation": "Act"}}))
+    assert made.window("billing") == Window("billing", "Act", days=90)
+    assert {one.purpose: one.length for one in FIRST.windows} == {
+        "disclosure": "24 months",
+        "security": "30 days",
+        "billing": "12 months",
+        "customer": "24 months",
+        "statistics": "6 months",
+    }
+    assert set(PURPOSES) == {one.purpose for one in made.windows}
+    with pytest.raises(ConfigurationError):
+        made.window("curiosity")
+
+
+def test_a_window_ends_with_its_day() -> None:
+    assert Window("security", "Act", days=30).until(date(2026, 1, 1)) == midnight(date(2026, 2, 1))
+    assert Window("billing", "Act", months=6).until(date(2026, 8, 31)) == midnight(date(2027, 2, 28))
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(6, 24)), max_size=5),
+    st.integers(-800, 2200),
+)
+def test_an_end_is_the_earliest_that_any_version_since_gave(steps: list[tuple[int, int]], offset: int) -> None:
+    """Told again without formulas: day by day, the records are gone once the shortest period says so."""
+    policy, start = DEFAULT_POLICY, TODAY
+    for number, (days, months) in enumerate(steps, 2):
+        start += timedelta(days=days)
+        policy = Policy((*policy.versions, version(number, start, months)))
+    ended = TODAY + timedelta(days=offset)
+    day, months = ended, CEILING_MONTHS
+    while True:
+        period = policy.in_force(day).find("standard")
+        assert period is not None
+        months = min(months, period.period_months)
+        if day >= add_months(ended, months):
+            break
+        day += timedelta(days=1)
+    assert policy.expires_at(ended, "standard") == midnight(day)
+    assert policy.erasable_at(ended, "standard") >= floor_until(ended)
+    assert policy.expires_at(ended, "standard") <= midnight(add_months(ended, CEILING_MONTHS))
+
+
+def test_lengthening_gives_no_stored_record_a_day_more() -> None:
+    six = Policy((FIRST, version(2, date(1970, 1, 1), 6)))
+    ten = six.extended(version(3, TODAY + timedelta(days=1), 10), TODAY, is_empty=False)
+    for age in (200, 150, 1, 0):
+        ended = TODAY - timedelta(days=age)
+        assert ten.expires_at(ended, "standard") == six.expires_at(ended, "standard")
+    tomorrow = TODAY + timedelta(days=1)
+    assert ten.expires_at(tomorrow, "standard") == midnight(add_months(tomorrow, 10))
+
+
+def test_a_class_that_no_version_has_is_kept_to_the_ceiling() -> None:
+    assert DEFAULT_POLICY.expires_at(TODAY, "nowhere") == midnight(add_months(TODAY, CEILING_MONTHS))
+    assert DEFAULT_POLICY.rule(TODAY, "nowhere") is None
+
+
+def test_what_does_not_follow_from_the_versions_before_is_refused() -> None:
+    tomorrow = TODAY + timedelta(days=1)
+    policy = DEFAULT_POLICY.extended(version(2, tomorrow, 24, short=6), TODAY, is_empty=False)
+    for wrong, is_empty in (
+        (version(4, tomorrow), False),
+        (version(3, TODAY, short=6), False),
+        (version(3, date(1970, 1, 1), short=6), True),
+        (version(3, tomorrow), False),
+    ):
+        with pytest.raises(ConfigurationError):
+            policy.extended(wrong, TODAY, is_empty=is_empty)
+
+
+def test_a_category_does_not_move_where_it_would_end_before_its_stored_records() -> None:
+    tomorrow = TODAY + timedelta(days=1)
+    moved = Version(
+        2,
+        tomorrow,
+        version(2, tomorrow, 24, short=6).classes,
+        {**FIRST.services, "voice": "short"},
+    )
+    with pytest.raises(ConfigurationError, match="voice would end"):
+        DEFAULT_POLICY.extended(moved, TODAY, is_empty=False)
+    shortened = Version(2, tomorrow, version(2, tomorrow, 6, long=24).classes, {**FIRST.services, "data": "long"})
+    assert DEFAULT_POLICY.extended(shortened, TODAY, is_empty=False).class_of(tomorrow, "data") == "long"
+    before_all = Version(2, date(1970, 1, 1), moved.classes, moved.services)
+    assert DEFAULT_POLICY.extended(before_all, TODAY, is_empty=True).class_of(TODAY, "voice") == "short"
