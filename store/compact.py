@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-MERGED_ROWS_MAX: Final = 500_000
-"""A merged part has at most so many rows: the bound of compaction's memory."""
+MERGED_ROWS_MAX: Final = 1_000_000
+"""A merged part has at most so many rows: the bound of compaction's memory, about 0.7 GiB."""
 FAN_IN: Final = 4
 """So many parts of like size are merged into one of the next."""
 _FRESH: Final = "bytes_compacted_fresh"

@@ -59,8 +59,9 @@ def restore(context: Context, directory: Path, root: Path, keyring: Path) -> int
     witness holds: it ends where the backup was made.
 
     \b
-    Example:
+    Examples:
       lagrum restore /mnt/backup/2026-11-22 /srv/lagrum --keyring /mnt/keys/lagrum
+      lagrum --json restore /mnt/backup/2026-11-22 /srv/drill --keyring /mnt/keys/lagrum
 
     \b
     Exit codes:

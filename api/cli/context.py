@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +21,7 @@ CREDENTIAL: Final = "lagrum-passphrase"
 
 PASSPHRASE_BYTES_MAX: Final = 4096
 KERNELS: Final = "NUMBA_CACHE_DIR"
+KERNELS_FOLDER: Final = Path("/var/tmp")  # noqa: S108 (the folder in it is checked to be this user's alone)
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ def keep_kernels() -> None:
     """
     if os.environ.get(KERNELS) or os.access(Path(__file__).parent, os.W_OK) or os.access(Path.home(), os.W_OK):
         return
-    folder = Path(tempfile.gettempdir()) / f"lagrum-kernels-{os.getuid()}"
+    folder = KERNELS_FOLDER / f"lagrum-kernels-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o077:  # code of others is never run
         os.environ[KERNELS] = str(folder)

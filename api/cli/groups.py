@@ -84,8 +84,10 @@ class LazyGroup(click.Group):
         if entry is None:
             return None
         if cmd_name not in self.commands:
+            before = set(self.commands)
             import_module(f"api.cli.{entry.module}").register(self)
-            take_json(self.commands[cmd_name])
+            for name in set(self.commands) - before:  # a module may bring more than one
+                take_json(self.commands[name])
         return self.commands[cmd_name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from api.cli import context
 @pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(context, "KERNELS_FOLDER", tmp_path)
     monkeypatch.setenv(context.KERNELS, "")
     return tmp_path / f"lagrum-kernels-{os.getuid()}"
 
