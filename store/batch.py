@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from schemas.rejects import Reject
 from store.clocktrust import Verdict
 from store.dedup import HORIZON_DAYS, Chunk, Fate, classify
 from store.identity import Tags
+from store.incoming import complete
 from store.known import PartSource
 from store.model import Receipt, SourceRef
 from store.partitions import PartitionKey, date_to_day
@@ -38,12 +39,14 @@ from store.sessions import EVENT_COLUMNS, SessionArea
 if TYPE_CHECKING:
     from store.store import Store
 
-PART_ROWS: Final = 1_000_000
+PART_ROWS: Final = 640_000
 """A partition's buffer of so many rows becomes a part."""
 BUFFER_ROWS_MAX: Final = 2_000_000
 """All buffers together; above it the largest is written first."""
 DAY_MIN: Final = 0
 """Communications that ended before 1970 are over, whatever the policy."""
+SHARED_ROWS_MIN: Final = 131_072
+"""A last buffer of so many rows is written as two parts, by both writers."""
 WRITERS: Final = 2
 """Parts encoded at once; a Parquet writer uses one core."""
 EXPIRED: Final = -1
@@ -115,7 +118,7 @@ class BatchWriter:
         """
         if records.num_rows == 0:
             return
-        records = self._complete(records)
+        records = complete(self._source, records)
         if EVENT_COLUMNS[0] in records.column_names:
             folded_records = self._fold(records)
             if folded_records is not None:
@@ -145,7 +148,9 @@ class BatchWriter:
         """Turn the source's sessions that are silent since `before_us` into records with inferred ends."""
         records = self._area().stale(before_us)
         if records is not None:
-            self._take(self._complete(records.drop_columns([n for n in ("batch_id",) if n in records.column_names])))
+            self._take(
+                complete(self._source, records.drop_columns([n for n in ("batch_id",) if n in records.column_names]))
+            )
 
     @property
     def records(self) -> int:
@@ -164,6 +169,7 @@ class BatchWriter:
             LagrumError: nothing of the batch is visible; it can be delivered again.
         """
         try:
+            self._share_last()
             for slot in list(self._buffers):
                 self._flush(slot)
             self._collect(0)
@@ -198,19 +204,6 @@ class BatchWriter:
                     self._store.part_store.discard(part)
         finally:
             self._store.writers.release(self)
-
-    def _complete(self, records: pa.Table) -> pa.Table:
-        rows = records.num_rows
-        constant = {"dedup_domain": self._source.dedup_domain, "source": self._source.name}
-        for name, value in constant.items():
-            column = pa.DictionaryArray.from_arrays(_codes(rows), pa.array([value]))
-            if name in records.column_names:
-                records = records.drop_columns([name])
-            records = records.append_column(name, column)
-        records = _nulls_outside_dictionaries(records)
-        if "conflict" not in records.column_names:
-            records = records.append_column("conflict", pa.array(np.zeros(rows, bool)))
-        return records
 
     def _area(self) -> SessionArea:
         if self._sessions is None:
@@ -317,6 +310,21 @@ class BatchWriter:
         while self._buffers and sum(held.chunk.table.num_rows for held in self._held) > BUFFER_ROWS_MAX:
             self._flush(max(self._buffers, key=lambda slot: self._buffers[slot].rows))
 
+    def _share_last(self) -> None:
+        """Write half of a last, lone buffer by itself: nothing else keeps the other writer busy."""
+        if len(self._buffers) != 1:
+            return
+        ((slot, buffer),) = self._buffers.items()
+        half = len(buffer.tables) // 2
+        if half and buffer.rows >= SHARED_ROWS_MIN:
+            tables = buffer.tables[:half]
+            rows = sum(table.num_rows for table in tables)
+            first = _Buffer(tables, buffer.tags[:half], buffer.held[:half], rows)
+            second = _Buffer(buffer.tables[half:], buffer.tags[half:], buffer.held[half:], buffer.rows - rows)
+            self._buffers[slot] = first
+            self._flush(slot)
+            self._buffers[slot] = second
+
     def _flush(self, slot: int) -> None:
         buffer = self._buffers.pop(slot)
         partition = partition_of(self._policy, slot)
@@ -363,10 +371,6 @@ class BatchWriter:
         )
 
 
-def _codes(rows: int) -> npt.NDArray[np.int32]:
-    return np.zeros(rows, np.int32)
-
-
 def _around(slots: set[int]) -> set[int]:
     """Return the days within the horizon of those that slots name."""
     days = {day_of(slot) for slot in slots}
@@ -383,13 +387,3 @@ def _kept(
     if keep.all():
         return records, tags, slots
     return records.filter(pa.array(keep)), tags[keep], slots[keep]
-
-
-def _nulls_outside_dictionaries(records: Any) -> pa.Table:
-    """Encode labels anew whose dictionary holds a null: Parquet has no such form, and a null has no tag."""
-    for place, column in enumerate(records.columns):
-        if pa.types.is_dictionary(column.type) and any(chunk.dictionary.null_count for chunk in column.chunks):
-            plain = column.cast(pa.string()).dictionary_encode().cast(column.type)
-            records = records.set_column(place, records.field(place).name, plain)
-    table: pa.Table = records
-    return table
