@@ -178,4 +178,13 @@ CREATE TABLE held (                         -- what a hold keeps of a partition;
     sha256    TEXT NOT NULL,
     UNIQUE (hold_id, partition)
 ) STRICT;
+
+CREATE TABLE corrections (                  -- of single records: requested, or in force in the order of the numbers
+    correction_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    act           TEXT NOT NULL UNIQUE,
+    partition_id  INTEGER NOT NULL REFERENCES partitions,
+    kind          TEXT NOT NULL CHECK (kind IN ('restricted', 'superseded', 'rectified')),
+    confirmed_us  INTEGER,
+    sealed        BLOB NOT NULL             -- JSON: record, fields, reason, signatures; under the partition's key
+) STRICT;
 """

@@ -312,6 +312,7 @@ def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:
         f"DELETE FROM part_batches WHERE part_id IN (SELECT part_id FROM parts WHERE partition_id = {partition})",  # noqa: S608
         f"DELETE FROM parts WHERE partition_id = {partition}",  # noqa: S608
         f"DELETE FROM retired WHERE partition_id = {partition}",  # noqa: S608
+        f"DELETE FROM corrections WHERE partition_id = {partition}",  # noqa: S608
     ):
         cursor.execute(statement, _name(key))
 

@@ -38,12 +38,22 @@ def of_record(store: Store, batch_id: int, position: int) -> dict[str, Any]:
         NotFoundError: it is not stored: it came twice, was refused, or its partition is erased.
     """
     verdict = store.clock_guard.verdict()
+    part = part_of(store, batch_id, position)
+    hidden = part.withdrawn or batch_id in part.withdrawn_batches
+    said = of_partition(part.partition, verdict.wall_us, verdict.policy)
+    return {"record": f"{batch_id}:{position}", "withdrawn": hidden, **said}
+
+
+def part_of(store: Store, batch_id: int, position: int) -> PartRow:
+    """Return the part that holds the record at a position (1-based) of a batch.
+
+    Raises:
+        NotFoundError: it is not stored: it came twice, was refused, or its partition is erased.
+    """
     where = "p.batch_id = ? OR p.part_id IN (SELECT part_id FROM part_batches WHERE batch_id = ?)"
     for part in store.catalog.parts(where, (batch_id, batch_id)):
         if _has(store, part, batch_id, position):
-            hidden = part.withdrawn or batch_id in part.withdrawn_batches
-            said = of_partition(part.partition, verdict.wall_us, verdict.policy)
-            return {"record": f"{batch_id}:{position}", "withdrawn": hidden, **said}
+            return part
     raise NotFoundError(
         "no such record is stored", hint="it came twice or was refused, or its partition is erased already"
     )

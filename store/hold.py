@@ -14,6 +14,7 @@ from schemas.arrow import PACKED, packed_columns
 from schemas.fields import BY_NAME
 from schemas.holds import HoldBasis, hold_basis
 from schemas.packing import pack_identifier_value
+from store import overlay
 from store.clock import to_date
 from store.documents import Document
 from store.keys import KeyRef
@@ -85,7 +86,8 @@ def selected(store: Store, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
     if part.withdrawn:
         return
     kept = {column.name for name in hold.basis.fields for column in packed_columns(BY_NAME[name])}
-    deciding = {*BOUNDS, "account", "account_text", "batch_id"}
+    corrections = store.corrections.of_parts([part], hold.basis.purpose).get(part.part_id, [])
+    deciding = {*BOUNDS, "account", "account_text", "batch_id", *(overlay.PLACE if corrections else ())}
     for target, _, _ in hold.targets:
         deciding |= target_columns(target)
     with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
@@ -94,6 +96,8 @@ def selected(store: Store, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
             if part.batch_id is not None:
                 ids = pa.array([part.batch_id] * table.num_rows, pa.int64())
                 table = table.append_column("batch_id", ids)
+            if corrections:
+                table = overlay.apply(table, corrections)
             mask = named(hold, table)
             if part.withdrawn_batches:
                 gone = pa.array(part.withdrawn_batches, pa.int64())

@@ -7,7 +7,7 @@ authenticate or has no key is an error, never "none found".
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -21,9 +21,10 @@ from schemas.errors import ConfigurationError, ProcedureError
 from store import files, lookup
 from store.clock import to_date
 from store.model import PartRow, ScanQuery
+from store.overlay import Correction, is_rectifying, read_corrected
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, to_us
 from store.selection import is_outside
-from store.stretches import Stretch, asked, groups_of, read
+from store.stretches import Stretch, asked, groups_of
 from store.targets import check
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Plan:
     pruned_parts: int = 0
     withdrawn_parts: int = 0
     bytes: int = 0
+    corrections: dict[int, list[Correction]] = field(default_factory=dict)
+    """Of single records, by part, as the query's purpose reads them."""
     details: Details | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -71,6 +74,7 @@ class Plan:
             "bytes": self.bytes,
             "pruned_parts": self.pruned_parts,
             "withdrawn_parts": self.withdrawn_parts,
+            "corrected_parts": len(self.corrections),
             "refused_partitions": [str(key) for key in self.refused],
             "beyond_purpose": [str(key) for key in self.beyond],
             **({} if self.details is None else asdict(self.details)),
@@ -111,6 +115,7 @@ def plan(store: Store, query: ScanQuery) -> Plan:
             result.parts.append(part)
             result.bytes += part.bytes
     result.beyond = sorted(beyond)
+    result.corrections = store.corrections.of_parts(result.parts, query.purpose)
     return result
 
 
@@ -161,8 +166,9 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         ProcedureError: the window reaches further back than the query's purpose (`purpose-window`).
     """
     with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
-        stretches = _stretches(store, query, _refuse_beyond(query, plan(store, query)))
-        for part, batches in _read_ahead(store, query, stretches):
+        planned = _refuse_beyond(query, plan(store, query))
+        stretches = _stretches(store, query, planned)
+        for part, batches in _read_ahead(store, query, stretches, planned.corrections):
             for batch in batches:
                 if store.expired(part.partition):
                     break  # its period ended while the reader took its time
@@ -181,7 +187,7 @@ def explain(store: Store, query: ScanQuery) -> Plan:
         result.details = details = Details()
         for part in result.parts:
             found = None
-            if asked(query):
+            if asked(query) and not is_rectifying(result.corrections.get(part.part_id, ())):
                 index = store.readers.index(part)
                 before = index.bytes_read
                 found = lookup.find(index, asked(query))
@@ -205,7 +211,8 @@ def _stretches(store: Store, query: ScanQuery, planned: Plan) -> Iterator[Stretc
     for part in planned.parts:
         if store.expired(part.partition):
             continue
-        found = lookup.find(store.readers.index(part), targets) if targets else None
+        by_postings = targets and not is_rectifying(planned.corrections.get(part.part_id, ()))
+        found = lookup.find(store.readers.index(part), targets) if by_postings else None
         if found is not None and found.is_empty:
             continue
         if part.rows <= STRETCH_ROWS:
@@ -231,18 +238,22 @@ def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[dict[int
 
 
 def _read_ahead(
-    store: Store, query: ScanQuery, stretches: Iterator[Stretch]
+    store: Store, query: ScanQuery, stretches: Iterator[Stretch], corrections: Mapping[int, Sequence[Correction]]
 ) -> Iterator[tuple[PartRow, list[pa.RecordBatch]]]:
     """Yield the batches of each stretch in order, while threads read the next ones."""
+
+    def read(item: Stretch) -> list[pa.RecordBatch]:
+        return read_corrected(store, query, item, corrections.get(item.part.part_id, ()))
+
     head = list(islice(stretches, 2))
     if len(head) < 2:
-        yield from ((item.part, read(store, query, item)) for item in head)
+        yield from ((item.part, read(item)) for item in head)
         return
     waiting: deque[tuple[PartRow, Future[list[pa.RecordBatch]]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lagrum-scan")
     try:
         for item in chain(head, stretches):
-            waiting.append((item.part, pool.submit(read, store, query, item)))
+            waiting.append((item.part, pool.submit(read, item)))
             if len(waiting) > AHEAD:
                 part, future = waiting.popleft()
                 yield part, future.result()

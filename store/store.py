@@ -27,6 +27,7 @@ from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
 from store.clockguard import ClockGuard
+from store.corrections import Corrections
 from store.documents import Documents
 from store.holds import Holds
 from store.identity import IdentityHasher
@@ -72,6 +73,7 @@ class Store:
         self.policies = Policies(self)
         self.clock_guard = ClockGuard(self)
         self.holds = Holds(self)
+        self.corrections = Corrections(self)
 
     @classmethod
     def create(

@@ -5,6 +5,7 @@ size and digest, authenticates, and holds the rows and bounds that the catalog s
 the records, and their row groups, equal the run. (4) nothing else lies among the parts. (5) sums of partitions and
 batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and tells the same story as the
 catalog (`store.verify_story`). (8) every erased partition has its certificate (`store.verify_retention`).
+(9) holds and corrections of single records open, and what they name is there.
 
 Others may write and erase meanwhile: what looks wrong is looked at again while nothing is being erased.
 """
@@ -56,6 +57,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems += audit_story(store)
     problems += _settled(store, partial(retention_story, store))
     problems += _settled(store, store.holds.problems)
+    problems += _settled(store, store.corrections.problems)
     return problems
 
 

@@ -1,7 +1,8 @@
 """Verification against the audit log: the catalog must tell the same story as the log, which nobody can rewrite.
 
-Compared are batches and their counts, the parts that each published, withdrawals and erasures. A catalog in which
-somebody hid a part, marked a batch as withdrawn or a partition as dropped, or changed a count, is told here.
+Compared are batches and their counts, the parts that each published, withdrawals, corrections and erasures. A
+catalog in which somebody hid a part, marked a batch as withdrawn or a partition as dropped, took a correction away, or
+changed a count, is told here.
 
 The catalog is read before and after the log: what it held before must be in the log, and what the log names must be in
 the catalog after. So writers and erasers may go on meanwhile.
@@ -39,6 +40,8 @@ class _Story:
     erased: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
     """Partitions whose erasure was begun."""
+    corrected: set[tuple[str, str, str]] = field(default_factory=set)
+    """Corrections of single records in force: id, kind, partition."""
 
 
 def audit_story(store: Store) -> list[Problem]:
@@ -82,6 +85,10 @@ def _in_log(before: _Story, told: _Story, after: _Story) -> list[Problem]:
         Problem(f"partition {name}", "its erasure was begun, but the audit log does not say so")
         for name in sorted(before.leaving - told.leaving)
     ]
+    problems += [
+        Problem(f"correction {one[0]}", "it is in force, but the audit log does not say so")
+        for one in sorted(before.corrected - told.corrected)
+    ]
     return problems
 
 
@@ -101,6 +108,11 @@ def _in_catalog(told: _Story, after: _Story) -> list[Problem]:
     problems += [
         Problem(f"batch {batch_id}", "the audit log says that it is withdrawn, the catalog does not")
         for batch_id in sorted(told.withdrawn - after.withdrawn)
+    ]
+    problems += [
+        Problem(f"correction {one[0]}", "the audit log says that it is in force, the catalog does not")
+        for one in sorted(told.corrected - after.corrected)
+        if one[2] not in gone
     ]
     problems += [
         Problem(f"partition {name}", "the audit log says that it is dropped, the catalog does not")
@@ -134,6 +146,13 @@ def _of_catalog(store: Store) -> _Story:
                 story.erased.add(str(key))
             if state != "live":
                 story.leaving.add(str(key))
+        story.corrected = {
+            (row[0], row[1], row[2])
+            for row in store.catalog.query(
+                "SELECT act, kind, end_date || '/' || retention_class || '/' || key_domain "
+                "FROM corrections JOIN partitions USING (partition_id) WHERE confirmed_us IS NOT NULL"
+            )
+        }
     return story
 
 
@@ -158,6 +177,8 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
             story.parts |= {_told(MERGED, one) for one in public["parts"]}
         elif entry.kind == "batch.withdrawn":
             story.withdrawn.add(public["batch"])
+        elif entry.kind == "record.corrected":
+            story.corrected.add((public["act"], public["kind"], public["partition"]))
         elif entry.kind == "store.restored":  # erased after the backup was made: the newer log that said so is gone
             story.leaving |= set(public["erased_since"])
             story.erased |= set(public["erased_since"])
