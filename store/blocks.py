@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -42,14 +42,14 @@ def encode(blocks: Sequence[bytes | bytearray | memoryview], binding: FileBindin
     """Return the bytes of a block file."""
     if len(blocks) > BLOCKS_MAX:
         raise ValueError("too many blocks for one file")
-    cipher = AESGCM(binding.key(partition_key, _PURPOSE))
+    cipher, whole = AESGCM(binding.key(partition_key, _PURPOSE)), binding.aad
     data = bytearray(MAGIC)
     offsets = np.empty(len(blocks) + 1, "<u8")
     for number, block in enumerate(blocks):
         offsets[number] = len(data)
-        data += cipher.encrypt(_nonce(number), block, _aad(binding, number))
+        data += cipher.encrypt(_nonce(number), block, _aad(whole, number))
     offsets[len(blocks)] = directory = len(data)
-    data += cipher.encrypt(_nonce(_DIRECTORY), offsets.tobytes(), _aad(binding, _DIRECTORY))
+    data += cipher.encrypt(_nonce(_DIRECTORY), offsets.tobytes(), _aad(whole, _DIRECTORY))
     data += _TRAILER.pack(len(blocks), directory, MAGIC)
     return data
 
@@ -77,7 +77,7 @@ class BlockFile:
         Raises:
             IntegrityError: the file is missing, cut short or changed, or is another file.
         """
-        self._binding = binding
+        self._binding, self._aad = binding, binding.aad
         self._cipher = AESGCM(binding.key(partition_key, _PURPOSE))
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -88,7 +88,7 @@ class BlockFile:
         except BaseException:
             os.close(self._fd)
             raise
-        self._path = path
+        self._path = os.fspath(path)
         if not hold:
             self.close()
             self._fd = _ANEW
@@ -131,21 +131,39 @@ class BlockFile:
         places = [int(offset) - start for offset in self.offsets[first : last + 1]]
         return [self._open(first + at, data[places[at] : places[at + 1]]) for at in range(last - first)]
 
+    def read_some(self, numbers: Iterable[int]) -> list[bytes]:
+        """Return these blocks, in their order; the file is opened once for all of them.
+
+        Raises:
+            IntegrityError: one of them does not authenticate.
+        """
+        places = [(number, int(self.offsets[number]), int(self.offsets[number + 1])) for number in numbers]
+        descriptor = self._fd if self._fd != _ANEW else self._open_anew()
+        try:
+            sealed = [(number, os.pread(descriptor, last - first, first)) for number, first, last in places]
+        finally:
+            if descriptor != self._fd:
+                os.close(descriptor)
+        return [self._open(number, data) for number, data in sealed]
+
     def _pread(self, length: int, offset: int) -> bytes:
         if self._fd != _ANEW:
             return os.pread(self._fd, length, offset)
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError as error:
-            raise IntegrityError(f"{self._binding} is missing") from error
+        descriptor = self._open_anew()
         try:
             return os.pread(descriptor, length, offset)
         finally:
             os.close(descriptor)
 
+    def _open_anew(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{self._binding} is missing") from error
+
     def _open(self, number: int, sealed: bytes | memoryview) -> bytes:
         try:
-            return self._cipher.decrypt(_nonce(number), sealed, _aad(self._binding, number))
+            return self._cipher.decrypt(_nonce(number), sealed, _aad(self._aad, number))
         except InvalidTag as error:
             raise self._refused() from error
 
@@ -167,5 +185,5 @@ def _nonce(number: int) -> bytes:
     return number.to_bytes(12, "big")
 
 
-def _aad(binding: FileBinding, number: int) -> bytes:
-    return binding.aad + b"|" + number.to_bytes(4, "big")
+def _aad(binding: bytes, number: int) -> bytes:
+    return binding + b"|" + number.to_bytes(4, "big")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -19,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.errors import IntegrityError, ProcedureError
 from store.audit import AuditEntry
 from store.audit.search import find, last_time_us
-from store.clock import Uptime, to_text
+from store.clock import Clock, Uptime, to_text
 from store.clocktrust import Mark, Reading, Verdict, confirmed, judge
 from store.keys import derive, seal, unseal
 from store.outbox import OUTBOX_REF
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, expires_at, to_us
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -201,6 +202,37 @@ class ClockGuard:
 
     def _aad(self) -> bytes:
         return f"clock|{self._store.store_id}".encode()
+
+
+class Watch:
+    """The verdict for one reading, which asks for every part: judged anew when a second is over; safe for threads."""
+
+    def __init__(self, guard: ClockGuard, clock: Clock) -> None:
+        self._guard, self._clock = guard, clock
+        self._last = self._judged()
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict that was judged last."""
+        return self._last[0]
+
+    def is_over(self, key: PartitionKey) -> bool:
+        """Tell whether a partition's period is over.
+
+        Raises:
+            ClockError: it may be, and the clock at hand cannot tell.
+        """
+        verdict, at_s, _ = self._last
+        if not (0 <= self._clock.now_us() - verdict.wall_us < _RELOAD_US and time.monotonic() - at_s < 1):
+            self._last = self._judged()
+        verdict, _, possible_us = self._last
+        if to_us(expires_at(key, verdict.policy)) > possible_us:
+            return False
+        return verdict.is_over(key)
+
+    def _judged(self) -> tuple[Verdict, float, int]:
+        verdict = self._guard.verdict()
+        return verdict, time.monotonic(), verdict.possible_us
 
 
 def _entry(kind: str, verdict: Verdict, mark: Mark) -> AuditEntry:

@@ -54,37 +54,47 @@ class Found:
         return dict(sorted(found.items()))
 
 
-def find(index: PartIndex, targets: Sequence[TargetIdentifier]) -> Found:
-    """Ask a part's postings for targets.
+class Question:
+    """Targets, asked of one part after the other; the keys that they are posted under are kept."""
 
-    Raises:
-        IntegrityError: a block of the index does not authenticate.
-    """
-    found = Found()
-    for target in targets:
-        for name in FIELDS_OF_KIND[target.kind]:
-            if index.has(name):
-                _find_in(index, name, target, found)
-    return found
+    def __init__(self, targets: Sequence[TargetIdentifier]) -> None:
+        self._asked = [(name, target) for target in targets for name in FIELDS_OF_KIND[target.kind]]
+        self._keys: dict[Traits, list[list[Key] | None]] = {}
+
+    def find(self, index: PartIndex) -> Found:
+        """Ask a part's postings.
+
+        Raises:
+            IntegrityError: a block of the index does not authenticate.
+        """
+        keys_of_all = self._keys.get(index.traits)
+        if keys_of_all is None:
+            keys_of_all = [keys_of(name, target, index.traits) for name, target in self._asked]
+            self._keys[index.traits] = keys_of_all
+        found = Found()
+        asked: list[tuple[str, list[Key]]] = []
+        for (name, target), keys in zip(self._asked, keys_of_all, strict=True):
+            if not index.has(name):
+                continue
+            if keys is None:
+                _add_network(name, target, found)
+            else:
+                asked.append((name, keys))
+        for (name, keys), groups in zip(asked, index.find_each(asked), strict=True):
+            if groups and index.is_bounded(name):
+                found.bounded.extend((name, words[0], words[0]) for domain, words in keys if domain == PACKED)
+                continue
+            for group in groups:
+                found.by_group.setdefault(group, set()).add(name)
+        return found
 
 
-def _find_in(index: PartIndex, name: str, target: TargetIdentifier, found: Found) -> None:
-    keys = keys_of(name, target, index.traits)
-    if keys is None:
-        network = ipaddress.ip_network(target.value, strict=False)
-        if network.version == 4 and BY_NAME[name].kind is Kind.ADDRESS:
-            found.bounded.append((name, int(network.network_address), int(network.broadcast_address)))
-        else:
-            found.everywhere.add(name)
-        return
-    groups = index.find(name, keys)
-    if not groups:
-        return
-    if index.is_bounded(name):
-        found.bounded.extend((name, words[0], words[0]) for domain, words in keys if domain == PACKED)
-        return
-    for group in groups:
-        found.by_group.setdefault(group, set()).add(name)
+def _add_network(name: str, target: TargetIdentifier, found: Found) -> None:
+    network = ipaddress.ip_network(target.value, strict=False)
+    if network.version == 4 and BY_NAME[name].kind is Kind.ADDRESS:
+        found.bounded.append((name, int(network.network_address), int(network.broadcast_address)))
+    else:
+        found.everywhere.add(name)
 
 
 def keys_of(name: str, target: TargetIdentifier, traits: Traits) -> list[Key] | None:

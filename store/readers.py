@@ -84,10 +84,10 @@ class Readers:
             IntegrityError: the file is missing or does not authenticate.
             KeyUnavailableError: the key is gone.
         """
-        key = self._keyring.key(part.partition.ref)
+        generation = self._keyring.leased_generation()
         held = self._take(part)
         if held is None:
-            generation = self._keyring.generation
+            key = self._keyring.key(part.partition.ref)
             opened = OpenPart(self._parts.open(part.partition, part.file_id, key))
             nbytes = _COLUMN_BYTES * opened.reader.groups * len(opened.reader.names)
             held = _Held(opened, part, generation, nbytes)
@@ -105,13 +105,13 @@ class Readers:
             IntegrityError: the file is missing or does not authenticate, or is not this part's.
             KeyUnavailableError: the key is gone.
         """
-        key = self._keyring.key(part.partition.ref)
+        generation = self._keyring.leased_generation()
         with self._lock:
             held = self._indexes.get(part.file_id)
-            if held is not None and held.generation == self._keyring.generation:
+            if held is not None and held.generation == generation:
                 self._indexes.move_to_end(part.file_id)
                 return held.thing
-        generation = self._keyring.generation
+        key = self._keyring.key(part.partition.ref)
         binding = self._parts.binding(part.partition, part.file_id, "index")
         file = BlockFile(self._layout.index(part.partition, part.file_id), binding, key, hold=False)
         index = PartIndex(file)

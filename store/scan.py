@@ -20,6 +20,7 @@ from schemas.arrow import PACKED
 from schemas.errors import ConfigurationError, ProcedureError
 from store import files, lookup
 from store.clock import to_date
+from store.clockguard import Watch
 from store.model import PartRow, ScanQuery
 from store.overlay import Correction, is_rectifying, read_corrected
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, to_us
@@ -81,20 +82,21 @@ class Plan:
         }
 
 
-def plan(store: Store, query: ScanQuery) -> Plan:
+def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     """Decide which parts a query reads.
 
     Raises:
         ClockError: the period of a partition of the window may be over, and the clock cannot tell.
     """
     check_query(query)
-    clock = store.clock_guard.verdict()
+    watch = watch or Watch(store.clock_guard, store.clock)
+    clock = watch.verdict
     first_date, last_date = _date(query.start_us), _date(query.end_us - 1)
     states = store.catalog.partition_states()
     over = {
         key
         for key, state in states.items()
-        if first_date <= key.end_date <= last_date and (state != "live" or clock.is_over(key))
+        if first_date <= key.end_date <= last_date and (state != "live" or watch.is_over(key))
     }
     window = None if query.purpose is None else clock.policy.in_force(to_date(clock.over_us)).window(query.purpose)
     beyond: set[PartitionKey] = set()
@@ -107,7 +109,7 @@ def plan(store: Store, query: ScanQuery) -> Plan:
             result.withdrawn_parts += 1
         elif is_outside(query, part.start_us_min, part.end_us_min, part.end_us_max):
             result.pruned_parts += 1
-        elif clock.is_over(part.partition):
+        elif part.partition.end_date > last_date and watch.is_over(part.partition):
             continue
         elif window is not None and clock.has_come(to_us(window.until(part.partition.end_date))):
             beyond.add(part.partition)
@@ -166,11 +168,12 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         ProcedureError: the window reaches further back than the query's purpose (`purpose-window`).
     """
     with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
-        planned = _refuse_beyond(query, plan(store, query))
-        stretches = _stretches(store, query, planned)
+        watch = Watch(store.clock_guard, store.clock)
+        planned = _refuse_beyond(query, plan(store, query, watch))
+        stretches = _stretches(store, watch, query, planned)
         for part, batches in _read_ahead(store, query, stretches, planned.corrections):
             for batch in batches:
-                if store.expired(part.partition):
+                if watch.is_over(part.partition):
                     break  # its period ended while the reader took its time
                 yield batch
 
@@ -184,13 +187,14 @@ def explain(store: Store, query: ScanQuery) -> Plan:
     """
     with files.lock(store.layout.readers_lock, exclusive=False):
         result = plan(store, query)
+        question = lookup.Question(asked(query))
         result.details = details = Details()
         for part in result.parts:
             found = None
             if asked(query) and not is_rectifying(result.corrections.get(part.part_id, ())):
                 index = store.readers.index(part)
                 before = index.bytes_read
-                found = lookup.find(index, asked(query))
+                found = question.find(index)
                 details.index_bytes += index.bytes_read - before
             if found is not None and found.is_empty:
                 details.parts_without_target += 1
@@ -205,23 +209,24 @@ def explain(store: Store, query: ScanQuery) -> Plan:
     return result
 
 
-def _stretches(store: Store, query: ScanQuery, planned: Plan) -> Iterator[Stretch]:
+def _stretches(store: Store, watch: Watch, query: ScanQuery, planned: Plan) -> Iterator[Stretch]:
     """Yield what is to be read; the postings are asked as the reading goes on."""
     targets = asked(query)
+    question = lookup.Question(targets)
     for part in planned.parts:
-        if store.expired(part.partition):
+        if watch.is_over(part.partition):
             continue
         by_postings = targets and not is_rectifying(planned.corrections.get(part.part_id, ()))
-        found = lookup.find(store.readers.index(part), targets) if by_postings else None
+        found = question.find(store.readers.index(part)) if by_postings else None
         if found is not None and found.is_empty:
             continue
         if part.rows <= STRETCH_ROWS:
-            yield Stretch(part, found, None)
+            yield Stretch(part, found, None, watch)
             continue
         with store.readers.part(part) as opened:
             groups = groups_of(opened, part, query, found)
             sizes = [opened.reader.group_rows(group) for group in groups]
-        yield from (Stretch(part, found, chosen) for chosen in _divided(groups, sizes))
+        yield from (Stretch(part, found, chosen, watch) for chosen in _divided(groups, sizes))
 
 
 def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[dict[int, set[str]]]:

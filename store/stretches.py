@@ -30,6 +30,7 @@ from store.selection import (
 )
 
 if TYPE_CHECKING:
+    from store.clockguard import Watch
     from store.store import Store
 
 
@@ -40,6 +41,7 @@ class Stretch:
     part: PartRow
     found: Found | None
     groups: dict[int, set[str]] | None
+    watch: Watch
 
 
 def asked(query: ScanQuery) -> Sequence[TargetIdentifier]:
@@ -77,7 +79,7 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
         KeyUnavailableError: its key is gone.
     """
     part = stretch.part
-    if store.expired(part.partition):
+    if stretch.watch.is_over(part.partition):
         return []
     wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
     with store.readers.part(part) as opened:

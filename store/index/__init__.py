@@ -110,14 +110,31 @@ class PartIndex:
         Raises:
             IntegrityError: a block does not authenticate.
         """
-        if name not in self._fields:
-            return set()
-        first, shape = self._fields[name]
-        found: set[int] = set()
-        for domain, words in keys:
-            block, entry = shape.place(hash_value(self._seed(name, domain), words))
-            found.update(find(self._read(first + block), shape, entry, self.rows).tolist())
-        return found
+        return self.find_each([(name, keys)])[0]
+
+    def find_each(self, asked: Sequence[tuple[str, Iterable[Key]]]) -> list[set[int]]:
+        """Answer several questions like `find`; each block is read once, and the file opened once.
+
+        Raises:
+            IntegrityError: a block does not authenticate.
+        """
+        places: list[tuple[set[int], int, int, Shape]] = []
+        answers: list[set[int]] = []
+        for name, keys in asked:
+            found: set[int] = set()
+            answers.append(found)
+            if name not in self._fields:
+                continue
+            first, shape = self._fields[name]
+            for domain, words in keys:
+                block, entry = shape.place(hash_value(self._seed(name, domain), words))
+                places.append((found, first + block, entry, shape))
+        numbers = list(dict.fromkeys(place[1] for place in places))
+        blocks = dict(zip(numbers, self._file.read_some(numbers), strict=True)) if numbers else {}
+        self.bytes_read += sum(map(len, blocks.values()))
+        for answer, number, entry, shape in places:
+            answer.update(find(blocks[number], shape, entry, self.rows))
+        return answers
 
     def blocks(self) -> Iterator[bytes]:
         """Yield every block."""
@@ -127,11 +144,6 @@ class PartIndex:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def _read(self, number: int) -> bytes:
-        block = self._file.read(number)
-        self.bytes_read += len(block)
-        return block
 
     def _seed(self, name: str, domain: int) -> int:
         found = self._seeds.get((name, domain))

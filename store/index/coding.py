@@ -10,6 +10,7 @@ Which block holds a hash follows from the hash: one block is read for one lookup
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from store.index.hashing import Words
 
 Groups = npt.NDArray[np.uint32]
 
-BLOCK_BYTES: Final = 1_024
+BLOCK_BYTES: Final = 512
 """What a block should have: small, for one lookup reads one; not smaller, for each has 24 bytes of tag and place."""
 KERNEL_ROWS: Final = 8_192
 _SAMPLE_BITS: Final = 12
@@ -52,10 +53,9 @@ class Shape:
 
 def kernels(rows: int) -> Any:
     """Return the compiled loops if they are loaded, or there is enough work to load them; else None."""
-    if rows < KERNEL_ROWS and _KERNELS not in sys.modules:
-        return None
-    from store.index import kernels as loaded
-
+    loaded = sys.modules.get(_KERNELS)
+    if loaded is None and rows >= KERNEL_ROWS:
+        loaded = importlib.import_module(_KERNELS)
     return loaded
 
 
@@ -84,7 +84,7 @@ def encode(hashes: Words, groups: Groups, codes: int, bits: int) -> tuple[Shape,
     return shape, _encode_compiled(compiled, entries, starts, counts, shape)
 
 
-def find(block: bytes, shape: Shape, first: int, rows: int) -> npt.NDArray[np.int64]:
+def find(block: bytes, shape: Shape, first: int, rows: int) -> list[int]:
     """Return the groups of the bucket whose entries begin at `first`; `rows` of the part decide how it is done.
 
     Raises:
@@ -94,12 +94,13 @@ def find(block: bytes, shape: Shape, first: int, rows: int) -> npt.NDArray[np.in
     data = np.frombuffer(block, np.uint8)
     if compiled is None:
         entries = _decode_block(data, shape.low_bits)
-        return np.asarray(entries[(entries >= first) & (entries < first + shape.codes)] - first)
+        chosen: list[int] = (entries[(entries >= first) & (entries < first + shape.codes)] - first).tolist()
+        return chosen
     found = np.empty(shape.codes, np.int64)
     count = compiled.find(data, shape.low_bits, first, first + shape.codes, found)
     if count < 0:
         raise IntegrityError("a block of postings is torn")
-    return found[:count] - first
+    return [entry - first for entry in found[:count].tolist()] if count else []
 
 
 def _distinct(hashes: Words, groups: Groups) -> tuple[int, int]:

@@ -169,28 +169,38 @@ def find(data: Any, low_bits: Any, first: Any, last: Any, found: Any) -> Any:
     if len(data) < 4:
         return -1
     count = np.int64(data[0]) | np.int64(data[1]) << 8 | np.int64(data[2]) << 16 | np.int64(data[3]) << 24
-    low = np.int64(32)
-    high = 32 + (count * low_bits + 7) // 8 * 8
-    bits = np.int64(len(data)) * 8
+    low = np.int64(4)
+    high = low + (count * low_bits + 7) // 8
+    size = np.int64(len(data))
+    mask = (np.int64(1) << low_bits) - 1
+    lows = np.int64(0)  # bits that were read and not used yet, and how many
+    lows_left = np.int64(0)
+    highs = np.int64(0)
+    highs_left = np.int64(0)
     hits = 0
     value = np.int64(-1)
     for _ in range(count):
         gap = np.int64(0)
-        while high < bits and not (data[high >> 3] >> (high & 7)) & 1:
+        while highs == 0:
+            if high >= size:
+                return -1
+            gap += highs_left
+            highs = np.int64(data[high])
+            highs_left = np.int64(8)
             high += 1
+        while not highs & 1:
+            highs >>= 1
+            highs_left -= 1
             gap += 1
-        if high >= bits:
-            return -1
-        high += 1
-        rest = np.int64(0)
-        done = np.int64(0)
-        while done < low_bits:
-            shift = low & 7
-            taken = min(8 - shift, low_bits - done)
-            rest |= ((np.int64(data[low >> 3]) >> shift) & ((np.int64(1) << taken) - 1)) << done
-            low += taken
-            done += taken
-        value += (gap << low_bits) + rest + 1
+        highs >>= 1
+        highs_left -= 1
+        while lows_left < low_bits:
+            lows |= np.int64(data[low]) << lows_left
+            lows_left += 8
+            low += 1
+        value += (gap << low_bits) + (lows & mask) + 1
+        lows >>= low_bits
+        lows_left -= low_bits
         if value >= last:
             break
         if value >= first:

@@ -54,6 +54,15 @@ class KeyringView:
         """The current generation, from 1."""
         return self._state.ring.header.generation
 
+    def leased_generation(self) -> int:
+        """Return the current generation, as told at most a lease ago: under it nothing known then was destroyed.
+
+        Raises:
+            BusyError: The lease is over and the keyring cannot be read.
+        """
+        self._check_lease()
+        return self.generation
+
     @property
     def replicas(self) -> tuple[Path, ...]:
         """The registered replicas."""

@@ -34,6 +34,10 @@ def test_every_block_comes_back(tmp_path_factory: pytest.TempPathFactory, conten
         assert len(file) == len(content)
         assert [file.read(number) for number in range(len(file))] == content
         assert file.read_range(0, len(file)) == content
+        backwards = list(reversed(range(len(file))))
+        assert file.read_some(backwards) == content[::-1]
+    with blocks.BlockFile(path, BINDING, KEY, hold=False) as file:
+        assert file.read_some(backwards) == content[::-1]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -45,6 +49,8 @@ def test_no_byte_can_change(tmp_path: Path) -> None:
         path.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
         with pytest.raises(IntegrityError), blocks.BlockFile(path, BINDING, KEY) as file:
             file.read_range(0, len(file))
+        with pytest.raises(IntegrityError), blocks.BlockFile(path, BINDING, KEY) as file:
+            file.read_some(range(len(file)))
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import BusyError, ClockError, ProcedureError
 from store import ScanQuery, Store
-from store.clockguard import HEARTBEAT, TRUSTED, UNTRUSTED
+from store.clockguard import HEARTBEAT, TRUSTED, UNTRUSTED, Watch
 from store.clocktrust import GAP_MAX_US
 from store.partitions import PartitionKey
 from tests.conftest import FixedClock, ends_us
@@ -167,6 +168,36 @@ def test_without_its_mark_the_guard_goes_back_to_the_log(store: Store, clock: Fi
                 other.expire()
             assert other.keyring.has(key.ref)
         clock.advance(days=-631)
+
+
+def test_a_reading_judges_the_clock_again_when_it_has_moved_or_is_set(store: Store, clock: FixedClock) -> None:
+    key = young(store)
+    clock.value_us = ends_us(key) - 1_500_000
+    store.clock_guard.observe()
+    watch = Watch(store.clock_guard, clock)
+    first = watch.verdict
+    clock.advance(seconds=0.4)
+    assert not watch.is_over(key)
+    assert watch.verdict is first
+    clock.advance(seconds=1.1)
+    assert watch.is_over(key)
+    clock.jump(days=-1)
+    assert watch.is_over(key)  # what was over stays over
+    clock.jump(days=2)
+    other = PartitionKey(key.end_date + timedelta(days=1), key.retention_class)
+    with pytest.raises(ClockError):
+        watch.is_over(other)
+
+
+def test_a_period_that_ends_while_it_is_read_ends_the_reading(store: Store, clock: FixedClock) -> None:
+    deliver(store, records(20, days_ago=2))
+    key = young(store)
+    clock.value_us = ends_us(key) - 1_500_000
+    store.clock_guard.observe()
+    batches = store.scan(EVER)
+    kept = next(batches).num_rows
+    clock.advance(seconds=2)
+    assert kept + sum(batch.num_rows for batch in batches) < 40
 
 
 def test_verify_tells_of_a_mark_that_was_changed(store: Store) -> None:

@@ -14,7 +14,7 @@ from schemas.errors import IntegrityError, KeyUnavailableError
 from store import ScanQuery, Store, TargetIdentifier
 from store.index import INDEXED, PartIndex, coding, postings, problems
 from store.index.hashing import PACKED
-from store.lookup import find
+from store.lookup import Question
 from store.parquet import conform
 from store.stretches import asked
 from store.targets import matches
@@ -74,7 +74,7 @@ def postings_campaign(store: Store, count: int, seed: int) -> tuple[int, int, in
             places = np.searchsorted(known[target], sizes)
             for at, (index, bounds) in enumerate(opened):
                 holding = (known[target][places[at] : places[at + 1]] - sizes[at]) // index.group_rows
-                named = set(find(index, [target]).groups(index.groups, bounds.__getitem__))
+                named = set(Question([target]).find(index).groups(index.groups, bounds.__getitem__))
                 looked += 1
                 missed += not set(holding.tolist()) <= named
                 vain += bool(named) and not len(holding)
@@ -237,6 +237,6 @@ def test_a_bounded_field_and_an_absent_one_are_told_by_the_header(filled: Store)
     part = max(filled.catalog.parts(), key=lambda item: item.rows)
     index = filled.readers.index(part)
     assert isinstance(index, PartIndex)
-    assert find(index, [TargetIdentifier("account", "999999999")]).is_empty
+    assert Question([TargetIdentifier("account", "999999999")]).find(index).is_empty
     assert index.find("cell_id", [(PACKED, (1,))]) == set()
     assert coding.bucket_bits(1) > coding.bucket_bits(100)
