@@ -178,7 +178,7 @@ class Version:
             services = {str(name): str(value) for name, value in body["services"].items()}
             return cls(_number(body, "version"), start, classes, services, windows)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ConfigurationError("the policy does not have its form", hint="see docs/adr/0018-policy.md") from error
+            raise ConfigurationError("the policy does not have its form", hint="see docs/adr/0019-policy.md") from error
 
     @property
     def digest(self) -> str:

@@ -44,7 +44,7 @@ def _answer(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
 
 
 class PolicyRequestModel(Model):
-    """A version in the form of docs/adr/0018-policy.md, with its number; and the first custodian's signature."""
+    """A version in the form of docs/adr/0019-policy.md, with its number; and the first custodian's signature."""
 
     version: dict[str, Any] = Field(examples=[_VERSION])
     approval: ApprovalModel
