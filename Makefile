@@ -10,6 +10,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/build.txt requirements/dev.txt
+# Kernels are compiled once, here, and not by the first delivery (docs/adr/0007).
+define COMPILE
+import importlib, pathlib
+for path in sorted(path for folder in ("schemas", "store", "ingest") for path in pathlib.Path(folder).rglob("*kernels.py")):
+    importlib.import_module(".".join(path.with_suffix("").parts))
+endef
+export COMPILE
 # Root of the store that `make serve` serves.
 LAGRUM_ROOT ?= demo-store/store
 
@@ -36,6 +43,7 @@ env: ## make .venv from the pinned, hashed requirements; .venv/bin/lagrum then r
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
 		$(foreach file,$(REQUIREMENTS),-r $(file)) && \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index -e . && \
+	$(BIN)/python -c "$$COMPILE" && \
 	printf '%s\n' "$$digest" > $(VENV)/stamp || { \
 		echo "error: the environment could not be made; what pip says stands above" >&2; exit 2; }
 
