@@ -178,6 +178,7 @@ ELSEWHERE = (
     "/v1/clock",
     "/v1/disclosure/",
     "/v1/holds",
+    "/v1/policy",
     "/v1/usage",
     "/v1/accounts",
     "/v1/subscriptions",

@@ -39,6 +39,10 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/holds/{hold_id}/request"): CUSTODIAN,
     ("post", "/v1/holds/{hold_id}/request"): CUSTODIAN,
     ("post", "/v1/holds/{hold_id}/confirm"): CUSTODIAN,
+    ("get", "/v1/policy"): CUSTODIAN,
+    ("get", "/v1/policy/request"): CUSTODIAN,
+    ("post", "/v1/policy/request"): CUSTODIAN,
+    ("post", "/v1/policy/confirm"): CUSTODIAN,
     ("post", "/v1/cdrs"): set(),
     ("get", "/v1/receipts/{receipt_id}"): set(),
 }
