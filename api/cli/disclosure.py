@@ -40,6 +40,7 @@ def disclosure() -> None:
       lagrum disclosure register  --as officer.key SE-A-0f3c2a5e9b8d7416
       lagrum disclosure check     --as handler.key SE-T-7be1d0c4a2963f58
       lagrum disclosure approve   --as approver.key SE-T-7be1d0c4a2963f58
+      lagrum disclosure explain   --as handler.key SE-T-7be1d0c4a2963f58
       lagrum disclosure run       --as handler.key SE-T-7be1d0c4a2963f58
       lagrum disclosure release   --as approver.key SE-T-7be1d0c4a2963f58
       lagrum disclosure deliver   --as officer.key SE-T-7be1d0c4a2963f58 --output delivery.zip
@@ -101,6 +102,15 @@ def run(way: Way, task: str) -> None:
     """Search as the case handler; the result is kept encrypted until it is released."""
     with way.open() as client:
         _tell(way, client.post(f"/v1/disclosure/tasks/{_id(task)}/run"))
+
+
+@disclosure.command("explain")
+@click.argument("task")
+@acting
+def explain(way: Way, task: str) -> None:
+    """Show as the case handler what the search would read: counts of parts, row groups and bytes, and no record."""
+    with way.open() as client:
+        _tell(way, client.get(f"/v1/disclosure/tasks/{_id(task)}/plan"))
 
 
 @disclosure.command("release")

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 from api import persons
 from api.disclosure import rules
@@ -41,13 +41,12 @@ from api.disclosure.model import (
     Approval,
     Authorisation,
     Delivery,
-    Signatory,
     Target,
     Task,
     Window,
     request_digest,
 )
-from api.disclosure.search import Head, search
+from api.disclosure.search import Head, query_of, search
 from api.disclosure.states import (
     AuthorisationAction,
     AuthorisationState,
@@ -237,6 +236,17 @@ class Disclosure:
             self._fail(actor, started, delivery_id, failure)
             raise
 
+    def explain(self, actor: Actor, task_id: str) -> dict[str, Any]:
+        """Return what (5) would read of the store, as counts; who may not run the task learns nothing. Logged first."""
+        now_us = self._store.clock.now_us()
+        with self.casebook.refusals("explain", task_id, actor):
+            case = self._open(actor, rules.CASE_HANDLER, task_id, now_us)
+            next_stage(case.task.stage, TaskAction.RUN)
+            rules.require_same_person(actor, case.task.case_handler)
+            self._require_granted(case, now_us)
+            self.casebook.commit([], entry_of("explained", actor, case.authorisation, case.task))
+        return self._store.plan(query_of(case.task), to_row_groups=True).as_dict()
+
     def release(self, actor: Actor, task_id: str, signed: persons.Approval) -> Task:
         """(8) Approve the release with a signature over the result's digest."""
         now_us = self._store.clock.now_us()
@@ -294,7 +304,7 @@ class Disclosure:
     def _end_authorisation(self, actor: Actor, case_id: str, action: AuthorisationAction, reason: str) -> Authorisation:
         # (10)
         authorisation, revision = self.casebook.authorisation(case_id)
-        _require_side(actor, authorisation.officer, cancels=action is AuthorisationAction.CANCEL)
+        rules.require_side(actor, authorisation.officer, cancels=action is AuthorisationAction.CANCEL)
         ended = authorisation.moved(next_authorisation(authorisation.state, action))
         self.casebook.commit([put(ended, revision)], entry_of(_PAST[action], actor, ended, reason=reason))
         return ended
@@ -302,7 +312,7 @@ class Disclosure:
     def _end_task(self, actor: Actor, case_id: str, action: TaskAction, reason: str) -> Task:
         # (10)
         case = self.casebook.case(case_id)
-        _require_side(actor, case.task.officer, cancels=action is TaskAction.CANCEL)
+        rules.require_side(actor, case.task.officer, cancels=action is TaskAction.CANCEL)
         stopped = replace(case.task, stage=next_stage(case.task.stage, action), reason=reason)
         entry = entry_of(_PAST[action], actor, case.authorisation, stopped, reason=reason)
         self.casebook.commit(case.puts(stopped), entry)
@@ -382,14 +392,6 @@ class Disclosure:
         approval = Approval(Statement(action, case, digest, signed.time), signed.signature, actor.signatory)
         rules.require_signed(approval, action=action, case=case, digest=digest, public_key=person.public_bytes)
         return approval
-
-
-def _require_side(actor: Actor, officer: Signatory, *, cancels: bool) -> None:
-    """An officer cancels only what is the officer's own; the operator's staff rejects only what is not its own."""
-    if cancels:
-        rules.require_same_person(actor, officer)
-    else:
-        rules.require_distinct(actor, officer)
 
 
 def _normalised(targets: Sequence[WrittenTarget], country: str) -> tuple[Target, ...]:

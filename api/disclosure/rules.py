@@ -58,6 +58,14 @@ def require_separate_duties(actor: Actor) -> None:
         raise ProcedureError("this person's roles exclude each other", reason="role-conflict")
 
 
+def require_side(actor: Actor, officer: Signatory, *, cancels: bool) -> None:
+    """An officer cancels only what is the officer's own; the operator's staff rejects only what is not its own."""
+    if cancels:
+        require_same_person(actor, officer)
+    else:
+        require_distinct(actor, officer)
+
+
 def require_distinct(actor: Actor, *others: Signatory | None) -> None:
     """The actor is none of the persons who acted before, and uses none of their keys."""
     for other in others:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.disclosure.casebook import Case
+from api.disclosure.model import Task
 from api.disclosure.package import RECORDS_MAX, Package, build
 from api.disclosure.selection import permitted_fields, select
 from schemas.arrow import PACKED
@@ -17,6 +18,7 @@ from schemas.holds import Purpose
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_text
+from store.overlay import PLACE
 
 _SCAN_RECORDS_MAX: Final = 4 * RECORDS_MAX
 """Rows held before the order's roles and ports thin them out."""
@@ -30,6 +32,16 @@ class Head:
     checkpoint: str
 
 
+def query_of(task: Task) -> ScanQuery:
+    """Return what a task asks of the store."""
+    return ScanQuery(
+        start_us=task.window.start_us,
+        end_us=task.window.end_us,
+        targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
+        purpose=Purpose.DISCLOSURE,
+    )
+
+
 def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Package:
     """Return the signed package of everything that the task may have.
 
@@ -40,15 +52,9 @@ def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Pack
         ProcedureError: reason `too-many-records`.
     """
     task, basis = case.task, case.basis
-    query = ScanQuery(
-        start_us=task.window.start_us,
-        end_us=task.window.end_us,
-        targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
-        purpose=Purpose.DISCLOSURE,
-    )
     batches: list[pa.RecordBatch] = []
     rows = 0
-    for batch in store.scan(query):
+    for batch in store.scan(query_of(task)):
         rows += batch.num_rows
         if rows > _SCAN_RECORDS_MAX:
             raise ProcedureError(
@@ -63,7 +69,12 @@ def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Pack
         else PACKED.empty_table()
     )
     kept = select(unpack_table(packed), basis, task.targets, task.window)
-    return build(kept, permitted_fields(basis, task.categories), _about(store, case, head), key)
+    about = _about(store, case, head)
+    # Restricted and rectified records leave, and the package says which rows they are.
+    corrected = store.corrections.marks(list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True)))
+    if corrected:
+        about["corrections"] = corrected
+    return build(kept, permitted_fields(basis, task.categories), about, key)
 
 
 def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:

@@ -44,6 +44,22 @@ _TASK: Final = {
     "registered_at": "2026-11-22T12:00:00.000000Z",
     "due_at": None,
 }
+_PLAN: Final = {
+    "partitions": 30,
+    "parts": 30,
+    "bytes": 61_440_000,
+    "pruned_parts": 2,
+    "withdrawn_parts": 0,
+    "corrected_parts": 0,
+    "refused_partitions": [],
+    "beyond_purpose": [],
+    "parts_without_target": 27,
+    "index_bytes": 30_720,
+    "row_groups": 51,
+    "row_groups_read": 4,
+    "rows_read": 32_768,
+    "bytes_read_max": 786_432,
+}
 
 Person = Annotated[Principal, Depends(require_person)]
 CaseId = Annotated[str, Path(max_length=64, examples=[_A], description="An authorisation's or a task's id.")]
@@ -202,6 +218,12 @@ def check(request: Request, task_id: TaskId, principal: Person) -> dict[str, Any
 def approve(request: Request, task_id: TaskId, body: SignedModel, principal: Person) -> dict[str, Any]:
     """Step 4, the approver's: sign action `disclosure.approve`, the task's id and its `request_digest`."""
     return _task(request, principal, _procedure(request).approve(_actor(principal), task_id, body.approval.value()))
+
+
+@router.get("/v1/disclosure/tasks/{task_id}/plan", summary="Explain a task", responses=_answers(200, _PLAN))
+def explain(request: Request, task_id: TaskId, principal: Person) -> dict[str, Any]:
+    """Return what running the task would read, as counts and never a record; the case handler's, and logged."""
+    return _procedure(request).explain(_actor(principal), task_id)
 
 
 @router.post("/v1/disclosure/tasks/{task_id}/run", summary="Run a task", responses=_answers(200, _TASK))

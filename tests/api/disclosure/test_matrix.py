@@ -19,6 +19,7 @@ LISTED: Final[dict[tuple[str, str], frozenset[str]]] = {
     **{("check", stage): frozenset({"handler-1", "handler-2"}) for stage in ("registered",)},
     **{("approve", stage): frozenset({"approver-1", "approver-2"}) for stage in ("checked", "approved")},
     **{("run", stage): frozenset({"handler-1"}) for stage in ("approved", "running", "failed")},
+    **{("explain", stage): frozenset({"handler-1"}) for stage in ("approved", "running", "failed")},
     **{("release", stage): frozenset({"approver-1", "approver-2"}) for stage in ("run", "released")},
     **{("deliver", stage): frozenset({"officer-1"}) for stage in ("released", "delivered")},
     **{
@@ -34,6 +35,7 @@ STEPS: Final[dict[str, Callable[[Court, str, str], Any]]] = {
     "check": lambda court, task, person: court.check(task, person),
     "approve": lambda court, task, person: court.approve(task, person),
     "run": lambda court, task, person: court.run(task, person),
+    "explain": lambda court, task, person: court.procedure.explain(court.actor(person), task),
     "release": lambda court, task, person: court.release(task, person),
     "deliver": lambda court, task, person: court.deliver(task, person),
     "reject": lambda court, task, person: court.procedure.reject(court.actor(person), task, "wrong-number"),

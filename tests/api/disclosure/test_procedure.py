@@ -63,6 +63,22 @@ def test_an_order_goes_from_filing_to_a_verified_delivery_of_exactly_what_it_rea
     assert court.store.verify() == []
 
 
+def test_an_explained_task_tells_counts_and_nothing_that_was_found(shared_court: Court) -> None:
+    court = shared_court
+    task = court.register(court.file())
+    court.check(task.id)
+    with pytest.raises(ProcedureError):
+        court.procedure.explain(court.actor("handler-1"), task.id)
+    court.approve(task.id)
+    plan = court.procedure.explain(court.actor("handler-1"), task.id)
+    assert plan["rows_read"] > 0 < plan["index_bytes"]
+    for name, value in plan.items():
+        assert type(value) is int or name in ("refused_partitions", "beyond_purpose")
+    assert court.store.documents.get(TASK, task.id).body["stage"] == "approved"
+    with pytest.raises(ProcedureError):
+        court.procedure.explain(court.actor("handler-2"), task.id)
+
+
 def test_the_log_tells_every_step_in_order_and_names_targets_to_auditors_only(shared_court: Court) -> None:
     court = shared_court
     start = court.store.audit.size

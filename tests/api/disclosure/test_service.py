@@ -82,6 +82,11 @@ def test_the_command_line_walks_the_whole_road(office: Office, tmp_path: Path) -
     refused = office.lagrum("run", "--as", handler, task, expect=1)
     assert "authorisation" in refused or "task" in refused
     assert office.lagrum("approve", "--as", approver, "--yes", task)["state"] == "AwaitingDisclosure"
+    before = office.court.store.audit.size
+    plan = office.lagrum("explain", "--as", handler, task)
+    assert 0 < plan["row_groups_read"] <= plan["row_groups"]
+    assert office.court.log(before)[-1].kind == "disclosure.explained"
+    office.lagrum("explain", "--as", officer, task, expect=1)
     office.lagrum("run", "--as", handler, task)
     out = tmp_path / "delivery.zip"
     office.lagrum("deliver", "--as", officer, task, "--output", str(out), expect=1)
@@ -143,7 +148,7 @@ def test_a_malformed_order_is_refused_without_being_quoted(office: Office, text:
 
 def routes() -> list[tuple[str, str]]:
     found = [(method, route.path) for route in router.routes for method in route.methods]  # type: ignore[attr-defined]
-    assert len(found) == 13
+    assert len(found) == 14
     return sorted(found)
 
 
