@@ -52,6 +52,18 @@ def test_two_custodians_put_a_version_in_force_from_its_day_on(world: World) -> 
     assert world.store.verify() == []
 
 
+def test_the_documented_answers_have_the_members_of_the_real_ones(world: World) -> None:
+    who = world.as_person("custodian-1")
+    answers = {("get", "/v1/policy"): world.http.get("/v1/policy", headers=who)}
+    answers["post", "/v1/policy/request"] = ask(world, version())
+    answers["get", "/v1/policy/request"] = world.http.get("/v1/policy/request", headers=who)
+    answers["post", "/v1/policy/confirm"] = confirm(world, version())
+    paths = world.http.app.openapi()["paths"]  # type: ignore[attr-defined]
+    for (method, path), answer in answers.items():
+        example = paths[path][method]["responses"]["200"]["content"]["application/json"]["example"]
+        assert set(example) == set(answer.json()), path
+
+
 def test_one_custodian_alone_does_not(world: World) -> None:
     ask(world, version())
     assert confirm(world, version(), by="custodian-1").json()["reason"] == "same-person"

@@ -54,6 +54,28 @@ def test_months_are_calendar_months(run: Run, day: str, floor: str, ceiling: str
     assert (found["floor_until"], found["expires_at"]) == (floor, ceiling)
 
 
+def test_the_policy_is_shown_and_explained_with_and_without_a_store(run: Run, root: Path, calls: Path) -> None:
+    shown = run("--json", "retention", "show").json
+    assert (shown["floor_months"], shown["ceiling_months"], shown["version"]) == (6, 24, 1)
+    assert [(item["class"], item["period_months"]) for item in shown["classes"]] == [("standard", 24)]
+    assert {item["purpose"]: item["reads"] for item in shown["purposes"]}["security"] == "30 days"
+    assert shown == run("--root", root, "--json", "retention", "show").json
+    receipt = run("--root", root, "--json", "ingest", "--source", "core", "--format", "csv", calls)
+    assert receipt.code == 0
+    for what in ("2026-11-20", "2026-11-20/standard/shared", "1:1"):
+        told = run("--root", root, "--json", "retention", "explain", what)
+        assert (told.code, told.json["classes"][0]["policy_version"]) == (0, 1)
+        assert "Directive 2006/24" in told.json["classes"][0]["citation"]
+    assert run("--root", root, "retention", "explain", "1:1").code == 0
+    assert run("--root", root, "retention", "show").code == 0
+
+
+def test_what_is_neither_record_nor_partition_nor_date_is_refused(run: Run, root: Path) -> None:
+    for wrong in ("yesterday", "2026-13-01", "2026-11-20/standard", "a:b"):
+        assert run("--root", root, "retention", "explain", wrong).code == 2
+    assert run("--root", root, "retention", "explain", "9:9").code != 0
+
+
 def test_expiry_drops_what_is_over_and_only_that(run: Run, root: Path, calls: Path, clock: FixedClock) -> None:
     assert run("--root", root, "ingest", "--source", "core", "--format", "csv", calls).code == 0
     assert run("--root", root, "--json", "retention", "expire").json["partitions"] == []
