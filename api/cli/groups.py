@@ -39,6 +39,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("quarantine", "quarantine", "List, show and replay rejected records."),
             Entry("reconcile", "reconcile", "Compare what was delivered with what is stored, per source and hour."),
             Entry("withdraw", "withdraw", "Withdraw a batch that was read wrongly."),
+            Entry("correct", "correct", "Restrict, supersede or rectify single records."),
         ),
     ),
     (

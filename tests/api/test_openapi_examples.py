@@ -176,6 +176,7 @@ CASES: list[Case] = [
 ]
 ELSEWHERE = (
     "/v1/clock",
+    "/v1/corrections",
     "/v1/disclosure/",
     "/v1/holds",
     "/v1/policy",
