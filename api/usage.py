@@ -10,7 +10,7 @@ no network, so nothing is ever spilt in the clear.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from itertools import chain
 from typing import Any, Final
@@ -101,8 +101,10 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
         BusyError: the figures do not fit into the memory allowed.
     """
     owners = subscriptions.load(store)
+    columns: tuple[str, ...] = _COLUMNS
     if account is None:
-        batches = store.scan(period.query(batch_id_max=batch_id_max))
+        columns = _columns(owners)
+        batches = store.scan(replace(period.query(batch_id_max=batch_id_max), columns=columns))
     else:
         # The others' identifiers stay in the join: whose number called decides before whose IMSI it was.
         own = [item for item in owners if item.account == account]
@@ -112,13 +114,13 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
         Purpose.BILLING,
         start_us=midnight_us(period.start),
         end_us=midnight_us(period.end),
-        columns=_COLUMNS,
+        columns=columns,
         by_end=True,
         include_conflicts=False,
         batch_id_max=batch_id_max,
     )
     batches = chain(batches, held)
-    lines = aggregate(batches, owners=owners, codes=source_codes(store))
+    lines = aggregate(batches, owners=owners, codes=source_codes(store), columns=columns)
     if account is not None:
         lines = lines.filter(pc.equal(lines["account"], pa.scalar(account)))
     return lines.select(LINE.names)
@@ -130,10 +132,11 @@ def aggregate(
     owners: Sequence[subscriptions.Subscription],
     codes: dict[str, str | None],
     by_batch: bool = False,
+    columns: Sequence[str] = _COLUMNS,
 ) -> pa.Table:
     """Return the lines of packed records; with `by_batch` one more column, `batch_id`."""
-    records = _Records(batches)
-    reader = pa.RecordBatchReader.from_batches(_INPUT, iter(records))
+    records = _Records(batches, columns)
+    reader = pa.RecordBatchReader.from_batches(records.schema, iter(records))
     joined, names = subscriptions.join_tables(owners)
     strings = {"codes": pa.table({"name": pa.array(codes, pa.string()), "code": pa.array(codes.values(), pa.string())})}
     strings["accounts"] = pa.table(
@@ -152,6 +155,13 @@ def aggregate(
             raise records.failure or IntegrityError("the figures cannot be computed") from None
     lines: pa.Table = found.cast(pa.schema([pa.field("batch_id", pa.int64()), *LINE]) if by_batch else LINE)
     return lines
+
+
+def _columns(owners: Sequence[subscriptions.Subscription]) -> tuple[str, ...]:
+    """Return what lines are made of: identifiers and beginnings only where subscriptions ask for them."""
+    joined = subscriptions.join_tables(owners)[0]
+    spare = {*_SERVED, "called_number_text", "batch_id"} - joined.keys()
+    return tuple(name for name in _COLUMNS if name not in spare and (joined or name != "start_time"))
 
 
 def source_codes(store: Store) -> dict[str, str | None]:
@@ -189,29 +199,33 @@ _INPUT: Final = pa.schema(
 class _Records:
     """The records on their way into DuckDB; remembers why the scan broke off."""
 
-    def __init__(self, batches: Iterator[pa.RecordBatch]) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], columns: Sequence[str]) -> None:
         self._batches = batches
+        names = {"start_us" if name == "start_time" else name for name in columns}
+        self.schema = pa.schema([field for field in _INPUT if field.name in names])
         self.failure: Exception | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         try:
             for batch in self._batches:
-                yield _prepared(batch)
+                yield _prepared(batch, self.schema)
         except Exception as failure:
             self.failure = failure
             raise
 
 
-def _prepared(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _prepared(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch in the types that DuckDB compares: whole numbers and texts only."""
     columns: dict[str, Any] = {name: batch[name] for name in batch.schema.names}
-    columns["start_us"] = columns.pop("start_time").cast(pa.int64())
-    columns["source_ip"] = columns["source_ip"].cast(pa.int64())
-    v6 = columns["source_ip_v6"]
-    texts = [None if value is None else value.hex() for value in v6.to_pylist()] if v6.null_count < len(v6) else None
-    columns["source_ip_v6"] = pa.nulls(len(v6), pa.string()) if texts is None else pa.array(texts, pa.string())
+    if "start_time" in columns:
+        columns["start_us"] = columns.pop("start_time").cast(pa.int64())
+    if "source_ip_v6" in columns:
+        v6 = columns["source_ip_v6"]
+        given = v6.null_count < len(v6)
+        texts = [None if value is None else value.hex() for value in v6.to_pylist()] if given else None
+        columns["source_ip_v6"] = pa.nulls(len(v6), pa.string()) if texts is None else pa.array(texts, pa.string())
     return pa.RecordBatch.from_arrays(
-        [columns[name].cast(_INPUT.field(name).type) for name in _INPUT.names], schema=_INPUT
+        [columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema
     )
 
 
