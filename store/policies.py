@@ -118,7 +118,8 @@ def slots_of(policy: Policy, records: pa.Table) -> npt.NDArray[np.int64]:
     places = np.maximum(np.searchsorted(starts, days, side="right") - 1, 0)
     for place in np.unique(places):
         within = places == place
-        slots[within] += _codes(policy, policy.versions[place], records.filter(pa.array(within)))
+        codes = _codes(policy, policy.versions[place], records)
+        slots[within] += codes if isinstance(codes, int) else codes[within]
     return slots
 
 
@@ -156,8 +157,10 @@ def _codes(policy: Policy, version: Version, records: pa.Table) -> npt.NDArray[n
     longest = max(places, key=lambda name: (found.period_months if (found := version.find(name)) else 0, name))
     if len(places) == 1:
         return places[longest]
-    services: Any = records.column("service_type").cast(pa.string()).combine_chunks().dictionary_encode()
-    by_word = [places[version.services.get(word, longest)] for word in services.dictionary.to_pylist()]
-    indices = services.indices.fill_null(len(by_word)).to_numpy(zero_copy_only=False)
-    codes: npt.NDArray[np.int64] = np.array([*by_word, places[longest]], np.int64)[indices]
-    return codes
+    found: list[npt.NDArray[np.int64]] = [np.zeros(0, np.int64)]
+    for chunk in records.column("service_type").chunks:
+        services: Any = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        by_word = [places[version.services.get(word, longest)] for word in services.dictionary.to_pylist()]
+        indices = services.indices.fill_null(len(by_word)).to_numpy(zero_copy_only=False)
+        found.append(np.array([*by_word, places[longest]], np.int64)[indices])
+    return np.concatenate(found)
