@@ -123,7 +123,7 @@ def _lookup(
 def usage(book: Book, folder: Path, names: Sequence[str], sizes: Sizes) -> dict[str, Path]:
     """Measure a month's usage of every account; return the stores' folders."""
     path, accounts = folder / "month.csv", folder / "accounts"
-    start = sizes.oldest
+    start = sizes.month_start
     rows, days = sizes.month_rows, sizes.month_days
     workload.write_csv(path, rows, days=days, start_date=start)
     pq.write_table(_accounts(sizes.accounts), accounts)

@@ -63,6 +63,11 @@ class Sizes:
         return self.today - timedelta(days=KEPT_DAYS)
 
     @property
+    def month_start(self) -> date:
+        """The first day of the month that is billed: lately, for billing may not read as far back as disclosure."""
+        return self.today - timedelta(days=self.month_days + 15)
+
+    @property
     def years_start(self) -> date:
         """The first day of the longest store."""
         return self.oldest

@@ -17,10 +17,10 @@ from bench.fleet import Fleet, PeerError, PeerGoneError, Worker, worker
 from bench.peers.base import COLUMN_OF, LINE, Window
 from bench.probes import Probe, draw
 from bench.worker import checksum, usage_checksum
-from bench.workloads import KEPT_DAYS, Sizes
+from bench.workloads import Sizes
 
 ROWS, DAYS = 1_500, 3
-START = datetime.now(UTC).date() - timedelta(days=KEPT_DAYS)
+START = datetime.now(UTC).date() - timedelta(days=40)
 WHOLE = Window(START, START + timedelta(days=DAYS + 1))
 DAY = Window(START + timedelta(days=1), START + timedelta(days=2))
 STORES = [name for name in peers.CLASSES if name != peers.FLOOR]
