@@ -149,7 +149,7 @@ ATTACKS: Final = (
     Attack("another handler runs", "require_same_person", "not-yours", lambda c: c.run(c.approved().id, "handler-2")),
     Attack("another officer fetches", "require_same_person", "not-yours",
            lambda c: c.deliver(c.released().id, "officer-2")),
-    Attack("another officer cancels", "require_same_person", "not-yours",
+    Attack("another officer cancels", "require_side", "not-yours",
            lambda c: c.procedure.cancel(c.actor("officer-2"), c.checked().id, "settled")),
     Attack("a task for another target", "require_within", "target-out-of-scope",
            lambda c: c.register(c.file(), targets=[OTHER])),
