@@ -53,10 +53,9 @@ class Shape:
 
 def kernels(rows: int) -> Any:
     """Return the compiled loops if they are loaded, or there is enough work to load them; else None."""
-    loaded = sys.modules.get(_KERNELS)
-    if loaded is None and rows >= KERNEL_ROWS:
-        loaded = importlib.import_module(_KERNELS)
-    return loaded
+    if _KERNELS not in sys.modules and rows < KERNEL_ROWS:
+        return None
+    return importlib.import_module(_KERNELS)  # it waits for the thread that is loading them
 
 
 def bucket_bits(codes: int) -> int:
