@@ -1,0 +1,93 @@
+"""Steps 1 and 2: the officer files what was decided, and registers tasks under it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Final
+
+from api.disclosure import rules
+from api.disclosure.casebook import Case, entry_of, new_id, put
+from api.disclosure.model import AUTHORISATION, TASK, Actor, Authorisation, Task, Window
+from api.disclosure.orders import Order, WrittenTarget, normalised
+from api.disclosure.states import AuthorisationState, Stage
+from api.disclosure.steps import Steps
+from schemas.fields import Category
+from schemas.legal_bases import basis_on
+from store.clock import to_date
+
+_HOUR_US: Final = 3_600_000_000
+
+
+class Filing(Steps):
+    """The officer's first two steps."""
+
+    def authorise(self, actor: Actor, order: Order) -> Authorisation:
+        """(1) File an authorisation."""
+        now_us = self._store.clock.now_us()
+        with self.casebook.refusals("authorise", "", actor, {"reference": order.decision_reference}):
+            rules.require_role(actor, rules.OFFICER)
+            rules.require_separate_duties(actor)
+            rules.require_reference(order.authority, order.country, order.decision_reference)
+            rules.require_decided(order.decided_on, to_date(now_us))
+            basis = basis_on(order.basis, order.decided_on)
+            item = Authorisation(
+                id=new_id(order.country, AUTHORISATION),
+                state=AuthorisationState.AWAITING_APPROVAL,
+                basis_id=basis.id,
+                basis_version=basis.version,
+                decision_reference=order.decision_reference.strip(),
+                decided_on=order.decided_on,
+                authority=order.authority.strip(),
+                country=order.country,
+                targets=normalised(order.targets, order.country),
+                window=order.window,
+                categories=basis.categories if order.categories is None else order.categories,
+                expires_at_us=order.expires_at_us,
+                officer=actor.signatory,
+                filed_at_us=now_us,
+            )
+            rules.require_targets(basis, item.targets)
+            rules.require_window(basis, item.window)
+            rules.require_categories(basis, item.categories)
+            rules.require_unexpired(item, now_us)
+            # (1)
+            self.casebook.commit([put(item, 0)], entry_of("authorised", actor, item))
+        return item
+
+    def register(
+        self,
+        actor: Actor,
+        authorisation_id: str,
+        *,
+        targets: Sequence[WrittenTarget] | None = None,
+        window: Window | None = None,
+        categories: frozenset[Category] | None = None,
+    ) -> Task:
+        """(2) Register a task; what is not named is the authorisation's."""
+        now_us = self._store.clock.now_us()
+        with self.casebook.refusals("register", authorisation_id, actor):
+            rules.require_role(actor, rules.OFFICER)
+            rules.require_separate_duties(actor)
+            authorisation, revision = self.casebook.authorisation(authorisation_id)
+            rules.require_same_person(actor, authorisation.officer)
+            rules.require_live(authorisation)
+            rules.require_unexpired(authorisation, now_us)
+            basis = basis_on(authorisation.basis_id, authorisation.decided_on)
+            task = Task(
+                id=new_id(authorisation.country, TASK),
+                authorisation_id=authorisation.id,
+                stage=Stage.REGISTERED,
+                targets=authorisation.targets if targets is None else normalised(targets, authorisation.country),
+                window=window or authorisation.window,
+                categories=authorisation.categories if categories is None else categories,
+                salt=secrets.token_hex(32),
+                officer=actor.signatory,
+                registered_at_us=now_us,
+                due_at_us=None if basis.deadline_hours is None else now_us + basis.deadline_hours * _HOUR_US,
+            )
+            case = Case(task, 0, authorisation, revision)
+            rules.require_order(case.basis, authorisation, task, now_us)
+            # (2)
+            self.casebook.commit(case.puts(task), entry_of("registered", actor, authorisation, task))
+        return task

@@ -1,0 +1,88 @@
+"""Steps 5 to 7: the case handler's search, from the log's entry to a result kept as ciphertext."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from api.disclosure import rules
+from api.disclosure.casebook import Case, entry_of, new_id, put
+from api.disclosure.model import DELIVERY, Actor, Delivery, Task
+from api.disclosure.search import Head, query_of, search
+from api.disclosure.states import TaskAction, next_stage
+from api.disclosure.steps import Steps
+from schemas.errors import AuditError, LagrumError, ProcedureError
+
+
+class Running(Steps):
+    """The search."""
+
+    def run(self, actor: Actor, task_id: str) -> Task:
+        """(5) to (7) Search, and keep the result as ciphertext.
+
+        Raises:
+            ProcedureError: a guard refuses; nothing was read.
+            AuditError: the entry could not be made durable; nothing was read.
+            KeyUnavailableError, IntegrityError, OSError: a part could not be read; the task is Error.
+        """
+        now_us = self._store.clock.now_us()
+        with self.casebook.refusals("run", task_id, actor):
+            case = self._open(actor, rules.CASE_HANDLER, task_id, now_us)
+            stage = next_stage(case.task.stage, TaskAction.RUN)
+            rules.require_same_person(actor, case.task.case_handler)
+            self._require_granted(case, now_us)
+            checkpoint = self._store.audit.checkpoint()
+            running = replace(case.task, stage=stage, runs=case.task.runs + 1, reason=None)
+            # (5) Nothing below this line runs unless the entry is in the log.
+            self.casebook.commit(case.puts(running), entry_of("run", actor, case.authorisation, running))
+        started = replace(case, task=running, revision=case.revision + 1)
+        delivery_id = new_id(case.authorisation.country, DELIVERY)
+        try:
+            return self._search(actor, started, delivery_id, checkpoint)
+        except AuditError:
+            # What was committed stands and its entry follows; nothing leaves before both are there.
+            raise
+        except Exception as failure:
+            self._fail(actor, started, delivery_id, failure)
+            raise
+
+    def explain(self, actor: Actor, task_id: str) -> dict[str, Any]:
+        """Return what (5) would read of the store, as counts; who may not run the task learns nothing. Logged first."""
+        now_us = self._store.clock.now_us()
+        with self.casebook.refusals("explain", task_id, actor):
+            case = self._open(actor, rules.CASE_HANDLER, task_id, now_us)
+            next_stage(case.task.stage, TaskAction.RUN)
+            rules.require_same_person(actor, case.task.case_handler)
+            self._require_granted(case, now_us)
+            self.casebook.commit([], entry_of("explained", actor, case.authorisation, case.task))
+        return self._store.plan(query_of(case.task), to_row_groups=True).as_dict()
+
+    def _search(self, actor: Actor, case: Case, delivery_id: str, checkpoint: str) -> Task:
+        # (6)
+        package = search(self._store, case, Head(delivery_id, checkpoint), self.vault.signing_key())
+        self.vault.keep(delivery_id, package.data)
+        # (7)
+        now_us = self._store.clock.now_us()
+        made = Delivery(delivery_id, case.task.id, 1, package.sha256, len(package.data), package.records, now_us)
+        done = replace(
+            case.task,
+            stage=next_stage(case.task.stage, TaskAction.COMPLETE),
+            delivery_id=delivery_id,
+            result_digest=package.sha256,
+            records=package.records,
+            release_approval=None,
+        )
+        entry = entry_of("result", actor, case.authorisation, done)
+        self.casebook.commit([put(done, case.revision), put(made, 0)], entry)
+        return done
+
+    def _fail(self, actor: Actor, case: Case, delivery_id: str, failure: Exception) -> None:
+        """Make the task Error and leave nothing of the result; the failure itself goes on to the caller."""
+        reason = failure.reason if isinstance(failure, ProcedureError) else type(failure).__name__
+        failed = replace(case.task, stage=next_stage(case.task.stage, TaskAction.FAIL), reason=reason)
+        with suppress(LagrumError, OSError):
+            entry = entry_of("failed", actor, case.authorisation, failed, reason=reason)
+            self.casebook.commit([put(failed, case.revision)], entry)
+        with suppress(LagrumError, OSError):
+            self.vault.destroy(delivery_id)
