@@ -189,5 +189,6 @@ def enrolment_body(client: Client, enrolment: Enrolment) -> dict[str, Any]:
         "roles": sorted(enrolment.roles),
         "public_key": enrolment.public_key,
         "tenant": enrolment.tenant,
+        "authority": enrolment.authority,
         "approval": client.approve(action=ENROL_REQUEST, case=enrolment.person_id, digest=digest),
     }

@@ -1,7 +1,8 @@
 """How persons come and go: every change takes two custodians.
 
 (1) A custodian requests an enrolment: id, display name, roles, public key; signed over the digest of all of it.
-(2) The roles fit one person (`api.roles`), the id is new, and the public key was never anybody's.
+(2) The roles fit one person (`api.roles`), the id is new, the public key was never anybody's, and an officer belongs to
+    one registered authority in force (`api.authorities`).
 (3) Another custodian, another person with another key, confirms; signed over the same digest.
 (4) A revocation takes the same two steps; at least two active custodians stay.
 (5) Any one custodian may withdraw what is only requested.
@@ -15,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from api import persons
+from api import authorities, persons
+from api.custodians import act, acting, refuse_same, requested_of
 from api.persons import ACTIVE, KIND, PENDING, REVOKED, Approval, Enrolment, Person
 from api.roles import Role, check_roles
 from api.signing import digest_of
@@ -49,16 +51,15 @@ def request_enrolment(store: Store, custodian_id: str, enrolment: Enrolment, app
     """
     person = persons.new_person(enrolment)
     digest = person.enrolment().digest(store.store_id)
-    custodian = _acting_custodian(
-        store, custodian_id, approval, action=ENROL_REQUEST, case=person.person_id, digest=digest
-    )
-    pending = _act(ENROL_REQUEST, custodian, approval, digest=digest)
+    custodian = acting(store, custodian_id, approval, action=ENROL_REQUEST, case=person.person_id, digest=digest)
+    pending = act(ENROL_REQUEST, custodian, approval, digest=digest)
     person = replace(person, state=PENDING, pending=pending)
     puts = [
         Put(KIND, person.person_id, person.to_body(), expect=0),
         Put(KEY_KIND, person.key_id, {"person": person.person_id}, expect=0),
     ]
     _refuse_taken(store, person)
+    _require_authority(store, person)
     _commit(store, puts, _entry(ENROL_REQUEST, person, custodian, pending))
     return persons.get(store, person.person_id)
 
@@ -70,12 +71,13 @@ def confirm_enrolment(store: Store, custodian_id: str, person_id: str, approval:
         ProcedureError: nothing is requested, the same custodian or the same key again, a wrong signature.
     """
     person = persons.get(store, person_id)
-    requested = _requested(person, ENROL_REQUEST)
+    requested = requested_of(person.pending, ENROL_REQUEST)
     digest = person.enrolment().digest(store.store_id)
-    custodian = _acting_custodian(store, custodian_id, approval, action=ENROL_CONFIRM, case=person_id, digest=digest)
-    _refuse_same(custodian, requested)
+    custodian = acting(store, custodian_id, approval, action=ENROL_CONFIRM, case=person_id, digest=digest)
+    refuse_same(custodian, requested)
     check_roles(person.roles, tenant=person.tenant)
-    confirmed = _act(ENROL_CONFIRM, custodian, approval, digest=digest)
+    _require_authority(store, person)
+    confirmed = act(ENROL_CONFIRM, custodian, approval, digest=digest)
     after = replace(person, state=ACTIVE, pending=None, enrolled={"requested": requested, "confirmed": confirmed})
     _commit(store, [_put(after)], _entry(ENROL_CONFIRM, after, custodian, confirmed, requested))
     return persons.get(store, person_id)
@@ -97,10 +99,10 @@ def request_revocation(store: Store, custodian_id: str, person_id: str, reason: 
         raise ProcedureError("only an active person with nothing pending can be revoked", reason="state")
     _refuse_last_custodians(store, person)
     digest = revocation_digest(store.store_id, person_id, reason)
-    custodian = _acting_custodian(store, custodian_id, approval, action=REVOKE_REQUEST, case=person_id, digest=digest)
+    custodian = acting(store, custodian_id, approval, action=REVOKE_REQUEST, case=person_id, digest=digest)
     if custodian.person_id == person_id:
         raise ProcedureError("nobody revokes himself", reason="same-person")
-    pending = _act(REVOKE_REQUEST, custodian, approval, digest=digest, reason=reason)
+    pending = act(REVOKE_REQUEST, custodian, approval, digest=digest, reason=reason)
     _commit(store, [_put(replace(person, pending=pending))], _entry(REVOKE_REQUEST, person, custodian, pending))
     return persons.get(store, person_id)
 
@@ -112,13 +114,13 @@ def confirm_revocation(store: Store, custodian_id: str, person_id: str, approval
         ProcedureError: nothing is requested, the same custodian or key, too few custodians stay, a wrong signature.
     """
     person = persons.get(store, person_id)
-    requested = _requested(person, REVOKE_REQUEST)
+    requested = requested_of(person.pending, REVOKE_REQUEST)
     digest = revocation_digest(store.store_id, person_id, requested["reason"])
-    custodian = _acting_custodian(store, custodian_id, approval, action=REVOKE_CONFIRM, case=person_id, digest=digest)
-    _refuse_same(custodian, requested)
+    custodian = acting(store, custodian_id, approval, action=REVOKE_CONFIRM, case=person_id, digest=digest)
+    refuse_same(custodian, requested)
     if custodian.person_id == person_id:
         raise ProcedureError("nobody revokes himself", reason="same-person")
-    confirmed = _act(REVOKE_CONFIRM, custodian, approval, digest=digest)
+    confirmed = act(REVOKE_CONFIRM, custodian, approval, digest=digest)
     after = replace(person, state=REVOKED, pending=None, revoked={"requested": requested, "confirmed": confirmed})
     with _LAST_CUSTODIANS:
         _refuse_last_custodians(store, person)
@@ -141,21 +143,12 @@ def withdraw(store: Store, custodian_id: str, person_id: str, approval: Approval
     if person.pending is None:
         raise ProcedureError("nothing is pending for this person", reason="state")
     digest = withdraw_digest(store.store_id, person_id, person.pending)
-    custodian = _acting_custodian(store, custodian_id, approval, action=WITHDRAW, case=person_id, digest=digest)
-    act = _act(WITHDRAW, custodian, approval, digest=digest)
+    custodian = acting(store, custodian_id, approval, action=WITHDRAW, case=person_id, digest=digest)
+    withdrawn = act(WITHDRAW, custodian, approval, digest=digest)
     state = REVOKED if person.state == PENDING else person.state
     after = replace(person, state=state, pending=None)
-    _commit(store, [_put(after)], _entry(WITHDRAW, after, custodian, act, person.pending))
+    _commit(store, [_put(after)], _entry(WITHDRAW, after, custodian, withdrawn, person.pending))
     return persons.get(store, person_id)
-
-
-def _acting_custodian(
-    store: Store, custodian_id: str, approval: Approval, *, action: str, case: str, digest: str
-) -> Person:
-    custodian = persons.verify_approval(store, custodian_id, action=action, case=case, digest=digest, approval=approval)
-    if Role.CUSTODIAN not in custodian.roles:
-        raise ProcedureError("only custodians enrol and revoke", reason="role")
-    return custodian
 
 
 def _refuse_taken(store: Store, person: Person) -> None:
@@ -168,11 +161,9 @@ def _refuse_taken(store: Store, person: Person) -> None:
         raise ProcedureError(f"this {what} is, or was, another person's", reason=f"{what.replace(' ', '-')}-taken")
 
 
-def _refuse_same(custodian: Person, requested: dict[str, Any]) -> None:
-    if custodian.person_id == requested["by"]:
-        raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
-    if custodian.key_id == requested["key_id"]:
-        raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
+def _require_authority(store: Store, person: Person) -> None:
+    if person.authority is not None:
+        authorities.require(store, person.authority, store.clock.now_us())
 
 
 def _refuse_last_custodians(store: Store, person: Person) -> None:
@@ -185,41 +176,25 @@ def _refuse_last_custodians(store: Store, person: Person) -> None:
         )
 
 
-def _requested(person: Person, action: str) -> dict[str, Any]:
-    if person.pending is None or person.pending["action"] != action:
-        raise ProcedureError("nothing of this kind is requested for this person", reason="state")
-    return person.pending
-
-
-def _act(action: str, custodian: Person, approval: Approval, **more: str) -> dict[str, Any]:
-    return {
-        "action": action,
-        "by": custodian.person_id,
-        "key_id": custodian.key_id,
-        "time": approval.time,
-        "signature": approval.signature,
-        **more,
-    }
-
-
 def _put(person: Person) -> Put:
     return Put(KIND, person.person_id, person.to_body(), expect=person.revision)
 
 
 def _entry(
-    action: str, person: Person, custodian: Person, act: dict[str, Any], requested: dict[str, Any] | None = None
+    action: str, person: Person, custodian: Person, done: dict[str, Any], requested: dict[str, Any] | None = None
 ) -> AuditEntry:
     public: dict[str, Any] = {
         "person": person.person_id,
         "roles": sorted(role.value for role in person.roles),
         "key_id": person.key_id,
+        "authority": person.authority,
         "by": custodian.person_id,
         "by_key_id": custodian.key_id,
     }
     if requested is not None:
         public["requested_by"] = requested["by"]
     # The digests under the signatures cover the display name, so they could be guessed back: auditors only.
-    secret = {"enrolment": person.to_body() | {"pending": None}, "act": act, "requested": requested}
+    secret = {"enrolment": person.to_body() | {"pending": None}, "act": done, "requested": requested}
     return AuditEntry(kind=action, public=public, secret=secret)
 
 

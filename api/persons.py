@@ -38,13 +38,14 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Who is to be enrolled; `public_key` in base64."""
+    """Who is to be enrolled; `public_key` in base64, `authority` an officer's registered authority."""
 
     person_id: str
     display_name: str
     roles: tuple[str, ...]
     public_key: str
     tenant: str | None = None
+    authority: str | None = None
 
     def digest(self, store_id: str) -> str:
         """Return the digest that both custodians sign; it binds the store too."""
@@ -56,6 +57,7 @@ class Enrolment:
                 "roles": sorted(self.roles),
                 "public_key": self.public_key,
                 "tenant": self.tenant,
+                "authority": self.authority,
             }
         )
 
@@ -74,6 +76,7 @@ class Person:
     pending: dict[str, Any] | None = None
     revoked: dict[str, Any] | None = None
     revision: int = field(default=0, compare=False)
+    authority: str | None = None
 
     @property
     def public_bytes(self) -> bytes:
@@ -93,7 +96,7 @@ class Person:
     def enrolment(self) -> Enrolment:
         """Return what was enrolled."""
         roles = tuple(sorted(role.value for role in self.roles))
-        return Enrolment(self.person_id, self.display_name, roles, self.public_key, self.tenant)
+        return Enrolment(self.person_id, self.display_name, roles, self.public_key, self.tenant, self.authority)
 
     def to_body(self) -> dict[str, Any]:
         """Return the document's body."""
@@ -102,6 +105,7 @@ class Person:
             "roles": sorted(role.value for role in self.roles),
             "public_key": self.public_key,
             "tenant": self.tenant,
+            "authority": self.authority,
             "state": self.state,
             "enrolled": self.enrolled,
             "pending": self.pending,
@@ -115,6 +119,7 @@ class Person:
             "display_name": self.display_name,
             "roles": sorted(role.value for role in self.roles),
             "tenant": self.tenant,
+            "authority": self.authority,
             "state": self.state,
             "public_key": self.public_key,
             "key_id": self.key_id,
@@ -133,6 +138,7 @@ def from_document(document: Document) -> Person:
         roles=parse_roles(body["roles"]),
         public_key=body["public_key"],
         tenant=body["tenant"],
+        authority=body.get("authority"),
         state=body["state"],
         enrolled=body["enrolled"],
         pending=body["pending"],
@@ -219,5 +225,16 @@ def new_person(enrolment: Enrolment) -> Person:
         raise ConfigurationError("a tenant is 1 to 64 letters, digits, '.', '_' and '-'")
     roles = parse_roles(enrolment.roles)
     check_roles(roles, tenant=enrolment.tenant)
+    if enrolment.authority is not None and Role.OFFICER not in roles:
+        raise ProcedureError("only officers belong to an authority", reason="authority")
     decode_public_key(enrolment.public_key)
-    return Person(enrolment.person_id, name, roles, enrolment.public_key, enrolment.tenant, PENDING, {})
+    return Person(
+        enrolment.person_id,
+        name,
+        roles,
+        enrolment.public_key,
+        enrolment.tenant,
+        PENDING,
+        {},
+        authority=enrolment.authority,
+    )

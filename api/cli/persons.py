@@ -63,6 +63,7 @@ def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
 @click.option("--name", required=True, help="Display name; kept encrypted.")
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
 @click.option("--tenant", help="The tenant of a tenant administrator.")
+@click.option("--authority", metavar="ID", help="The registered authority of an officer.")
 @click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
 @click.option("--key-file", "new_key_file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
 @acting
@@ -87,6 +88,7 @@ def confirm(way: Way, person_id: str) -> None:
 @click.option("--name", required=True, help="Display name; kept encrypted.")
 @click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
 @click.option("--tenant", help="The tenant of a tenant administrator.")
+@click.option("--authority", metavar="ID", help="The registered authority of an officer.")
 @click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
 @click.option("--key-file", "new_key_file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
 @click.option("--second", required=True, type=FILE, metavar="KEYFILE", help="Key file of the second custodian.")
@@ -160,6 +162,7 @@ def _enrolment(
     name: str,
     roles: tuple[str, ...],
     tenant: str | None,
+    authority: str | None,
     public_key: str | None,
 ) -> Enrolment:
     from api.persons import Enrolment
@@ -172,7 +175,7 @@ def _enrolment(
         write_key_file(key_file, key)
         public_key = key.public_text
     assert public_key is not None
-    return Enrolment(person_id, name, roles, public_key, tenant)
+    return Enrolment(person_id, name, roles, public_key, tenant, authority)
 
 
 def _request(client: Client, enrolment: Enrolment) -> dict[str, Any]:
@@ -194,7 +197,9 @@ def _confirm(client: Client, person_id: str) -> dict[str, Any]:
         path, action = f"/v1/persons/{person_id}/revocation/confirm", procedure.REVOKE_CONFIRM
     else:
         roles = tuple(shown["roles"])
-        enrolment = Enrolment(shown["id"], shown["display_name"], roles, shown["public_key"], shown["tenant"])
+        enrolment = Enrolment(
+            shown["id"], shown["display_name"], roles, shown["public_key"], shown["tenant"], shown["authority"]
+        )
         digest = enrolment.digest(client.store_id)
         path, action = f"/v1/persons/{person_id}/confirm", procedure.ENROL_CONFIRM
     approval = client.approve(action=action, case=person_id, digest=digest)

@@ -22,6 +22,7 @@ _PERSON: Final = {
     "display_name": "Officer 7 of the Police Authority",
     "roles": ["officer"],
     "tenant": None,
+    "authority": None,
     "state": "pending",
     "public_key": _KEY,
     "key_id": "5d0a0f6c1b2e3d4f",
@@ -47,6 +48,10 @@ class EnrolmentModel(Model):
     roles: Annotated[list[str], Field(min_length=1, max_length=8, examples=[["officer"]])]
     public_key: Annotated[str, Field(max_length=64, description="Ed25519, base64.", examples=[_KEY])]
     tenant: Annotated[str | None, Field(max_length=64, examples=[None])] = None
+    authority: Annotated[
+        str | None,
+        Field(max_length=40, description="The registered authority of an officer.", examples=[None]),
+    ] = None
     approval: ApprovalModel
 
 
@@ -98,7 +103,9 @@ def show(
 )
 def request_enrolment(request: Request, body: EnrolmentModel, principal: Custodian) -> dict[str, Any]:
     """Put a person down as pending; sign action `person.enrol.request`. Another custodian confirms."""
-    enrolment = persons.Enrolment(body.id, body.display_name, tuple(body.roles), body.public_key, body.tenant)
+    enrolment = persons.Enrolment(
+        body.id, body.display_name, tuple(body.roles), body.public_key, body.tenant, body.authority
+    )
     approval = body.approval.value()
     return procedure.request_enrolment(get_store(request), principal.person_id, enrolment, approval).as_dict()
 
