@@ -1,10 +1,12 @@
 """The retention policy as data: which category of service is kept how long, why, and since when. Pure.
 
 A policy is a sequence of versions; each replaces the one before from its day on and is never changed again. A version
-gives every service category a retention class, every class a period, and every purpose the age up to which it reads.
+gives every service category a retention class, every class a period, and every purpose the age up to which it reads. It
+may give a field category of `CATEGORY_FLOORS` a period of its own; what it does not name ends with the records.
 
     class_of     the version in force on the day on which a communication ended chooses its class, whenever it arrives
-    expires_at   the earliest instant at which any version in force since that day ends the class's period
+    expires_at   the earliest instant at which any version in force since that day ends the class's period; of a field
+                 category, at which any of them ends the category's, and never after the class's
 
 So shortening a class ends stored records too, from the day on which the version comes into force and not before;
 lengthening one gives no stored record a day more, and nothing reaches past the ceiling. A replay of old records finds
@@ -19,7 +21,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Self
 
@@ -28,6 +30,7 @@ from schemas.fields import SERVICE_TYPES
 from schemas.retention import (
     CEILING_MONTHS,
     DEFAULT_CLASS,
+    CategoryPeriod,
     RetentionClass,
     add_months,
     expires_at,
@@ -103,8 +106,13 @@ class Version:
     services: Mapping[str, str]
     """Service category -> name of its class; every category of `SERVICE_TYPES`."""
     windows: tuple[Window, ...] = DEFAULT_WINDOWS
+    categories: Mapping[str, CategoryPeriod] = field(default_factory=dict)
+    """Field category -> its own period; one that is not named ends with the records."""
 
     def __post_init__(self) -> None:
+        for own in self.categories.values():
+            _text(own.legal_basis, f"field category {own.name}: its legal basis")
+            _text(own.citation, f"field category {own.name}: its citation")
         names = [item.name for item in self.classes]
         for item in self.classes:
             if not _NAME.fullmatch(item.name):
@@ -143,6 +151,10 @@ class Version:
                 for item in self.classes
             },
             "services": {name: self.services[name] for name in SERVICE_TYPES},
+            "categories": {
+                name: {"months": own.period_months, "legal_basis": own.legal_basis, "citation": own.citation}
+                for name, own in sorted(self.categories.items())
+            },
             "purposes": {
                 window.purpose: {
                     **({"days": window.days} if window.months is None else {"months": window.months}),
@@ -160,12 +172,19 @@ class Version:
             ConfigurationError: it is no version of a policy, or a period lies outside the bounds.
         """
         try:
-            _only(body, {"version", "from", "classes", "services", "purposes"})
+            _only(body, {"version", "from", "classes", "services", "categories", "purposes"})
             classes = tuple(
                 RetentionClass(str(name), _number(item, "months"), str(item["legal_basis"]), str(item["citation"]))
                 for name, item in body["classes"].items()
                 if _only(item, {"months", "legal_basis", "citation"})
             )
+            categories = {
+                str(name): CategoryPeriod(
+                    str(name), _number(item, "months"), str(item["legal_basis"]), str(item["citation"])
+                )
+                for name, item in body.get("categories", {}).items()
+                if _only(item, {"months", "legal_basis", "citation"})
+            }
             given = body.get("purposes", {})
             _only(given, set(PURPOSES))
             windows = tuple(
@@ -176,7 +195,7 @@ class Version:
             )
             start = date.fromisoformat(str(body["from"]))
             services = {str(name): str(value) for name, value in body["services"].items()}
-            return cls(_number(body, "version"), start, classes, services, windows)
+            return cls(_number(body, "version"), start, classes, services, windows, categories)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigurationError("the policy does not have its form", hint="see docs/adr/0019-policy.md") from error
 
@@ -192,10 +211,10 @@ FIRST: Final = Version(1, ALWAYS, (DEFAULT_CLASS,), dict.fromkeys(SERVICE_TYPES,
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What ends a class's records of one day: `period` of `version`, at `ends`."""
+    """What ends a class's records of one day, or a field category of them: `period` of `version`, at `ends`."""
 
     version: Version
-    period: RetentionClass
+    period: RetentionClass | CategoryPeriod
     ends: datetime
 
 
@@ -208,7 +227,7 @@ class Policy:
         self.spans = tuple(zip(self.versions, ends, strict=True))
         self.class_names = tuple(dict.fromkeys(item.name for one in self.versions for item in one.classes))
         """Every class that records may lie in; a later version only adds to it."""
-        self._rules: dict[tuple[date, str], Rule | None] = {}
+        self._rules: dict[tuple[date, str, str], Rule | None] = {}
 
     def in_force(self, day: date) -> Version:
         """Return the version in force on a day."""
@@ -218,24 +237,27 @@ class Policy:
         """Return the class of a communication of that service category that ended on that day."""
         return self.in_force(end_date).services[service]
 
-    def rule(self, end_date: date, name: str) -> Rule | None:
-        """Return what ends the records of a day and class; None for a class that no version has."""
-        at = (end_date, name)
+    def rule(self, end_date: date, name: str, category: str = "") -> Rule | None:
+        """Return what ends the records of a day and class, or a field category of them.
+
+        None for a class that no version has, when no period of the category ends it either.
+        """
+        at = (end_date, name, category)
         if at not in self._rules:
-            self._rules[at] = self._rule(end_date, name)
+            self._rules[at] = self._category_rule(*at) if category else self._rule(end_date, name)
         return self._rules[at]
 
-    def expires_at(self, end_date: date, name: str) -> datetime:
-        """Return the instant from which records of a day and class exist no more for any reader.
+    def expires_at(self, end_date: date, name: str, category: str = "") -> datetime:
+        """Return the instant from which records of a day and class, or a category of them, exist no more for readers.
 
         A class that no version has, in the folder of somebody else's making say, is kept to the ceiling.
         """
-        rule = self.rule(end_date, name)
+        rule = self.rule(end_date, name, category)
         return _ceiling(end_date) if rule is None else rule.ends
 
-    def erasable_at(self, end_date: date, name: str) -> datetime:
+    def erasable_at(self, end_date: date, name: str, category: str = "") -> datetime:
         """Return the instant from which they are erased: their period is over and the floor is passed."""
-        return max(self.expires_at(end_date, name), floor_until(end_date))
+        return max(self.expires_at(end_date, name, category), floor_until(end_date, category))
 
     def extended(self, version: Version, today: date, *, is_empty: bool) -> Policy:
         """Return the policy with one more version, which shall come into force.
@@ -285,6 +307,16 @@ class Policy:
             if end > max(end_date, version.start) and (period := version.find(name))
         ]
         return min(rules, key=lambda rule: (rule.ends, -rule.version.number), default=None)
+
+    def _category_rule(self, end_date: date, name: str, category: str) -> Rule | None:
+        own = [
+            Rule(version, period, max(midnight(version.start), expires_at(end_date, period)))
+            for version, end in self.spans
+            if end > max(end_date, version.start) and (period := version.categories.get(category))
+        ]
+        core = self.rule(end_date, name)
+        sooner = [rule for rule in own if rule.ends < (_ceiling(end_date) if core is None else core.ends)]
+        return min(sooner, key=lambda rule: (rule.ends, -rule.version.number), default=core)
 
 
 DEFAULT_POLICY: Final = Policy()

@@ -1,4 +1,4 @@
-"""The bounds of retention, what a retention class is, and the calendar arithmetic behind them.
+"""The bounds of retention, what a retention class and a category's period are, and the calendar arithmetic behind them.
 
 Which classes there are, and since when, is `schemas.policy`.
 
@@ -8,11 +8,13 @@ Source: the operator's notice ("a minimum of 6 months and a maximum timeframe 24
 from __future__ import annotations
 
 import calendar
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from schemas.errors import ConfigurationError
+from schemas.fields import Category
 
 FLOOR_MONTHS: Final = 6
 """Nothing deletes a record's core before so many calendar months."""
@@ -38,6 +40,41 @@ class RetentionClass:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class CategoryFloor:
+    """How long a field category is kept at least, where the law lets it go before the record's core."""
+
+    months: int
+    citation: str
+
+
+CATEGORY_FLOORS: Final[Mapping[str, CategoryFloor]] = {
+    Category.LOCATION.value: CategoryFloor(2, "Act 2022:482 ch. 9 § 22"),
+}
+"""The only field categories that may have a period of their own; all others end with the record's core."""
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryPeriod:
+    """How long a version of the policy keeps a field category, in whatever class its records lie."""
+
+    name: str
+    period_months: int
+    legal_basis: str
+    citation: str
+
+    def __post_init__(self) -> None:
+        floor = CATEGORY_FLOORS.get(self.name)
+        if floor is None:
+            raise ConfigurationError(
+                "no field category of that name has a period of its own; these may: " + ", ".join(CATEGORY_FLOORS)
+            )
+        if not floor.months <= self.period_months <= CEILING_MONTHS:
+            raise ConfigurationError(
+                f"field category {self.name}: the period must lie in [{floor.months}, {CEILING_MONTHS}] calendar months"
+            )
+
+
 DEFAULT_CLASS: Final = RetentionClass(
     name="standard",
     period_months=CEILING_MONTHS,
@@ -56,20 +93,22 @@ def add_months(day: date, months: int) -> date:
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
 
 
-def floor_until(end_date: date) -> datetime:
-    """Return the instant from which records that ended on `end_date` may be erased.
+def floor_until(end_date: date, category: str = "") -> datetime:
+    """Return the instant from which records that ended on `end_date`, or a field category of them, may be erased.
 
-    Midnight UTC starting the day after `end_date` + 6 months, so that the last of the day is six months old.
+    Midnight UTC starting the day after `end_date` + 6 months (a category: its floor's), so that the last of the day is
+    that old.
     """
-    return midnight(add_months(end_date, FLOOR_MONTHS) + timedelta(days=1))
+    months = CATEGORY_FLOORS[category].months if category else FLOOR_MONTHS
+    return midnight(add_months(end_date, months) + timedelta(days=1))
 
 
-def expires_at(end_date: date, retention_class: RetentionClass) -> datetime:
+def expires_at(end_date: date, period: RetentionClass | CategoryPeriod) -> datetime:
     """Return the instant from which records that ended on `end_date` exist no more.
 
-    Midnight UTC starting `end_date` + the class's months, so that the first of the day is never too old.
+    Midnight UTC starting `end_date` + the period's months, so that the first of the day is never too old.
     """
-    return midnight(add_months(end_date, retention_class.period_months))
+    return midnight(add_months(end_date, period.period_months))
 
 
 def midnight(day: date) -> datetime:

@@ -1,46 +1,78 @@
-"""The partition key, and what the calendar says about it. Pure."""
+"""The partition key, and what the calendar says about it. Pure.
+
+A field category that may end before its record's core (`schemas.retention.CATEGORY_FLOORS`) lies in a *sibling* of the
+partition: files and a key of its own. Its key names the category besides, and everything that is asked of a partition
+(its key, its floor, its end) can be asked of a sibling.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from schemas.fields import Category
 from schemas.policy import Policy
 from schemas.retention import SHARED_DOMAIN, floor_until
 from store.keys import KeyRef
 
 DAY_US = 86_400_000_000
+LOCATION: Final = Category.LOCATION.value
+PARTITION_KIND: Final = "partition"
+KEY_KINDS: Final = (PARTITION_KIND, LOCATION)
+"""Kinds of keys of the keyring that a partition or a sibling has."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class PartitionKey:
-    """(UTC date on which the communication ended, retention class, key domain)."""
+    """(UTC date on which the communication ended, retention class, key domain), and of a sibling its category."""
 
     end_date: date
     retention_class: str
     key_domain: str = SHARED_DOMAIN
+    category: str = ""
 
     @classmethod
     def parse(cls, text: str) -> PartitionKey:
-        """Read what `str` writes: DATE/CLASS/DOMAIN; ValueError if it is something else."""
-        day, retention_class, key_domain = text.split("/")
-        return cls(date.fromisoformat(day), retention_class, key_domain)
+        """Read what `str` writes: DATE/CLASS/DOMAIN, of a sibling /CATEGORY too; ValueError if it is something else."""
+        day, retention_class, key_domain, *category = text.split("/")
+        if category and category != [LOCATION]:
+            raise ValueError("no category of its own")
+        return cls(date.fromisoformat(day), retention_class, key_domain, *category)
+
+    @classmethod
+    def of_ref(cls, ref: KeyRef) -> PartitionKey:
+        """Return the partition or sibling whose key has that name; `ref.kind` is one of `KEY_KINDS`."""
+        category = "" if ref.kind == PARTITION_KIND else ref.kind
+        return cls(date.fromisoformat(ref.date), ref.name, ref.domain, category)
 
     @property
     def ref(self) -> KeyRef:
         """Where the keyring keeps this partition's key."""
-        return KeyRef("partition", self.end_date.isoformat(), self.retention_class, self.key_domain)
+        kind = self.category or PARTITION_KIND
+        return KeyRef(kind, self.end_date.isoformat(), self.retention_class, self.key_domain)
+
+    @property
+    def location(self) -> PartitionKey:
+        """The sibling with the location of its records."""
+        return replace(self, category=LOCATION)
+
+    @property
+    def core(self) -> PartitionKey:
+        """The partition whose sibling it is, or itself."""
+        return replace(self, category="")
 
     @property
     def floor_until(self) -> datetime:
         """Until then nothing removes a record of it."""
-        return floor_until(self.end_date)
+        return floor_until(self.end_date, self.category)
 
     def __str__(self) -> str:
-        return f"{self.end_date.isoformat()}/{self.retention_class}/{self.key_domain}"
+        name = f"{self.end_date.isoformat()}/{self.retention_class}/{self.key_domain}"
+        return f"{name}/{self.category}" if self.category else name
 
 
 def to_us(moment: datetime) -> int:
@@ -50,7 +82,7 @@ def to_us(moment: datetime) -> int:
 
 def expires_at(key: PartitionKey, policy: Policy) -> datetime:
     """Return the instant from which scans refuse the partition, dropped or not."""
-    return policy.expires_at(key.end_date, key.retention_class)
+    return policy.expires_at(key.end_date, key.retention_class, key.category)
 
 
 def is_expired(key: PartitionKey, now_us: int, policy: Policy) -> bool:

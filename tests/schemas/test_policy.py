@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,8 +14,10 @@ from schemas.errors import ConfigurationError
 from schemas.fields import SERVICE_TYPES
 from schemas.policy import DEFAULT_POLICY, FIRST, PURPOSES, Policy, Version, Window
 from schemas.retention import (
+    CATEGORY_FLOORS,
     CEILING_MONTHS,
     FLOOR_MONTHS,
+    CategoryPeriod,
     RetentionClass,
     add_months,
     floor_until,
@@ -172,3 +175,58 @@ def test_a_category_does_not_move_where_it_would_end_before_its_stored_records()
     assert DEFAULT_POLICY.extended(shortened, TODAY, is_empty=False).class_of(tomorrow, "data") == "long"
     before_all = Version(2, date(1970, 1, 1), moved.classes, moved.services)
     assert DEFAULT_POLICY.extended(before_all, TODAY, is_empty=True).class_of(TODAY, "voice") == "short"
+
+
+def located(number: int, start: date, months: int, location: int | None) -> Version:
+    own = {} if location is None else {"location": CategoryPeriod("location", location, "duty", f"Act {number}")}
+    return replace(version(number, start, months), categories=own)
+
+
+def test_only_a_category_of_the_table_has_a_floor_below_the_core_and_it_is_cited() -> None:
+    assert {name: floor.months for name, floor in CATEGORY_FLOORS.items()} == {"location": 2}
+    assert all(floor.citation for floor in CATEGORY_FLOORS.values())
+    assert floor_until(date(2026, 12, 31), "location") == midnight(date(2027, 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "months"), [("location", 1), ("location", 25), ("location", 0), ("party", 6), ("equipment", 2)]
+)
+def test_a_category_outside_the_table_or_its_bounds_is_refused_at_load(name: str, months: int) -> None:
+    own = {name: {"months": months, "legal_basis": "duty", "citation": "Act"}}
+    with pytest.raises(ConfigurationError, match=r"2, 24|these may: location"):
+        Version.from_dict(body(categories=own))
+
+
+@pytest.mark.parametrize("months", [2, 24])
+def test_a_category_at_its_bounds_is_taken_and_counts_in_the_digest(months: int) -> None:
+    own = {"location": {"months": months, "legal_basis": "duty", "citation": "Act"}}
+    made = Version.from_dict(body(categories=own))
+    assert made.categories["location"].period_months == months
+    assert Version.from_dict(made.as_dict()) == made
+    assert made.digest != Version.from_dict(body()).digest
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 400), st.integers(6, 24), st.none() | st.integers(2, 24)), max_size=5),
+    st.integers(-800, 2200),
+)
+def test_a_category_ends_at_the_earliest_that_any_version_since_gave_and_never_after_the_core(
+    steps: list[tuple[int, int, int | None]], offset: int
+) -> None:
+    policy, start = DEFAULT_POLICY, TODAY
+    for number, (days, months, location) in enumerate(steps, 2):
+        start += timedelta(days=days)
+        policy = Policy((*policy.versions, located(number, start, months, location)))
+    ended = TODAY + timedelta(days=offset)
+    day, months = ended, CEILING_MONTHS
+    while day < add_months(ended, months):
+        one = policy.in_force(day)
+        period, own = one.find("standard"), one.categories.get("location")
+        assert period is not None
+        months = min(months, period.period_months, CEILING_MONTHS if own is None else own.period_months)
+        if day >= add_months(ended, months):
+            break
+        day += timedelta(days=1)
+    assert policy.expires_at(ended, "standard", "location") == midnight(day)
+    assert policy.expires_at(ended, "standard", "location") <= policy.expires_at(ended, "standard")
+    assert policy.erasable_at(ended, "standard", "location") >= floor_until(ended, "location")
