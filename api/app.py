@@ -22,6 +22,7 @@ from api.push_door import PushDoor
 from api.retention_metrics import RetentionMetrics
 from api.routes import (
     audit,
+    authorities,
     cdrs,
     clock,
     corrections,
@@ -56,6 +57,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     credentials.router,
     sessions.router,
     persons.router,
+    authorities.router,
     corrections.router,
     record_corrections.router,
     audit.router,

@@ -220,7 +220,15 @@ def write_key_file(path: Path, key: PersonKey, passphrase: bytes | None = None) 
     Raises:
         ConfigurationError: there is a file of this name, or its folder does not exist.
     """
-    content = key.to_json(passphrase)
+    write_private_file(path, key.to_json(passphrase))
+
+
+def write_private_file(path: Path, content: bytes) -> None:
+    """Write a new file of mode 0600, durable at return.
+
+    Raises:
+        ConfigurationError: there is a file of this name, or its folder does not exist.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _PRIVATE_MODE)
     except FileExistsError:

@@ -22,7 +22,7 @@ _PERSON: Final = {
     "display_name": "Officer 7 of the Police Authority",
     "roles": ["officer"],
     "tenant": None,
-    "authority": None,
+    "authority": "police-se",
     "state": "pending",
     "public_key": _KEY,
     "key_id": "5d0a0f6c1b2e3d4f",
@@ -50,7 +50,7 @@ class EnrolmentModel(Model):
     tenant: Annotated[str | None, Field(max_length=64, examples=[None])] = None
     authority: Annotated[
         str | None,
-        Field(max_length=40, description="The registered authority of an officer.", examples=[None]),
+        Field(max_length=40, description="The registered authority of an officer.", examples=["police-se"]),
     ] = None
     approval: ApprovalModel
 

@@ -58,7 +58,14 @@ def _sign(world: World, by: str, action: str, digest: str) -> dict[str, str]:
 
 
 def _enrolment_digest(world: World, body: dict[str, Any]) -> str:
-    wanted = Enrolment(body["id"], body["display_name"], tuple(body["roles"]), body["public_key"], body["tenant"])
+    wanted = Enrolment(
+        body["id"],
+        body["display_name"],
+        tuple(body["roles"]),
+        body["public_key"],
+        body["tenant"],
+        body["authority"],
+    )
     return wanted.digest(world.store.store_id)
 
 
@@ -136,7 +143,7 @@ CASES: list[Case] = [
     ("delete", "/v1/sessions/current", 204, "custodian-1", None, None),
     ("get", "/v1/persons", 200, "custodian-1", None, None),
     ("get", "/v1/persons/{person_id}", 200, "custodian-1", _requested, None),
-    ("post", "/v1/persons", 201, "custodian-1", None, _sign_request),
+    ("post", "/v1/persons", 201, "custodian-1", lambda world: world.authority(), _sign_request),
     (
         "post",
         "/v1/persons/{person_id}/confirm",
@@ -175,6 +182,7 @@ CASES: list[Case] = [
     ("get", "/v1/audit/proofs/consistency", 200, "custodian-1", None, None),
 ]
 ELSEWHERE = (
+    "/v1/authorities",
     "/v1/clock",
     "/v1/corrections",
     "/v1/disclosure/",

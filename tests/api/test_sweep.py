@@ -19,6 +19,7 @@ ANYBODY = {
     ("get", "/v1/audit/proofs/consistency"),
 }
 CUSTODIAN = {"custodian"}
+REGISTER_READERS = {"custodian", "case-handler", "approver", "dpo", "auditor"}
 ROLES: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/metrics"): CUSTODIAN,
     ("get", "/v1/sources"): CUSTODIAN,
@@ -34,6 +35,13 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("post", "/v1/persons/{person_id}/revocation"): CUSTODIAN,
     ("post", "/v1/persons/{person_id}/revocation/confirm"): CUSTODIAN,
     ("post", "/v1/persons/{person_id}/withdraw"): CUSTODIAN,
+    ("get", "/v1/authorities"): REGISTER_READERS,
+    ("get", "/v1/authorities/{authority_id}"): REGISTER_READERS,
+    ("post", "/v1/authorities"): CUSTODIAN,
+    ("post", "/v1/authorities/{authority_id}/confirm"): CUSTODIAN,
+    ("post", "/v1/authorities/{authority_id}/revocation"): CUSTODIAN,
+    ("post", "/v1/authorities/{authority_id}/revocation/confirm"): CUSTODIAN,
+    ("post", "/v1/authorities/{authority_id}/withdraw"): CUSTODIAN,
     ("get", "/v1/audit/entries"): {"auditor"},
     ("get", "/v1/corrections"): CUSTODIAN,
     ("get", "/v1/corrections/{act}"): CUSTODIAN,

@@ -14,7 +14,7 @@ import uvloop
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 
-from api import enrolment, persons, server
+from api import authorities, enrolment, persons, server
 from api.app import create_app
 from api.auth import session_statement
 from api.bootstrap import create_custodians
@@ -26,6 +26,7 @@ from ingest import sources
 from ingest.source import SourceConfig
 from store import Store
 from store.clock import to_text
+from tests.api import police
 from tests.conftest import FixedClock
 
 T = TypeVar("T")
@@ -98,7 +99,14 @@ class World:
     def enrolment(self, person_id: str, *roles: str, key: PersonKey | None = None) -> Enrolment:
         self.keys[person_id] = key or self.keys.get(person_id) or PersonKey.generate(person_id)
         tenant = "acme" if "tenant-admin" in roles else None
-        return Enrolment(person_id, f"Person {person_id}", tuple(roles), self.keys[person_id].public_text, tenant)
+        public_key = self.keys[person_id].public_text
+        authority = self.authority() if "officer" in roles else None
+        return Enrolment(person_id, f"Person {person_id}", tuple(roles), public_key, tenant, authority)
+
+    def authority(self, authority_id: str = police.POLICE, **changes: Any) -> str:
+        if authorities.find(self.store, authority_id) is None:
+            police.register(self.store, *self.custodians, police.terms(authority_id, **changes))
+        return authority_id
 
     def enrol(self, person_id: str, *roles: str) -> PersonKey:
         first, second = self.custodians

@@ -1,0 +1,247 @@
+"""`lagrum authority`: which authorities may order disclosures; two custodians together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from api.cli.acting import FILE, Way, acting
+from api.cli.context import Context
+from api.cli.output import emit, show_facts, show_table
+
+if TYPE_CHECKING:
+    from api.authorities import Terms
+    from api.client import Client
+
+KINDS: Final = (
+    "law-enforcement",
+    "prosecutor",
+    "security-service",
+    "emergency-service",
+    "court",
+    "supervisory",
+    "rights-holder",
+)
+FORMATS: Final = ("ndjson", "csv", "ts-102657", "ts-103120")
+_COLUMNS: Final = (
+    ("id", "authority"),
+    ("name", "name"),
+    ("kind", "kind"),
+    ("state", "state"),
+    ("formats", "takes"),
+    ("waits_for", "waits"),
+)
+
+
+@click.group("authority")
+def authority() -> None:
+    """Register, revoke and list authorities; two custodians act together.
+
+    An order names a registered authority, and its officer belongs to it.
+
+    \b
+    Example:
+      lagrum authority add police-se --name "Police Authority" --country SE --organisation SE-POLICE \\
+        --kind law-enforcement --certificate police-se.crt --client-certificate hi1.crt --call-back +46771140000 \\
+        --as custodian-1.key.json --second custodian-2.key.json
+    """
+
+
+def _terms(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that describe an authority."""
+    options = (
+        click.argument("authority_id", metavar="ID"),
+        click.option("--name", required=True, help="As orders write it; kept encrypted."),
+        click.option("--country", required=True, metavar="CC", help="ISO 3166, such as SE."),
+        click.option("--organisation", required=True, metavar="ID", help="TS 102 657's authorisedOrganisationID."),
+        click.option("--kind", required=True, type=click.Choice(KINDS), help="What kind of authority it is."),
+        click.option("--certificate", required=True, type=FILE, metavar="FILE", help="PEM; deliveries go to it."),
+        click.option(
+            "--call-back", required=True, metavar="NUMBER", help="E.164 with +; emergency orders are checked."
+        ),
+        click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="The first is preferred."),
+        click.option("--client-certificate", "clients", multiple=True, type=FILE, metavar="FILE", help="PEM."),
+        click.option("--signing-key", metavar="KEY", help="Ed25519 in base64, as `authority key` prints it."),
+        click.option("--endpoint", metavar="URL", help="https; deliveries are pushed to it."),
+        click.option("--from", "begins", metavar="TIME", help="In force from; default: now."),
+        click.option("--until", "ends", metavar="TIME", help="In force until; default: open."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+@authority.command("add")
+@_terms
+@click.option("--second", required=True, type=FILE, metavar="KEYFILE", help="Key file of the second custodian.")
+@acting
+def add(way: Way, second: Path, **options: Any) -> None:
+    """Register an authority, or other terms for one, with both custodians at one keyboard."""
+    terms = _read(way.context, **options)
+    with way.open() as first, way.open(second) as other:
+        _request(first, terms)
+        _tell(way, _confirm(other, terms.authority_id))
+
+
+@authority.command("request")
+@_terms
+@acting
+def request(way: Way, **options: Any) -> None:
+    """Request a registration, or other terms, as one custodian; another confirms it."""
+    with way.open() as client:
+        _tell(way, _request(client, _read(way.context, **options)))
+
+
+@authority.command("confirm")
+@click.argument("authority_id", metavar="ID")
+@acting
+def confirm(way: Way, authority_id: str) -> None:
+    """Confirm, as another custodian, what is requested for an authority: a registration or a revocation."""
+    with way.open() as client:
+        _tell(way, _confirm(client, authority_id))
+
+
+@authority.command("revoke")
+@click.argument("authority_id", metavar="ID")
+@click.option("--reason", required=True, help="Why; kept encrypted.")
+@click.option("--second", type=FILE, metavar="KEYFILE", help="Key file of the second custodian; confirms at once.")
+@acting
+def revoke(way: Way, authority_id: str, reason: str, second: Path | None) -> None:
+    """Request a revocation; with --second it is confirmed at once, else by `authority confirm`."""
+    from api import authority_register as procedure
+
+    with way.open() as client:
+        digest = procedure.revocation_digest(client.store_id, authority_id, reason)
+        approval = client.approve(action=procedure.REVOKE_REQUEST, case=authority_id, digest=digest)
+        shown = client.post(f"/v1/authorities/{authority_id}/revocation", {"reason": reason, "approval": approval})
+    if second is not None:
+        with way.open(second) as other:
+            shown = _confirm(other, authority_id)
+    _tell(way, shown)
+
+
+@authority.command("withdraw")
+@click.argument("authority_id", metavar="ID")
+@acting
+def withdraw(way: Way, authority_id: str) -> None:
+    """Withdraw what is only requested for an authority."""
+    from api import authority_register as procedure
+
+    with way.open() as client:
+        pending = client.get(f"/v1/authorities/{authority_id}")["pending"] or {"action": "", "time": ""}
+        digest = procedure.withdraw_digest(client.store_id, authority_id, pending)
+        approval = client.approve(action=procedure.WITHDRAW, case=authority_id, digest=digest)
+        _tell(way, client.post(f"/v1/authorities/{authority_id}/withdraw", {"approval": approval}))
+
+
+@authority.command("list")
+@acting
+def list_authorities(way: Way) -> None:
+    """List authorities, the revoked included."""
+    with way.open() as client:
+        document = client.get("/v1/authorities")
+    rows = [item | {"waits_for": (item["pending"] or {}).get("action")} for item in document["authorities"]]
+    emit(way.context, document, lambda: show_table(rows, _COLUMNS))
+
+
+@authority.command("show")
+@click.argument("authority_id", metavar="ID")
+@acting
+def show(way: Way, authority_id: str) -> None:
+    """Show one authority with its call-back number and certificate."""
+    with way.open() as client:
+        _tell(way, client.get(f"/v1/authorities/{authority_id}"))
+
+
+@authority.command("key")
+@click.argument("authority_id", metavar="ID")
+@click.option(
+    "--output", "folder", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the files."
+)
+@click.option("--seal/--no-seal", default=False, help="Ask for a passphrase that seals both private keys.")
+@click.pass_obj
+def make_keys(context: Context, authority_id: str, folder: Path, seal: bool) -> None:
+    """Make keys on the authority's own machine, for one that has none.
+
+    ID.pem is the private key that opens deliveries, ID.crt its certificate for two years, ID.key.json the signing key.
+    """
+    from api.authority_keys import make
+
+    secret: bytes | None = None
+    if seal:
+        secret = str(
+            click.prompt("Passphrase of the keys", hide_input=True, confirmation_prompt=True, err=True)
+        ).encode()
+    document = make(authority_id, folder, context.clock.now_us(), secret)
+    emit(context, document, lambda: show_facts(document))
+
+
+def register(group: click.Group) -> None:
+    """Add `authority`."""
+    group.add_command(authority)
+
+
+def _read(
+    context: Context,
+    *,
+    authority_id: str,
+    certificate: Path,
+    clients: tuple[Path, ...],
+    begins: str | None,
+    ends: str | None,
+    formats: tuple[str, ...],
+    kind: str,
+    **plain: Any,
+) -> Terms:
+    from api import authorities
+    from api.authority_keys import fingerprint_of, read_text
+    from api.instants import parse_instant
+
+    now_us = context.clock.now_us()
+    terms = authorities.Terms(
+        authority_id=authority_id,
+        certificate=read_text(certificate),
+        kind=authorities.AuthorityKind(kind),
+        formats=tuple(authorities.Format(name) for name in formats or ("ndjson",)),
+        from_us=now_us if begins is None else parse_instant(begins),
+        until_us=None if ends is None else parse_instant(ends),
+        fingerprints=tuple(fingerprint_of(read_text(path)) for path in clients),
+        **plain,
+    )
+    return authorities.check_terms(terms, now_us)
+
+
+def _request(client: Client, terms: Terms) -> dict[str, Any]:
+    from api.authority_register import REGISTER_REQUEST
+
+    case = terms.authority_id
+    approval = client.approve(action=REGISTER_REQUEST, case=case, digest=terms.digest(client.store_id))
+    shown: dict[str, Any] = client.post("/v1/authorities", {"id": case, **terms.to_body(), "approval": approval})
+    return shown
+
+
+def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
+    """Sign what the service shows as pending."""
+    from api import authority_register as procedure
+    from api.authorities import terms_of
+
+    path = f"/v1/authorities/{authority_id}"
+    shown: dict[str, Any] = client.get(path)
+    pending = shown["pending"] or {}
+    if pending.get("action") == procedure.REVOKE_REQUEST:
+        digest = procedure.revocation_digest(client.store_id, authority_id, str(pending["reason"]))
+        path, action = f"{path}/revocation/confirm", procedure.REVOKE_CONFIRM
+    else:
+        digest = terms_of(authority_id, shown["terms_pending"] or shown).digest(client.store_id)
+        path, action = f"{path}/confirm", procedure.REGISTER_CONFIRM
+    approval = client.approve(action=action, case=authority_id, digest=digest)
+    confirmed: dict[str, Any] = client.post(path, {"approval": approval})
+    return confirmed
+
+
+def _tell(way: Way, shown: dict[str, Any]) -> None:
+    facts = {name: value for name, value in shown.items() if name != "certificate" and value is not None}
+    emit(way.context, shown, lambda: show_facts(facts))
