@@ -27,8 +27,8 @@ from schemas.errors import ConfigurationError, IntegrityError
 from store.audit.merkle import HASH_BYTES
 
 _ALGORITHM_ED25519: Final = b"\x01"
-_DASH: Final = "\N{EM DASH} "
-_KEY_BYTES: Final = 32
+DASH: Final = "\N{EM DASH} "
+KEY_BYTES: Final = 32
 _HASH_BYTES: Final = 4
 _NOTE_BYTES_MAX: Final = 65_536
 _SIGNATURES_MAX: Final = 100
@@ -47,8 +47,12 @@ def check_name(name: str) -> str:
     return name
 
 
-def _decode(text: str) -> bytes:
-    """Return the octets of canonical base64."""
+def decode_base64(text: str) -> bytes:
+    """Return the octets of canonical base64.
+
+    Raises:
+        IntegrityError: it is something else.
+    """
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as e:
@@ -56,6 +60,18 @@ def _decode(text: str) -> bytes:
     if base64.b64encode(data).decode() != text:
         raise IntegrityError("not canonical base64")
     return data
+
+
+def parse_vkey(vkey: str) -> tuple[str, str, bytes]:
+    """Return a vkey's name, its hash in hex, and algorithm and key.
+
+    Raises:
+        IntegrityError: it is no vkey.
+    """
+    match = _VKEY.fullmatch(vkey)
+    if match is None:
+        raise IntegrityError("not a verifier key: NAME+HASH+KEY expected")
+    return match[1], match[2], decode_base64(match[3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +101,11 @@ class VerifierKey:
         Raises:
             IntegrityError: it is no Ed25519 vkey, or its hash does not fit its key.
         """
-        match = _VKEY.fullmatch(vkey)
-        if match is None:
-            raise IntegrityError("not a verifier key: NAME+HASH+KEY expected")
-        raw = _decode(match[3])
-        if len(raw) != 1 + _KEY_BYTES or raw[:1] != _ALGORITHM_ED25519:
+        name, hash_hex, raw = parse_vkey(vkey)
+        if len(raw) != 1 + KEY_BYTES or raw[:1] != _ALGORITHM_ED25519:
             raise IntegrityError("the verifier key is not an Ed25519 key")
-        key = cls(match[1], raw[1:])
-        if key.hash.hex() != match[2]:
+        key = cls(name, raw[1:])
+        if key.hash.hex() != hash_hex:
             raise IntegrityError("the verifier key's hash does not fit its key")
         return key
 
@@ -131,7 +144,7 @@ class Signer:
             raise ConfigurationError("a note ends in a newline and has no control characters")
         signature = self._key.sign(text.encode())
         blob = base64.b64encode(self.verifier.hash + signature).decode()
-        return f"{text}\n{_DASH}{self.verifier.name} {blob}\n"
+        return f"{text}\n{DASH}{self.verifier.name} {blob}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +177,10 @@ class Note:
 
 
 def _signature(line: str) -> Signature:
-    name, gap, blob = line.removeprefix(_DASH).partition(" ")
-    if not line.startswith(_DASH) or not gap:
+    name, gap, blob = line.removeprefix(DASH).partition(" ")
+    if not line.startswith(DASH) or not gap:
         raise IntegrityError("a signature line of a note is malformed")
-    raw = _decode(blob)
+    raw = decode_base64(blob)
     if not name or len(raw) <= _HASH_BYTES:
         raise IntegrityError("a signature line of a note is malformed")
     return Signature(name, raw[:_HASH_BYTES], raw[_HASH_BYTES:])
@@ -212,7 +225,7 @@ class Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]) or not _SIZE.fullmatch(lines[1]):
             raise IntegrityError("not a checkpoint")
-        root = _decode(lines[2])
+        root = decode_base64(lines[2])
         if len(root) != HASH_BYTES:
             raise IntegrityError("a checkpoint's tree head has 32 octets")
         return cls(lines[0], int(lines[1]), root)

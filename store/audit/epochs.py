@@ -27,6 +27,8 @@ from store.keys import KeyRef, Keyring, seal, unseal
 
 _HEADER: Final = "lagrum-audit-epoch/v1"
 _AAD: Final = b"lagrum audit epoch key v1\n"
+EPOCH_ENTRIES_MAX: Final = 50_000
+"""An epoch signs about so many entries at most, and is never longer than a day while the service runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class Epoch:
     number: int
     signer: Signer
     key: KeyRef
+    size: int
+    """How many entries the log had before it."""
 
     @property
     def verifier(self) -> VerifierKey:
@@ -126,13 +130,20 @@ def epoch_key(number: int, day: date) -> KeyRef:
     return KeyRef("audit", day.isoformat(), f"epoch-{number:06d}", "shared")
 
 
-def new_epoch(directory: Path, *, number: int, name: str, day: date, keyring: Keyring) -> Epoch:
+def is_due(epoch: Epoch, *, day: date, size: int) -> bool:
+    """Tell whether another epoch is to begin: on another day, or once this one has signed `EPOCH_ENTRIES_MAX`. Pure.
+
+    So whoever takes today's key cannot make another yesterday. A clock that goes back changes nothing.
+    """
+    return day > date.fromisoformat(epoch.key.date) or size - epoch.size >= EPOCH_ENTRIES_MAX
+
+
+def new_epoch(directory: Path, *, number: int, name: str, day: date, size: int, keyring: Keyring) -> Epoch:
     """Make an epoch key and keep it, sealed; nothing has been signed with it yet."""
-    epoch = Epoch(number, Signer.generate(name), epoch_key(number, day))
+    epoch = Epoch(number, Signer.generate(name), epoch_key(number, day), size)
     keyring.ensure([epoch.key])
-    aad = _AAD + str(epoch.verifier).encode()
-    box = seal(keyring.key(epoch.key), epoch.signer.seed, aad)
-    content = {"box": base64.b64encode(box).decode(), "key": str(epoch.key), "vkey": str(epoch.verifier)}
+    box = seal(keyring.key(epoch.key), epoch.signer.seed, _aad(str(epoch.verifier), size))
+    content = {"box": base64.b64encode(box).decode(), "key": str(epoch.key), "size": size, "vkey": str(epoch.verifier)}
     files.write_atomic(paths.epoch_path(directory, number), orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
     return epoch
 
@@ -154,17 +165,21 @@ def load_epoch(directory: Path, number: int, keyring: Keyring) -> Epoch:
     try:
         content = orjson.loads(files.read_secret(paths.epoch_path(directory, number)))
         match content:
-            case {"box": str(box), "key": str(ref), "vkey": str(vkey)}:
+            case {"box": str(box), "key": str(ref), "size": int(size), "vkey": str(vkey)}:
                 reference, sealed = _epoch_ref(ref, number), base64.b64decode(box, validate=True)
             case _:
                 raise ValueError("members")
     except (NotFoundError, ConfigurationError, ValueError, binascii.Error) as e:
         raise IntegrityError("the private key of an epoch is damaged or missing") from e
-    seed = unseal(keyring.key(reference), sealed, _AAD + vkey.encode())
-    epoch = Epoch(number, Signer(VerifierKey.parse(vkey).name, seed), reference)
+    seed = unseal(keyring.key(reference), sealed, _aad(vkey, size))
+    epoch = Epoch(number, Signer(VerifierKey.parse(vkey).name, seed), reference, size)
     if str(epoch.verifier) != vkey:
         raise IntegrityError("the private key of an epoch does not fit its public key")
     return epoch
+
+
+def _aad(vkey: str, size: int) -> bytes:
+    return _AAD + f"{vkey}\n{size}".encode()
 
 
 def _epoch_ref(text: str, number: int) -> KeyRef:

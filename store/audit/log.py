@@ -22,7 +22,6 @@ from store.audit.checkpoint import Checkpoint, Signer, VerifierKey, check_name, 
 from store.audit.entries import (
     EPOCH_KIND,
     AuditEntry,
-    StoredEntry,
     check_entry,
     decode_leaf,
     encode_leaf,
@@ -31,16 +30,17 @@ from store.audit.entries import (
 )
 from store.audit.epochs import (
     Certificate,
-    Epoch,
     certificate_of,
+    is_due,
     load_epoch,
     new_epoch,
     stored_epochs,
     superseded_keys,
 )
-from store.audit.reading import read_entries
-from store.audit.segments import encode_record, list_segments, nodes_reader, read_leaves
+from store.audit.segments import encode_record, list_segments, read_leaves
 from store.audit.tail import EMPTY, Group, catch_up, clear_unfinished, read_tail, write_group
+from store.audit.view import LogView
+from store.audit.watch import Watch
 from store.clock import Clock, to_date
 from store.keys import Keyring
 
@@ -65,22 +65,19 @@ class _Request:
         self.error: AuditError | None = None
 
 
-class AuditLog:
+class AuditLog(LogView):
     """The log of one store. Make one object per process; all methods may be called from any thread."""
 
     def __init__(self, directory: Path, *, keyring: Keyring, clock: Clock) -> None:
         """Use `create` or `open`."""
-        self._directory = directory
-        self._keyring = keyring
+        super().__init__(directory, keyring)
         self._clock = clock
         self._lock = Lock()
         self._waiting: list[_Request] = []
         self._waiting_lock = Lock()
-        self._tail = EMPTY
         self._disowned: tuple[int, int] | None = None
-        self._epoch: Epoch
-        self._origin: VerifierKey
-        self._store_id: str
+        self._watch: Watch | None = None
+        self._distrusted: str | None = None
 
     # Making and opening
 
@@ -153,35 +150,7 @@ class AuditLog:
         with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
             yield
 
-    # Reading
-
-    @property
-    def store_id(self) -> str:
-        """The store that the log belongs to."""
-        return self._store_id
-
-    @property
-    def origin(self) -> VerifierKey:
-        """The pinned origin key; its name is the origin line of every checkpoint."""
-        return self._origin
-
-    @property
-    def epoch(self) -> int:
-        """The number of the epoch that signs now."""
-        return self._epoch.number
-
-    @property
-    def size(self) -> int:
-        """How many entries are durable, as far as this process knows."""
-        return self._tail.size
-
-    def root_hash(self) -> bytes:
-        """Return the tree head over `size` entries."""
-        return self._tail.frontier.root()
-
-    def checkpoint(self) -> str:
-        """Return the signed checkpoint over `size` entries."""
-        return self._tail.note
+    # Looking after it
 
     def refresh(self) -> bool:
         """Notice what other processes appended; tell whether there was something.
@@ -198,42 +167,42 @@ class AuditLog:
             raise AuditError("the audit log cannot be read") from e
         return self._tail.size != before
 
-    def entries(self, start: int = 0, stop: int | None = None, *, reveal: bool = False) -> Iterator[StoredEntry]:
-        """Give the entries [start, stop), each checked against the tree; `reveal` opens their secret parts.
+    @property
+    def distrusted(self) -> str | None:
+        """Why nothing is appended any more, in words; None while the log is trusted."""
+        return self._distrusted
+
+    def distrust(self, why: str) -> None:
+        """Append nothing any more: the log was cut, changed or made anew. Whatever needs an entry is refused."""
+        self._distrusted = self._distrusted or why
+
+    def check(self) -> None:
+        """Look whether the files are as the log left them (`store.audit.watch`); what is wrong ends its trust.
+
+        Only opening the log again, which reads it anew, can restore it.
 
         Raises:
-            IntegrityError: an entry is missing, changed, or its secret part does not authenticate.
+            IntegrityError: files were deleted, cut or changed; every later append fails.
+            AuditError: they cannot be read now.
         """
-        stop = self.size if stop is None else min(stop, self.size)
-        keyring = self._keyring if reveal else None
-        if keyring is not None:
-            keyring.refresh()
-        return read_entries(self._directory, max(start, 0), stop, store_id=self._store_id, keyring=keyring)
+        try:
+            with self._alone():
+                self._require_trusted()
+                self._synchronise()
+                self._watch = self._watch or Watch(self._directory, self._origin)
+                self._watch.look(self._tail)
+        except IntegrityError as e:
+            self.distrust(e.message)
+            raise
+        except FileNotFoundError as e:
+            self.distrust("the audit log has disappeared")
+            raise IntegrityError("the audit log has disappeared") from e
+        except OSError as e:
+            raise AuditError("the audit log cannot be read") from e
 
-    def inclusion_proof(self, index: int, size: int | None = None) -> list[bytes]:
-        """Return the audit path of an entry in the tree of `size` entries (by default all).
-
-        Raises:
-            IntegrityError: there is no such entry in that tree.
-        """
-        with nodes_reader(self._directory) as read:
-            return merkle.inclusion_proof(read, index, self._known(size))
-
-    def consistency_proof(self, first: int, second: int | None = None) -> list[bytes]:
-        """Return the proof that the tree of `first` entries is the beginning of that of `second` (by default all).
-
-        Raises:
-            IntegrityError: not 0 <= first <= second <= size.
-        """
-        with nodes_reader(self._directory) as read:
-            return merkle.consistency_proof(read, first, self._known(second))
-
-    def _known(self, size: int | None) -> int:
-        if size is None:
-            return self.size
-        if size > self.size:
-            raise IntegrityError("the audit log has no tree of that size")
-        return size
+    def _require_trusted(self) -> None:
+        if self._distrusted is not None:
+            raise IntegrityError(self._distrusted)
 
     # Appending
 
@@ -277,6 +246,7 @@ class AuditLog:
 
     def _serve(self, requests: list[_Request]) -> None:
         try:
+            self._require_trusted()
             with files.lock(paths.lock_path(self._directory), exclusive=True):
                 self._synchronise()
                 first = self._tail.size
@@ -357,6 +327,7 @@ class AuditLog:
                 (the next `rotate_epoch` or `open` does it).
         """
         try:
+            self._require_trusted()
             with self._alone():
                 self._synchronise()
                 self._begin_epoch(self._epoch.number + 1, self._epoch.signer)
@@ -365,10 +336,26 @@ class AuditLog:
             raise AuditError("the audit log's epoch could not be changed") from e
         return self._epoch.number
 
+    def rotate_if_due(self) -> bool:
+        """Begin a new epoch when the current one is of an earlier day, or has signed enough; tell whether.
+
+        An old key that could not be destroyed then, for want of a replica say, is destroyed now.
+
+        Raises:
+            AuditError: as `rotate_epoch`.
+        """
+        self.refresh()
+        due = is_due(self._epoch, day=to_date(self._clock.now_us()), size=self.size)
+        if due:
+            self.rotate_epoch()
+        elif superseded_keys(self._keyring, self._epoch.key):
+            self._sweep()
+        return due
+
     def _begin_epoch(self, number: int, predecessor: Signer) -> None:
         time_us, name = self._clock.now_us(), self._origin.name
-        epoch = new_epoch(self._directory, number=number, name=name, day=to_date(time_us), keyring=self._keyring)
-        tail = self._tail
+        tail, day = self._tail, to_date(time_us)
+        epoch = new_epoch(self._directory, number=number, name=name, day=day, size=tail.size, keyring=self._keyring)
         certificate = Certificate(name, self._store_id, number, epoch.verifier, tail.size, tail.frontier.root())
         leaf = encode_leaf(
             AuditEntry(EPOCH_KIND, certificate.public(predecessor.sign(certificate.text()))),
