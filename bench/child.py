@@ -40,10 +40,26 @@ def run(command: Sequence[str]) -> Cost:
     Raises:
         RuntimeError: it failed.
     """
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", _WRAPPER, *command], stdout=subprocess.PIPE, text=True, check=True
-    )
-    head, _, output = done.stdout.partition("\n")
+    return ended(begin(command), command)
+
+
+def begin(command: Sequence[str], stdin: int | None = None) -> subprocess.Popen[bytes]:
+    """Start the command; it is the one child of the process that is returned, and has its standard input."""
+    arguments = [sys.executable, "-S", "-c", _WRAPPER, *command]
+    return subprocess.Popen(arguments, stdin=stdin, stdout=subprocess.PIPE)
+
+
+def ended(process: subprocess.Popen[bytes], command: Sequence[str]) -> Cost:
+    """Wait for a command's end and tell what it cost.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    with process:
+        assert process.stdout is not None
+        head, _, output = process.stdout.read().decode().partition("\n")
+    if process.returncode != 0 or not head:
+        raise RuntimeError(f"{command[0]} could not be measured")
     cost = json.loads(head)
     if cost["exit"] != 0:
         raise RuntimeError(f"{command[0]} ended with {cost['exit']}")

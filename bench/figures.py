@@ -152,35 +152,46 @@ def _windows(plt: Any, results: Results) -> Any:
 
 
 def _growth(plt: Any, curves: dict[str, Any]) -> Any:
-    """Processor time per record against what is stored within the horizon; lookup latency against two years of it."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6))
-    points = curves.get("month", {}).get("points", [])
-    stored = [one["stored"] / 1e6 for one in points]
-    for name, label, style in (
-        ("cpu_us_per_record", "taking in", "o-"),
-        ("merge_cpu_us_per_record", "merging", "^--"),
-    ):
-        left.plot(stored, [one[name] for one in points], style, color=COLOURS["lagrum"], markersize=3, label=label)
+    """Processor time per record, resident memory of the largest stream, and processor time of lookups."""
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6))
+    month, years = ([*curves.get(name, {}).get("points", [])] for name in ("month", "years"))
+    ours = [one for one in years if one["peer"] == "lagrum"]
+    for points, where, form in ((month, "one month", "o-"), (ours, "two years", "s-")):
+        for name, label, alpha in (
+            ("cpu_us_per_record", "taking in", 1.0),
+            ("merge_cpu_us_per_record", "merging", 0.4),
+        ):
+            there = [(one["stored"] / 1e6, one[name]) for one in points]
+            if there:
+                shown = {"markersize": 3, "alpha": alpha, "label": f"{label}, {where}"}
+                left.plot(*zip(*there, strict=True), form, color=COLOURS["lagrum"], **shown)
     left.set_title("Lagrum, processor time\nin µs per record")
-    left.legend(loc="lower left")
-    for name in ("lagrum", "clickhouse"):
+    left.set_xlabel("million records stored")
+    left.legend(loc="lower right", fontsize=8)
+    marks = ours[-1]["marks"] if ours else []
+    there = [(mark["records"] / 1e6, mark["memory_bytes"] / (1 << 30)) for mark in marks]
+    middle.plot(*(zip(*there, strict=True) if there else ((), ())), "o-", color=COLOURS["lagrum"], markersize=3)
+    middle.axhline(2, color="#999999", linewidth=0.8, linestyle=":")
+    middle.set_title("Lagrum, resident memory of\none stream in GiB (bar: 2)")
+    middle.set_xlabel("million records read")
+    for name in ("lagrum", "clickhouse", "duckdb"):
         for kind, style in (("calling", "-"), ("imsi", "--")):
-            there = [
-                one for one in curves.get("years", {}).get("points", []) if one["peer"] == name and "lookups" in one
-            ]
             right.plot(
-                [one["stored"] / 1e6 for one in there],
-                [one["lookups"][kind]["p50"] * 1e3 for one in there],
+                [one["stored"] / 1e6 for one in years if one["peer"] == name],
+                [one["lookups"][kind]["cpu_seconds"]["p50"] * 1e3 for one in years if one["peer"] == name],
                 style,
                 marker=MARKERS[name],
                 color=COLOURS[name],
                 label=f"{TITLES[name]}, {'IMSI' if kind == 'imsi' else 'calling number'}",
             )
-    right.set_title("Lookup over two years,\np50 in ms")
+    right.set_title("Lookup over two years, processor\ntime, p50 in ms (log)")
     right.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    for axes in (left, right):
+    right.set_xlabel("million records stored")
+    for axes in (left, middle):
         axes.set_ylim(bottom=0)
-        axes.set_xlabel("million records stored")
+    right.set_xscale("log")
+    _logarithmic(right)
+    for axes in (left, middle, right):
         axes.grid(axis="y", color="#e6e6e6")
     figure.tight_layout()
     return figure

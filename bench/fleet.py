@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-ANSWER_SECONDS_MAX: Final = 900.0
+ANSWER_SECONDS_MAX: Final = 3600.0
 END_SECONDS_MAX: Final = 120.0
 
 

@@ -6,7 +6,7 @@ absent ones have the same shape and occur nowhere in the file. The truth comes f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -64,7 +64,7 @@ def draw(path: Path, windows: Sequence[Window], present: int, absent: int) -> di
         for kind, values in part.values.items():
             free[kind] = free[kind][~np.isin(_identity(kind, free[kind]), _identity(kind, values))]
     chosen = {pair: sketch.values for pair, sketch in sketches.items()}
-    truth = _truth(path, {kind: _joined(chosen, kind) for kind in COLUMN_OF})
+    truth = _truth({kind: _joined(chosen, kind) for kind in COLUMN_OF}, _read(path))
     nothing = checksum(np.empty(0, np.int64))
     answer: dict[Window, list[Probe]] = {window: [] for window in windows}
     for (window, kind), values in chosen.items():
@@ -77,13 +77,36 @@ def draw(path: Path, windows: Sequence[Window], present: int, absent: int) -> di
 
 def tally(path: Path, probes: Sequence[Probe], window: Window) -> list[Probe]:
     """Return the same probes with what a file holds of them within the window."""
-    wanted = {kind: np.unique([_number(one) for one in probes if one.kind == kind]) for kind in COLUMN_OF}
-    truth = _truth(path, wanted)
-    answer = []
-    for one in probes:
-        keys = truth[one.kind].of(_number(one), window)
-        answer.append(replace(one, records=len(keys), checksum=checksum(keys)))
-    return answer
+    here = Tally(probes, window)
+    for part in _read(path):
+        here.add(part)
+    return here.probes()
+
+
+class Tally:
+    """Counts what a workload holds of some probes' values within a window, while it is written."""
+
+    def __init__(self, probes: Sequence[Probe], window: Window) -> None:
+        self._probes, self._window = probes, window
+        self._wanted = {kind: np.unique([_number(one) for one in probes if one.kind == kind]) for kind in COLUMN_OF}
+        self._found = {kind: _Found() for kind in COLUMN_OF}
+
+    def watch(self, table: pa.Table) -> None:
+        """See one table of the workload, identifiers as integers."""
+        for batch in table.combine_chunks().to_batches():
+            self.add(_stretch(batch))
+
+    def add(self, part: _Stretch) -> None:
+        """See some records."""
+        _look(self._wanted, part, self._found)
+
+    def probes(self) -> list[Probe]:
+        """Return the same probes with what was seen of them."""
+        answer = []
+        for one in self._probes:
+            keys = self._found[one.kind].of(_number(one), self._window)
+            answer.append(replace(one, records=len(keys), checksum=checksum(keys)))
+        return answer
 
 
 class _Sketch:
@@ -122,14 +145,18 @@ class _Found:
         return mine
 
 
-def _truth(path: Path, wanted: Mapping[str, Ints]) -> dict[str, _Found]:
+def _truth(wanted: Mapping[str, Ints], parts: Iterable[_Stretch]) -> dict[str, _Found]:
     found = {kind: _Found() for kind in wanted}
-    for part in _read(path):
-        for kind, values in part.values.items():
-            places = np.searchsorted(wanted[kind], values).clip(max=len(wanted[kind]) - 1)
-            hit = wanted[kind][places] == values
-            found[kind].add(values[hit], part.key[hit], part.end_us[hit])
+    for part in parts:
+        _look(wanted, part, found)
     return found
+
+
+def _look(wanted: Mapping[str, Ints], part: _Stretch, found: Mapping[str, _Found]) -> None:
+    for kind, values in part.values.items():
+        places = np.searchsorted(wanted[kind], values).clip(max=len(wanted[kind]) - 1)
+        hit = wanted[kind][places] == values
+        found[kind].add(values[hit], part.key[hit], part.end_us[hit])
 
 
 def _joined(chosen: Mapping[tuple[Window, str], Ints], kind: str) -> Ints:
@@ -146,13 +173,17 @@ def _read(path: Path) -> Iterator[_Stretch]:
     options = pa_csv.ConvertOptions(column_types=types, include_columns=list(types))
     with pa_csv.open_csv(path, pa_csv.ReadOptions(block_size=8 << 20), convert_options=options) as reader:
         for batch in reader:
-            start_us = _ints(batch.column("start_time").cast(pa.int64()))
-            values = {
-                kind: _ints(pack_address(batch.column(name))[0] if kind in ADDRESSES else batch.column(name))
-                for kind, name in COLUMN_OF.items()
-            }
-            end_us = start_us + _ints(batch.column("duration_s")) * 1_000_000
-            yield _Stretch(_ints(batch.column("record_key")), start_us, end_us, values)
+            yield _stretch(batch)
+
+
+def _stretch(batch: pa.RecordBatch) -> _Stretch:
+    start_us = _ints(batch.column("start_time").cast(pa.int64()))
+    values = {
+        kind: _ints(pack_address(batch.column(name))[0] if kind in ADDRESSES else batch.column(name))
+        for kind, name in COLUMN_OF.items()
+    }
+    end_us = start_us + _ints(batch.column("duration_s")) * 1_000_000
+    return _Stretch(_ints(batch.column("record_key")), start_us, end_us, values)
 
 
 def _ints(column: Any) -> Ints:

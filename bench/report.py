@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import tables
+from bench import tables, tables_growth
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "bench" / "results" / "latest.json"
@@ -23,7 +23,7 @@ BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "measurements": tables.overview,
     "rates": tables.rates,
     "lookups": tables.lookups,
-    "growth": tables.growth,
+    "growth": tables_growth.growth,
     "systems": tables.systems,
 }
 """The generated blocks of documents, by the name in their markers."""

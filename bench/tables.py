@@ -1,4 +1,4 @@
-"""Measurements as Markdown tables. Pure."""
+"""Measurements as Markdown tables; those of growth are in `bench.tables_growth`. Pure."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _read(name: str) -> Callable[[Results, str], str]:
     return cell
 
 
-def _table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|---|" + "--:|" * (len(header) - 1)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
@@ -120,7 +120,7 @@ def overview(results: Results) -> str:
         ("CSV of one day taken in", "ingest", _rates("ingest"), ""),
         ("in ten deliveries, then merged to the final state", "sustained", _rates("sustained"), ""),
         ("processor time per record taken in", "ingest", _cell("ingest", "cpu_us_per_record", "{:.2f} µs".format), "-"),
-        ("peak memory while taking in", "ingest", _cell("ingest", "memory_bytes", _gib), "<= 2 GiB"),
+        ("peak memory while taking in", "ingest", _cell("ingest", "memory_bytes", gib), "<= 2 GiB"),
         ("bytes per record on disk, with indexes", "size", _cell("size", "median", "{:.1f}".format), ""),
         *(
             (f"lookup over {days} days, {KIND_TITLES[kind]}, p50 / p95", name, _span(name), "")
@@ -146,7 +146,7 @@ def overview(results: Results) -> str:
     header = ["work", *(TITLES[name] for name in names), "bar"]
     floor = result(results, "ingest", FLOOR).get("median")
     parsed = f"Arrow parses the same file at {rate(floor)}. " if floor else ""
-    return f"{_table(header, rows)}\n\n{parsed}{environment(results)}"
+    return f"{table(header, rows)}\n\n{parsed}{environment(results)}"
 
 
 def environment(results: Results) -> str:
@@ -165,7 +165,7 @@ def environment(results: Results) -> str:
     )
 
 
-def _gib(value: float) -> str:
+def gib(value: float) -> str:
     return f"{value / (1 << 30):.2f} GiB"
 
 
@@ -184,12 +184,12 @@ def rates(results: Results) -> str:
                     write(one["median"]) if "median" in one else f"failed: {one.get('error', 'no answer')[:80]}",
                     f"{write(one['min'])} to {write(one['max'])}" if one.get("repeats", 0) > 1 else "",
                     seconds(one["cpu_seconds"]) if "cpu_seconds" in one else "",
-                    _gib(one["memory_bytes"]) if "memory_bytes" in one else "",
+                    gib(one["memory_bytes"]) if "memory_bytes" in one else "",
                     item["bar"] if one["peer"] == "lagrum" else "",
                 )
             )
     picture = "![Records per second taken in, and bytes per record](figures/ingest.svg)\n\n" if rows else ""
-    return picture + _table(("work", "system", "median", "range", "processor time", "peak memory", "bar"), iter(rows))
+    return picture + table(("work", "system", "median", "range", "processor time", "peak memory", "bar"), iter(rows))
 
 
 def lookups(results: Results) -> str:
@@ -208,67 +208,10 @@ def lookups(results: Results) -> str:
         rows.append((item["what"], count(found), *cells))
     header = ("lookup", "records found", *(f"{TITLES[name]}" for name in names))
     pictures = f"{PICTURES}\n\n" if rows else ""
-    return pictures + _table(header, iter(rows)) if rows else "Not measured."
+    return pictures + table(header, iter(rows)) if rows else "Not measured."
 
 
 def systems(results: Results) -> str:
     """Return versions and settings."""
     rows = ((one["title"], one["version"], one["settings"]) for one in results["peers"].values())
     return "| system | version | settings |\n|---|---|---|\n" + "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def growth(results: Results) -> str:
-    """Return the growth curves' points; they are measured apart (`make bench-growth`)."""
-    curves = results.get("growth", {}).get("curves", {})
-    parts = ["![Cost per record and lookup latency against records stored](figures/growth.svg)"] if curves else []
-    for name, make in (("month", _month), ("years", _years)):
-        if name in curves:
-            parts.append(make(curves[name]))
-    return "\n\n".join(parts) or "Not measured."
-
-
-def _month(curve: dict[str, Any]) -> str:
-    rows = (
-        (
-            count(one["stored"]),
-            rate(one["rate"]),
-            *(_micro(one.get(name)) for name in ("cpu_us_per_record", "merge_cpu_us_per_record")),
-            _micro(one.get("again_cpu_us_per_record")),
-            f"{one['bytes_per_record']:.1f}",
-            _gib(one["memory_bytes"]),
-        )
-        for one in curve["points"]
-        if "lookups" in one
-    )
-    header = ("records stored", "taken in", "processor time per record", "of merging", "of a duplicate")
-    text = (
-        f"Deliveries of {count(curve['rows'])} records, the days of one month in turn; every one is compared with "
-        "everything stored before it. A duplicate's time is that of a small delivery, with the command's start."
-    )
-    return f"{text}\n\n{_table((*header, 'bytes per record', 'peak memory'), rows)}"
-
-
-def _years(curve: dict[str, Any]) -> str:
-    rows = (
-        (
-            count(one["stored"]),
-            TITLES[one["peer"]],
-            f"{one['bytes_per_record']:.1f}",
-            *(f"{seconds(one[what][kind]['p50'])} / {seconds(one[what][kind]['p95'])}" for what, kind in _LOOKED),
-        )
-        for one in curve["points"]
-        if "lookups" in one
-    )
-    text = (
-        f"Deliveries of {count(curve['rows'])} records over {curve['days']} days, merged to the final state; p50 / p95 "
-        "of lookups over all days. The same values are asked at every size, so that what is found grows with the store."
-    )
-    header = ("records stored", "system", "bytes per record", *KINDS, "IMSI of nobody")
-    return f"{text}\n\n{_table(header, rows)}"
-
-
-_LOOKED: Final = (*(("lookups", kind) for kind in KINDS), ("absent", "imsi"))
-
-
-def _micro(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:.2f} µs"

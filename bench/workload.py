@@ -205,14 +205,24 @@ def tables(
 
 
 def _chunks(
-    rows: int, seed: int, days: int, start_date: date, chunk_rows: int, first_day: int, first_key: int
+    rows: int,
+    seed: int,
+    days: int,
+    start_date: date,
+    chunk_rows: int,
+    first_day: int,
+    first_key: int,
+    within: range | None = None,
 ) -> Iterator[Callable[[], pa.Table]]:
-    """Yield what makes each chunk; the chunks are independent of each other."""
+    """Yield what makes each chunk, of some of the days; the chunks are independent of each other."""
     start_us = int(datetime.combine(start_date, datetime.min.time(), UTC).timestamp()) * 1_000_000
     people = population(seed, start_us, start_us + days * _DAY_US)
     key = first_key
     for day in range(days):
         day_rows = rows * (day + 1) // days - rows * day // days
+        if within is not None and day not in within:
+            key += day_rows
+            continue
         chunks = -(-day_rows // chunk_rows)
         day_us = start_us + day * _DAY_US
         for number in range(chunks):
@@ -238,44 +248,52 @@ def write_csv(
     header: bool = True,
     first_day: int = 0,
     first_key: int = KEY_FIRST,
+    within: range | None = None,
+    watch: Callable[[pa.Table], None] | None = None,
 ) -> int:
     """Write the workload as CSV to a path or an open binary file; return the records written.
 
-    Who writes more of the same subscribers' records says how many days and keys came before.
+    Who writes more of the same subscribers' records says how many days and keys came before; who writes it in pieces
+    names the days `within` each (0 is the first). `watch` is shown every table that was written.
     """
     if isinstance(target, str | Path):
+        more: dict[str, Any] = {"first_day": first_day, "first_key": first_key, "within": within, "watch": watch}
         with Path(target).open("wb") as stream:
-            return write_csv(
-                stream, rows, seed, days, start_date, header=header, first_day=first_day, first_key=first_key
-            )
+            return write_csv(stream, rows, seed, days, start_date, header=header, **more)
     if header:
         target.write(HEADER.encode() + b"\n")
     written = 0
     with ThreadPoolExecutor(_THREADS) as pool:
-        waiting: deque[Future[tuple[int, memoryview]]] = deque()
-        for make in _chunks(rows, seed, days, start_date, CHUNK_ROWS, first_day, first_key):
+        waiting: deque[Future[tuple[pa.Table, memoryview]]] = deque()
+        for make in _chunks(rows, seed, days, start_date, CHUNK_ROWS, first_day, first_key, within):
             waiting.append(pool.submit(_csv_of, make))
             if len(waiting) > _THREADS:
-                written += _write_next(target, waiting)
+                written += _write_next(target, waiting, watch)
         while waiting:
-            written += _write_next(target, waiting)
+            written += _write_next(target, waiting, watch)
     return written
 
 
-def _csv_of(make: Callable[[], pa.Table]) -> tuple[int, memoryview]:
+def _csv_of(make: Callable[[], pa.Table]) -> tuple[pa.Table, memoryview]:
     table = make()
     place = table.schema.get_field_index("start_time")
     times = _time_text(table.column(place).cast(pa.int64()).to_numpy())
     sink = pa.BufferOutputStream()
     options = pa.csv.WriteOptions(include_header=False, quoting_style="none")
     pa.csv.write_csv(table.set_column(place, "start_time", times), sink, options)
-    return table.num_rows, memoryview(sink.getvalue())
+    return table, memoryview(sink.getvalue())
 
 
-def _write_next(target: BinaryIO, waiting: deque[Future[tuple[int, memoryview]]]) -> int:
-    rows, data = waiting.popleft().result()
+def _write_next(
+    target: BinaryIO,
+    waiting: deque[Future[tuple[pa.Table, memoryview]]],
+    watch: Callable[[pa.Table], None] | None,
+) -> int:
+    table, data = waiting.popleft().result()
     target.write(data)
-    return rows
+    if watch is not None:
+        watch(table)
+    return table.num_rows
 
 
 def last_date(days: int, start_date: date = START_DATE) -> date:

@@ -41,6 +41,11 @@ TARGET_OF: Final = {
 COLUMNS: Final = tuple(PACKED.names)
 
 
+def ingesting(folder: Path) -> list[str]:
+    """Return the command that takes CSV files in, without their names."""
+    return [LAGRUM, "--root", str(folder / "store"), "--json", "ingest", "--source", "core", "--format", "csv"]
+
+
 class _LaterClock(SystemClock):
     """A machine that has run on until a partition's period is over."""
 
@@ -73,7 +78,7 @@ class Lagrum(Peer):
 
     def load(self, paths: Sequence[Path]) -> int:
         """One run of `lagrum ingest` with all files."""
-        receipt = self._command("ingest", "--source", "core", "--format", "csv", *map(str, paths))
+        receipt = json.loads(self._run([*ingesting(self.folder), *map(str, paths)]))
         return int(receipt["rows"])
 
     def finish(self) -> None:
@@ -175,7 +180,10 @@ class Lagrum(Peer):
         self._store = Store.open(self._root, clock=clock)
 
     def _command(self, *words: str) -> dict[str, Any]:
-        cost = run_child([LAGRUM, "--root", str(self._root), "--json", *words])
-        self._memory_bytes = max(self._memory_bytes, cost.memory_bytes)
-        answer: dict[str, Any] = json.loads(cost.output)
+        answer: dict[str, Any] = json.loads(self._run([LAGRUM, "--root", str(self._root), "--json", *words]))
         return answer
+
+    def _run(self, command: Sequence[str]) -> str:
+        cost = run_child(command)
+        self._memory_bytes = max(self._memory_bytes, cost.memory_bytes)
+        return cost.output

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 
 from bench import figures, generated, report, tables
+from bench.tables_growth import growth
 
+LOOKED: dict[str, Any] = {
+    "asked": 40,
+    "found": 3.0,
+    "seconds": {"p50": 0.01, "p95": 0.02},
+    "cpu_seconds": {"p50": 0.001, "p95": 0.002},
+    "read_bytes": {"p50": 250_000, "p95": 500_000},
+}
 RESULTS: dict[str, Any] = {
     "machine": {
         "cores": 2,
@@ -58,13 +66,20 @@ RESULTS: dict[str, Any] = {
                     {
                         "peer": "lagrum",
                         "stored": 10_000_000 * place,
+                        "records": 10_000_000,
                         "rate": 1e6,
                         "cpu_us_per_record": 1.5,
                         "merge_cpu_us_per_record": 0.5,
                         "bytes_per_record": 25.0,
                         "memory_bytes": 1 << 30,
-                        "lookups": {kind: {"p50": 0.01, "p95": 0.02} for kind in tables.KINDS},
-                        "absent": {kind: {"p50": 0.001, "p95": 0.002} for kind in tables.KINDS},
+                        "stream_bytes": 20 * 10**9,
+                        "marks": [
+                            {"records": 5_000_000, "memory_bytes": 1 << 29, "peak_bytes": 1 << 30, "cpu_seconds": 5.0},
+                            {"records": 9_000_000, "memory_bytes": 1 << 29, "peak_bytes": 1 << 30, "cpu_seconds": 13.0},
+                        ],
+                        "load_average": 4.5,
+                        "lookups": dict.fromkeys(tables.KINDS, LOOKED),
+                        "absent": dict.fromkeys(tables.KINDS, LOOKED),
                     }
                     for place in (1, 2)
                 ],
@@ -88,11 +103,14 @@ def test_the_performance_page_tells_ranges_failures_and_growth() -> None:
     assert "| 1.10 M/s to 1.30 M/s |" in tables.rates(RESULTS)
     assert "| failed: load: it broke |" in tables.rates(RESULTS)
     assert "| calling, present, over 1 days | 4 | 10.0 ms / 1.50 s | - | - |" in tables.lookups(RESULTS)
-    assert "| 20 000 000 | 1.00 M/s | 1.50 µs | 0.50 µs | - | 25.0 | 1.00 GiB |" in tables.growth(RESULTS)
-    assert tables.growth(RESULTS).count("| 10.0 ms / 20.0 ms |") and "1.0 ms / 2.0 ms |" in tables.growth(RESULTS)
+    grown = growth(RESULTS)
+    assert "| 20 000 000 | 1.00 M/s | 1.50 µs | 0.50 µs | - | 25.0 | 1.00 GiB |" in grown
+    assert "| 20 000 000 | Lagrum | 10 000 000 | 1.50 µs | 0.50 µs | 25.0 | 1.00 GiB |" in grown
+    assert "| 9 000 000 | 0.50 GiB | 1.00 GiB | 2.00 µs |" in grown
+    assert "| IMSI | 3 | 1.0 ms / 2.0 ms | 10.0 ms / 20.0 ms | 0.25 MB, 0.050% | 0.50 MB, 0.100% |" in grown
     assert "| Lagrum | 0.1.0 | defaults |" in tables.systems(RESULTS)
     nothing = RESULTS | {"steps": [], "growth": {}}
-    assert tables.growth(nothing) == tables.lookups(nothing) == "Not measured."
+    assert growth(nothing) == tables.lookups(nothing) == "Not measured."
 
 
 def test_only_what_is_between_the_markers_changes() -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from bench.peers.base import Window
+from bench.probes import Tally, draw, tally
 from bench.workload import HEADER, SERVICE_SHARES, SWITCHES, tables, write_csv
 
 ROWS = 200_000
@@ -86,6 +88,25 @@ def test_one_seed_makes_one_workload(tmp_path: Path) -> None:
     assert write_csv(tmp_path / "cdr.csv", 5_000, 1, 2) == 5_000
     assert (tmp_path / "cdr.csv").read_bytes() == once
     assert _csv(rows=10, header=False).count(b"\n") == 10
+
+
+def test_pieces_of_some_days_make_the_whole() -> None:
+    whole = _csv(rows=5_001, days=3, header=False)
+    pieces = [_csv(rows=5_001, days=3, header=False, within=days) for days in (range(1), range(1, 3))]
+    assert b"".join(pieces) == whole
+
+
+def test_what_is_counted_while_a_workload_is_written_is_what_its_file_holds(tmp_path: Path) -> None:
+    path, window = tmp_path / "cdr.csv", Window(date(2026, 11, 1), date(2026, 11, 4))
+    write_csv(path, 40_000, days=2)
+    drawn = draw(path, [window], 5, 2)[window]
+    count = Tally(drawn, window)
+    write_csv(io.BytesIO(), 40_000, days=2, watch=count.watch)
+    assert count.probes() == drawn == tally(path, drawn, window)
+    assert {probe.records > 0 for probe in drawn if probe.present} == {True}
+    other = Tally(drawn, Window(date(2026, 12, 1), date(2026, 12, 2)))
+    write_csv(io.BytesIO(), 40_000, days=2, watch=other.watch)
+    assert {probe.records for probe in other.probes()} == {0}
 
 
 def test_text_tables_and_csv_hold_the_same_records() -> None:

@@ -1,0 +1,212 @@
+"""Growth over as many days as are kept: three streams, and after each the lookups over all of it.
+
+Lagrum reads each delivery as one stream from its standard input; the last is 20 GB. The others read the same records
+from files of some days each, which are removed again. Every system is brought to its final state before the lookups.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from bench import workload
+from bench.fleet import PeerError, Worker, worker
+from bench.growing import FREE_BYTES_MIN, State, look
+from bench.peers.base import Window
+from bench.peers.lagrum import ingesting
+from bench.probes import Tally, draw
+from bench.results import Book
+from bench.stream import Poured, pour
+from bench.workloads import KEPT_DAYS
+
+PEERS: Final = ("lagrum", "clickhouse", "duckdb")
+PRESENT, ABSENT = 40, 10
+OTHERS_PRESENT, OTHERS_ABSENT = 8, 3
+"""The others are asked for fewer of the same values."""
+PIECE_ROWS: Final = 10_000_000
+"""Of a file that the others read."""
+ROUGH_BYTES_PER_RECORD: Final = {"lagrum": 60, "clickhouse": 120, "duckdb": 120}
+"""While it is merged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One of the streams."""
+
+    number: int
+    rows: int
+    rows_before: int
+    days: int
+
+    def write(self, target: BinaryIO | Path, state: State, **more: Any) -> int:
+        """Write it, or the days `within`, as CSV; return the records written."""
+        return workload.write_csv(
+            target,
+            self.rows,
+            days=self.days,
+            start_date=state.start,
+            first_day=self.number * self.days,
+            first_key=workload.KEY_FIRST + self.rows_before,
+            **more,
+        )
+
+    def pieces(self) -> list[range]:
+        """Return the days of each of the files that the others read."""
+        count = min(self.days, -(-self.rows // PIECE_ROWS))
+        return [range(self.days * at // count, self.days * (at + 1) // count) for at in range(count)]
+
+
+def deliveries(scale: float) -> list[Delivery]:
+    """Return the streams at a scale: each makes the store about four times as large; the last is 20 GB."""
+    days = min(KEPT_DAYS, max(40, round(KEPT_DAYS * scale * 4)))
+    made: list[Delivery] = []
+    for number, count in enumerate((10_000_000, 30_000_000, 123_000_000)):
+        before = made[-1].rows_before + made[-1].rows if made else 0
+        made.append(Delivery(number, max(20_000, round(count * scale)), before, days))
+    return made
+
+
+def grow(book: Book, folder: Path, names: Sequence[str], scale: float) -> dict[str, Any]:
+    """Measure from where the last run ended; return the points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = State.load(folder / "state.json", datetime.now(UTC).date() - timedelta(days=KEPT_DAYS))
+    wanted = deliveries(scale)
+    for one in wanted:
+        for name in PEERS:
+            if name in state.lost or (name != "lagrum" and name not in names) or _point(state, name, one.number):
+                continue
+            if shutil.disk_usage(folder).free < FREE_BYTES_MIN + _needed(name, one):
+                book.say(f"years: {name} stopped at {one.rows_before:,} records: the disk runs short")
+                state.lost[name] = "the disk ran short"
+                continue
+            _grown(book, state, folder, name, one)
+            state.save(folder / "state.json")
+    done = sum(1 for one in wanted if _point(state, "lagrum", one.number))
+    whole = wanted[0].days
+    return {"days": whole, "lost": state.lost, "points": state.points, "done": done, "of": len(wanted)}
+
+
+def _point(state: State, name: str, number: int) -> bool:
+    return any(point["peer"] == name and point["delivery"] == number for point in state.points)
+
+
+def _needed(name: str, one: Delivery) -> int:
+    return (one.rows_before + one.rows) * ROUGH_BYTES_PER_RECORD[name] + (0 if name == "lagrum" else 170 * PIECE_ROWS)
+
+
+def _grown(book: Book, state: State, folder: Path, name: str, one: Delivery) -> None:
+    window = Window(state.start, state.start + timedelta(days=one.days + 1))
+    probes = state.probes
+    try:
+        point: dict[str, Any] = {"peer": name, "delivery": one.number, "stored": one.rows_before + one.rows}
+        if name == "lagrum":
+            point |= _poured(book, state, folder, one, window)
+            probes = state.probes
+        else:
+            point |= _loaded(book, state, folder, name, one)
+            probes = [*_first(state, True, OTHERS_PRESENT), *_first(state, False, OTHERS_ABSENT)]
+        book.say(f"years: {name} {point['stored']:,} stored, {point['cpu_us_per_record']:.2f} us of processor a record")
+        point |= look(book, probes, folder / name, name, window)
+    except (PeerError, RuntimeError) as error:
+        state.lost[name] = str(error)
+        book.differs(f"years: {name} {error}")
+        return
+    state.points.append(point)
+
+
+def _first(state: State, present: bool, count: int) -> list[Any]:
+    """Return some probes of each kind, evenly chosen from the first to the last."""
+    kinds: dict[str, list[Any]] = {}
+    for probe in state.probes:
+        if probe.present == present:
+            kinds.setdefault(probe.kind, []).append(probe)
+    return [probe for probes in kinds.values() for probe in probes[:: max(1, len(probes) // count)][:count]]
+
+
+def _poured(book: Book, state: State, folder: Path, one: Delivery, window: Window) -> dict[str, Any]:
+    """Let Lagrum read the stream, and count in it what the probes must find."""
+    if not state.probes:
+        path = folder / "first.csv"
+        one.write(path, state)
+        state.probes = list(draw(path, [window], PRESENT, ABSENT)[window])
+        state.done = 1
+        path.unlink()
+    tally = Tally(state.probes, window)
+    home = folder / "lagrum"
+    with worker("lagrum", home) as peer:
+        if not home.exists():
+            peer.ask("prepare")
+        poured = pour([*ingesting(home), "-"], lambda stream: one.write(stream, state, watch=tally.watch))
+        if state.done == one.number:
+            state.more(tally.probes())
+            state.done += 1
+        _check(book, poured, one)
+        merged = peer.ask("finish")
+        peak = peer.ask("memory_bytes")["value"]
+    return {
+        "records": poured.records,
+        "stream_bytes": poured.stream_bytes,
+        "seconds": poured.cost.seconds,
+        "cpu_us_per_record": poured.cost.cpu_seconds / one.rows * 1e6,
+        "merge_cpu_us_per_record": merged["cpu_seconds"] / one.rows * 1e6,
+        "merge_seconds": merged["seconds"],
+        "memory_bytes": poured.cost.memory_bytes,
+        "merge_memory_bytes": peak,
+        "marks": [asdict(mark) for mark in poured.marks],
+    }
+
+
+def _check(book: Book, poured: Poured, one: Delivery) -> None:
+    """Note when the receipt's counts are not what was written."""
+    receipt = json.loads(poured.cost.output)
+    expected = {"records": one.rows, "accepted": one.rows, "rows": one.rows, "bytes": poured.stream_bytes}
+    expected |= {"duplicates": 0, "conflicts": 0, "rejected": 0}
+    wrong = {name: receipt[name] for name, value in expected.items() if receipt[name] != value}
+    if wrong or poured.records != one.rows:
+        book.differs(f"the receipt of {one.rows} records in {poured.stream_bytes} bytes says {wrong}")
+
+
+def _loaded(book: Book, state: State, folder: Path, name: str, one: Delivery) -> dict[str, Any]:
+    """Let another system read the same records from files."""
+    cpu, seconds = 0.0, 0.0
+    home = folder / name
+    with worker(name, home) as peer:
+        _begin(peer, home, one)
+        for piece in one.pieces():
+            path = folder / "piece.csv"
+            rows = one.write(path, state, within=piece)
+            answer = peer.ask("load", paths=[str(path)])
+            path.unlink()
+            if answer["records"] != rows:
+                book.differs(f"years: {name} stored {answer['records']} of {rows} records")
+            cpu, seconds = cpu + answer["cpu_seconds"], seconds + answer["seconds"]
+        merged = peer.ask("finish")
+        memory = peer.ask("memory_bytes")["value"]
+    return {
+        "records": one.rows,
+        "seconds": seconds,
+        "cpu_us_per_record": cpu / one.rows * 1e6,
+        "merge_cpu_us_per_record": merged["cpu_seconds"] / one.rows * 1e6,
+        "merge_seconds": merged["seconds"],
+        "memory_bytes": memory,
+    }
+
+
+def _begin(peer: Worker, home: Path, one: Delivery) -> None:
+    """Open what is there.
+
+    Raises:
+        PeerError: it is not all of the deliveries before.
+    """
+    if one.number == 0:
+        shutil.rmtree(home, ignore_errors=True)
+        peer.ask("prepare")
+        return
+    peer.ask("resume")
+    if peer.ask("count")["value"] != one.rows_before:
+        raise PeerError("it does not hold the deliveries before")
