@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from api import credentials
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import Put
 
@@ -22,7 +21,9 @@ FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def claims(store: Store, owner: str, fingerprints: Iterable[str]) -> list[Put]:
-    """Return what puts the certificates down as `owner`'s ("authority:ID", "person:ID"); nothing for those that are.
+    """Return what puts the certificates down as `owner`'s; nothing for those that are.
+
+    An owner is "authority:ID", "person:ID" or "switch": what a switch is called may change with its credential.
 
     Raises:
         ConfigurationError: a fingerprint is not 64 hex digits.
@@ -45,7 +46,4 @@ def owner_of(store: Store, fingerprint: str) -> str | None:
     try:
         return str(store.documents.get(KIND, fingerprint).body["owner"])
     except NotFoundError:
-        pass
-    switches = (item.credential_id for item in credentials.list_all(store) if item.fingerprint == fingerprint)
-    name = next(switches, None)
-    return None if name is None else f"credential:{name}"
+        return None

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
+from api import client_certificates
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import AuditEntry, Document, Put
 
@@ -114,6 +115,7 @@ def create(
 
     Raises:
         ConfigurationError: no source for ingest, sources for metrics, a fingerprint or subject without the form.
+        ProcedureError: the certificate is a person's or an authority's.
     """
     if (scope is Scope.INGEST) != bool(sources) or len(sources) > _SOURCES_MAX:
         raise ConfigurationError("a credential for ingest is bound to sources, one for metrics to none")
@@ -138,7 +140,8 @@ def create(
         revision=0,
     )
     put = Put(KIND, credential.credential_id, credential.to_body(), expect=0)
-    store.documents.commit([put], [_entry("credential.create", credential, by)])
+    claimed = client_certificates.claims(store, "switch", [] if fingerprint is None else [fingerprint])
+    store.documents.commit([put, *claimed], [_entry("credential.create", credential, by)])
     return credential, secret
 
 

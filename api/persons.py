@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from api import authorities
 from api.roles import Role, check_roles, parse_roles
 from api.signing import Statement, decode_public_key, digest_of, key_id, verify
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
@@ -164,7 +165,17 @@ def find_active(store: Store, person_id: str) -> Person | None:
         person = get(store, person_id)
     except NotFoundError:
         return None
-    return person if person.is_active else None
+    return person if may_act(store, person) else None
+
+
+def may_act(store: Store, person: Person) -> bool:
+    """Tell whether a person is active; an officer's authority has to be in force, too."""
+    if not person.is_active:
+        return False
+    if person.authority is None:
+        return True
+    authority = authorities.find(store, person.authority)
+    return authority is not None and authority.in_force(store.clock.now_us())
 
 
 def list_all(store: Store) -> list[Person]:
@@ -225,8 +236,8 @@ def new_person(enrolment: Enrolment) -> Person:
         raise ConfigurationError("a tenant is 1 to 64 letters, digits, '.', '_' and '-'")
     roles = parse_roles(enrolment.roles)
     check_roles(roles, tenant=enrolment.tenant)
-    if enrolment.authority is not None and Role.OFFICER not in roles:
-        raise ProcedureError("only officers belong to an authority", reason="authority")
+    if (Role.OFFICER in roles) != (enrolment.authority is not None):
+        raise ProcedureError("an officer, and nobody else, belongs to an authority", reason="authority")
     decode_public_key(enrolment.public_key)
     return Person(
         enrolment.person_id,

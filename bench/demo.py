@@ -36,6 +36,7 @@ DAYS: Final = 30
 BYTES_PER_ROW: Final = 162
 SUBSCRIBER: Final = 100
 ACCOUNT: Final = "A-1001"
+AUTHORITY: Final = "police-se"
 PEOPLE: Final = (
     ("officer-7", "Officer 7, Police Authority", "officer"),
     ("handler-3", "Case handler 3", "case-handler"),
@@ -92,9 +93,18 @@ def _found(stage: Stage) -> None:
 
 def _enrol(stage: Stage) -> None:
     stage.chapter("People", "Each has an own key and one role; one custodian requests, another confirms.")
+    both = ("--as", _key(stage, "custodian-1"), "--second", _key(stage, "custodian-2"))
+    made = stage.lagrum("authority", "key", AUTHORITY, "--output", stage.folder / "keys", quiet=True)
+    stage.lagrum(
+        *("authority", "add", AUTHORITY, "--name", "Police Authority", "--country", "SE", "--kind", "law-enforcement"),
+        *("--organisation", "SE-POLICE", "--call-back", "+46771140000", "--certificate", made["certificate"]),
+        *("--signing-key", made["signing_key"], *both),
+    )
+    stage.say("registered: the Police Authority, with the certificate to which its deliveries are encrypted")
     for person, name, role in PEOPLE:
         stage.lagrum(
             *("person", "enrol", person, "--name", name, "--role", role),
+            *(("--authority", AUTHORITY) if role == "officer" else ()),
             *("--key-file", _key(stage, person), "--as", _key(stage, "custodian-1")),
             *("--second", _key(stage, "custodian-2")),
             quiet=person != PEOPLE[0][0],
@@ -216,7 +226,7 @@ def _disclose(stage: Stage, yesterday: date) -> None:
         "basis": "secret-surveillance",
         "decision_reference": f"B 1234-{today:%y}",
         "decided_on": str(today),
-        "authority": "Police Authority",
+        "authority": AUTHORITY,
         "country": "SE",
         "expires_at": str(today + timedelta(days=30)),
         "targets": [{"kind": "number", "value": _national()}],

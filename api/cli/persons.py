@@ -37,7 +37,8 @@ def person() -> None:
     \b
     Example:
       lagrum person key officer-7 --output officer-7.key.json
-      lagrum person request officer-7 --name "Officer 7" --role officer --public-key KEY --as custodian-1.key.json
+      lagrum person request officer-7 --name "Officer 7" --role officer --authority police-se --public-key KEY \\
+        --as custodian-1.key.json
       lagrum person confirm officer-7 --as custodian-2.key.json
       lagrum person list --as custodian-1.key.json
     """
@@ -98,7 +99,7 @@ def enrol(way: Way, person_id: str, second: Path, new_key_file: Path | None, **o
 
     \b
     Example:
-      lagrum person enrol officer-7 --name "Officer 7" --role officer --key-file officer-7.key.json \\
+      lagrum person enrol handler-3 --name "Case handler 3" --role case-handler --key-file handler-3.key.json \\
         --as custodian-1.key.json --second custodian-2.key.json
     """
     with way.open() as first, way.open(second) as other:

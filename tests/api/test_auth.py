@@ -67,6 +67,7 @@ def test_a_log_in_signature_is_no_approval_and_opens_nothing_but_a_session(world
         "id": "officer-7",
         "display_name": wanted.display_name,
         "roles": ["officer"],
+        "authority": wanted.authority,
         "public_key": wanted.public_key,
         "approval": {"time": statement.time, "signature": key.sign(statement)},
     }

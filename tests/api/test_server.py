@@ -224,8 +224,18 @@ def test_the_command_line_enrols_through_the_service(
         return found
 
     with running(store, FREE):
+        made = run("authority", "key", "police-se", "--output", str(tmp_path))
+        terms = ("--name", "Police", "--country", "SE", "--organisation", "P", "--kind", "law-enforcement")
+        asked = (*terms, "--certificate", str(made["certificate"]), "--signing-key", str(made["signing_key"]))
+        asked = ("police-se", *asked, "--call-back", "+46771140000", "--as", first)
+        assert run("authority", "request", *asked)["state"] == "pending"
+        assert _lagrum(store.root, "authority", "confirm", "police-se", "--as", first, clock=clock) == 1
+        assert "cannot confirm" in capsys.readouterr().err
+        assert run("authority", "withdraw", "police-se", "--as", second)["state"] == "revoked"
+        assert run("authority", "add", *asked, "--second", second)["state"] == "active"
+        assert run("authority", "show", "police-se", "--as", first)["call_back"] == "+46771140000"
         enrolled = run(
-            *("person", "enrol", "officer-7", "--name", "Officer 7", "--role", "officer"),
+            *("person", "enrol", "officer-7", "--name", "Officer 7", "--role", "officer", "--authority", "police-se"),
             *("--key-file", officer, "--as", first, "--second", second),
         )
         assert enrolled["state"] == "active"
@@ -241,6 +251,11 @@ def test_the_command_line_enrols_through_the_service(
         run(*revoke)
         assert run("person", "withdraw", "officer-7", "--as", second)["state"] == "active"
         assert run(*revoke, "--second", second)["state"] == "revoked"
+        gone = ("authority", "revoke", "police-se", "--reason", "merged", "--as", first)
+        assert run(*gone)["state"] == "active"
+        assert run("authority", "confirm", "police-se", "--as", second)["state"] == "revoked"
+        assert _lagrum(store.root, "authority", "list", "--as", first, clock=clock) == 0
+        assert "police-se" in capsys.readouterr().out
         assert _lagrum(store.root, "person", "list", "--as", officer, clock=clock) == 1
         assert _lagrum(store.root, "person", "list", "--as", first, clock=clock) == 0
         assert "officer-7" in capsys.readouterr().out
