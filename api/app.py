@@ -13,6 +13,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import delivery, problems
+from api.audit_metrics import AuditMetrics
 from api.auth import Authenticator
 from api.door import Door
 from api.grouper import Grouper
@@ -41,6 +42,7 @@ from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from api.source_metrics import SourceMetrics
 from api.spooler import Spooler
+from api.witness import AuditKeeper
 from schemas.errors import LagrumError
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = "0.1.0"
 OPENAPI_PATH: Final = "/v1/openapi.json"
+AUDIT_INTERVAL_SECONDS: Final = 5
+"""The files of the audit log are looked at so often; no setting slows it."""
 CLOCK_INTERVAL_SECONDS: Final = 60
 """The guard of the clock looks so often; no setting slows it."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -104,6 +108,8 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.source_metrics = SourceMetrics(store)
     metrics.registry.register(app.state.source_metrics)
     metrics.registry.register(RetentionMetrics(store))
+    app.state.audit_keeper = AuditKeeper.of(store, settings)
+    metrics.registry.register(AuditMetrics(store, app.state.audit_keeper))
     _add_gauges(app, metrics, authenticator)
     for router in _ROUTERS:
         app.include_router(router)
@@ -172,6 +178,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     limiter.total_tokens = settings.search_workers
     upkeep: tuple[tuple[str, Callable[[], Any], int], ...] = (
         ("expire", store.expire, settings.expiry_interval_seconds),
+        ("audit", app.state.audit_keeper.look, AUDIT_INTERVAL_SECONDS),
+        ("witness", app.state.audit_keeper.send, settings.witness_interval_seconds),
         ("clock", store.clock_guard.beat, CLOCK_INTERVAL_SECONDS),
         ("flush", store.flush_outbox, settings.flush_interval_seconds),
         ("drain", store.spool.drain, settings.spool_drain_seconds),

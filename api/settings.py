@@ -16,6 +16,7 @@ from schemas.errors import ConfigurationError
 FILE_NAME: Final = "lagrum.toml"
 SESSION_SECONDS_MAX: Final = 900
 CHALLENGE_SECONDS_MAX: Final = 60
+WITNESS_INTERVAL_SECONDS_MAX: Final = 30
 _TABLE: Final = "table"
 
 
@@ -25,7 +26,8 @@ def _in(table: str, default: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the service runs with; the tables of the file are [server], [ingest], [people], [background].
+    """What the service runs with; the tables of the file are [server], [ingest], [people], [background],
+    [witness].
 
     server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
         PEM files; a host beyond loopback needs the first two. `metrics_for_custodians` opens the metrics to the role
@@ -36,6 +38,9 @@ class Settings:
         drained every `spool_drain_seconds` and at `spool_drain_pushes`; beyond `spool_bytes_max` pushes are refused.
     people: sessions, challenges, signatures, lock-out.
     background: how often the service looks after the store.
+    witness: where checkpoints of the audit log go. `witness_directory` is a folder on another machine, `witness_url` a
+        witness (c2sp.org/tlog-witness) with its public key `witness_key` and, where needed, the CA `witness_ca`. Both
+        may be set. Checkpoints go every `witness_interval_seconds`, at most 30, so that one lost call costs no minute.
     """
 
     host: str = _in("server", "127.0.0.1")
@@ -81,6 +86,12 @@ class Settings:
     session_interval_seconds: int = _in("background", 600)
     lease_interval_seconds: int = _in("background", 30)
 
+    witness_directory: str = _in("witness", "")
+    witness_url: str = _in("witness", "")
+    witness_key: str = _in("witness", "")
+    witness_ca: str = _in("witness", "")
+    witness_interval_seconds: int = _in("witness", 15)
+
     def __post_init__(self) -> None:
         """Check every value; see `load`."""
         for item in fields(self):
@@ -93,6 +104,10 @@ class Settings:
             raise ConfigurationError(f"the setting session_seconds is at most {SESSION_SECONDS_MAX}")
         if self.challenge_seconds > CHALLENGE_SECONDS_MAX:
             raise ConfigurationError(f"the setting challenge_seconds is at most {CHALLENGE_SECONDS_MAX}")
+        if self.witness_interval_seconds > WITNESS_INTERVAL_SECONDS_MAX:
+            raise ConfigurationError(f"the setting witness_interval_seconds is at most {WITNESS_INTERVAL_SECONDS_MAX}")
+        if bool(self.witness_url) != bool(self.witness_key):
+            raise ConfigurationError("witness_url and witness_key come together")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ConfigurationError("tls_certificate and tls_key come together")
         if self.tls_client_ca and not self.tls_certificate:

@@ -10,6 +10,7 @@ import click
 
 from api.cli.context import Context
 from api.cli.output import emit
+from api.cli.witness import witness
 from schemas.errors import ConfigurationError
 
 
@@ -114,4 +115,5 @@ def export(context: Context, directory: Path) -> None:
 
 def register(group: click.Group) -> None:
     """Add `audit`."""
+    audit.add_command(witness)
     group.add_command(audit)

@@ -83,6 +83,16 @@ class WitnessSigner:
         self._key = Ed25519PrivateKey.from_private_bytes(seed)
         self.key = WitnessKey(check_name(name), self._key.public_key().public_bytes_raw())
 
+    @classmethod
+    def generate(cls, name: str) -> WitnessSigner:
+        """Return a witness with a fresh key."""
+        return cls(name, Ed25519PrivateKey.generate().private_bytes_raw())
+
+    @property
+    def seed(self) -> bytes:
+        """The 32 octets of the private key."""
+        return self._key.private_bytes_raw()
+
     def cosign(self, text: str, seconds: int) -> str:
         """Return the signature line over a checkpoint's text, with its newline."""
         signature = self._key.sign(_message(text, seconds).encode())

@@ -5,6 +5,7 @@ checkpoints                         every checkpoint, in order, each followed by
 segments/000000000000.2026-11.leaves  leaves from that index on, of one calendar month, one a line
 nodes                               complete tree nodes of 32 octets, in the order of completion (re-derivable)
 epochs/000001.key                   the private key of the epoch in force, sealed under the keyring
+cosigned                            the newest checkpoint with the cosignature of the witness, where there is one
 lock                                taken by whoever appends
 """
 
@@ -33,6 +34,11 @@ def checkpoints_path(directory: Path) -> Path:
 def nodes_path(directory: Path) -> Path:
     """Return the path of the tree nodes."""
     return directory / "nodes"
+
+
+def cosigned_path(directory: Path) -> Path:
+    """Return the path of the newest checkpoint that the witness cosigned."""
+    return directory / "cosigned"
 
 
 def lock_path(directory: Path) -> Path:

@@ -28,6 +28,11 @@ class LogView:
         self._store_id: str
 
     @property
+    def directory(self) -> Path:
+        """Where its files lie."""
+        return self._directory
+
+    @property
     def store_id(self) -> str:
         """The store that the log belongs to."""
         return self._store_id

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -76,7 +77,7 @@ class Watch:
             names = self._segments(tail)
             self._check_ends(tail)
             self._check_open(tail)
-            self._check_closed(names[:-1], tail)
+            self._check_closed(names)
         except FileNotFoundError as error:
             raise IntegrityError("a file of the audit log has disappeared") from error
 
@@ -122,18 +123,17 @@ class Watch:
             raise IntegrityError("the newest segment of the audit log was changed")
         self._open = _Prefix(name, tail.segment_bytes, _digest(path, tail.segment_bytes), tail.size)
 
-    def _check_closed(self, names: list[SegmentName], tail: Tail) -> None:
+    def _check_closed(self, names: list[SegmentName]) -> None:
         # (5)
         left_bytes = BYTES_PER_LOOK_MAX
-        ends = [name.first for name in names[1:]] + [tail.segment.first if tail.segment else tail.size]
-        for name, end in zip(names, ends, strict=True):
+        for name, following in pairwise(names):
             stamp = _Stamp.of(name.path(self._directory))
             if self._closed.get(name) == stamp:
                 continue
             if left_bytes <= 0:
                 return
             left_bytes -= stamp.size_bytes
-            if self._hash_leaves(name) != end:
+            if self._hash_leaves(name) != following.first:
                 raise IntegrityError("a segment of the audit log was cut or added to")
             self._closed[name] = stamp
 

@@ -35,6 +35,16 @@ def test_a_log_that_nobody_touched_is_found_well_at_every_look(log: AuditLog, ro
     assert log.distrusted is None
 
 
+def test_a_log_of_one_segment_is_looked_at_too(root: Root) -> None:
+    log = root.open()
+    for n in range(3):
+        log.append([entry(n)])
+        log.check()
+    _flip(_segments(root.audit)[0], 30)
+    with pytest.raises(IntegrityError):
+        log.check()
+
+
 def _flip(path: Path, at: int) -> None:
     content = bytearray(path.read_bytes())
     content[at] ^= 1
