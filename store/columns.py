@@ -21,6 +21,7 @@ from schemas.arrow import PACKED
 from schemas.buffers import flat
 from store import derivations, figures, forms, places, words
 from store.coding import packed_ints, unpacked_ints
+from store.figure_batch import FigureBatch
 from store.figures import Figures, Ints
 from store.forms import Form, SizeOf
 
@@ -252,6 +253,24 @@ class Layout:
             else:
                 arrays.append(self._plain(table, name))
         return pa.table(arrays, schema=pa.schema([pa.field(n, a.type) for n, a in zip(names, arrays, strict=True)]))
+
+    def figures(self, table: pa.Table, names: Sequence[str], rows: int) -> FigureBatch:
+        """Return what `restore` returns, as figures."""
+        made = FigureBatch(rows)
+        known: dict[str, Figures] = {}
+        for name in names:
+            if name in self._forms or (name == "batch_id" and self._batches is not None):
+                made.figures[name] = self._value(name, table, known, rows)
+                if name in self._labels:
+                    made.labels[name] = self._labels[name]
+            else:
+                made.take(name, self._plain(table, name))
+        return made
+
+    def constant(self, name: str) -> int | None:
+        """Return the value that every row of a column has, where the layout says so."""
+        form = self._forms.get(name)
+        return form.base if form is not None and form.kind == "constant" and name not in self._rules else None
 
     def _plain(self, table: pa.Table, name: str) -> Any:
         kind = PACKED.field(name).type

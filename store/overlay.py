@@ -25,10 +25,11 @@ import pyarrow.compute
 
 from schemas.arrow import PACKED
 from store import rectified
+from store.figure_batch import FigureBatch
 from store.model import ScanQuery
 from store.partitions import PartitionKey
 from store.selection import identity_columns, identity_mask, is_selective
-from store.stretches import Stretch, read
+from store.stretches import Stretch, read, read_figures
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -116,6 +117,20 @@ def read_corrected(
             return []
     found = read(store, replace(everybody, columns=_ordered({*wanted, *deciding})), stretch)
     return [batch for one in found for batch in _selected(one, query, corrections).select(wanted).to_batches()]
+
+
+def corrected_figures(
+    store: Store, query: ScanQuery, stretch: Stretch, corrections: Sequence[Correction]
+) -> list[FigureBatch]:
+    """Read a stretch as `read_corrected` does, as figures; the query asks for nobody in particular.
+
+    Raises:
+        IntegrityError: the part is missing or does not authenticate.
+        KeyUnavailableError: its key is gone.
+    """
+    if corrections or is_selective(query):
+        return [FigureBatch.of(batch) for batch in read_corrected(store, query, stretch, corrections)]
+    return read_figures(store, query, stretch)
 
 
 def _selected(batch: pa.RecordBatch, query: ScanQuery, corrections: Sequence[Correction]) -> pa.Table:

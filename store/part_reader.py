@@ -12,6 +12,7 @@ from schemas.arrow import PACKED
 from store import parquet
 from store.binding import FileBinding
 from store.columns import Layout
+from store.figure_batch import FigureBatch
 
 Bounds = tuple[int, int]
 """Lowest and highest value; times in µs."""
@@ -84,10 +85,29 @@ class PartReader:
             names = None if columns is None else [name for name in columns if name in self.names]
             return parquet.read_groups(self._file, chosen, names, self._binding)
         wanted = [name for name in (self._layout.names if columns is None else columns) if name in self.names]
-        rows = sum(self.group_rows(group) for group in chosen)
-        stored = self._layout.stored(wanted)
-        table = parquet.read_groups(self._file, chosen, stored, self._binding) if stored else pa.table({})
-        return self._layout.restore(table, wanted, rows)
+        return self._layout.restore(*self._stored(self._layout, chosen, wanted))
+
+    def figures(self, groups: Sequence[int], columns: Sequence[str]) -> FigureBatch:
+        """Return what `read` returns, as figures.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
+        wanted = [name for name in columns if name in self.names]
+        if self._layout is None:
+            rows = sum(self.group_rows(group) for group in groups)
+            return FigureBatch.of(self.read(groups, wanted)) if wanted else FigureBatch(rows)
+        return self._layout.figures(*self._stored(self._layout, list(groups), wanted))
+
+    def constant(self, name: str) -> int | None:
+        """Return the value that every row of a column has; None where it is not known without reading."""
+        return None if self._layout is None else self._layout.constant(name)
+
+    def _stored(self, layout: Layout, groups: list[int], wanted: list[str]) -> tuple[pa.Table, list[str], int]:
+        rows = sum(self.group_rows(group) for group in groups)
+        stored = layout.stored(wanted)
+        table = parquet.read_groups(self._file, groups, stored, self._binding) if stored else pa.table({})
+        return table, wanted, rows
 
 
 def _us(moment: Any) -> int:

@@ -7,12 +7,13 @@ authenticate or has no key is an error, never "none found".
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
+from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -21,8 +22,9 @@ from schemas.errors import ConfigurationError, ProcedureError
 from store import files, lookup
 from store.clock import to_date
 from store.clockguard import Watch
+from store.figure_batch import FigureBatch
 from store.model import PartRow, ScanQuery
-from store.overlay import Correction, is_rectifying, read_corrected
+from store.overlay import Correction, corrected_figures, is_rectifying, read_corrected
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, to_us
 from store.selection import is_outside
 from store.stretches import Stretch, asked, groups_of
@@ -30,6 +32,10 @@ from store.targets import check
 
 if TYPE_CHECKING:
     from store.store import Store
+
+Batch = TypeVar("Batch", pa.RecordBatch, FigureBatch)
+Read: TypeAlias = Callable[[Stretch, Sequence[Correction]], list[Batch]]
+"""Reads a stretch of a part with the corrections of the part."""
 
 THREADS: Final = 2
 AHEAD: Final = 4
@@ -167,11 +173,24 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         KeyUnavailableError: a part's key is gone.
         ProcedureError: the window reaches further back than the query's purpose (`purpose-window`).
     """
+    return _scan(store, query, partial(read_corrected, store, query))
+
+
+def scan_figures(store: Store, query: ScanQuery) -> Iterator[FigureBatch]:
+    """Yield what `scan` yields as figures, by part and row group; the query asks for nobody in particular.
+
+    Raises:
+        IntegrityError, KeyUnavailableError, ProcedureError: as `scan`.
+    """
+    return _scan(store, query, partial(corrected_figures, store, query))
+
+
+def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
     with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
         watch = Watch(store.clock_guard, store.clock)
         planned = _refuse_beyond(query, plan(store, query, watch))
         stretches = _stretches(store, watch, query, planned)
-        for part, batches in _read_ahead(store, query, stretches, planned.corrections):
+        for part, batches in _read_ahead(read, stretches, planned.corrections):
             for batch in batches:
                 if watch.is_over(part.partition):
                     break  # its period ended while the reader took its time
@@ -243,22 +262,22 @@ def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[dict[int
 
 
 def _read_ahead(
-    store: Store, query: ScanQuery, stretches: Iterator[Stretch], corrections: Mapping[int, Sequence[Correction]]
-) -> Iterator[tuple[PartRow, list[pa.RecordBatch]]]:
+    read: Read[Batch], stretches: Iterator[Stretch], corrections: Mapping[int, Sequence[Correction]]
+) -> Iterator[tuple[PartRow, list[Batch]]]:
     """Yield the batches of each stretch in order, while threads read the next ones."""
 
-    def read(item: Stretch) -> list[pa.RecordBatch]:
-        return read_corrected(store, query, item, corrections.get(item.part.part_id, ()))
+    def read_one(item: Stretch) -> list[Batch]:
+        return read(item, corrections.get(item.part.part_id, ()))
 
     head = list(islice(stretches, 2))
     if len(head) < 2:
-        yield from ((item.part, read(item)) for item in head)
+        yield from ((item.part, read_one(item)) for item in head)
         return
-    waiting: deque[tuple[PartRow, Future[list[pa.RecordBatch]]]] = deque()
+    waiting: deque[tuple[PartRow, Future[list[Batch]]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lagrum-scan")
     try:
         for item in chain(head, stretches):
-            waiting.append((item.part, pool.submit(read, item)))
+            waiting.append((item.part, pool.submit(read_one, item)))
             if len(waiting) > AHEAD:
                 part, future = waiting.popleft()
                 yield part, future.result()

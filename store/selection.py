@@ -93,9 +93,14 @@ def is_outside(query: ScanQuery, start_us_min: int, end_us_min: int, end_us_max:
 
 def rows_of(mask: Mask) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the numbers of the selected rows."""
+    return np.flatnonzero(as_numpy(mask))
+
+
+def as_numpy(mask: Mask) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Return which rows are selected."""
     if isinstance(mask, pa.ChunkedArray):
         mask = mask.combine_chunks()
-    return np.flatnonzero(np.asarray(mask.to_numpy(zero_copy_only=False)))
+    return np.asarray(mask.to_numpy(zero_copy_only=False))
 
 
 def _both(one: Mask, other: Mask) -> Mask:

@@ -29,6 +29,7 @@ from store.clock import Clock, to_date
 from store.clockguard import ClockGuard
 from store.corrections import Corrections
 from store.documents import Documents
+from store.figure_batch import FigureBatch
 from store.holds import Holds
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, RootProvider, derive
@@ -43,7 +44,7 @@ from store.policies import Policies
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.readers import Readers
-from store.scan import Plan, explain, plan, scan
+from store.scan import Plan, explain, plan, scan, scan_figures
 from store.spool import Spool
 from store.writers import Writers
 
@@ -219,6 +220,12 @@ class Store:
         self.renew_leases()
         self.spool.drain()
         return scan(self, query)
+
+    def scan_figures(self, query: ScanQuery) -> Iterator[FigureBatch]:
+        """Yield records of a window as figures (see `store.scan.scan_figures`)."""
+        self.renew_leases()
+        self.spool.drain()
+        return scan_figures(self, query)
 
     def open_sessions(self, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
         """Yield the sessions that run now (see `store.sessions.open_rows`): a disclosure must find these too."""

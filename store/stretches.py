@@ -6,7 +6,7 @@ First the columns that tell whose record it is; the others only of row groups in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +15,14 @@ import pyarrow as pa
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from store import parquet
+from store.figure_batch import FigureBatch
+from store.figures import Figures
 from store.lookup import TARGETS_MAX, Found, account_targets
 from store.model import PartRow, ScanQuery, TargetIdentifier
 from store.readers import OpenPart
 from store.selection import (
     Mask,
+    as_numpy,
     identity_columns,
     identity_mask,
     is_outside,
@@ -91,6 +94,31 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
         if is_selective(query):
             return _selected(opened, query, part, groups, stretch.found is not None and bool(query.targets), wanted)
         return _all(opened, query, part, list(groups), wanted)
+
+
+def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[FigureBatch]:
+    """Read a stretch of a query that asks for nobody in particular, as figures: its rows, and which are selected.
+
+    Raises:
+        IntegrityError: the part is missing or does not authenticate.
+        KeyUnavailableError: its key is gone.
+    """
+    part = stretch.part
+    if stretch.watch.is_over(part.partition):
+        return []
+    with store.readers.part(part) as opened:
+        groups = list(stretch.groups if stretch.groups is not None else groups_of(opened, part, query, None))
+        if not groups:
+            return []
+        deciding = other_columns(query, part)
+        if opened.reader.constant("conflict") == 0:
+            deciding.discard("conflict")
+        names = _present(opened, {*(query.columns or PACKED.names), *deciding})
+        batch = opened.reader.figures(groups, names)
+    if part.batch_id is not None and (query.columns is None or "batch_id" in query.columns):
+        batch.figures["batch_id"] = Figures(np.full(batch.rows, part.batch_id))
+    mask = other_mask(batch.table(deciding), query, part) if deciding else None
+    return [batch if mask is None else replace(batch, kept=as_numpy(mask))]
 
 
 def _all(
