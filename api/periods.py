@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 
 from api import sealed, subscriptions
 from api.instants import parse_date
-from api.usage import LINE, MEASURES, Period, aggregate, source_codes, usage
+from api.usage import Period, source_codes, usage
+from api.usage_lines import LINE, MEASURES
+from api.usage_sql import aggregate
 from schemas.errors import BusyError, NotFoundError, ProcedureError
 from store import AuditEntry, Put, Store
 from store.clock import to_date, to_text
@@ -136,7 +138,7 @@ def _gone(store: Store, closed: ClosedPeriod) -> Iterator[pa.RecordBatch]:
 
 
 def _lines(store: Store, batches: Iterator[pa.RecordBatch]) -> pa.Table:
-    return aggregate(batches, owners=subscriptions.load(store), codes=source_codes(store), by_batch=True)
+    return aggregate(batches, owned=subscriptions.owned(store), codes=source_codes(store), by_batch=True)
 
 
 def _with_kind(kind: str, lines: pa.Table) -> pa.Table:

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import csv
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import pairwise
 from typing import Final, TextIO
 
 import pyarrow as pa
 
 from api import sealed
-from api.instants import midnight_us
+from schemas.buffers import Column, flat, pc
 from schemas.errors import InputError, NotFoundError
 from schemas.numbers import normalise_number, rules
-from schemas.packing import pack_address_value, pack_identifier_value, pack_mac_value
+from schemas.packing import pack_address_value, pack_identifier, pack_mac_value
 from schemas.retention import CEILING_MONTHS, add_months
 from store import AuditEntry, Put, Store
 from store.clock import to_date
+from store.partitions import DAY_US
 
 KIND: Final = "subscriptions"
 CURRENT: Final = "current"
@@ -84,9 +86,21 @@ def parse(stream: TextIO, *, country: str | None) -> Iterator[tuple[int, Subscri
         raise InputError("the file of subscriptions is not CSV") from None
 
 
-def load(store: Store) -> list[Subscription]:
-    """Return all subscriptions, by kind, value and start."""
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """Who owned what, as records are compared with it: by column of a packed record."""
+
+    tables: dict[str, pa.Table]
+    """Column -> value, owner (position among the names), from_us and to_us (µs UTC, half-open)."""
+    names: list[str]
+    """The accounts."""
+
+
+def load(store: Store, *, account: str | None = None) -> list[Subscription]:
+    """Return all subscriptions, or those of one account, by kind, value and start."""
     table = _table(store)
+    if account is not None:
+        table = table.filter(pc.equal(table.column("account"), pa.scalar(account)))
     return [Subscription(**row) for row in table.to_pylist()]
 
 
@@ -118,48 +132,48 @@ def import_rows(store: Store, rows: Iterable[tuple[int, Subscription]]) -> dict[
     return {"imported": imported, "rows": len(kept), "ended": len(merged) - len(kept)}
 
 
-def join_tables(items: Sequence[Subscription]) -> tuple[dict[str, pa.Table], list[str]]:
-    """Return what usage joins records with: per column of a packed record a table, and the accounts' names.
-
-    A table has value, owner (position among the names), from_us and to_us (µs UTC, half-open).
-    """
-    names = sorted({item.account for item in items})
-    owners = {name: position for position, name in enumerate(names)}
-    rows: dict[str, list[tuple[int | str, int, int, int]]] = {}
-    for item in items:
-        column, value = _packed(item)
-        end_us = FOREVER_US if item.valid_to is None else midnight_us(item.valid_to)
-        rows.setdefault(column, []).append((value, owners[item.account], midnight_us(item.valid_from), end_us))
-    tables = {}
-    for column, found in rows.items():
-        values, numbers, starts, ends = zip(*found, strict=True)
-        kind = pa.string() if isinstance(values[0], str) else pa.int64()
-        tables[column] = pa.table(
-            {
-                "value": pa.array(values, kind),
-                "owner": pa.array(numbers, pa.int64()),
-                "from_us": pa.array(starts, pa.int64()),
-                "to_us": pa.array(ends, pa.int64()),
-            }
-        )
-    return tables, names
+def owned(store: Store) -> Owned:
+    """Return who owned what, of all subscriptions. The served side pays: its number, IMSI, MAC or address."""
+    table = _table(store)
+    accounts = flat(table.column("account")).dictionary_encode()
+    starts, ends = (flat(table.column(name)).cast(pa.int32()).cast(pa.int64()) for name in ("valid_from", "valid_to"))
+    times = [pc.multiply(starts, DAY_US), pc.fill_null(pc.multiply(ends, DAY_US), FOREVER_US)]
+    rows = pa.table([accounts.indices.cast(pa.int64()), *times], names=["owner", "from_us", "to_us"])
+    tables: dict[str, pa.Table] = {}
+    for kind, pack in _PACKERS.items():
+        chosen = pc.equal(table.column("kind"), kind)
+        for column, values in pack(flat(table.column("value").filter(chosen))).items():
+            present = values.is_valid()
+            if present.true_count:
+                found = rows.filter(chosen).filter(present)
+                tables[column] = found.add_column(0, "value", values.filter(present))
+    return Owned(tables, accounts.dictionary.to_pylist())
 
 
-def _packed(item: Subscription) -> tuple[str, int | str]:
-    """Return the column of a record that an identifier is compared with (the served side pays), and its value there."""
-    if item.kind == "mac":
-        value = pack_mac_value(item.value)
-        assert value is not None
-        return "mac", value
-    if item.kind == "ip":
-        v4, v6 = pack_address_value(item.value)
-        if v4 is not None:
-            return "source_ip", v4
-        assert v6 is not None
-        return "source_ip_v6", v6.hex()
-    column = "calling_number" if item.kind == "number" else "imsi"
-    packed, text = pack_identifier_value(item.value)
-    return (column, packed) if packed is not None else (f"{column}_text", text or "")
+def _packed_identifiers(column: str, texts: Column) -> dict[str, Column]:
+    packed, others = pack_identifier(texts)
+    return {column: packed, f"{column}_text": others}
+
+
+def _packed_macs(texts: Column) -> dict[str, Column]:
+    return {"mac": pa.array([pack_mac_value(text) for text in texts.to_pylist()], pa.int64())}
+
+
+def _packed_addresses(texts: Column) -> dict[str, Column]:
+    pairs = [pack_address_value(text) for text in texts.to_pylist()]
+    return {
+        "source_ip": pa.array([v4 for v4, _ in pairs], pa.int64()),
+        "source_ip_v6": pa.array([None if v6 is None else v6.hex() for _, v6 in pairs], pa.string()),
+    }
+
+
+_PACKERS: Final[dict[str, Callable[[Column], dict[str, Column]]]] = {
+    "number": partial(_packed_identifiers, "calling_number"),
+    "imsi": partial(_packed_identifiers, "imsi"),
+    "mac": _packed_macs,
+    "ip": _packed_addresses,
+}
+"""Per kind, the columns of a record that its values are compared with, and the values there."""
 
 
 def _subscription(row: dict[str, str], country: str | None) -> Subscription:

@@ -17,7 +17,9 @@ import pytest
 
 from api import periods, subscriptions
 from api.cli import main
-from api.usage import LINE, MEASURES, Period, _connect, usage
+from api.usage import Period, usage
+from api.usage_lines import LINE, MEASURES
+from api.usage_sql import _connect
 from ingest.source import SourceConfig
 from ingest.sources import register
 from schemas.destinations import destination
@@ -338,7 +340,7 @@ def test_figures_that_do_not_fit_into_memory_are_refused_and_not_spilt(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deliver(store, calls(5000))
-    monkeypatch.setattr("api.usage.MEMORY_MAX", "1MB")
+    monkeypatch.setattr("api.usage_sql.MEMORY_MAX", "1MB")
     with pytest.raises(BusyError):
         usage(store, MONTH)
 
