@@ -21,13 +21,11 @@ numbers come with the `phonenumbers` package.
 from __future__ import annotations
 
 import re
-import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-import phonenumbers
 import pyarrow as pa
 
 from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, valid_mask, values_int64
@@ -49,6 +47,7 @@ INTERNATIONAL_DIGITS_MIN: Final = 5
 KERNEL_ROWS_MIN: Final = 4_096
 """Fewer numbers are looked at without a compiled kernel."""
 
+_kernels: Final[list[Any]] = []
 _SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2010\u2011")
 _NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2010\u2011]+")
 _DOTTED_QUAD: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
@@ -77,6 +76,11 @@ class CountryRules:
     national: re.Pattern[str] | None
 
 
+def look_with(kernels: Any) -> None:
+    """Look at many numbers with compiled kernels (`schemas.number_kernels`) from now on."""
+    _kernels[:] = [kernels]
+
+
 @lru_cache(maxsize=512)
 def rules(country: str | None) -> CountryRules:
     """Return the rules of an ISO 3166 country, or those of a source that writes E.164 (None).
@@ -86,6 +90,8 @@ def rules(country: str | None) -> CountryRules:
     """
     if country is None:
         return CountryRules(None, "", re.compile("00"), True, None, None, None, None)
+    import phonenumbers  # a source that writes E.164 needs none of it
+
     metadata = phonenumbers.PhoneMetadata.metadata_for_region(country.upper())
     if metadata is None:
         raise ConfigurationError(
@@ -252,11 +258,9 @@ def _some_zero_led(values: Ints) -> bool:
     power = int(_POWERS[len(str(least)) - 1])
     if greatest < 2 * power and least >= power + power // 10:  # all have the same number of digits
         return False
-    if len(values) < KERNEL_ROWS_MIN or "numba" not in sys.modules:
+    if len(values) < KERNEL_ROWS_MIN or not _kernels:
         return True
-    from schemas.number_kernels import zero_led
-
-    return bool(zero_led(values, SHORT_CODE_DIGITS_MAX))
+    return bool(_kernels[0].zero_led(values, SHORT_CODE_DIGITS_MAX))
 
 
 def _by_form(values: Ints, counts: Ints, plain: Ints, long: Mask, rules: CountryRules) -> Ints | None:

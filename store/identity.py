@@ -11,7 +11,6 @@ is settled on the full keys and fields, by `same_record`: a filter may save work
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +22,7 @@ import pyarrow.compute
 from schemas.arrow import PACKED, packed_columns
 from schemas.buffers import Column, values_int64
 from schemas.fields import FIELDS, Digest, Kind
+from store import native
 from store.keys import derive
 from store.prf import BulkCmac, Words
 
@@ -108,14 +108,12 @@ class IdentityHasher:
             return self._tag.encrypt(self._tag.last(state) ^ self._record_key(table))
         beginnings = self._beginnings(domains, switches)
         keys = _one(_column(table, "record_key"))
-        if keys.null_count or not (table.num_rows >= KERNEL_ROWS_MIN or _KERNELS in sys.modules):
+        if keys.null_count or not (table.num_rows >= KERNEL_ROWS_MIN or native.is_loaded(_KERNELS)):
             pairs = domain_codes.astype(np.int64) * len(switches) + switch_codes
             return self._tag.encrypt(beginnings[pairs] ^ self._record_key(table))
-        from store import identity_kernels
-
         blocks = np.empty((table.num_rows, 2), dtype=np.uint64)
         words = values_int64(keys).view(np.uint64)
-        identity_kernels.assemble(domain_codes, switch_codes, len(switches), beginnings, words, blocks)
+        native.load(_KERNELS).assemble(domain_codes, switch_codes, len(switches), beginnings, words, blocks)
         return self._tag.encrypt(blocks)
 
     def _beginnings(self, domains: Column, switches: Column) -> Words:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import sys
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import IntegrityError
-from store import blocks
+from store import blocks, native
 from store.binding import FileBinding
 
 Tags = npt.NDArray[np.uint64]
@@ -155,9 +154,7 @@ def _encode_block(words: Words, group_bits: int, *, compiled: bool) -> bytes:
     upper = np.zeros((len(words) + ((top - base) >> low_bits) + 64) // 64, "<u8")
     lower = np.zeros((len(words) * (low_bits + group_bits) + 63) // 64 + 1, "<u8")
     if compiled:
-        from store import run_kernels
-
-        run_kernels.pack(words, group_bits, low_bits, GROUP_BITS_MAX, upper, lower)
+        native.load(_MODULE).pack(words, group_bits, low_bits, GROUP_BITS_MAX, upper, lower)
     else:
         _pack(words, group_bits, low_bits, upper, lower)
     return _BLOCK.pack(len(words), low_bits, group_bits, len(upper), base) + upper.tobytes() + lower[:-1].tobytes()
@@ -169,9 +166,7 @@ def _decode_block(block: bytes, words: Words, *, compiled: bool) -> int:
     lower = np.zeros((len(block) - _BLOCK.size) // 8 - upper_words + 1, np.uint64)
     lower[:-1] = np.frombuffer(block, "<u8", offset=_BLOCK.size + 8 * upper_words)
     if compiled:
-        from store import run_kernels
-
-        run_kernels.unpack(upper.copy(), lower, base, group_bits, low_bits, GROUP_BITS_MAX, words[:rows])
+        native.load(_MODULE).unpack(upper.copy(), lower, base, group_bits, low_bits, GROUP_BITS_MAX, words[:rows])
     else:
         _unpack(upper, lower, base, group_bits, low_bits, words[:rows])
     return int(rows)
@@ -210,4 +205,4 @@ def _unpack(upper: Words, lower: Words, base: int, group_bits: int, low_bits: in
 
 
 def _compiled(rows: int) -> bool:
-    return rows >= KERNEL_ROWS_MIN or _MODULE in sys.modules
+    return rows >= KERNEL_ROWS_MIN or native.is_loaded(_MODULE)

@@ -7,7 +7,6 @@ known to it, and to every batch after it, without a second structure.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from store import native
 from store.runs import Words
-from store.sieve import BYTES_MAX, Sieve
+from store.sieve import BYTES_MAX, KERNELS, Sieve
 
 ROWS_MIN: Final = 16_384
 """So many rows at once are passed through the sieve; fewer only when there is one already."""
@@ -25,7 +25,7 @@ ROWS_MIN: Final = 16_384
 _LOOK_UP_US: Final = 30.0  # one tag in one run: a block is read, decrypted and unpacked
 _READ_US: Final = 0.01  # one tag of a run that is read whole
 _PUT_US: Final = 0.03
-_LOAD_US: Final = 400_000.0  # the kernels, once in a process
+_LOAD_US: Final = 50_000.0  # the kernels, once in a process
 _STALE: Final = 0.7  # a full sieve is made anew when what is needed fills less than this
 
 
@@ -108,7 +108,7 @@ class Screen:
     def _cover(self, rows: int, parts: Sequence[Run]) -> None:
         """Put parts in when it pays."""
         left = [part for part in parts if part.file_id not in self._covered]
-        loaded = "store.sieve_kernels" in sys.modules
+        loaded = native.is_loaded(KERNELS)
         self._spent_us += sum(min(rows * _LOOK_UP_US, part.rows * _READ_US) for part in left)
         cost_us = sum(part.rows for part in left) * _PUT_US + (0.0 if loaded else _LOAD_US)
         if self._sieve is None and (rows >= ROWS_MIN or (left and self._spent_us >= cost_us)):

@@ -16,9 +16,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from store import runs
+from store import native, runs
 
 Tags = npt.NDArray[np.uint64]
+
+KERNELS: Final = "store.sieve_kernels"
 
 BYTES_MAX: Final = 1 << 30
 """The most that one process holds in memory; records beyond are looked up in the runs on disk."""
@@ -76,7 +78,7 @@ class Sieve:
         self._memory.close()
 
     def _put(self, tags: Tags, drop: int, known: npt.NDArray[np.uint8], *, keep: bool) -> None:
-        from store import sieve_kernels as kernels
+        kernels = native.load(KERNELS)
 
         while keep and self.held + len(tags) > _capacity(self._buckets):
             self._grow()
@@ -88,7 +90,7 @@ class Sieve:
         self.held += len(tags) if keep else 0
 
     def _grow(self, buckets: int = 0) -> None:
-        from store import sieve_kernels as kernels
+        kernels = native.load(KERNELS)
 
         old = self._buckets
         factor = GROWTH if 4 * old < self._buckets_max else GROWTH_LARGE
@@ -96,7 +98,8 @@ class Sieve:
         self._buckets = max(buckets, grown, old + 1)
         self._memory.resize(self.nbytes)
         self._advise()
-        self.held = int(kernels.grow(self._address(), _SHARDS, old, self._buckets))
+        scratch = np.empty(old * _BUCKET_SLOTS, np.uint64)
+        self.held = int(kernels.grow(self._address(), _SHARDS, old, self._buckets, scratch))
 
     def _address(self) -> int:
         return int(np.frombuffer(self._memory, np.uint8).ctypes.data)

@@ -134,10 +134,12 @@ def _pass_through_of(address: Any, buckets: Any, tags: Any, drop: Any, start: An
 pass_through: Any = numba.njit("i8(u8, u8, u8[::1], u8, i8, b1, u1[::1])", nogil=True, cache=True)(_pass_through_of)
 
 
-def _grow_of(address: Any, shards: Any, old: Any, new: Any) -> Any:
-    """Spread every shard from `old` to `new` buckets, in place, the last one first; return the entries."""
+def _grow_of(address: Any, shards: Any, old: Any, new: Any, scratch: Any) -> Any:
+    """Spread every shard from `old` to `new` buckets, in place, the last one first; return the entries.
+
+    `scratch` has room for the slots of a shard as it was.
+    """
     held = 0
-    scratch = np.empty(old * _FULL, np.uint64)
     for number in range(shards):
         shard = shards - _ONE - _U(number)
         source = address + ((shard * old) << _BUCKET_BITS)
@@ -164,4 +166,4 @@ def _grow_of(address: Any, shards: Any, old: Any, new: Any) -> Any:
     return held
 
 
-grow: Any = numba.njit("i8(u8, u8, u8, u8)", nogil=True, cache=True)(_grow_of)
+grow: Any = numba.njit("i8(u8, u8, u8, u8, u8[::1])", nogil=True, cache=True)(_grow_of)

@@ -67,13 +67,17 @@ class Context:
 
 
 def keep_kernels() -> None:
-    """Give compiled kernels (ADR 7) a place to be kept where neither the program's folder nor the home can be written.
+    """Give compiled kernels (ADR 7, 21) a place to be kept where the program's folder cannot be written.
 
-    A service under a read-only file system has neither, and numba compiles nothing that it cannot keep.
+    It lies in the home, or where that cannot be written either: a service under a read-only file system has neither,
+    and numba compiles nothing that it cannot keep.
     """
-    if os.environ.get(KERNELS) or os.access(Path(__file__).parent, os.W_OK) or os.access(Path.home(), os.W_OK):
+    if os.environ.get(KERNELS) or os.access(Path(__file__).parent, os.W_OK):
         return
-    folder = KERNELS_FOLDER / f"lagrum-kernels-{os.getuid()}"
+    home = Path.home()
+    own = os.access(home, os.W_OK)
+    folder = home / ".cache" / "lagrum-kernels" if own else KERNELS_FOLDER / f"lagrum-kernels-{os.getuid()}"
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o077:  # code of others is never run
         os.environ[KERNELS] = str(folder)

@@ -66,9 +66,11 @@ ROWS: Final = 1
 EXCEPTIONS: Final = 2
 HIGH: Final = 3  # not 0: some byte is not ASCII
 CROWD: Final = 4
-STATE_SIZE: Final = 5
+CACHE: Final = 5  # to 7: the last date
+STATE_SIZE: Final = 8
 
 CHUNK_ROWS: Final = 512
+ENDS_MORE: Final = 80  # what is written behind the last end
 _DIGITS_MAX: Final = 18
 _STEP: Final = 64
 _NEWLINE: Final = 0x0A
@@ -198,7 +200,8 @@ def _read(
     the line feed).
     """
     before, rows, columns, column, carriage = shape
-    cache = np.full(3, -1, np.int64)
+    cache = state[CACHE:STATE_SIZE]
+    cache[0] = cache[1] = cache[2] = -1
     found = state[EXCEPTIONS]
     for row in range(rows):
         place = row * columns + column
@@ -262,6 +265,7 @@ def _walk(
     marks: Any,
     places_of_marks: Any,
     plan: Any,
+    taken: Any,
     wide: Any,
     narrow: Any,
     nulls: Any,
@@ -269,6 +273,7 @@ def _walk(
     slots: Any,
     keys: Any,
     places: Any,
+    ends: Any,
     state: Any,
 ) -> Any:
     """Read lines from `state[POSITION]` on and return how it ended.
@@ -277,19 +282,18 @@ def _walk(
         base: address of the first byte.
         size: bytes of the block, the line feed of the last line among them.
         marks, places_of_marks: what stands between the values of JSON objects (`json_kernels`); no places for CSV.
-        plan: int64 per column: kind, line in `wide` or `narrow`, factor, largest figure before it, its own number, and
-            what JSON may write in it.
+        plan: int64 per column: kind, line in `wide` or `narrow`, factor, largest figure before it, its own number.
+        taken: int64 per column: what JSON may write in it.
         wide: int64, a line per column of identifiers, figures, times and texts.
         narrow: uint32, a line per column of addresses and labels.
         nulls: uint8 per column and row, 0 on entry: 1 where nothing was delivered, or an exception was.
         exceptions: int64 per exception: row, column, place of the first byte, length.
         slots, keys, places: the label tables, one for each line of `narrow` (see `word_kernels.label`).
-        state: int64, POSITION to CROWD.
+        ends: int64, two for each column and line of a chunk (one for CSV), and `ENDS_MORE`.
+        state: int64, POSITION to CACHE.
     """
     columns, capacity, objects = len(plan), nulls.shape[1], len(places_of_marks) > 0
     step = 2 if objects else 1
-    ends = np.empty(CHUNK_ROWS * columns * step + _STEP + 16, np.int64)
-    taken = plan[:, 5].copy()
     while state[POSITION] < size:
         before = state[ROWS]
         most = min(CHUNK_ROWS, capacity - before)
@@ -338,6 +342,7 @@ walk: Any = numba.njit(
         types.int64,
         types.int64[::1],
         types.int64[:, ::1],
+        types.int64[::1],
         types.int64[:, ::1],
         types.uint32[:, ::1],
         types.uint8[:, ::1],
@@ -345,6 +350,7 @@ walk: Any = numba.njit(
         types.int16[:, ::1],
         types.uint64[:, :, ::1],
         types.int64[:, :, ::1],
+        types.int64[::1],
         types.int64[::1],
     ),
     nogil=True,

@@ -7,7 +7,6 @@ or another number of fields in some line is not for this road.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
@@ -19,9 +18,11 @@ from ingest.decoders.canonical_columns import FIGURES, Converted, InputColumn, c
 from ingest.decoders.canonical_times import ParsedTimes, parse_times
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import is_utf8
+from schemas import numbers
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes, Column, Ints, flags, valid_mask, values_int64
 from schemas.fields import Kind
+from store import native
 
 WALK_BYTES_MIN: Final = 256 << 10
 """Smaller blocks are read by Arrow; files that may share a batch (`ingest.grouping`) are smaller, and so all alike."""
@@ -33,6 +34,7 @@ _SAMPLE_BYTES: Final = 1 << 16
 _FIGURE_MAX: Final = 2**62
 _LENGTH: Final = 0xFFFF_FFFF
 _MODULE: Final = "ingest.decoders.csv_kernels"
+_NUMBERS: Final = "schemas.number_kernels"
 
 
 class Walked(NamedTuple):
@@ -67,13 +69,13 @@ class Walker:
 
     def takes(self, block: Padded) -> bool:
         """Tell whether the block is worth it. A line of one field may be blank, which the walk does not look at."""
-        least = WALK_BYTES_MIN if _MODULE in sys.modules else LOAD_BYTES_MIN
+        least = WALK_BYTES_MIN if native.is_loaded(_MODULE) else LOAD_BYTES_MIN
         return len(self._columns) > 1 and block.size >= least
 
     def walk(self, block: Padded) -> list[Walked] | None:
         """Return the rows of a block, or None when it is not clean."""
-        from ingest.decoders import csv_kernels as kernels
-
+        kernels = native.load(_MODULE)
+        numbers.look_with(native.load(_NUMBERS))
         position, parts, size = 0, [], block.size
         if not block.terminated:
             if block.ends_with(ord("\r")):
@@ -109,6 +111,7 @@ class _Piece:
         self._slots = np.zeros((narrow, kernels.SLOTS), np.int16)
         self._keys = np.empty((narrow, kernels.LABELS_MAX, 2), np.uint64)
         self._places = np.zeros((narrow, kernels.LABELS_MAX + 1, 2), np.int64)
+        self._ends = np.empty(2 * kernels.CHUNK_ROWS * len(columns) + kernels.ENDS_MORE, np.int64)
         self.state = np.zeros(kernels.STATE_SIZE, np.int64)
         self.rows = 0
 
@@ -121,6 +124,7 @@ class _Piece:
             marks.address,
             marks.places,
             self._plan,
+            np.ascontiguousarray(self._plan[:, 5]),
             self._wide,
             self._narrow,
             self._nulls,
@@ -128,6 +132,7 @@ class _Piece:
             self._slots,
             self._keys,
             self._places,
+            self._ends,
             self.state,
         )
         self.rows = int(self.state[self._kernels.ROWS])

@@ -10,8 +10,6 @@ Which block holds a hash follows from the hash: one block is read for one lookup
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import IntegrityError
+from store import native
 from store.index.hashing import Words
 
 Groups = npt.NDArray[np.uint32]
@@ -53,9 +52,9 @@ class Shape:
 
 def kernels(rows: int) -> Any:
     """Return the compiled loops if they are loaded, or there is enough work to load them; else None."""
-    if _KERNELS not in sys.modules and rows < KERNEL_ROWS:
+    if rows < KERNEL_ROWS and not native.is_loaded(_KERNELS):
         return None
-    return importlib.import_module(_KERNELS)  # it waits for the thread that is loading them
+    return native.load(_KERNELS)  # it waits for the thread that is loading them
 
 
 def bucket_bits(codes: int) -> int:
@@ -147,7 +146,9 @@ def _gather_compiled(
     compiled.scatter(
         hashes, groups, np.uint64(buckets), np.uint64(width_bits), np.uint64(codes), starts.copy(), entries
     )
-    compiled.sort_blocks(entries, starts, counts, (codes << width_bits).bit_length())
+    longest = int(counts.max(initial=0))
+    spare, places = np.empty(longest, np.uint32), np.empty(min(longest * 2, 65_536) + 4, np.int64)
+    compiled.sort_blocks(entries, starts, counts, (codes << width_bits).bit_length(), spare, places)
     return entries, starts, counts
 
 

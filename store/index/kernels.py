@@ -43,7 +43,7 @@ def hash_packed(values: Any, groups: Any, seed: Any, hashes: Any, kept: Any) -> 
     return count
 
 
-@_compiled("void(i4[::1], Array(u1, 1, 'C', readonly=True), u8, u8[::1])", "void(i4[::1], u1[::1], u8, u8[::1])")
+@_compiled("void(i4[::1], Array(u1, 1, 'C', readonly=True), u8, u8[::1])")
 def hash_texts(offsets: Any, data: Any, seed: Any, hashes: Any) -> Any:
     """Hash texts that lie one after the other in `data`."""
     for row in range(len(offsets) - 1):
@@ -77,6 +77,33 @@ def scatter(hashes: Any, groups: Any, buckets: Any, width_bits: Any, codes: Any,
 
 
 @_jit
+def _sink(heap: Any, root: Any, end: Any) -> None:
+    """Let the value at `root` sink to its place in a heap of `end` values."""
+    value = heap[root]
+    while 2 * root + 1 < end:
+        child = 2 * root + 1
+        if child + 1 < end and heap[child] < heap[child + 1]:
+            child += 1
+        if heap[child] <= value:
+            break
+        heap[root] = heap[child]
+        root = child
+    heap[root] = value
+
+
+@_jit
+def _heap_sort(stretch: Any) -> None:
+    """Sort any numbers, in place."""
+    count = len(stretch)
+    for step in range(count // 2):
+        _sink(stretch, count // 2 - 1 - step, count)
+    for step in range(count - 1):
+        end = count - 1 - step
+        stretch[0], stretch[end] = stretch[end], stretch[0]
+        _sink(stretch, 0, end)
+
+
+@_jit
 def _sort(stretch: Any, spare: Any, places: Any, bits: Any) -> None:
     """Sort evenly spread numbers below 2^`bits`: put each into its share of the range, then insert within shares."""
     count = len(stretch)
@@ -104,17 +131,15 @@ def _sort(stretch: Any, spare: Any, places: Any, bits: Any) -> None:
             moves_left -= 1
         stretch[to] = value
     if moves_left <= 0:  # not evenly spread after all
-        stretch.sort()
+        _heap_sort(stretch)
 
 
-@_compiled("i8(u4[::1], i8[::1], i8[::1], i8)")
-def sort_blocks(entries: Any, starts: Any, counts: Any, bits: Any) -> Any:
-    """Sort each stretch (below 2^`bits`), leave out what repeats; `counts` becomes what is left, the result its sum."""
-    longest = 0
-    for block in range(len(counts)):
-        longest = max(longest, counts[block])
-    spare = np.empty(longest, np.uint32)
-    places = np.empty(min(longest * 2, 65_536) + 4, np.int64)
+@_compiled("i8(u4[::1], i8[::1], i8[::1], i8, u4[::1], i8[::1])")
+def sort_blocks(entries: Any, starts: Any, counts: Any, bits: Any, spare: Any, places: Any) -> Any:
+    """Sort each stretch (below 2^`bits`), leave out what repeats; `counts` becomes what is left, the result its sum.
+
+    `spare` has room for the longest stretch, `places` for twice that and four more, at most 65 540.
+    """
     total = 0
     for block in range(len(counts)):
         first = starts[block]
@@ -163,7 +188,7 @@ def encode_blocks(entries: Any, starts: Any, counts: Any, low_bits: Any, data: A
     return at
 
 
-@_compiled("i8(u1[::1], i8, i8, i8, i8[::1])", "i8(Array(u1, 1, 'C', readonly=True), i8, i8, i8, i8[::1])")
+@_compiled("i8(Array(u1, 1, 'C', readonly=True), i8, i8, i8, i8[::1])")
 def find(data: Any, low_bits: Any, first: Any, last: Any, found: Any) -> Any:
     """Write the entries of a block that lie in [first, last) into `found`; return how many, -1 if the block is torn."""
     if len(data) < 4:

@@ -21,7 +21,7 @@ SQL_TIME = re.compile(
     r"CURRENT_(TIMESTAMP|DATE|TIME)|\b(datetime|date|julianday|unixepoch)\s*\(\s*('now'|\))|\bnow\s*\(\s*\)",
     re.IGNORECASE,
 )
-ENVIRONMENT_IN = {"api/cli/context.py", "store/keys/modules.py"}
+ENVIRONMENT_IN = {"api/cli/context.py", "store/keys/modules.py", "store/native.py"}
 ENVIRONMENT_NAMES = {"LAGRUM_ROOT", "LAGRUM_KEY", "CREDENTIALS_DIRECTORY", "NUMBA_CACHE_DIR"}
 SUSPICIOUS = {"clock", "given_clock", "now", "now_us", "today", "time", "at", "as_of", "current_time", "fake_time"}
 

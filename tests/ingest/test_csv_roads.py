@@ -122,8 +122,7 @@ def test_many_labels_make_the_column_text_and_more_rows_than_foreseen_make_piece
 def test_no_small_delivery_loads_the_kernels() -> None:
     columns = canonical_csv.input_columns(["record_key", "switch"])
     walker = csv_walk.Walker(columns, None)
-    with mock.patch.dict("sys.modules"):
-        csv_walk.sys.modules.pop(csv_walk._MODULE, None)
+    with mock.patch.object(csv_walk.native, "is_loaded", lambda _: False):
         assert not walker.takes(Padded.of(Block(b"x" * (csv_walk.LOAD_BYTES_MIN - 1), 0)))
         assert walker.takes(Padded.of(Block(b"x" * csv_walk.LOAD_BYTES_MIN, 0)))
     assert not csv_walk.Walker(columns[:1], None).takes(Padded.of(Block(b"x" * csv_walk.LOAD_BYTES_MIN, 0)))

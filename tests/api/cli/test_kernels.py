@@ -25,6 +25,14 @@ def test_a_read_only_program_keeps_them_in_a_folder_of_its_user(read_only: Path)
     context.keep_kernels()
 
 
+def test_a_program_of_another_user_keeps_them_in_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path == tmp_path)
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    monkeypatch.setenv(context.KERNELS, "")
+    context.keep_kernels()
+    assert os.environ[context.KERNELS] == str(tmp_path / ".cache" / "lagrum-kernels")
+
+
 def test_a_folder_that_others_can_write_is_not_used(read_only: Path) -> None:
     read_only.mkdir()
     read_only.chmod(0o777)

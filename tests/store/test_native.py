@@ -1,0 +1,125 @@
+"""Kept machine code does what numba's kernels do, and is used only where it belongs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from store import native
+from tests.architecture.source import ROOT
+
+MODULE = "schemas.number_kernels"
+KERNELS = [
+    name.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for folder in ("schemas", "store")
+    for name in sorted((ROOT / folder).rglob("*kernels.py"))
+]
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv(native.FOLDER, str(tmp_path))
+    path = native._place(MODULE)
+    assert path.parent == tmp_path
+    native._keep(importlib.import_module(MODULE), path)
+    return path
+
+
+def numbers(*values: int) -> Any:
+    return np.array(values, np.int64)
+
+
+def test_a_kept_kernel_answers_as_the_compiled_one(kept: Path) -> None:
+    compiled, found = importlib.import_module(MODULE), native._read(kept)
+    for values in ([10_123_456], [11_234_567, 10_000_001], [1] * 100, []):
+        assert found.zero_led(numbers(*values), 6) == compiled.zero_led(numbers(*values), 6)
+
+
+@pytest.mark.parametrize("module", KERNELS)
+def test_every_kernel_can_be_kept(module: str, tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    native._keep(importlib.import_module(module), path)
+    found = native._read(path)
+    made = importlib.import_module(module)
+    assert [name for name, value in vars(found).items() if isinstance(value, native.Kernel)] == [
+        name for name, value in vars(made).items() if not name.startswith("_") and hasattr(value, "py_func")
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 40, -40, -1])
+def test_a_torn_file_is_no_file(kept: Path, place: int) -> None:
+    data = bytearray(kept.read_bytes())
+    data[place] ^= 1
+    kept.write_bytes(data)
+    assert native._read(kept) is None
+    kept.write_bytes(data[: len(data) // 2])
+    assert native._read(kept) is None
+
+
+def test_code_that_others_may_have_written_is_not_run(kept: Path) -> None:
+    assert native._read(kept) is not None
+    for mode in (0o664, 0o646):
+        kept.chmod(mode)
+        assert native._read(kept) is None
+
+
+def test_code_of_another_source_or_machine_is_not_run(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_digest", lambda _: "another")
+        assert native._read(kept) is None
+    with monkeypatch.context() as patch:
+        machine = native._machine()
+        patch.setattr(native, "_machine", lambda: machine | {"features": "none"})
+        assert native._read(kept) is None
+
+
+def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
+    native._keep(importlib.import_module(MODULE), tmp_path / "missing" / "kept")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_array_of_another_kind_is_refused(kept: Path) -> None:
+    found = native._read(kept)
+    for wrong in (numbers(1, 2).astype(np.uint64), numbers(1, 2, 3, 4)[::2], numbers(1, 2).reshape(1, 2)):
+        with pytest.raises(TypeError):
+            found.zero_led(wrong, 6)
+    with pytest.raises(TypeError):
+        found.zero_led(numbers(1))
+
+
+def test_an_array_that_must_not_change_is_not_given_to_a_kernel_that_writes(tmp_path: Path) -> None:
+    path = tmp_path / "kept"
+    native._keep(importlib.import_module("store.run_kernels"), path)
+    words, upper, lower = np.zeros(1, np.uint64), np.zeros(2, np.uint64), np.zeros(2, np.uint64)
+    upper.flags.writeable = False
+    with pytest.raises(TypeError):
+        native._read(path).pack(words, 0, 0, 18, upper, lower)
+
+
+def test_a_process_that_finds_kernels_does_without_the_compiler(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from store import native
+kernels = native.load("{MODULE}")
+import numpy as np
+print(bool(kernels.zero_led(np.array([10123456]), 6)), "numba" in sys.modules)
+"""
+    told = []
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, native.FOLDER: str(tmp_path)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        told.append(done.stdout.split())
+    assert told == [["True", "True"], ["True", "False"]]
