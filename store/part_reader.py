@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from types import TracebackType
 from typing import Any
 
@@ -99,6 +100,10 @@ class PartReader:
             return FigureBatch.of(self.read(groups, wanted)) if wanted else FigureBatch(rows)
         return self._layout.figures(*self._stored(self._layout, list(groups), wanted))
 
+    def pages(self, groups: Sequence[int]) -> Pages:
+        """Return some row groups, to be read column by column."""
+        return Pages(self._file, self._layout, self._binding, groups)
+
     def constant(self, name: str) -> int | None:
         """Return the value that every row of a column has; None where it is not known without reading."""
         return None if self._layout is None else self._layout.constant(name)
@@ -108,6 +113,42 @@ class PartReader:
         stored = layout.stored(wanted)
         table = parquet.read_groups(self._file, groups, stored, self._binding) if stored else pa.table({})
         return table, wanted, rows
+
+
+class Pages:
+    """Row groups of one part whose columns are read as they are asked for.
+
+    Many columns lie in one column of the file: what was read for the first that was asked for is not read again.
+    """
+
+    def __init__(self, file: Any, layout: Layout | None, binding: FileBinding, groups: Sequence[int]) -> None:
+        self._file, self._layout, self._binding = file, layout, binding
+        self._groups = list(groups)
+        self._sizes = [int(file.metadata.row_group(group).num_rows) for group in groups]
+        self._stored: dict[str, pa.ChunkedArray[Any]] = {}
+
+    def read(self, names: Sequence[str]) -> pa.Table:
+        """Return columns that the part has, its records in their stored order.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
+        needed = list(names) if self._layout is None else self._layout.stored(names)
+        missing = [name for name in needed if name not in self._stored]
+        if missing:
+            table = parquet.read_groups(self._file, self._groups, missing, self._binding)
+            self._stored.update(zip(table.column_names, table.columns, strict=True))
+        table = pa.table({name: self._stored[name] for name in needed})
+        return table if self._layout is None else self._layout.restore(table, names, sum(self._sizes))
+
+    def of(self, places: Sequence[int]) -> Pages:
+        """Return some of these row groups, by their places here."""
+        starts = [0, *accumulate(self._sizes)]
+        some = Pages(self._file, self._layout, self._binding, [self._groups[at] for at in places])
+        for name, column in self._stored.items():
+            parts = [part for at in places for part in column.slice(starts[at], self._sizes[at]).chunks]
+            some._stored[name] = pa.chunked_array(parts, column.type)
+        return some
 
 
 def _us(moment: Any) -> int:

@@ -143,7 +143,8 @@ def _selected(
     names = _present(opened, identity_columns(query, fields))
     if not names:
         return []  # no row has such an identifier
-    narrow = opened.reader.read(list(groups), names)
+    pages = opened.reader.pages(list(groups))
+    narrow = pages.read(names)
     mask = identity_mask(narrow, query, fields)
     rows = rows_of(mask)
     if not len(rows):
@@ -158,8 +159,7 @@ def _selected(
     kept = rows if chosen is None else np.searchsorted(chosen, rows)
     table = narrow.take(rows)
     if wide:
-        order = list(groups)
-        rest = opened.reader.read([order[at] for at in hit], wide).take(kept)
+        rest = (pages if chosen is None else pages.of(hit.tolist())).read(wide).take(kept)
         for name in wide:
             table = table.append_column(rest.schema.field(name), rest.column(name))
     last = other_mask(table, query, part)
