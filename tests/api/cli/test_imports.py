@@ -1,0 +1,54 @@
+"""What a short command does not need, it does not load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.architecture.source import ROOT
+
+SLOW = {"fastapi", "uvicorn", "duckdb", "httpx", "rich", "phonenumbers", "numba", "pandas", "jwt", "nats"}
+LARGE = {"pyarrow", "numpy", "cryptography"}
+SCRIPT = """
+import sys
+from api.cli import main
+status = main(sys.argv[1:])
+print("loaded", status, *{name.partition(".")[0] for name in sys.modules})
+"""
+
+
+def loaded(*words: str) -> set[str]:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, *words], cwd=ROOT, capture_output=True, text=True, check=True)
+    mark, status, *names = done.stdout.splitlines()[-1].split()
+    assert (mark, status) == ("loaded", "0")
+    return set(names)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("root")
+    assert loaded("init", str(folder / "store"), "--json") & SLOW == set()
+    return folder / "store"
+
+
+def test_help_loads_no_store() -> None:
+    assert loaded("--help") & (SLOW | LARGE) == set()
+    assert loaded("ingest", "--help") & (SLOW | LARGE) == set()
+
+
+def test_status_and_ingest_load_nothing_slow(root: Path, tmp_path: Path) -> None:
+    calls = tmp_path / "calls.csv"
+    calls.write_text(
+        "record_key,service_type,start_time,duration_s,calling_number\n1,call,2026-11-01T10:00:00Z,3,46701\n"
+    )
+    words = ["--root", str(root), "--json"]
+    assert loaded(*words, "ingest", "--source", "pbx", "--format", "csv", str(calls)) & SLOW == set()
+    assert loaded(*words, "status") & SLOW == set()
+    assert loaded(*words, "compact") & SLOW == set()
+
+
+def test_the_test_sees_what_is_loaded(root: Path) -> None:
+    assert "pyarrow" in loaded("--root", str(root), "--json", "status")
