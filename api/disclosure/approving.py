@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from api import persons
+from api import authorities, persons
 from api.disclosure import rules
 from api.disclosure.casebook import entry_of, kind_of, put
-from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Task, request_digest
+from api.disclosure.model import AUTHORISATION, Actor, Authorisation, CallBack, Task, request_digest
+from api.disclosure.orders import CalledBack
 from api.disclosure.states import AuthorisationAction, TaskAction, next_authorisation, next_stage
 from api.disclosure.steps import APPROVE_REQUEST, Steps
 
@@ -21,8 +22,12 @@ _PAST: Final[dict[AuthorisationAction | TaskAction, str]] = {
 class Approving(Steps):
     """What persons decide about a case."""
 
-    def check(self, actor: Actor, task_id: str) -> Task:
-        """(3) Confirm as a case handler that the task is what was decided."""
+    def check(self, actor: Actor, task_id: str, call: CalledBack | None = None) -> Task:
+        """(3) Confirm as a case handler that the task is what was decided; an emergency after a call to the authority.
+
+        Raises:
+            ProcedureError: a guard refuses; an emergency without a call to the number on the register among them.
+        """
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("check", task_id, actor):
             case = self._open(actor, rules.CASE_HANDLER, task_id, now_us)
@@ -30,20 +35,30 @@ class Approving(Steps):
             rules.require_live(case.authorisation)
             rules.require_distinct(actor, case.task.officer)
             rules.require_order(case.basis, case.authorisation, case.task, now_us)
-            after = replace(case.task, stage=stage, case_handler=actor.signatory)
+            self._require_reach(case.basis, case.task, now_us)
+            authority = authorities.require(self._store, case.authorisation.authority, now_us)
+            record = CallBack(call.spoken_with, call.number, call.called_at_us, actor.signatory) if call else None
+            rules.require_registered_call(record, authority.terms.call_back, case.authorisation.filed_at_us, now_us)
+            after = replace(case.task, stage=stage, case_handler=actor.signatory, call_back=record)
+            rules.require_call_back(case.authorisation, after)
             # (3)
             self.casebook.commit(case.puts(after), entry_of("checked", actor, case.authorisation, after))
         return after
 
     def approve(self, actor: Actor, task_id: str, signed: persons.Approval) -> Task:
-        """(4) Approve the request with a signature over its digest."""
+        """(4) Approve the request with a signature over its digest; an unconfirmed emergency becomes so approved."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("approve", task_id, actor):
             case = self._open(actor, rules.APPROVER, task_id, now_us)
             stage = next_stage(case.task.stage, TaskAction.APPROVE)
-            state = next_authorisation(case.authorisation.state, AuthorisationAction.APPROVE)
+            waits = case.authorisation.awaits_confirmation
+            action = AuthorisationAction.APPROVE_EMERGENCY if waits else AuthorisationAction.APPROVE
+            state = next_authorisation(case.authorisation.state, action)
             rules.require_three_persons(case.task, actor.signatory)
+            rules.require_call_back(case.authorisation, case.task)
             rules.require_order(case.basis, case.authorisation, case.task, now_us)
+            self._require_in_office(case.task.officer, rules.OFFICER)
+            self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             digest = request_digest(case.authorisation, case.task)
             approval = self._signed(actor, APPROVE_REQUEST, task_id, digest, signed)
             after = replace(case.task, stage=stage, request_approval=approval)
@@ -56,8 +71,7 @@ class Approving(Steps):
     def reject(self, actor: Actor, case_id: str, reason: str) -> Authorisation | Task:
         """(10) Refuse an authorisation, a request or a release."""
         with self.casebook.refusals("reject", case_id, actor):
-            rules.require_any_role(actor, (rules.CASE_HANDLER, rules.APPROVER))
-            rules.require_separate_duties(actor)
+            self._enter(actor, rules.CASE_HANDLER, rules.APPROVER)
             rules.require_reason(reason)
             if kind_of(case_id) == AUTHORISATION:
                 return self._end_authorisation(actor, case_id, AuthorisationAction.REJECT, reason)
@@ -66,8 +80,7 @@ class Approving(Steps):
     def cancel(self, actor: Actor, case_id: str, reason: str) -> Authorisation | Task:
         """(10) Withdraw an authorisation or a task."""
         with self.casebook.refusals("cancel", case_id, actor):
-            rules.require_role(actor, rules.OFFICER)
-            rules.require_separate_duties(actor)
+            self._enter(actor, rules.OFFICER)
             rules.require_reason(reason)
             if kind_of(case_id) == AUTHORISATION:
                 return self._end_authorisation(actor, case_id, AuthorisationAction.CANCEL, reason)

@@ -7,17 +7,30 @@ auditors open.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from api import persons
-from api.disclosure.model import AUTHORISATION, DELIVERY, TASK, Actor, Approval, Authorisation, Delivery, Task
-from api.disclosure.states import AuthorisationAction, next_authorisation
-from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
+from api.disclosure.model import (
+    AUTHORISATION,
+    DECISION,
+    DELIVERY,
+    TASK,
+    Actor,
+    Approval,
+    Authorisation,
+    Decision,
+    Delivery,
+    Task,
+)
+from api.disclosure.orders import SourceDocument
+from schemas.errors import ConfigurationError, InputError, IntegrityError, NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis, basis_on
 from store import Store
 from store.audit import AuditEntry
@@ -119,9 +132,25 @@ class Casebook:
         person = persons.find_active(self._store, person_id)
         return person.public_bytes if person else None
 
+    def enrolled(self, person_id: str) -> Actor | None:
+        """Return a person as enrolled now: key and roles; None when the person may not act."""
+        person = persons.find_active(self._store, person_id)
+        return Actor(person_id, person.key_id, frozenset(str(role) for role in person.roles)) if person else None
+
+    def document(self, decision: Decision) -> bytes:
+        """Return a decision's document.
+
+        Raises:
+            IntegrityError: it is not the one whose digest is on file.
+        """
+        content = b64decode(self._store.documents.get(DECISION, decision.document).body["content"])
+        if hashlib.sha256(content).hexdigest() != decision.sha256:
+            raise IntegrityError("a decision's document is not the one that was filed")
+        return content
+
     @contextmanager
     def refusals(self, step: str, case: str, actor: Actor, secret: Mapping[str, Any] | None = None) -> Iterator[None]:
-        """Log every refusal inside, then let it out. An authorisation found expired is marked so in the same entry.
+        """Log every refusal inside, then let it out.
 
         Raises:
             AuditError: the refusal could not be logged; it stays a refusal.
@@ -132,17 +161,8 @@ class Casebook:
             reason = refusal.reason if isinstance(refusal, ProcedureError) else _word(refusal)
             public = {"step": step, "case": case if kind_of(case) else None, "reason": reason, **who(actor)}
             entry = AuditEntry("disclosure.refused", public, dict(secret) if secret else None)
-            self.commit(self._expired(case) if reason == "expired" and kind_of(case) else [], entry)
+            self.commit([], entry)
             raise
-
-    def _expired(self, case: str) -> list[Put]:
-        authorisation_id = self.task(case)[0].authorisation_id if kind_of(case) == TASK else case
-        authorisation, revision = self.authorisation(authorisation_id)
-        try:
-            state = next_authorisation(authorisation.state, AuthorisationAction.EXPIRE)
-        except ProcedureError:
-            return []
-        return [put(authorisation.moved(state), revision)]
 
     def _get(self, kind: str, case: str) -> Document:
         # What is not of our pattern is not looked up, and not quoted: it may be a number typed in the wrong place.
@@ -155,6 +175,29 @@ def put(item: Authorisation | Task | Delivery, expect: int) -> Put:
     """Return the write of a case document; `expect` is the revision on which the step was decided."""
     kinds = {Authorisation: AUTHORISATION, Task: TASK, Delivery: DELIVERY}
     return Put(kinds[type(item)], item.id, item.as_body(), expect)
+
+
+def kept(authorisation: Authorisation, source: SourceDocument | None) -> tuple[Put, Decision]:
+    """Return the write that keeps a decision's document sealed, and the decision that the authorisation then names.
+
+    Raises:
+        ConfigurationError: there is no document; the procedure refuses that before.
+    """
+    if source is None:
+        raise ConfigurationError("the decision's document is missing")
+    document = f"{authorisation.id}-{secrets.token_hex(4)}"
+    body = {"media_type": source.media_type, "content": b64encode(source.content).decode("ascii")}
+    decision = Decision(
+        reference=authorisation.decision_reference,
+        decided_on=authorisation.decided_on,
+        basis_version=authorisation.basis_version,
+        expires_at_us=authorisation.expires_at_us,
+        document=document,
+        media_type=source.media_type,
+        size_bytes=len(source.content),
+        sha256=hashlib.sha256(source.content).hexdigest(),
+    )
+    return Put(DECISION, document, body, 0), decision
 
 
 def who(actor: Actor) -> dict[str, str]:
@@ -174,6 +217,8 @@ def entry_of(
     """Return the entry of a step: ids and signatures in the open, the order itself for auditors only."""
     public: dict[str, Any] = {"authorisation": authorisation.id, "basis": authorisation.basis_id, **who(actor)}
     secret: dict[str, Any] = {"authorisation": authorisation.as_body()}
+    if authorisation.is_test:
+        public["test"] = True
     if task is not None:
         # The stage and not the state: the state of a released task tells whether anything was found.
         public |= {"task": task.id, "stage": str(task.stage)}

@@ -23,6 +23,7 @@ class Delivering(Steps):
             stage = next_stage(case.task.stage, TaskAction.RELEASE)
             rules.require_three_persons(case.task, actor.signatory)
             self._require_granted(case, now_us)
+            self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             approval = self._signed(actor, APPROVE_RELEASE, task_id, case.task.result_digest or "", signed)
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from api.disclosure import rules
-from api.disclosure.casebook import Case, entry_of, new_id, put
+from api.disclosure.casebook import Case, entry_of, kept, new_id, put
 from api.disclosure.model import AUTHORISATION, TASK, Actor, Authorisation, Task, Window
 from api.disclosure.orders import Order, WrittenTarget, normalised
 from api.disclosure.states import AuthorisationState, Stage
@@ -23,14 +24,17 @@ class Filing(Steps):
     """The officer's first two steps."""
 
     def authorise(self, actor: Actor, order: Order) -> Authorisation:
-        """(1) File an authorisation."""
+        """(1) File an authorisation, with the decision's document."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("authorise", "", actor, {"reference": order.decision_reference}):
-            rules.require_role(actor, rules.OFFICER)
-            rules.require_separate_duties(actor)
+            self._enter(actor, rules.OFFICER)
             rules.require_reference(order.authority, order.country, order.decision_reference)
+            authority = self._require_officer(actor, order.authority, now_us)
             rules.require_decided(order.decided_on, to_date(now_us))
+            rules.require_source(order.source)
             basis = basis_on(order.basis, order.decided_on)
+            rules.require_discloses(basis)
+            hours = basis.emergency_path().confirm_hours if order.emergency else None
             item = Authorisation(
                 id=new_id(order.country, AUTHORISATION),
                 state=AuthorisationState.AWAITING_APPROVAL,
@@ -38,7 +42,8 @@ class Filing(Steps):
                 basis_version=basis.version,
                 decision_reference=order.decision_reference.strip(),
                 decided_on=order.decided_on,
-                authority=order.authority.strip(),
+                authority=authority.authority_id,
+                authority_name=authority.terms.name,
                 country=order.country,
                 targets=normalised(order.targets, order.country),
                 window=order.window,
@@ -46,13 +51,18 @@ class Filing(Steps):
                 expires_at_us=order.expires_at_us,
                 officer=actor.signatory,
                 filed_at_us=now_us,
+                emergency=order.emergency,
+                is_test=order.is_test,
+                confirm_by_us=None if hours is None else now_us + hours * _HOUR_US,
             )
             rules.require_targets(basis, item.targets)
             rules.require_window(basis, item.window)
             rules.require_categories(basis, item.categories)
             rules.require_unexpired(item, now_us)
+            document, decision = kept(item, order.source)
+            item = replace(item, decisions=(decision,))
             # (1)
-            self.casebook.commit([put(item, 0)], entry_of("authorised", actor, item))
+            self.casebook.commit([put(item, 0), document], entry_of("authorised", actor, item))
         return item
 
     def register(
@@ -67,13 +77,13 @@ class Filing(Steps):
         """(2) Register a task; what is not named is the authorisation's."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("register", authorisation_id, actor):
-            rules.require_role(actor, rules.OFFICER)
-            rules.require_separate_duties(actor)
-            authorisation, revision = self.casebook.authorisation(authorisation_id)
+            self._enter(actor, rules.OFFICER)
+            authorisation, revision = self._live(authorisation_id, now_us)
             rules.require_same_person(actor, authorisation.officer)
+            self._require_officer(actor, authorisation.authority, now_us)
             rules.require_live(authorisation)
-            rules.require_unexpired(authorisation, now_us)
             basis = basis_on(authorisation.basis_id, authorisation.decided_on)
+            deadline = basis.deadline_of(emergency=authorisation.emergency)
             task = Task(
                 id=new_id(authorisation.country, TASK),
                 authorisation_id=authorisation.id,
@@ -84,10 +94,11 @@ class Filing(Steps):
                 salt=secrets.token_hex(32),
                 officer=actor.signatory,
                 registered_at_us=now_us,
-                due_at_us=None if basis.deadline_hours is None else now_us + basis.deadline_hours * _HOUR_US,
+                due_at_us=None if deadline is None else deadline.due_us(now_us),
             )
             case = Case(task, 0, authorisation, revision)
             rules.require_order(case.basis, authorisation, task, now_us)
+            self._require_reach(case.basis, task, now_us)
             # (2)
             self.casebook.commit(case.puts(task), entry_of("registered", actor, authorisation, task))
         return task

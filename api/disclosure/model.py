@@ -18,6 +18,7 @@ from schemas.fields import Category
 AUTHORISATION: Final = "authorisation"
 TASK: Final = "task"
 DELIVERY: Final = "delivery"
+DECISION: Final = "decision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,97 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """One decision: its reference, its day, the law of that day, when it ends, and the document that says so.
+
+    `document` is the id under which the document is kept, `sha256` of its octets.
+    """
+
+    reference: str
+    decided_on: date
+    basis_version: int
+    expires_at_us: int
+    document: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any]) -> Self:
+        """Return the value of a JSON form."""
+        return cls(**{**body, "decided_on": date.fromisoformat(body["decided_on"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """The regular decision that confirms an emergency approval, and who brought it."""
+
+    decision: Decision
+    by: Signatory
+    at_us: int
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any] | None) -> Self | None:
+        """Return the value of a JSON form; None of None."""
+        if body is None:
+            return None
+        return cls(Decision.from_body(body["decision"]), Signatory(**body["by"]), body["at_us"])
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why an authorisation rests; only the side that suspended it lets it go on."""
+
+    by: Signatory
+    by_authority: bool
+    reason: str
+    at_us: int
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any] | None) -> Self | None:
+        """Return the value of a JSON form; None of None."""
+        return None if body is None else cls(**{**body, "by": Signatory(**body["by"])})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CallBack:
+    """A call to the authority's registered number, before an emergency is believed: who spoke, with whom, when."""
+
+    spoken_with: str
+    number: str
+    called_at_us: int
+    by: Signatory
+
+    def as_body(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return _body(self)
+
+    @classmethod
+    def from_body(cls, body: Mapping[str, Any] | None) -> Self | None:
+        """Return the value of a JSON form; None of None."""
+        return None if body is None else cls(**{**body, "by": Signatory(**body["by"])})
+
+
+@dataclass(frozen=True, slots=True)
 class Authorisation:
-    """What a court, prosecutor or authority decided, as the officer filed it."""
+    """What a court, prosecutor or authority decided, as the officer filed it.
+
+    `authority` is the id of a registered one. `decisions` begins with the decision that was filed and ends with the one
+    in force, whose reference, day, version and end stand in the other fields too. `confirm_by_us` is when an emergency
+    approval lapses without its confirmation.
+    """
 
     id: str
     state: AuthorisationState
@@ -132,10 +222,22 @@ class Authorisation:
     expires_at_us: int
     officer: Signatory
     filed_at_us: int
+    authority_name: str = ""
+    decisions: tuple[Decision, ...] = ()
+    emergency: bool = False
+    is_test: bool = False
+    confirm_by_us: int | None = None
+    confirmation: Confirmation | None = None
+    suspension: Suspension | None = None
 
     def as_body(self) -> dict[str, Any]:
         """Return the document's body."""
         return _body(self)
+
+    @property
+    def awaits_confirmation(self) -> bool:
+        """Whether it is an emergency that the regular decider has not confirmed."""
+        return self.confirm_by_us is not None and self.confirmation is None
 
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Authorisation:
@@ -149,6 +251,9 @@ class Authorisation:
                 "window": Window(**body["window"]),
                 "categories": _categories(body),
                 "officer": Signatory(**body["officer"]),
+                "decisions": tuple(Decision.from_body(item) for item in body["decisions"]),
+                "confirmation": Confirmation.from_body(body["confirmation"]),
+                "suspension": Suspension.from_body(body["suspension"]),
             }
         )
 
@@ -183,6 +288,8 @@ class Task:
     records: int | None = None
     runs: int = 0
     reason: str | None = None
+    call_back: CallBack | None = None
+    preflights: int = 0
 
     def as_body(self) -> dict[str, Any]:
         """Return the document's body."""
@@ -202,6 +309,7 @@ class Task:
                 "case_handler": Signatory.from_body(body["case_handler"]),
                 "request_approval": Approval.from_body(body["request_approval"]),
                 "release_approval": Approval.from_body(body["release_approval"]),
+                "call_back": CallBack.from_body(body["call_back"]),
             }
         )
 
@@ -239,11 +347,17 @@ class Delivery:
         return cls(**{**body, "fetched": tuple(body["fetched"])})
 
 
+_AFTER_APPROVAL: Final = ("state", "confirmation", "suspension")
+_TASK_TERMS: Final = ("id", "targets", "window", "categories", "salt", "officer", "call_back")
+
+
 def order_of(authorisation: Authorisation, task: Task) -> dict[str, Any]:
-    """Return exactly what an approver approves: the order's terms, the task's terms, the persons so far."""
-    order = authorisation.as_body()
-    del order["state"]
-    terms = {name: task.as_body()[name] for name in ("id", "targets", "window", "categories", "salt", "officer")}
+    """Return exactly what an approver approves: the order's terms, its documents' digests, the task's, the persons.
+
+    What may come after an approval without a new one is left out: state, suspension, and an emergency's confirmation.
+    """
+    order = {name: value for name, value in authorisation.as_body().items() if name not in _AFTER_APPROVAL}
+    terms = {name: task.as_body()[name] for name in _TASK_TERMS}
     handler = task.case_handler.as_body() if task.case_handler else None
     return {"authorisation": order, "task": terms, "case_handler": handler}
 
@@ -258,7 +372,7 @@ def _body(value: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Signatory | Target | Window | Approval):
+    if isinstance(value, Signatory | Target | Window | Approval | Decision | Confirmation | Suspension | CallBack):
         return value.as_body()
     if isinstance(value, frozenset):
         return sorted(str(item) for item in value)

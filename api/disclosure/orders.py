@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
 from api.disclosure.model import Target, Window
 from api.disclosure.targets import normalise_target
 from schemas.fields import Category
+
+SOURCE_BYTES_MAX: Final = 4 << 20
+MEDIA_TYPES: Final = ("application/json", "application/pdf", "application/xml", "text/plain")
+"""What a decision comes as; nothing here runs in a reader of its kind without being asked."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SourceDocument:
+    """The decision itself, as the authority sent it: what an approver compares the fields with."""
+
+    media_type: str
+    content: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +35,11 @@ class WrittenTarget:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What an officer files; `categories` None asks for all that the basis permits."""
+    """What an officer files; `categories` None asks for all that the basis permits.
+
+    `authority` is the id of a registered one. `emergency` claims the basis's emergency path; `is_test` makes a test
+    that runs on records made for it. `source` is needed; None is refused.
+    """
 
     basis: str
     decision_reference: str
@@ -33,6 +50,28 @@ class Order:
     window: Window
     expires_at_us: int
     categories: frozenset[Category] | None = None
+    source: SourceDocument | None = None
+    emergency: bool = False
+    is_test: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A later decision on an authorisation: what confirms an emergency, or what extends."""
+
+    decision_reference: str
+    decided_on: date
+    source: SourceDocument | None = None
+    expires_at_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class CalledBack:
+    """A case handler's call to the authority, as told: who answered, on which number (E.164 with `+`), when."""
+
+    spoken_with: str
+    number: str
+    called_at_us: int
 
 
 def normalised(targets: Sequence[WrittenTarget], country: str) -> tuple[Target, ...]:

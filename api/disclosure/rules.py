@@ -14,8 +14,20 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
-from api.disclosure.model import Actor, Approval, Authorisation, Delivery, Signatory, Target, Task, Window
-from api.disclosure.states import AuthorisationState
+from api.disclosure.model import (
+    Actor,
+    Approval,
+    Authorisation,
+    CallBack,
+    Delivery,
+    Signatory,
+    Suspension,
+    Target,
+    Task,
+    Window,
+)
+from api.disclosure.orders import MEDIA_TYPES, SOURCE_BYTES_MAX, SourceDocument
+from api.disclosure.states import AuthorisationState, Stage
 from api.roles import Role, conflicts, parse_roles
 from api.signing import key_id, verify
 from schemas.errors import ConfigurationError, ProcedureError
@@ -27,6 +39,9 @@ CASE_HANDLER: Final = Role.CASE_HANDLER
 APPROVER: Final = Role.APPROVER
 
 DAY_US: Final = 86_400 * 1_000_000
+PREFLIGHTS_MAX: Final = 3
+"""Coarse counts of one task: enough to weigh it, too few to search by."""
+CALL_BACK_AGE_US_MAX: Final = DAY_US
 
 _REFERENCE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,120}")
 _WORD: Final = re.compile(r"[a-z][a-z-]{1,39}")
@@ -56,6 +71,20 @@ def require_separate_duties(actor: Actor) -> None:
         raise ProcedureError("this person's roles are not roles of persons", reason="role-conflict") from None
     if conflicts(held):
         raise ProcedureError("this person's roles exclude each other", reason="role-conflict")
+
+
+def require_enrolled(actor: Actor, held: Actor | None) -> None:
+    """The actor is enrolled now, with this key and these roles: what was revoked or lent is no role."""
+    if held is None or held.key_id != actor.key_id:
+        raise ProcedureError("this person is not enrolled with this key any more", reason="revoked")
+    if held.roles != actor.roles:
+        raise ProcedureError("the roles are not those of the enrolment", reason="delegated-role")
+
+
+def require_in_office(signatory: Signatory | None, held: Actor | None, role: str) -> None:
+    """Who acted before in this case still holds the key and the role that the act stood on."""
+    if signatory is None or held is None or held.key_id != signatory.key_id or role not in held.roles:
+        raise ProcedureError("a person of the case has no such role any more", reason="revoked-role")
 
 
 def require_side(actor: Actor, officer: Signatory, *, cancels: bool) -> None:
@@ -89,6 +118,17 @@ def require_three_persons(task: Task, approver: Signatory | None) -> None:
         raise ProcedureError("one key signs for two persons of one case", reason="same-key")
 
 
+def require_resumer(actor: Actor, suspension: Suspension | None, officer: Signatory) -> None:
+    """Who lets an authorisation go on is of the side that suspended it: its officer, or an approver."""
+    if suspension is None:
+        raise ProcedureError("the authorisation is not suspended", reason="wrong-state")
+    if suspension.by_authority:
+        require_same_person(actor, officer)
+    else:
+        require_role(actor, APPROVER)
+        require_distinct(actor, officer)
+
+
 def require_same_person(actor: Actor, owner: Signatory | None) -> None:
     """The actor is the person to whom the step belongs in this case."""
     if owner is None or owner.person_id != actor.person_id:
@@ -101,6 +141,79 @@ def require_reference(authority: str, country: str, decision_reference: str) -> 
         raise ProcedureError("an order names its authority and its decision", reason="no-reference")
     if not _COUNTRY.fullmatch(country):
         raise ProcedureError("an order names its country by two letters", reason="bad-country")
+
+
+def require_source(source: SourceDocument | None) -> None:
+    """The decision's document comes with it, as a kind that can be shown, and not larger than can be kept."""
+    if source is None or not source.content:
+        raise ProcedureError("the decision's document is missing", reason="no-source")
+    if source.media_type not in MEDIA_TYPES:
+        raise ProcedureError("the document's media type is none of " + ", ".join(MEDIA_TYPES), reason="source-type")
+    if len(source.content) > SOURCE_BYTES_MAX:
+        raise ProcedureError(f"a decision's document has at most {SOURCE_BYTES_MAX} bytes", reason="source-size")
+
+
+def require_discloses(basis: LegalBasis) -> None:
+    """Something leaves under the basis; an order to preserve places a hold."""
+    if basis.preserves:
+        raise ProcedureError(
+            "an order to preserve lets nothing leave", reason="preserves", hint="custodians place it: lagrum hold add"
+        )
+
+
+def require_call_back(authorisation: Authorisation, task: Task) -> None:
+    """An emergency is believed after a call to the authority, on record."""
+    if authorisation.emergency and task.call_back is None:
+        raise ProcedureError("an emergency order needs a recorded call-back", reason="no-call-back")
+
+
+def require_registered_call(call: CallBack | None, number: str, filed_at_us: int, now_us: int) -> None:
+    """A call-back went to the number on the register, after the order came, and names who answered."""
+    if call is None:
+        return
+    if call.number != number:
+        raise ProcedureError("the call-back did not go to the number on the register", reason="call-back-number")
+    if not _REFERENCE.fullmatch(call.spoken_with.strip()):
+        raise ProcedureError("a call-back names who answered", reason="call-back-person")
+    if not max(filed_at_us, now_us - CALL_BACK_AGE_US_MAX) <= call.called_at_us <= now_us:
+        raise ProcedureError("a call-back comes after its order and before its check", reason="call-back-time")
+
+
+def require_confirmed(authorisation: Authorisation, now_us: int) -> None:
+    """An emergency is confirmed, or its time for that is not over."""
+    late = authorisation.confirm_by_us is not None and now_us >= authorisation.confirm_by_us
+    if late and authorisation.confirmation is None:
+        raise ProcedureError("the emergency was not confirmed in its time", reason="unconfirmed")
+
+
+def require_awaiting_confirmation(authorisation: Authorisation) -> None:
+    """There is an emergency that waits for its confirmation."""
+    if not authorisation.awaits_confirmation:
+        raise ProcedureError("nothing waits for a confirmation", reason="nothing-to-confirm")
+
+
+def require_later_end(authorisation: Authorisation, expires_at_us: int | None) -> None:
+    """An extension ends later than what it extends."""
+    if expires_at_us is None or expires_at_us <= authorisation.expires_at_us:
+        raise ProcedureError("an extension ends later than the authorisation", reason="not-later")
+
+
+def require_stage(task: Task, stage: Stage) -> None:
+    """The task stands where this is done, which moves it nowhere."""
+    if task.stage is not stage:
+        raise ProcedureError(f"a task at stage {task.stage} does not do this", reason="wrong-state")
+
+
+def require_preflights_left(task: Task) -> None:
+    """A task is counted beforehand a few times and no more."""
+    if task.preflights >= PREFLIGHTS_MAX:
+        raise ProcedureError(f"a task is counted beforehand {PREFLIGHTS_MAX} times", reason="too-many-preflights")
+
+
+def require_reach(is_reached: bool) -> None:
+    """The window begins on a day that the operator's own purpose, on which the basis draws, still reads."""
+    if not is_reached:
+        raise ProcedureError("the basis reaches only what the operator still holds itself", reason="beyond-purpose")
 
 
 def require_decided(decided_on: date, today: date) -> None:
@@ -149,15 +262,18 @@ def require_unexpired(authorisation: Authorisation, now_us: int) -> None:
         raise ProcedureError("the authorisation has expired", reason="expired")
 
 
+_GRANTED: Final = (AuthorisationState.APPROVED, AuthorisationState.EMERGENCY_APPROVAL)
+
+
 def require_live(authorisation: Authorisation) -> None:
     """The authorisation waits for approval or has it."""
-    if authorisation.state not in (AuthorisationState.AWAITING_APPROVAL, AuthorisationState.APPROVED):
+    if authorisation.state not in (AuthorisationState.AWAITING_APPROVAL, *_GRANTED):
         raise ProcedureError(f"the authorisation is {authorisation.state}", reason="authorisation-not-live")
 
 
 def require_approved(authorisation: Authorisation) -> None:
-    """The authorisation is approved."""
-    if authorisation.state is not AuthorisationState.APPROVED:
+    """The authorisation is approved, in an emergency until it lapses."""
+    if authorisation.state not in _GRANTED:
         raise ProcedureError(f"the authorisation is {authorisation.state}", reason="authorisation-not-approved")
 
 

@@ -56,7 +56,7 @@ class Running(Steps):
             rules.require_same_person(actor, case.task.case_handler)
             self._require_granted(case, now_us)
             self.casebook.commit([], entry_of("explained", actor, case.authorisation, case.task))
-        return self._store.plan(query_of(case.task), to_row_groups=True).as_dict()
+        return self._store.plan(query_of(case), to_row_groups=True).as_dict()
 
     def _search(self, actor: Actor, case: Case, delivery_id: str, checkpoint: str) -> Task:
         # (6)

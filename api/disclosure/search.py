@@ -8,13 +8,12 @@ from typing import Any, Final
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.disclosure.canary import made_records
 from api.disclosure.casebook import Case
-from api.disclosure.model import Task
 from api.disclosure.package import RECORDS_MAX, Package, build
 from api.disclosure.selection import permitted_fields, select
 from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
-from schemas.holds import Purpose
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_text
@@ -32,13 +31,14 @@ class Head:
     checkpoint: str
 
 
-def query_of(task: Task) -> ScanQuery:
-    """Return what a task asks of the store."""
+def query_of(case: Case) -> ScanQuery:
+    """Return what a task asks of the store, for the purpose that its basis draws on."""
+    task = case.task
     return ScanQuery(
         start_us=task.window.start_us,
         end_us=task.window.end_us,
         targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
-        purpose=Purpose.DISCLOSURE,
+        purpose=str(case.basis.draws_on),
     )
 
 
@@ -51,10 +51,29 @@ def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Pack
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
         ProcedureError: reason `too-many-records`.
     """
+    kept = found(store, case)
+    about = _about(store, case, head)
+    # Restricted and rectified records leave, and the package says which rows they are.
+    places = [] if case.authorisation.is_test else list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True))
+    corrected = store.corrections.marks(places)
+    if corrected:
+        about["corrections"] = corrected
+    return build(kept, permitted_fields(case.basis, case.task.categories), about, key)
+
+
+def found(store: Store, case: Case) -> pa.Table:
+    """Return the rows that the order reaches, checked one by one and sorted; a test's are made and not read.
+
+    Raises:
+        KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
+        ProcedureError: reason `too-many-records`.
+    """
     task, basis = case.task, case.basis
+    if case.authorisation.is_test:
+        return select(made_records(task, basis), basis, task.targets, task.window)
     batches: list[pa.RecordBatch] = []
     rows = 0
-    for batch in store.scan(query_of(task)):
+    for batch in store.scan(query_of(case)):
         rows += batch.num_rows
         if rows > _SCAN_RECORDS_MAX:
             raise ProcedureError(
@@ -68,18 +87,13 @@ def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Pack
         if batches
         else PACKED.empty_table()
     )
-    kept = select(unpack_table(packed), basis, task.targets, task.window)
-    about = _about(store, case, head)
-    # Restricted and rectified records leave, and the package says which rows they are.
-    corrected = store.corrections.marks(list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True)))
-    if corrected:
-        about["corrections"] = corrected
-    return build(kept, permitted_fields(basis, task.categories), about, key)
+    return select(unpack_table(packed), basis, task.targets, task.window)
 
 
 def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:
     task, authorisation, basis = case.task, case.authorisation, case.basis
     return {
+        **({"test": "TEST: every record is made for this test; none is of anybody"} if authorisation.is_test else {}),
         "store": store.store_id,
         "delivery": {"id": head.delivery_id, "sequence": 1, "of": 1},
         "order": {
@@ -88,6 +102,7 @@ def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:
             "authority": authorisation.authority,
             "decision_reference": authorisation.decision_reference,
             "decided_on": authorisation.decided_on.isoformat(),
+            "emergency": authorisation.emergency,
             "basis": {"id": basis.id, "version": basis.version, "citation": basis.citation},
             "targets": [target.as_body() for target in task.targets],
             "window": {"from": to_text(task.window.start_us), "to": to_text(task.window.end_us)},

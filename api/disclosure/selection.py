@@ -20,6 +20,7 @@ from api.disclosure.targets import IMEI_DIGITS
 from schemas.errors import IntegrityError
 from schemas.fields import FIELDS, Category
 from schemas.legal_bases import LegalBasis
+from schemas.legal_terms import Overlap
 
 MARKS: Final = ("conflict", "end_inferred", "time_ambiguous")
 """Marks of uncertainty leave with every record: they tell about the evidence and not about people."""
@@ -53,6 +54,8 @@ def select(table: pa.Table, basis: LegalBasis, targets: Sequence[Target], window
     if len(named) != table.num_rows or not bool(np.all(inside & named)):
         raise IntegrityError("the search returned a record that the order does not name")
     reached = _any(_names(table, target, basis.matchable(target.kind), target.port) for target in targets)
+    if basis.overlap is Overlap.STARTS:
+        reached = reached & _starts(table, window)
     kept = table.filter(pa.array(reached))
     return kept.sort_by([(name, "ascending") for name in ORDER])
 
@@ -77,6 +80,12 @@ def _overlaps(table: pa.Table, window: Window) -> Mask:
     starts = _numpy(pc.cast(table["start_time"], pa.int64()), 0)
     ends = _numpy(pc.cast(table["end_time"], pa.int64()), 0)
     mask: Mask = (starts < window.end_us) & (ends >= window.start_us)
+    return mask
+
+
+def _starts(table: pa.Table, window: Window) -> Mask:
+    starts = _numpy(pc.cast(table["start_time"], pa.int64()), 0)
+    mask: Mask = (starts >= window.start_us) & (starts < window.end_us)
     return mask
 
 

@@ -4,8 +4,12 @@ The words are those of ETSI TS 103 120 (AuthorisationStatus; LDTaskStatus, claus
 finer than its state, because checking, running, releasing and fetching are steps of the operator's own procedure.
 A transition that is not listed raises; nothing returns a flag that could go unread.
 
-`EmergencyApproval`, `Suspended` and `Invalid` are words of the standard that no transition reaches: there is no
-emergency path and no suspension, so nothing gets there.
+An authorisation, by what may happen to it; nothing happens to what is rejected, cancelled, expired or invalid:
+
+    AwaitingApproval   approve, approve-emergency, confirm, reject, cancel, expire, lapse
+    EmergencyApproval  approve-emergency (a further task), confirm, suspend, cancel, expire, lapse
+    Approved           approve (a further task), extend, suspend, cancel, expire
+    Suspended          resume, resume-emergency, confirm, cancel, expire, lapse
 """
 
 from __future__ import annotations
@@ -55,15 +59,23 @@ class Stage(StrEnum):
     DELIVERED = "delivered"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
+    INVALID = "invalid"
 
 
 class AuthorisationAction(StrEnum):
     """What can happen to an authorisation."""
 
     APPROVE = "approve"
+    APPROVE_EMERGENCY = "approve-emergency"
+    CONFIRM = "confirm"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    RESUME_EMERGENCY = "resume-emergency"
+    EXTEND = "extend"
     REJECT = "reject"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    LAPSE = "lapse"
 
 
 class TaskAction(StrEnum):
@@ -78,27 +90,53 @@ class TaskAction(StrEnum):
     DELIVER = "deliver"
     REJECT = "reject"
     CANCEL = "cancel"
+    LAPSE = "lapse"
 
 
 _A = AuthorisationState
+_Act = AuthorisationAction
 AUTHORISATION_TRANSITIONS: Final[dict[tuple[AuthorisationState, AuthorisationAction], AuthorisationState]] = {
-    (_A.AWAITING_APPROVAL, AuthorisationAction.APPROVE): _A.APPROVED,
+    (_A.AWAITING_APPROVAL, _Act.APPROVE): _A.APPROVED,
     # Every approved task approves its authorisation anew; the second one changes nothing.
-    (_A.APPROVED, AuthorisationAction.APPROVE): _A.APPROVED,
-    (_A.AWAITING_APPROVAL, AuthorisationAction.REJECT): _A.REJECTED,
-    (_A.AWAITING_APPROVAL, AuthorisationAction.CANCEL): _A.CANCELLED,
-    (_A.APPROVED, AuthorisationAction.CANCEL): _A.CANCELLED,
-    (_A.AWAITING_APPROVAL, AuthorisationAction.EXPIRE): _A.EXPIRED,
-    (_A.APPROVED, AuthorisationAction.EXPIRE): _A.EXPIRED,
+    (_A.APPROVED, _Act.APPROVE): _A.APPROVED,
+    (_A.AWAITING_APPROVAL, _Act.APPROVE_EMERGENCY): _A.EMERGENCY_APPROVAL,
+    (_A.EMERGENCY_APPROVAL, _Act.APPROVE_EMERGENCY): _A.EMERGENCY_APPROVAL,
+    (_A.EMERGENCY_APPROVAL, _Act.CONFIRM): _A.APPROVED,
+    # The authority's decision may be there before the operator's approver has signed.
+    (_A.AWAITING_APPROVAL, _Act.CONFIRM): _A.AWAITING_APPROVAL,
+    # What is confirmed while it is suspended stays suspended; it resumes as approved.
+    (_A.SUSPENDED, _Act.CONFIRM): _A.SUSPENDED,
+    (_A.APPROVED, _Act.SUSPEND): _A.SUSPENDED,
+    (_A.EMERGENCY_APPROVAL, _Act.SUSPEND): _A.SUSPENDED,
+    (_A.SUSPENDED, _Act.RESUME): _A.APPROVED,
+    (_A.SUSPENDED, _Act.RESUME_EMERGENCY): _A.EMERGENCY_APPROVAL,
+    # A new decision with a new end is approved like the first one.
+    (_A.APPROVED, _Act.EXTEND): _A.AWAITING_APPROVAL,
+    (_A.AWAITING_APPROVAL, _Act.REJECT): _A.REJECTED,
+    # The time to confirm runs on while an emergency approval is suspended.
+    (_A.AWAITING_APPROVAL, _Act.LAPSE): _A.INVALID,
+    (_A.EMERGENCY_APPROVAL, _Act.LAPSE): _A.INVALID,
+    (_A.SUSPENDED, _Act.LAPSE): _A.INVALID,
+    **{
+        (state, action): end
+        for state in (_A.AWAITING_APPROVAL, _A.EMERGENCY_APPROVAL, _A.APPROVED, _A.SUSPENDED)
+        for action, end in ((_Act.CANCEL, _A.CANCELLED), (_Act.EXPIRE, _A.EXPIRED))
+    },
 }
 
 _S = Stage
+_OPEN: Final = (_S.REGISTERED, _S.CHECKED, _S.APPROVED, _S.RUNNING, _S.FAILED, _S.RUN)
 TASK_TRANSITIONS: Final[dict[tuple[Stage, TaskAction], Stage]] = {
     (_S.REGISTERED, TaskAction.CHECK): _S.CHECKED,
     (_S.CHECKED, TaskAction.APPROVE): _S.APPROVED,
-    # An approver whose enrolment is revoked approves nothing any more: another one signs in the same place.
-    (_S.APPROVED, TaskAction.APPROVE): _S.APPROVED,
+    # An approver whose enrolment is revoked approves nothing any more, and an extension is approved anew: somebody
+    # signs in the same place.
+    **{
+        (stage, TaskAction.APPROVE): stage
+        for stage in (_S.APPROVED, _S.RUNNING, _S.FAILED, _S.RUN, _S.RELEASED, _S.DELIVERED)
+    },
     (_S.RELEASED, TaskAction.RELEASE): _S.RELEASED,
+    (_S.DELIVERED, TaskAction.RELEASE): _S.DELIVERED,
     (_S.APPROVED, TaskAction.RUN): _S.RUNNING,
     # A run that a crash cut off, or that failed on an unavailable part, starts anew under the same approval.
     (_S.RUNNING, TaskAction.RUN): _S.RUNNING,
@@ -109,10 +147,9 @@ TASK_TRANSITIONS: Final[dict[tuple[Stage, TaskAction], Stage]] = {
     (_S.RELEASED, TaskAction.DELIVER): _S.DELIVERED,
     (_S.DELIVERED, TaskAction.DELIVER): _S.DELIVERED,
     **{(stage, TaskAction.REJECT): _S.REJECTED for stage in (_S.REGISTERED, _S.CHECKED, _S.RUN)},
-    **{
-        (stage, TaskAction.CANCEL): _S.CANCELLED
-        for stage in (_S.REGISTERED, _S.CHECKED, _S.APPROVED, _S.RUNNING, _S.FAILED, _S.RUN)
-    },
+    **{(stage, TaskAction.CANCEL): _S.CANCELLED for stage in _OPEN},
+    # What was delivered stays told as delivered; everything before it falls with its authorisation.
+    **{(stage, TaskAction.LAPSE): _S.INVALID for stage in (*_OPEN, _S.RELEASED)},
 }
 
 _STATES: Final[dict[Stage, TaskState]] = {
@@ -126,6 +163,7 @@ _STATES: Final[dict[Stage, TaskState]] = {
     _S.DELIVERED: TaskState.DISCLOSED,
     _S.REJECTED: TaskState.REJECTED,
     _S.CANCELLED: TaskState.CANCELLED,
+    _S.INVALID: TaskState.INVALID,
 }
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from api.disclosure import rules
 from api.disclosure.casebook import Casebook, kind_of, who
-from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Delivery, Task, request_digest
-from api.disclosure.states import Stage
-from schemas.legal_bases import BASES, LegalBasis
+from api.disclosure.lapses import delivered
+from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Delivery, Task, request_digest
+from api.disclosure.states import AuthorisationState, Stage
+from api.roles import Role
 from store import AuditEntry, Store
 from store.clock import to_text
 
@@ -29,7 +30,7 @@ def show(store: Store, actor: Actor, case_id: str) -> dict[str, Any]:
     """
     casebook = Casebook(store)
     with casebook.refusals("show", case_id, actor):
-        _admit(actor)
+        _admit(casebook, actor)
         if kind_of(case_id) == AUTHORISATION:
             authorisation, _ = casebook.authorisation(case_id)
             _require_own(actor, authorisation)
@@ -45,7 +46,7 @@ def cases(store: Store, actor: Actor) -> list[dict[str, Any]]:
     """Return all cases that the actor may see, oldest first, without targets."""
     casebook = Casebook(store)
     with casebook.refusals("list", "", actor):
-        _admit(actor)
+        _admit(casebook, actor)
         officer = rules.OFFICER in actor.roles
         authorisations = [
             item for item in casebook.authorisations() if not officer or item.officer.person_id == actor.person_id
@@ -60,9 +61,47 @@ def cases(store: Store, actor: Actor) -> list[dict[str, Any]]:
         ]
 
 
-def bases() -> list[dict[str, Any]]:
-    """Return the table of legal bases."""
-    return [_basis(basis) for basis in BASES]
+def source(store: Store, actor: Actor, case_id: str) -> tuple[Decision, bytes]:
+    """Return the decision in force of a case and its document; the reading is logged first.
+
+    Raises:
+        ProcedureError: the actor has no part in disclosures, or the case is another officer's.
+        IntegrityError: the document is not the one that was filed.
+    """
+    casebook = Casebook(store)
+    with casebook.refusals("source", case_id, actor):
+        _admit(casebook, actor)
+        is_authorisation = kind_of(case_id) == AUTHORISATION
+        authorisation = casebook.authorisation(case_id)[0] if is_authorisation else casebook.case(case_id).authorisation
+        _require_own(actor, authorisation)
+        _log(store, actor, {"authorisation": authorisation.id, "what": "source"})
+    decision = authorisation.confirmation.decision if authorisation.confirmation else authorisation.decisions[-1]
+    return decision, casebook.document(decision)
+
+
+def lapsed(store: Store, actor: Actor) -> list[dict[str, Any]]:
+    """Return every emergency that was not confirmed in its time, and what had been delivered under it; no target.
+
+    For approvers, and for the data protection officer, who answers for what should not have left. Logged first.
+    """
+    casebook = Casebook(store)
+    with casebook.refusals("lapsed", "", actor):
+        _admit(casebook, actor, (rules.APPROVER, Role.DPO))
+        _log(store, actor, {"what": "lapsed"})
+    tasks = casebook.tasks()
+    return [
+        {
+            **_head(item),
+            "delivered": [
+                {**report, "fetched": [to_text(time) for time in report.pop("fetched_us")]}
+                for task in tasks
+                if task.authorisation_id == item.id and task.stage is Stage.DELIVERED
+                for report in [delivered(casebook, task)]
+            ],
+        }
+        for item in casebook.authorisations()
+        if item.state is AuthorisationState.INVALID
+    ]
 
 
 def authorisation_view(item: Authorisation) -> dict[str, Any]:
@@ -76,6 +115,16 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
         "window": {"from": to_text(item.window.start_us), "to": to_text(item.window.end_us)},
         "categories": sorted(str(category) for category in item.categories),
         "officer": item.officer.as_body(),
+        "documents": [
+            {
+                "decision_reference": decision.reference,
+                "decided_on": decision.decided_on.isoformat(),
+                "media_type": decision.media_type,
+                "bytes": decision.size_bytes,
+                "sha256": decision.sha256,
+            }
+            for decision in (*item.decisions, *((item.confirmation.decision,) if item.confirmation else ()))
+        ],
     }
 
 
@@ -93,6 +142,13 @@ def task_view(task: Task, authorisation: Authorisation, *, officer: bool) -> dic
         "release_approval": task.release_approval.as_body() if task.release_approval else None,
     }
     if not officer:
+        call = task.call_back
+        shown["call_back"] = call and {
+            "spoken_with": call.spoken_with,
+            "called_at": to_text(call.called_at_us),
+            "by": call.by.person_id,
+        }
+        shown["preflights"] = f"{task.preflights} of {rules.PREFLIGHTS_MAX}"
         shown["request_digest"] = request_digest(authorisation, task)
         shown["runs"] = task.runs
     return shown
@@ -118,6 +174,11 @@ def _head(item: Authorisation) -> dict[str, Any]:
         "basis": item.basis_id,
         "decision_reference": item.decision_reference,
         "authority": item.authority,
+        "authority_name": item.authority_name,
+        "test": item.is_test,
+        "emergency": item.emergency,
+        "confirm_by": to_text(item.confirm_by_us) if item.confirm_by_us and item.awaits_confirmation else None,
+        "suspended_by": item.suspension and ("authority" if item.suspension.by_authority else "operator"),
         "filed_at": to_text(item.filed_at_us),
         "expires_at": to_text(item.expires_at_us),
     }
@@ -143,28 +204,10 @@ def _summary(task: Task, *, officer: bool) -> dict[str, Any]:
     }
 
 
-def _basis(basis: LegalBasis) -> dict[str, Any]:
-    return {
-        "id": basis.id,
-        "version": basis.version,
-        "title": basis.title,
-        "citation": basis.citation,
-        "decided_by": str(basis.decided_by),
-        "target_kinds": sorted(basis.target_kinds),
-        "categories": sorted(str(category) for category in basis.categories),
-        "fields": None if basis.fields is None else sorted(basis.fields),
-        "window_days_max": basis.window_days_max,
-        "targets_max": basis.targets_max,
-        "customer_notice": str(basis.customer_notice),
-        "deadline_hours": basis.deadline_hours,
-        "effective_from": basis.effective_from.isoformat(),
-        "effective_to": basis.effective_to.isoformat() if basis.effective_to else None,
-    }
-
-
-def _admit(actor: Actor) -> None:
-    rules.require_any_role(actor, _ROLES)
+def _admit(casebook: Casebook, actor: Actor, roles: tuple[str, ...] = _ROLES) -> None:
+    rules.require_any_role(actor, roles)
     rules.require_separate_duties(actor)
+    rules.require_enrolled(actor, casebook.enrolled(actor.person_id))
 
 
 def _require_own(actor: Actor, authorisation: Authorisation) -> None:

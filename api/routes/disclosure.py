@@ -10,30 +10,27 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
-from pydantic import Field
 
 from api.auth import Principal, require_person
 from api.deps import get_store
 from api.disclosure import views
-from api.disclosure.model import Actor, Authorisation, Task, Window
-from api.disclosure.procedure import Disclosure, Order, WrittenTarget
+from api.disclosure.bases import bases
+from api.disclosure.model import Actor, Authorisation, Task
+from api.disclosure.procedure import Disclosure
 from api.disclosure.rules import OFFICER
-from api.instants import parse_date, parse_instant
-from api.routes.models import ERRORS, ApprovalModel, Model
-from schemas.fields import Category
+from api.routes.disclosure_models import CheckModel, OrderModel, ReasonModel, RulingModel, SignedModel, TaskModel
+from api.routes.models import ERRORS
 
 router = APIRouter(tags=["disclosure"])
 
 _A: Final = "SE-A-0f3c2a5e9b8d7416"
 _T: Final = "SE-T-7be1d0c4a2963f58"
-_TARGET: Final = {"kind": "number", "value": "070-123 45 67"}
-_WINDOW: Final = {"from": "2026-10-01", "to": "2026-11-01"}
 _AUTHORISATION: Final = {
     "id": _A,
     "state": "AwaitingApproval",
     "basis": "secret-surveillance",
     "decision_reference": "B 1234-26",
-    "authority": "Police Authority",
+    "authority": "police-se",
     "filed_at": "2026-11-22T12:00:00.000000Z",
     "expires_at": "2026-12-22T00:00:00.000000Z",
 }
@@ -61,9 +58,15 @@ _PLAN: Final = {
     "bytes_read_max": 786_432,
 }
 
+
+async def _octets(request: Request) -> bytes:
+    return await request.body()
+
+
 Person = Annotated[Principal, Depends(require_person)]
 CaseId = Annotated[str, Path(max_length=64, examples=[_A], description="An authorisation's or a task's id.")]
 AuthorisationId = Annotated[str, Path(max_length=64, examples=[_A])]
+Octets = Annotated[bytes, Depends(_octets)]
 TaskId = Annotated[str, Path(max_length=64, examples=[_T])]
 
 
@@ -71,86 +74,10 @@ def _answers(status: int, example: dict[str, Any]) -> dict[int | str, dict[str, 
     return {status: {"content": {"application/json": {"example": example}}}, **ERRORS}
 
 
-class TargetModel(Model):
-    """One target, in the order's own way of writing it."""
-
-    kind: Annotated[
-        str, Field(max_length=16, description="number, imsi, imei, mac, ip or account", examples=["number"])
-    ]
-    value: Annotated[str, Field(min_length=1, max_length=255, examples=["070-123 45 67"])]
-    port: Annotated[int | None, Field(ge=0, le=65_535, description="With an ip.", examples=[None])] = None
-
-    def written(self) -> WrittenTarget:
-        """Return it as the procedure takes it."""
-        return WrittenTarget(self.kind, self.value, self.port)
-
-
-class WindowModel(Model):
-    """Half-open; dates are midnights UTC, times are RFC 3339 with an offset."""
-
-    start: Annotated[str, Field(alias="from", max_length=40, examples=["2026-10-01"])]
-    end: Annotated[str, Field(alias="to", max_length=40, examples=["2026-11-01"])]
-
-    def window(self) -> Window:
-        """Return it as the procedure takes it."""
-        return Window(parse_instant(self.start), parse_instant(self.end))
-
-
-class OrderModel(Model):
-    """What was decided."""
-
-    basis: Annotated[str, Field(max_length=64, examples=["secret-surveillance"])]
-    decision_reference: Annotated[str, Field(min_length=1, max_length=120, examples=["B 1234-26"])]
-    decided_on: Annotated[str, Field(max_length=10, examples=["2026-11-20"])]
-    authority: Annotated[str, Field(min_length=1, max_length=120, examples=["Police Authority"])]
-    country: Annotated[str, Field(pattern="^[A-Z]{2}$", examples=["SE"])] = "SE"
-    targets: Annotated[list[TargetModel], Field(min_length=1, max_length=100, examples=[[_TARGET]])]
-    window: Annotated[WindowModel, Field(examples=[_WINDOW])]
-    categories: Annotated[
-        list[Category] | None,
-        Field(max_length=16, description="None asks for all that the basis permits.", examples=[None]),
-    ] = None
-    expires_at: Annotated[str, Field(max_length=40, examples=["2026-12-22"])]
-
-    def order(self) -> Order:
-        """Return it as the procedure takes it."""
-        return Order(
-            basis=self.basis,
-            decision_reference=self.decision_reference,
-            decided_on=parse_date(self.decided_on),
-            authority=self.authority,
-            country=self.country,
-            targets=tuple(target.written() for target in self.targets),
-            window=self.window.window(),
-            expires_at_us=parse_instant(self.expires_at),
-            categories=None if self.categories is None else frozenset(self.categories),
-        )
-
-
-class TaskModel(Model):
-    """What to search for; what is not named is the authorisation's."""
-
-    targets: Annotated[list[TargetModel] | None, Field(min_length=1, max_length=100, examples=[None])] = None
-    window: Annotated[WindowModel | None, Field(examples=[None])] = None
-    categories: Annotated[list[Category] | None, Field(max_length=16, examples=[None])] = None
-
-
-class SignedModel(Model):
-    """An approver's signature."""
-
-    approval: ApprovalModel
-
-
-class ReasonModel(Model):
-    """Why a case ends, as a stable word."""
-
-    reason: Annotated[str, Field(max_length=40, examples=["wrong-number"])]
-
-
 @router.get("/v1/disclosure/bases", summary="List the legal bases", responses=_answers(200, {"bases": []}))
 def list_bases(_: Person) -> dict[str, Any]:
     """Return every version of every legal basis."""
-    return {"bases": views.bases()}
+    return {"bases": bases()}
 
 
 @router.get(
@@ -179,15 +106,92 @@ def show(request: Request, case_id: CaseId, principal: Person) -> dict[str, Any]
     return views.show(get_store(request), _actor(principal), case_id)
 
 
+@router.get(
+    "/v1/disclosure/cases/{case_id}/document",
+    summary="Read the decision's document",
+    response_class=Response,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The decision, as it came."},
+        **ERRORS,
+    },
+)
+def document(request: Request, case_id: CaseId, principal: Person) -> Response:
+    """Return the document of the decision in force, to compare the fields with; the reading is logged."""
+    decision, content = views.source(get_store(request), _actor(principal), case_id)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{decision.document}"',
+        "Cache-Control": "no-store",
+        "X-Content-Type-Options": "nosniff",
+        "Lagrum-Media-Type": decision.media_type,
+        "Lagrum-SHA256": decision.sha256,
+    }
+    return Response(content, media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/v1/disclosure/lapsed", summary="List lapsed emergencies", responses=_answers(200, {"lapsed": []}))
+def list_lapsed(request: Request, principal: Person) -> dict[str, Any]:
+    """Return emergencies that nobody confirmed, and what had left under them; for approvers and the DPO."""
+    return {"lapsed": views.lapsed(get_store(request), _actor(principal))}
+
+
 @router.post(
     "/v1/disclosure/authorisations",
     status_code=201,
     summary="File an authorisation",
     responses=_answers(201, _AUTHORISATION),
 )
-def authorise(request: Request, body: OrderModel, principal: Person) -> dict[str, Any]:
-    """Step 1, the officer's."""
-    return views.authorisation_view(_procedure(request).authorise(_actor(principal), body.order()))
+def authorise(request: Request, body: OrderModel, octets: Octets, principal: Person) -> dict[str, Any]:
+    """Step 1, the officer's; the decision's document, or the request as it came, is kept sealed beside the fields."""
+    return views.authorisation_view(_procedure(request).authorise(_actor(principal), body.order(octets)))
+
+
+@router.post(
+    "/v1/disclosure/authorisations/{authorisation_id}/confirm",
+    summary="Confirm an emergency",
+    responses=_answers(200, _AUTHORISATION),
+)
+def confirm(
+    request: Request, authorisation_id: AuthorisationId, body: RulingModel, octets: Octets, principal: Person
+) -> dict[str, Any]:
+    """Step 11, an officer's of the same authority: the regular decision, within the basis's time."""
+    ruling = body.ruling(octets)
+    return views.authorisation_view(_procedure(request).confirm(_actor(principal), authorisation_id, ruling))
+
+
+@router.post(
+    "/v1/disclosure/authorisations/{authorisation_id}/extend",
+    summary="Extend an authorisation",
+    responses=_answers(200, _AUTHORISATION),
+)
+def extend(
+    request: Request, authorisation_id: AuthorisationId, body: RulingModel, octets: Octets, principal: Person
+) -> dict[str, Any]:
+    """Step 11, the officer's: a new decision with a later end; tasks are approved anew."""
+    ruling = body.ruling(octets)
+    return views.authorisation_view(_procedure(request).extend(_actor(principal), authorisation_id, ruling))
+
+
+@router.post(
+    "/v1/disclosure/authorisations/{authorisation_id}/suspend",
+    summary="Suspend an authorisation",
+    responses=_answers(200, _AUTHORISATION),
+)
+def suspend(
+    request: Request, authorisation_id: AuthorisationId, body: ReasonModel, principal: Person
+) -> dict[str, Any]:
+    """Step 11, the officer's, a case handler's or an approver's: nothing is searched, released or fetched meanwhile."""
+    done = _procedure(request).suspend(_actor(principal), authorisation_id, body.reason)
+    return views.authorisation_view(done)
+
+
+@router.post(
+    "/v1/disclosure/authorisations/{authorisation_id}/resume",
+    summary="Resume an authorisation",
+    responses=_answers(200, _AUTHORISATION),
+)
+def resume(request: Request, authorisation_id: AuthorisationId, principal: Person) -> dict[str, Any]:
+    """Step 11, of the side that suspended it: the officer, or an approver."""
+    return views.authorisation_view(_procedure(request).resume(_actor(principal), authorisation_id))
 
 
 @router.post(
@@ -209,9 +213,20 @@ def register(request: Request, authorisation_id: AuthorisationId, body: TaskMode
 
 
 @router.post("/v1/disclosure/tasks/{task_id}/check", summary="Check a task", responses=_answers(200, _TASK))
-def check(request: Request, task_id: TaskId, principal: Person) -> dict[str, Any]:
-    """Step 3, the case handler's."""
-    return _task(request, principal, _procedure(request).check(_actor(principal), task_id))
+def check(request: Request, task_id: TaskId, principal: Person, body: CheckModel | None = None) -> dict[str, Any]:
+    """Step 3, the case handler's; an emergency is checked with the record of a call-back."""
+    call = body.call_back.called() if body is not None and body.call_back is not None else None
+    return _task(request, principal, _procedure(request).check(_actor(principal), task_id, call))
+
+
+@router.post(
+    "/v1/disclosure/tasks/{task_id}/preflight",
+    summary="Count coarsely",
+    responses=_answers(200, {"records": "10-99", "days": "1-9"}),
+)
+def preflight(request: Request, task_id: TaskId, principal: Person) -> dict[str, Any]:
+    """Return buckets to the approver, between check and approval, three times a task; what is refused gets zeros."""
+    return _procedure(request).preflight(_actor(principal), task_id)
 
 
 @router.post("/v1/disclosure/tasks/{task_id}/approve", summary="Approve a request", responses=_answers(200, _TASK))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from itertools import combinations
 
 import pytest
 
 from schemas.errors import ProcedureError
 from schemas.fields import BY_NAME, FIELDS, Category
+from schemas.holds import HOLD_BASES
 from schemas.legal_bases import BASES, TARGET_KINDS, LegalBasis, basis_on
+from schemas.legal_terms import Days, Deadline, Draws
+from schemas.policy import PURPOSES
 
 CEILING_DAYS = 731
 
@@ -44,7 +47,7 @@ def test_an_order_is_judged_by_the_version_of_its_day() -> None:
     ("basis", "day", "reason"),
     [
         ("curiosity", date(2026, 1, 1), "unknown-basis"),
-        ("copyright-information-order", date(2026, 1, 1), "unknown-basis"),
+        ("copyright-information-order", date(2009, 3, 31), "basis-not-in-force"),
         ("european-production-order", date(2026, 8, 17), "basis-not-in-force"),
         ("subscriber-data", date(2000, 1, 1), "basis-not-in-force"),
     ],
@@ -63,7 +66,73 @@ def test_a_field_is_permitted_only_when_category_and_list_both_say_so(basis: Leg
     assert not basis.permits("message_text")
 
 
-def test_no_basis_but_the_subscribers_lets_charging_data_leave() -> None:
+def test_only_who_held_something_lets_charging_data_leave_and_only_the_account() -> None:
+    asks_who = {"subscriber-data", "copyright-information-order", "european-production-order-subscriber"}
     for basis in BASES:
         charging = {field.name for field in FIELDS if field.category is Category.CHARGING and basis.permits(field.name)}
-        assert charging == ({"account"} if basis.id == "subscriber-data" else set())
+        assert charging == ({"account"} if basis.id in asks_who else set())
+
+
+def test_a_copyright_order_reaches_only_what_the_operator_holds_to_bill() -> None:
+    basis = basis_on("copyright-information-order", date(2026, 1, 1))
+    billing = next(hold.fields for hold in HOLD_BASES if hold.id == "invoice")
+    assert basis.draws_on is Draws.BILLING
+    assert {field.name for field in FIELDS if basis.permits(field.name)} <= billing
+    assert basis.permits("account")
+    assert not any(basis.permits(name) for name in ("source_ip", "nat_ip", "called_number", "cell_id", "imei"))
+
+
+def test_every_source_that_a_basis_draws_on_is_a_purpose_of_the_policy() -> None:
+    assert {str(draws) for draws in Draws} <= set(PURPOSES)
+
+
+def test_nothing_leaves_under_an_order_to_preserve() -> None:
+    for basis in BASES:
+        assert basis.preserves == (basis.id in {hold.id for hold in HOLD_BASES})
+        assert basis.preserves != any(basis.permits(field.name) for field in FIELDS)
+
+
+@pytest.mark.parametrize("basis", BASES, ids=lambda basis: f"{basis.id}-{basis.version}")
+def test_what_is_ours_and_not_the_laws_says_so(basis: LegalBasis) -> None:
+    assert {"window_days_max", "targets_max", "overlap"} <= basis.own_bounds
+    assert basis.draws_citation
+    assert basis.notice_citation
+    for name in basis.own_bounds:
+        owner: object = basis
+        for part in name.split("."):
+            owner = getattr(owner, part)
+    deadlines = {"deadline": basis.deadline, "emergency.deadline": basis.emergency and basis.emergency.deadline}
+    for name, deadline in deadlines.items():
+        if deadline is not None and deadline.citation == "the law says without delay":
+            assert {name, name.split(".")[0]} & basis.own_bounds
+
+
+def _us(day: str, hour: int) -> int:
+    return int(datetime.fromisoformat(f"{day}T{hour:02}:00:00+00:00").timestamp()) * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("deadline", "received", "due"),
+    [
+        (Deadline("c", hours=8), ("2026-11-20", 20), ("2026-11-21", 4)),
+        (Deadline("c", days=10), ("2026-11-20", 20), ("2026-11-30", 20)),
+        # Friday evening: Monday, Tuesday, Wednesday.
+        (Deadline("c", days=3, counts=Days.WORKING), ("2026-11-20", 20), ("2026-11-25", 20)),
+        (Deadline("c", days=1, counts=Days.WORKING), ("2026-11-21", 3), ("2026-11-23", 3)),
+    ],
+)
+def test_deadlines_run_from_receipt(deadline: Deadline, received: tuple[str, int], due: tuple[str, int]) -> None:
+    assert deadline.due_us(_us(*received)) == _us(*due)
+
+
+def test_haste_shortens_an_answer_and_waives_a_judge_only_where_the_law_does() -> None:
+    day = date(2026, 11, 20)
+    traffic = basis_on("european-production-order", day)
+    assert traffic.emergency_path().confirm_hours is None
+    assert basis_on("european-production-order-subscriber", day).emergency_path().confirm_hours == 48
+    for basis in (traffic, basis_on("european-production-order-subscriber", day)):
+        assert [basis.deadline_of(emergency=urgent).text for urgent in (False, True)] == ["10 calendar days", "8 hours"]
+    with pytest.raises(ProcedureError) as refusal:
+        basis_on("subscriber-data", day).emergency_path()
+    assert refusal.value.reason == "no-emergency-path"
+    assert basis_on("subscriber-data", day).deadline_of(emergency=True) == basis_on("subscriber-data", day).deadline

@@ -11,9 +11,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from api import persons
+from api import authorities, persons
 from api.disclosure.model import Actor, Authorisation, Task, Window, request_digest
-from api.disclosure.procedure import APPROVE_RELEASE, APPROVE_REQUEST, Disclosure, Order, WrittenTarget
+from api.disclosure.procedure import (
+    APPROVE_RELEASE,
+    APPROVE_REQUEST,
+    CalledBack,
+    Disclosure,
+    Order,
+    Ruling,
+    SourceDocument,
+    WrittenTarget,
+)
 from api.persons import Approval
 from api.roles import Role, parse_roles
 from api.signing import PersonKey, Statement
@@ -25,6 +34,8 @@ from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US, records, with_column
 
 TARGET = "46701740007"
+AUTHORITY, OTHER_AUTHORITY = "police-se", "customs-se"
+CALL_BACK = "+46771141400"
 PEOPLE = {
     "officer-1": ("officer",),
     "officer-2": ("officer",),
@@ -47,8 +58,9 @@ def order(**changes: Any) -> Order:
         "basis": "secret-surveillance",
         "decision_reference": "B 1234-26",
         "decided_on": to_date(NOW_US) - timedelta(days=2),
-        "authority": "Police Authority",
+        "authority": AUTHORITY,
         "country": "SE",
+        "source": SourceDocument("text/plain", b"Decision B 1234-26: 070-174 00 07"),
         "targets": (WrittenTarget("number", "070-174 00 07"),),
         "window": WINDOW,
         "expires_at_us": NOW_US + 30 * DAY_US,
@@ -68,10 +80,24 @@ class Court:
     def procedure(self) -> Disclosure:
         return Disclosure(self.store)
 
-    def enrol(self, person_id: str, *roles: str, key: PersonKey | None = None, state: str = persons.ACTIVE) -> None:
+    def enrol(
+        self,
+        person_id: str,
+        *roles: str,
+        key: PersonKey | None = None,
+        state: str = persons.ACTIVE,
+        authority: str = AUTHORITY,
+    ) -> None:
         self.keys[person_id] = key or self.keys.get(person_id) or PersonKey.generate(person_id)
         person = persons.Person(
-            person_id, person_id, parse_roles(roles), self.keys[person_id].public_text, None, state, {}
+            person_id,
+            person_id,
+            parse_roles(roles),
+            self.keys[person_id].public_text,
+            None,
+            state,
+            {},
+            authority=authority if "officer" in roles else None,
         )
         self.store.documents.commit([Put(persons.KIND, person_id, person.to_body())])
 
@@ -89,8 +115,25 @@ class Court:
     def register(self, authorisation: Authorisation, person_id: str = "officer-1", **terms: Any) -> Task:
         return self.procedure.register(self.actor(person_id), authorisation.id, **terms)
 
-    def check(self, task_id: str, person_id: str = "handler-1") -> Task:
-        return self.procedure.check(self.actor(person_id), task_id)
+    def check(self, task_id: str, person_id: str = "handler-1", call: CalledBack | None = None) -> Task:
+        return self.procedure.check(self.actor(person_id), task_id, call)
+
+    def called(self, **changes: Any) -> CalledBack:
+        terms = {"spoken_with": "Duty officer 4711", "number": CALL_BACK, "called_at_us": self.clock.now_us()}
+        return CalledBack(**(terms | changes))
+
+    def ruling(self, **changes: Any) -> Ruling:
+        terms: dict[str, Any] = {
+            "decision_reference": "B 1234-26/2",
+            "decided_on": to_date(self.clock.now_us()),
+            "source": SourceDocument("text/plain", b"the second decision"),
+        }
+        return Ruling(**(terms | changes))
+
+    def emergency(self, **changes: Any) -> Task:
+        """An emergency, checked after a call-back and approved."""
+        task = self.register(self.file(emergency=True, **changes))
+        return self.approve(self.check(task.id, call=self.called()).id)
 
     def approve(self, task_id: str, person_id: str = "approver-1", *, digest: str | None = None) -> Task:
         case = self.procedure.casebook.case(task_id)
@@ -123,6 +166,23 @@ class Court:
         return list(self.store.audit.entries(start, self.store.audit.size, reveal=True))
 
 
+def register_authority(store: Store, authority_id: str, state: str = authorities.ACTIVE) -> None:
+    """Put an authority on the register, past its two custodians."""
+    terms = authorities.Terms(
+        authority_id=authority_id,
+        name="Police Authority",
+        country="SE",
+        organisation=authority_id.upper(),
+        kind=authorities.AuthorityKind.LAW_ENFORCEMENT,
+        certificate="",
+        call_back=CALL_BACK,
+        formats=(authorities.Format.NDJSON,),
+        from_us=0,
+    )
+    item = authorities.Authority(terms, state, {})
+    store.documents.commit([Put(authorities.KIND, authority_id, item.to_body())])
+
+
 def traffic() -> pa.Table:
     """Twelve days of records; the target is calling party of some, called, dialled or forwarded-to of others."""
     table = records(600, days_ago=12, days=12)
@@ -153,6 +213,8 @@ def court(tmp_path: Path, clock: FixedClock) -> Iterator[Court]:
 
 def _peopled(store: Store, clock: FixedClock) -> Court:
     court = Court(store, clock)
+    for authority in (AUTHORITY, OTHER_AUTHORITY):
+        register_authority(store, authority)
     for person_id, roles in PEOPLE.items():
         court.enrol(person_id, *roles)
     deliver(store, traffic())

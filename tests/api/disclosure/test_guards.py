@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 
-from api.disclosure import approving, casebook, delivering, filing, rules, running, steps
+from api import authorities
+from api.disclosure import (
+    approving,
+    casebook,
+    changing,
+    delivering,
+    filing,
+    preflight,
+    rules,
+    running,
+    steps,
+    views,
+)
 from api.disclosure.model import DELIVERY, TASK, Actor, Window, request_digest
-from api.disclosure.procedure import APPROVE_REQUEST, WrittenTarget
+from api.disclosure.procedure import APPROVE_REQUEST, SourceDocument, WrittenTarget
 from schemas.errors import ProcedureError
 from schemas.fields import Category
 from store import Put
 from store.clock import to_date
-from tests.api.disclosure.conftest import WINDOW, Court
+from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
 from tests.store.records import DAY_US, NOW_US
 
 
@@ -105,6 +118,76 @@ def _kept_in_a_drawer(court: Court) -> Any:
         court.clock.value_us = now_us
 
 
+@contextmanager
+def later(court: Court, **period: int) -> Iterator[None]:
+    now_us = court.clock.value_us
+    court.clock.advance(**period)
+    try:
+        yield
+    finally:
+        court.clock.value_us = now_us
+
+
+@contextmanager
+def enrolled_as(court: Court, person: str, *roles: str, state: str = "active") -> Iterator[None]:
+    """Change a person's enrolment for a while."""
+    before = PEOPLE[person]
+    court.enrol(person, *roles, state=state)
+    try:
+        yield
+    finally:
+        court.enrol(person, *before)
+
+
+@contextmanager
+def no_authority(court: Court) -> Iterator[None]:
+    register_authority(court.store, AUTHORITY, authorities.REVOKED)
+    try:
+        yield
+    finally:
+        register_authority(court.store, AUTHORITY)
+
+
+def _officer_turned_handler(court: Court) -> Any:
+    task = court.register(court.file())
+    with enrolled_as(court, "officer-1", "case-handler"):
+        return court.check(task.id, "officer-1")
+
+
+def _gone(court: Court, person: str, act: Callable[[Court, str], Any], task_id: str) -> Any:
+    with enrolled_as(court, person, *PEOPLE[person], state="revoked"):
+        return act(court, task_id)
+
+
+def _authority_gone(court: Court) -> Any:
+    task = court.approved()
+    with no_authority(court):
+        return court.run(task.id)
+
+
+def _urgent(court: Court, **call: Any) -> Any:
+    task = court.register(court.file(emergency=True))
+    return court.check(task.id, call=court.called(**call))
+
+
+def _unconfirmed(court: Court) -> Any:
+    task = court.emergency()
+    with later(court, days=3):
+        return court.run(task.id)
+
+
+def _other_side_resumes(court: Court) -> Any:
+    case = court.approved().authorisation_id
+    court.procedure.suspend(court.actor("handler-1"), case, "doubt")
+    return court.procedure.resume(court.actor("officer-1"), case)
+
+
+def _weighed(court: Court, task_id: str, times: int = 1) -> Any:
+    """Without the zeros that a refusal looks like."""
+    for _ in range(times):
+        court.procedure._weighed(court.actor("approver-1"), task_id)
+
+
 NUMBER: Final = WrittenTarget("number", "0701740007")
 OTHER: Final = WrittenTarget("number", "0701740008")
 LONG: Final = Window(NOW_US - 800 * DAY_US, NOW_US - DAY_US)
@@ -113,7 +196,7 @@ TOMORROW: Final = to_date(NOW_US) + timedelta(days=1)
 WIDER: Final = Window(WINDOW.start_us - 1, WINDOW.end_us)
 
 ATTACKS: Final = (
-    Attack("a case handler files", "require_role", "wrong-role", lambda c: c.file("handler-1")),
+    Attack("a case handler files", "require_any_role", "wrong-role", lambda c: c.file("handler-1")),
     Attack("an auditor shows up to reject", "require_any_role", "wrong-role",
            lambda c: c.procedure.reject(c.actor("auditor-1"), c.checked().id, "wrong-number")),
     Attack("a case handler is an approver too", "require_separate_duties", "role-conflict",
@@ -161,7 +244,7 @@ ATTACKS: Final = (
     Attack("an officer checks under a second account", "require_distinct", "same-key",
            lambda c: c.check(c.register(c.file()).id, twin(c, "handler-9", "officer-1", "case-handler"))),
     Attack("the officer's own person checks", "require_distinct", "same-person",
-           lambda c: c.procedure.check(with_roles(c, "officer-1", "case-handler"), c.register(c.file()).id)),
+           _officer_turned_handler),
     Attack("an approver of the handler's key", "require_three_persons", "same-key",
            lambda c: c.approve(c.checked().id, twin(c, "approver-9", "handler-1", "approver"))),
     Attack("an approver of the officer's key", "require_three_persons", "same-key",
@@ -194,6 +277,52 @@ ATTACKS: Final = (
     Attack("signed for another digest", None, "signature", lambda c: c.approve(c.checked().id, digest="0" * 64)),
     Attack("signed by another key", None, "signature", _forged),
     Attack("signed yesterday", None, "signature", _kept_in_a_drawer),
+    Attack("a role that is only lent", "require_enrolled", "delegated-role",
+           lambda c: c.procedure.check(with_roles(c, "dpo-1", "case-handler"), c.register(c.file()).id)),
+    Attack("a key that was replaced", "require_enrolled", "revoked",
+           lambda c: c.procedure.check(replace(c.actor("handler-1"), key_id="0" * 16), c.register(c.file()).id)),
+    Attack("the handler is gone before the approval", "require_in_office", "revoked-role",
+           lambda c: _gone(c, "handler-1", Court.approve, c.checked().id)),
+    Attack("the officer is gone before the run", "require_in_office", "revoked-role",
+           lambda c: _gone(c, "officer-1", Court.run, c.approved().id)),
+    Attack("the handler is gone before the release", "require_in_office", "revoked-role",
+           lambda c: _gone(c, "handler-1", Court.release, c.run(c.approved().id).id)),
+    Attack("an authority that nobody registered", None, "authority", lambda c: c.file(authority="nobody-se")),
+    Attack("another authority's officer", None, "authority", lambda c: c.file(authority=OTHER_AUTHORITY)),
+    Attack("an authority that is revoked since", None, "authority", _authority_gone),
+    Attack("an order without its decision", "require_source", "no-source", lambda c: c.file(source=None)),
+    Attack("a decision that could run", "require_source", "source-type",
+           lambda c: c.file(source=SourceDocument("text/html", b"<script>"))),
+    Attack("a decision without end", "require_source", "source-size",
+           lambda c: c.file(source=SourceDocument("text/plain", b"0" * ((4 << 20) + 1)))),
+    Attack("data for an order to preserve", "require_discloses", "preserves", lambda c: c.file(basis="preservation")),
+    Attack("an emergency that the basis does not know", None, "no-emergency-path",
+           lambda c: c.file(basis="subscriber-data", emergency=True)),
+    Attack("an emergency without a call-back", "require_call_back", "no-call-back",
+           lambda c: c.check(c.register(c.file(emergency=True)).id)),
+    Attack("a call-back to the caller's own number", "require_registered_call", "call-back-number",
+           lambda c: _urgent(c, number="+46701740099")),
+    Attack("a call-back to nobody", "require_registered_call", "call-back-person",
+           lambda c: _urgent(c, spoken_with=" ")),
+    Attack("a call before the order came", "require_registered_call", "call-back-time",
+           lambda c: _urgent(c, called_at_us=NOW_US - 1)),
+    Attack("a call that is yet to come", "require_registered_call", "call-back-time",
+           lambda c: _urgent(c, called_at_us=NOW_US + 1)),
+    Attack("an emergency that nobody confirms", "require_confirmed", "unconfirmed", _unconfirmed),
+    Attack("a confirmation of what is no emergency", "require_awaiting_confirmation", "nothing-to-confirm",
+           lambda c: c.procedure.confirm(c.actor("officer-1"), c.file().id, c.ruling())),
+    Attack("an extension that does not extend", "require_later_end", "not-later",
+           lambda c: c.procedure.extend(c.actor("officer-1"), c.approved().authorisation_id, c.ruling())),
+    Attack("the officer lets go on what staff stopped", "require_resumer", "wrong-role", _other_side_resumes),
+    Attack("the same, past the role", "require_role", "wrong-role", _other_side_resumes),
+    Attack("weighed before the check", "require_stage", "wrong-state",
+           lambda c: _weighed(c, edited(c, c.checked().id, stage="registered"))),
+    Attack("weighed after the approval", "require_stage", "wrong-state", lambda c: _weighed(c, c.approved().id)),
+    Attack("weighed once too often", "require_preflights_left", "too-many-preflights",
+           lambda c: _weighed(c, c.checked().id, times=4)),
+    Attack("a search for a missing person in what only the duty keeps", "require_reach", "beyond-purpose",
+           lambda c: c.register(c.file(basis="missing-person", window=Window(NOW_US - 40 * DAY_US, WINDOW.end_us
+                                                                             - 10 * DAY_US)))),
     Attack("ended without a reason", "require_reason", "no-reason",
            lambda c: c.procedure.cancel(c.actor("officer-1"), c.checked().id, "Ring 0701740007")),
 )  # fmt: skip
@@ -229,7 +358,7 @@ def test_every_guard_has_an_attack_and_every_guard_is_called() -> None:
     guards = {name for name, _ in inspect.getmembers(rules, inspect.isfunction) if name.startswith("require_")}
     called = {
         node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        for module in (filing, approving, running, delivering, steps, casebook, rules)
+        for module in (filing, approving, running, delivering, changing, preflight, steps, views, casebook, rules)
         for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Call)
     }

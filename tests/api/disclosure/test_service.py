@@ -18,7 +18,7 @@ from api.settings import Settings
 from api.signing import decode_public_key, write_key_file
 from schemas.errors import LagrumError, ProcedureError
 from store.clock import to_text
-from tests.api.disclosure.conftest import PEOPLE, TARGET, WINDOW, Court
+from tests.api.disclosure.conftest import AUTHORITY, PEOPLE, TARGET, WINDOW, Court
 from tests.api.world import running
 
 FREE = Settings(port=0)
@@ -26,7 +26,7 @@ ORDER = {
     "basis": "secret-surveillance",
     "decision_reference": "B 1234-26",
     "decided_on": "2026-11-20",
-    "authority": "Police Authority",
+    "authority": AUTHORITY,
     "country": "SE",
     "expires_at": "2026-12-22",
     "targets": [{"kind": "number", "value": "070-174 00 07"}],
@@ -148,7 +148,7 @@ def test_a_malformed_order_is_refused_without_being_quoted(office: Office, text:
 
 def routes() -> list[tuple[str, str]]:
     found = [(method, route.path) for route in router.routes for method in route.methods]  # type: ignore[attr-defined]
-    assert len(found) == 14
+    assert len(found) == 21
     return sorted(found)
 
 
@@ -156,6 +156,7 @@ def filled(path: str, task_id: str, authorisation_id: str) -> str:
     return path.format(case_id=task_id, task_id=task_id, authorisation_id=authorisation_id)
 
 
+RULING = {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22"}
 BODIES: dict[str, Any] = {
     "authorisations": ORDER,
     "tasks": {},
@@ -163,6 +164,13 @@ BODIES: dict[str, Any] = {
     "release": {"approval": {"time": "2026-11-22T12:00:00.000000Z", "signature": "AA=="}},
     "reject": {"reason": "wrong-number"},
     "cancel": {"reason": "wrong-number"},
+}
+BODIES |= {
+    "confirm": RULING,
+    "extend": RULING,
+    "suspend": {"reason": "doubt"},
+    "resume": None,
+    "preflight": None,
 }
 OPEN_TO_ALL = {"/v1/disclosure/bases", "/v1/disclosure/delivery-key"}
 
@@ -173,11 +181,15 @@ def test_who_has_no_part_in_disclosures_reaches_nothing_of_one(service: Court, p
     with Client.local(service.store.root, service.clock) as client:
         client.log_in(service.keys[person])
         for method, path in routes():
-            if path in OPEN_TO_ALL:
+            if path in OPEN_TO_ALL or (person, path) == ("dpo-1", "/v1/disclosure/lapsed"):
                 continue
             before = service.store.audit.size
             url = filled(path, task.id, task.authorisation_id)
             body = BODIES.get(url.rsplit("/", 1)[-1])
+            if path.endswith("/preflight"):  # a refusal looks like zero
+                assert client.post(url) == {"records": "0", "days": "0"}
+                assert service.log(before)[-1].public["reason"] == "wrong-role"
+                continue
             with pytest.raises(ProcedureError) as refusal:
                 client.post(url, body) if method == "POST" else client.get(url)
             assert refusal.value.reason == "wrong-role", path

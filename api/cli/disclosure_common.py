@@ -1,0 +1,85 @@
+"""What the disclosure's commands share: files with orders, ids of cases, and lines for people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from api.cli.acting import Way
+from api.cli.output import emit, show_facts
+from schemas.errors import ConfigurationError, InputError
+
+ORDER_BYTES_MAX: Final = 1 << 20
+DOCUMENT_BYTES_MAX: Final = 4 << 20
+FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+
+
+def tell(way: Way, document: Mapping[str, Any]) -> None:
+    """Show a case."""
+    emit(way.context, document, lambda: show_facts(flat(document)))
+
+
+def flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a case as lines for people."""
+    facts: dict[str, Any] = {}
+    for name, value in document.items():
+        match value:
+            case {"from": start, "to": end}:
+                facts[name] = f"{start} to {end}"
+            case {"person_id": person}:
+                facts[name] = person
+            case {"by": {"person_id": person}, "statement": {"time": time}}:
+                facts[name] = f"{person}, {time}"
+            case dict():
+                facts[name] = value.get("id")
+            case list():
+                facts[name] = ", ".join(_target(item) if isinstance(item, dict) else str(item) for item in value)
+            case _:
+                facts[name] = value
+    return facts
+
+
+def _target(item: Mapping[str, Any]) -> str:
+    port = "" if item.get("port") is None else f" port {item['port']}"
+    return f"{item.get('kind')} {item.get('value')}{port} (written {item.get('as_written')})"
+
+
+def read_json(path: Path) -> Any:
+    """Return the JSON of a file, or of standard input for `-`."""
+    return parse_json(read_octets(path))
+
+
+def parse_json(content: bytes) -> Any:
+    """Return the value of JSON octets; nothing of them is quoted when they are none."""
+    import orjson
+
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        raise InputError("an order is JSON") from None
+
+
+def read_octets(path: Path, bytes_max: int = ORDER_BYTES_MAX) -> bytes:
+    """Return a file's octets, or standard input's for `-`."""
+    try:
+        if str(path) == "-":
+            content = sys.stdin.buffer.read(bytes_max + 1)
+        else:
+            with path.open("rb") as file:
+                content = file.read(bytes_max + 1)
+    except OSError as error:
+        raise ConfigurationError(f"the file cannot be read: {error.strerror}") from None
+    if len(content) > bytes_max:
+        raise InputError(f"an order has at most {ORDER_BYTES_MAX >> 20} MiB, its document {DOCUMENT_BYTES_MAX >> 20}")
+    return content
+
+
+def case_id(text: str) -> str:
+    """Return an id that may stand in a path."""
+    if not text or not all(character.isalnum() or character == "-" for character in text):
+        raise ConfigurationError("a case is named by its id, such as SE-T-7be1d0c4a2963f58")
+    return text

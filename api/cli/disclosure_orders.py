@@ -1,0 +1,89 @@
+"""`lagrum disclosure authorise|confirm|extend`: an authority's decisions, from files and never from arguments."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import Final
+
+import click
+
+from api.cli.acting import Way, acting
+from api.cli.disclosure_common import DOCUMENT_BYTES_MAX, FILE, case_id, parse_json, read_octets, tell
+from schemas.errors import ConfigurationError, InputError
+
+_MEDIA_TYPES: Final = {".pdf": "application/pdf", ".xml": "application/xml", ".json": "application/json"}
+
+
+@click.command("authorise")
+@click.argument("order", type=FILE, required=False)
+@click.option("--order", "order_file", type=FILE, metavar="FILE", help="The same, by name.")
+@click.option("--document", type=FILE, metavar="FILE", help="The decision itself: PDF, XML, JSON or text.")
+@acting
+def authorise(way: Way, order: Path | None, order_file: Path | None, document: Path | None) -> None:
+    """File what was decided; ORDER is a JSON file, or - for standard input.
+
+    Without --document the order's own file is kept as what the authority sent.
+
+    \b
+    Example of an order:
+      {"basis": "secret-surveillance", "decision_reference": "B 1234-26", "decided_on": "2026-11-20",
+       "authority": "police-se", "country": "SE", "expires_at": "2026-12-22",
+       "targets": [{"kind": "number", "value": "070-123 45 67"}],
+       "window": {"from": "2026-10-01", "to": "2026-11-01"}}
+    An emergency has "emergency": true, a test on made records "test": true.
+    """
+    path = order or order_file
+    if path is None or (order and order_file):
+        raise ConfigurationError("an order is one file")
+    _post_ruling(way, "/v1/disclosure/authorisations", path, document)
+
+
+@click.command("confirm")
+@click.argument("authorisation")
+@click.argument("ruling", type=FILE)
+@click.option("--document", type=FILE, metavar="FILE", help="The decision itself: PDF, XML, JSON or text.")
+@acting
+def confirm(way: Way, authorisation: str, ruling: Path, document: Path | None) -> None:
+    """Confirm an emergency, as an officer of its authority, with the regular decision.
+
+    \b
+    Example of a ruling:
+      {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22"}
+    """
+    _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/confirm", ruling, document)
+
+
+@click.command("extend")
+@click.argument("authorisation")
+@click.argument("ruling", type=FILE)
+@click.option("--document", type=FILE, metavar="FILE", help="The decision itself: PDF, XML, JSON or text.")
+@acting
+def extend(way: Way, authorisation: str, ruling: Path, document: Path | None) -> None:
+    """Extend an authorisation as its officer; an approver approves its tasks anew.
+
+    \b
+    Example of a ruling:
+      {"decision_reference": "B 1234-26/3", "decided_on": "2026-12-20", "expires_at": "2027-01-22"}
+    """
+    _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/extend", ruling, document)
+
+
+def _post_ruling(way: Way, path: str, written: Path, document: Path | None) -> None:
+    """Send a decision; a document of its own goes with it, else the file's octets are kept as they are sent."""
+    import orjson
+
+    content = read_octets(written)
+    body = parse_json(content)
+    if document is not None:
+        if not isinstance(body, dict):
+            raise InputError("an order is a JSON object")
+        media_type = _MEDIA_TYPES.get(document.suffix.lower(), "text/plain")
+        encoded = b64encode(read_octets(document, DOCUMENT_BYTES_MAX)).decode("ascii")
+        content = orjson.dumps(body | {"document": {"media_type": media_type, "content": encoded}})
+    with way.open() as client:
+        headers = {"Content-Type": "application/json"}
+        tell(way, client.call("POST", path, content=content, headers=headers))
+
+
+COMMANDS: Final = (authorise, confirm, extend)

@@ -1,0 +1,183 @@
+"""`lagrum disclosure list|show|document|lapsed|key|bases|verify`: what reads, and what needs no service."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from api.cli.acting import Way, acting
+from api.cli.context import Context
+from api.cli.disclosure_common import case_id, tell
+from api.cli.output import emit, show_facts, show_table
+from schemas.errors import ConfigurationError, IntegrityError
+
+
+@click.command("list")
+@acting
+def list_cases(way: Way) -> None:
+    """List the cases that you may see."""
+    with way.open() as client:
+        document = client.get("/v1/disclosure/cases")
+    rows = [
+        {"task": task["id"], "task_state": task["state"], **case}
+        for case in document["cases"]
+        for task in (case["tasks"] or [{"id": None, "state": None}])
+    ]
+    columns = (
+        ("id", "authorisation"),
+        ("state", "state"),
+        ("basis", "basis"),
+        ("decision_reference", "reference"),
+        ("task", "task"),
+        ("task_state", "state"),
+    )
+    emit(way.context, document, lambda: show_table(rows, columns))
+
+
+@click.command("show")
+@click.argument("case")
+@acting
+def show(way: Way, case: str) -> None:
+    """Show an authorisation or a task, with its targets as they are searched for."""
+    with way.open() as client:
+        tell(way, client.get(f"/v1/disclosure/cases/{case_id(case)}"))
+
+
+@click.command("lapsed")
+@acting
+def lapsed(way: Way) -> None:
+    """List emergencies that nobody confirmed, and what had left under them; for approvers and the DPO."""
+    with way.open() as client:
+        document = client.get("/v1/disclosure/lapsed")
+    rows = [
+        {**item, "task": left["task"], "records": left["records"]}
+        for item in document["lapsed"]
+        for left in (item["delivered"] or [{"task": None, "records": 0}])
+    ]
+    columns = (("id", "authorisation"), ("basis", "basis"), ("authority", "authority"), ("task", "task"))
+    emit(way.context, document, lambda: show_table(rows, (*columns, ("records", "records"))))
+
+
+@click.command("document")
+@click.argument("case")
+@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@acting
+def document(way: Way, case: str, output: Path) -> None:
+    """Fetch the decision's document, to compare the fields with; an existing file is never overwritten."""
+    from store.files import write_atomic
+
+    if output.exists():
+        raise ConfigurationError("there is a file of this name already")
+    with way.open() as client:
+        content = client.download(f"/v1/disclosure/cases/{case_id(case)}/document")
+    write_atomic(output, content)
+    tell(way, {"file": str(output), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
+
+
+@click.command("key")
+@acting
+def key(way: Way) -> None:
+    """Show the public key under which packages verify."""
+    with way.open() as client:
+        document = client.get("/v1/disclosure/delivery-key")
+    emit(way.context, document, lambda: click.echo(document["public_key"]))
+
+
+@click.command("bases")
+@click.argument("basis", required=False)
+@click.pass_obj
+def bases(context: Context, basis: str | None) -> None:
+    """List the legal bases that orders may name, or every bound of one: the law's, and those marked (ours)."""
+    from api.disclosure.bases import bases as all_bases
+
+    document = {"bases": [item for item in all_bases() if basis in (None, item["id"])]}
+    if basis is not None and not document["bases"]:
+        raise ConfigurationError("there is no such legal basis")
+    if basis is not None:
+        emit(context, document, lambda: _show_bases(document["bases"]))
+        return
+    rows = [
+        {
+            **item,
+            "confirm": (item["emergency"] or {}).get("confirm_hours"),
+            "deadline": (item["deadline"] or {}).get("time"),
+        }
+        for item in document["bases"]
+    ]
+    columns = (
+        ("id", "basis"),
+        ("version", "version"),
+        ("window_days_max", "days"),
+        ("targets_max", "targets"),
+        ("draws_on", "draws on"),
+        ("deadline", "answer in"),
+        ("confirm", "confirm h"),
+        ("effective_from", "from"),
+        ("effective_to", "to"),
+    )
+    emit(context, document, lambda: show_table(rows, columns))
+
+
+@click.command("verify")
+@click.argument("package", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--key", "key_text", required=True, metavar="PUB", help="The delivery key: base64, or a file with it.")
+@click.pass_obj
+def verify(context: Context, package: Path, key_text: str) -> int:
+    """Check a package offline: signature, digests, counts, and that nothing else is in it.
+
+    \b
+    Exit codes:
+      0  whole and signed by this key
+      1  not
+    """
+    from api.disclosure.package import PACKAGE_BYTES_MAX
+    from api.disclosure.package import verify as verify_package
+    from api.signing import decode_public_key
+
+    path = Path(key_text)
+    text = path.read_text("ascii").strip() if len(key_text) < 4096 and path.is_file() else key_text
+    if package.stat().st_size > PACKAGE_BYTES_MAX:
+        raise IntegrityError("the package is larger than packages are")
+    try:
+        manifest = verify_package(package.read_bytes(), decode_public_key(text))
+    except IntegrityError as error:
+        problem = error.message
+        emit(context, {"verified": False, "problem": problem}, lambda: click.echo(f"not verified: {problem}"))
+        return 1
+    facts = {
+        "verified": True,
+        "delivery": manifest["delivery"]["id"],
+        "task": manifest["order"]["task"],
+        "decision": manifest["order"]["decision_reference"],
+        "result": manifest["result"],
+        "records": manifest["counts"]["records"],
+        "conflicts": manifest["counts"]["conflicts"],
+    }
+    emit(context, {**facts, "manifest": manifest}, lambda: show_facts(facts))
+    return 0
+
+
+def _show_bases(items: Sequence[Mapping[str, Any]]) -> None:
+    for item in items:
+        show_facts(_told(item))
+
+
+def _told(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one basis as lines for people; what is not the law's says so."""
+    facts: dict[str, Any] = {}
+    for name, value in item.items():
+        inner = value if isinstance(value, dict) else {None: value}
+        for part, text in inner.items():
+            path = name if part is None else f"{name}.{part}"
+            ours = " (ours)" if {path, name} & set(item["own_bounds"]) else ""
+            told = text.get("time") if isinstance(text, dict) else text
+            words = ", ".join(told) or "-" if isinstance(told, list) else "-" if told is None else told
+            facts[path] = f"{words}{ours}"
+    return {name: fact for name, fact in facts.items() if name != "own_bounds"}
+
+
+COMMANDS: Final = (list_cases, show, document, lapsed, key, bases, verify)

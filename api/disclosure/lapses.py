@@ -1,0 +1,121 @@
+"""What time alone does to an authorisation: it expires, or an emergency lapses unconfirmed. The decision is pure.
+
+What lapses takes its tasks with it: those that nothing was delivered under become invalid and their results are
+destroyed; what had been delivered is told in the entry, and to approvers and the data protection officer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from api.disclosure.casebook import Casebook, put
+from api.disclosure.model import Authorisation, Task
+from api.disclosure.states import (
+    AUTHORISATION_TRANSITIONS,
+    TASK_TRANSITIONS,
+    AuthorisationAction,
+    Stage,
+    TaskAction,
+    next_authorisation,
+)
+from api.disclosure.vault import Vault
+from schemas.errors import AuditError, ProcedureError
+from store import AuditEntry, Put, Store
+
+REASON: Final = "unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Fallen:
+    """What a lapse does to the tasks of its authorisation."""
+
+    stopped: tuple[Task, ...]
+    delivered: tuple[Task, ...]
+
+
+def due(authorisation: Authorisation, now_us: int) -> AuthorisationAction | None:
+    """Return what has become of an authorisation by `now_us`; None when nothing has."""
+    unconfirmed = authorisation.awaits_confirmation and now_us >= (authorisation.confirm_by_us or 0)
+    action = AuthorisationAction.LAPSE if unconfirmed else AuthorisationAction.EXPIRE
+    over = unconfirmed or now_us >= authorisation.expires_at_us
+    return action if over and (authorisation.state, action) in AUTHORISATION_TRANSITIONS else None
+
+
+def fall(tasks: Iterable[Task]) -> Fallen:
+    """Return which tasks of a lapsed authorisation stop, and under which something had been delivered."""
+    told = tuple(tasks)
+    return Fallen(
+        tuple(task for task in told if (task.stage, TaskAction.LAPSE) in TASK_TRANSITIONS),
+        tuple(task for task in told if task.stage is Stage.DELIVERED),
+    )
+
+
+def apply(casebook: Casebook, vault: Vault, authorisation_id: str, now_us: int) -> bool:
+    """Put on file what time has done to one authorisation, with its entry; tell whether it did anything.
+
+    Raises:
+        ProcedureError: reason `stale`: somebody acted on the case meanwhile; nothing is changed.
+        AuditError: the entry is not durable yet; the change stands and its entry follows.
+    """
+    authorisation, revision = casebook.authorisation(authorisation_id)
+    action = due(authorisation, now_us)
+    if action is None:
+        return False
+    after = authorisation.moved(next_authorisation(authorisation.state, action))
+    public: dict[str, object] = {"authorisation": after.id, "basis": after.basis_id}
+    if after.is_test:
+        public["test"] = True
+    puts: list[Put] = [put(after, revision)]
+    secret = None
+    fallen = Fallen((), ())
+    if action is AuthorisationAction.LAPSE:
+        found = {item.id: casebook.task(item.id) for item in casebook.tasks() if item.authorisation_id == after.id}
+        fallen = fall(task for task, _ in found.values())
+        for task in fallen.stopped:
+            stage = TASK_TRANSITIONS[task.stage, TaskAction.LAPSE]
+            puts.append(put(replace(task, stage=stage, reason=REASON), found[task.id][1]))
+        public |= {"stopped": [task.id for task in fallen.stopped], "delivered": [task.id for task in fallen.delivered]}
+        secret = {"delivered": [delivered(casebook, task) for task in fallen.delivered]}
+    word = "lapsed" if action is AuthorisationAction.LAPSE else "expired"
+    try:
+        casebook.commit(puts, AuditEntry(f"disclosure.{word}", public, secret))
+    except AuditError:
+        _destroy(vault, fallen)  # the change stands
+        raise
+    _destroy(vault, fallen)
+    return True
+
+
+def apply_all(store: Store) -> int:
+    """Put on file what time has done to every authorisation; return to how many."""
+    casebook, vault, now_us = Casebook(store), Vault(store), store.clock.now_us()
+    done = 0
+    for item in casebook.authorisations():
+        if due(item, now_us) is None:
+            continue
+        try:
+            done += apply(casebook, vault, item.id, now_us)
+        except ProcedureError:
+            continue  # somebody acts on it just now; the next round finds it
+    return done
+
+
+def _destroy(vault: Vault, fallen: Fallen) -> None:
+    for task in fallen.stopped:
+        if task.delivery_id is not None:
+            vault.destroy(task.delivery_id)
+
+
+def delivered(casebook: Casebook, task: Task) -> dict[str, Any]:
+    """Return what left under a task: its delivery, how many records, and when it was fetched; no target."""
+    delivery, _ = casebook.delivery(task.delivery_id or "")
+    return {
+        "task": task.id,
+        "delivery": delivery.id,
+        "records": delivery.records,
+        "sha256": delivery.sha256,
+        "fetched_us": list(delivery.fetched),
+        "approver": task.approver.person_id if task.approver else None,
+    }
