@@ -15,6 +15,7 @@ from fastapi.openapi.utils import get_openapi
 from api import delivery, problems
 from api.audit_metrics import AuditMetrics
 from api.auth import Authenticator
+from api.disclosure import lapses
 from api.door import Door
 from api.grouper import Grouper
 from api.metrics import Metrics
@@ -54,6 +55,8 @@ AUDIT_INTERVAL_SECONDS: Final = 5
 """The files of the audit log are looked at so often; no setting slows it."""
 CLOCK_INTERVAL_SECONDS: Final = 60
 """The guard of the clock looks so often; no setting slows it."""
+LAPSES_INTERVAL_SECONDS: Final = 60
+"""What time does to authorisations is put on file so often; every step looks for itself too."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     cdrs.router,
@@ -185,6 +188,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("drain", store.spool.drain, settings.spool_drain_seconds),
         ("compact", store.compact, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
+        ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
         ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
         # An idle process, too, gives back the keys of what another has erased.
         ("lease", store.keyring.refresh, settings.lease_interval_seconds),
