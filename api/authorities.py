@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.settings import is_loopback
+from api.settings import is_safe_url
 from api.signing import decode_public_key, digest_of
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import Document
@@ -40,7 +39,6 @@ RSA_BITS_MAX: Final = 8192
 CERTIFICATE_CHARS_MAX: Final = 16_384
 FINGERPRINTS_MAX: Final = 20
 NAME_CHARS_MAX: Final = 200
-ENDPOINT_CHARS_MAX: Final = 300
 _ID: Final = re.compile(r"[a-z][a-z0-9-]{1,39}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _ORGANISATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -343,21 +341,6 @@ def check_terms(terms: Terms, now_us: int) -> Terms:
         decode_public_key(terms.signing_key)
     certificate = parse_certificate(terms.certificate, now_us)
     return terms_of(terms.authority_id, terms.to_body() | {"certificate": certificate})
-
-
-def is_safe_url(url: str) -> bool:
-    """Tell whether `url` is https, or http to this machine, and carries neither a password nor a fragment."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port
-    except ValueError:
-        return False
-    if not host or parts.username or parts.password or parts.fragment or len(url) > ENDPOINT_CHARS_MAX:
-        return False
-    if not url.isascii() or not url.isprintable() or " " in url:
-        return False
-    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 def _is_valid(certificate: x509.Certificate, now_us: int) -> bool:

@@ -10,6 +10,7 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from schemas.errors import ConfigurationError
 
@@ -17,6 +18,7 @@ FILE_NAME: Final = "lagrum.toml"
 SESSION_SECONDS_MAX: Final = 900
 CHALLENGE_SECONDS_MAX: Final = 60
 WITNESS_INTERVAL_SECONDS_MAX: Final = 30
+URL_CHARS_MAX: Final = 300
 _TABLE: Final = "table"
 
 
@@ -26,8 +28,8 @@ def _in(table: str, default: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the service runs with; the tables of the file are [server], [ingest], [people], [background],
-    [witness].
+    """What the service runs with; the tables of the file are [server], [ingest], [people], [identity],
+    [rates], [background], [witness].
 
     server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
         PEM files; a host beyond loopback needs the first two. `metrics_for_custodians` opens the metrics to the role
@@ -36,7 +38,12 @@ class Settings:
         bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers;
         an expansion beyond `expansion_ratio_max` is refused once `expansion_free_bytes` have come out. The spool is
         drained every `spool_drain_seconds` and at `spool_drain_pushes`; beyond `spool_bytes_max` pushes are refused.
-    people: sessions, challenges, signatures, lock-out.
+    people: sessions, challenges, signatures, lock-out: `failures_max` failures in a row lock an account from one
+        address for `lockout_seconds`, and every further one for twice as long, up to `lockout_seconds_max`.
+    identity: the OpenID provider whose tokens are taken; none unless `oidc_issuer` and `oidc_audience` are set. Its
+        keys are found by discovery unless `oidc_jwks_url` names them; `oidc_ca` is the CA of its certificate where the
+        machine does not know it, relative to the root.
+    rates: how many requests a minute one person (or one authority's system) may send, by role.
     background: how often the service looks after the store.
     witness: where checkpoints of the audit log go. `witness_directory` is a folder on another machine, `witness_url` a
         witness (c2sp.org/tlog-witness) with its public key `witness_key` and, where needed, the CA `witness_ca`. Both
@@ -77,7 +84,23 @@ class Settings:
     statement_age_seconds_max: int = _in("people", 300)
     failures_max: int = _in("people", 10)
     lockout_seconds: int = _in("people", 60)
+    lockout_seconds_max: int = _in("people", 3600)
     lockout_entries_max: int = _in("people", 10_000)
+
+    oidc_issuer: str = _in("identity", "")
+    oidc_audience: str = _in("identity", "")
+    oidc_jwks_url: str = _in("identity", "")
+    oidc_ca: str = _in("identity", "")
+
+    officer_per_minute: int = _in("rates", 120)
+    case_handler_per_minute: int = _in("rates", 240)
+    approver_per_minute: int = _in("rates", 240)
+    auditor_per_minute: int = _in("rates", 600)
+    custodian_per_minute: int = _in("rates", 600)
+    dpo_per_minute: int = _in("rates", 240)
+    billing_per_minute: int = _in("rates", 600)
+    tenant_admin_per_minute: int = _in("rates", 240)
+    authority_per_minute: int = _in("rates", 600)
 
     expiry_interval_seconds: int = _in("background", 600)
     flush_interval_seconds: int = _in("background", 5)
@@ -104,6 +127,9 @@ class Settings:
             raise ConfigurationError(f"the setting session_seconds is at most {SESSION_SECONDS_MAX}")
         if self.challenge_seconds > CHALLENGE_SECONDS_MAX:
             raise ConfigurationError(f"the setting challenge_seconds is at most {CHALLENGE_SECONDS_MAX}")
+        if self.lockout_seconds_max < self.lockout_seconds:
+            raise ConfigurationError("the setting lockout_seconds_max is at least lockout_seconds")
+        self._check_identity()
         if self.witness_interval_seconds > WITNESS_INTERVAL_SECONDS_MAX:
             raise ConfigurationError(f"the setting witness_interval_seconds is at most {WITNESS_INTERVAL_SECONDS_MAX}")
         if bool(self.witness_url) != bool(self.witness_key):
@@ -117,6 +143,31 @@ class Settings:
                 "the service listens beyond this machine only with TLS",
                 hint="set tls_certificate and tls_key in [server], or host to 127.0.0.1",
             )
+
+    def _check_identity(self) -> None:
+        if bool(self.oidc_issuer) != bool(self.oidc_audience):
+            raise ConfigurationError("oidc_issuer and oidc_audience come together")
+        if not self.oidc_issuer and (self.oidc_jwks_url or self.oidc_ca):
+            raise ConfigurationError("oidc_jwks_url and oidc_ca need oidc_issuer and oidc_audience")
+        for name in ("oidc_issuer", "oidc_jwks_url"):
+            url = getattr(self, name)
+            if url and not is_safe_url(url):
+                raise ConfigurationError(f"the setting {name} is an https URL without a password")
+
+
+def is_safe_url(url: str) -> bool:
+    """Tell whether `url` is https, or http to this machine, and carries neither a password nor a fragment."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port
+    except ValueError:
+        return False
+    if not host or parts.username or parts.password or parts.fragment or len(url) > URL_CHARS_MAX:
+        return False
+    if not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    return parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host))
 
 
 def is_loopback(host: str) -> bool:
