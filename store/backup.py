@@ -327,7 +327,7 @@ def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
                     )
                 database.execute(f"DELETE FROM {table} WHERE partition_id = ?", (partition_id,))  # noqa: S608
             database.execute("UPDATE partitions SET state = 'dropped' WHERE partition_id = ?", (partition_id,))
-        for table in ("quarantine", "sessions"):
+        for table in ("quarantine", "sessions", "logins"):
             for (ref,) in database.execute(f"SELECT DISTINCT key_ref FROM {table}").fetchall():  # noqa: S608
                 if not ring.has(KeyRef.parse(ref)):
                     database.execute(f"DELETE FROM {table} WHERE key_ref = ?", (ref,))  # noqa: S608

@@ -168,6 +168,13 @@ CREATE TABLE certificates (                 -- of erasures: begun with the inten
     note      TEXT                          -- the signed certificate
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE logins (                       -- the authentication log, by UTC day
+    id      TEXT NOT NULL UNIQUE,
+    day     TEXT NOT NULL,
+    key_ref TEXT NOT NULL,                  -- the day's
+    sealed  BLOB NOT NULL                   -- JSON: what happened, how, whose account, the place's keyed tag, how often
+) STRICT;
+
 CREATE TABLE held (                         -- what a hold keeps of a partition; no file when it found nothing there
     held_id   INTEGER PRIMARY KEY,
     hold_id   TEXT NOT NULL,
