@@ -246,9 +246,10 @@ class BatchWriter:
             return
         self._know(slots)
         tags = self._store.hasher.tags(records)
-        screened = self._store.known.screen.tell(tags, self._parts)
+        parts = _near(self._parts, slots)
+        screened = self._store.known.screen.tell(tags, parts)
         chunks = [held.chunk for held in self._held]
-        fates = classify(records, tags, self._store.hasher, self._parts, screened=screened, chunks=chunks)
+        fates = classify(records, tags, self._store.hasher, parts, screened=screened, chunks=chunks)
         counts = np.bincount(fates, minlength=len(Fate))
         self._counts.update({fate: int(counts[fate]) for fate in Fate})
         self._tell(records.column("batch_position").to_numpy(), fates)
@@ -375,6 +376,13 @@ def _around(slots: set[int]) -> set[int]:
     """Return the days within the horizon of those that slots name."""
     days = {day_of(slot) for slot in slots}
     return {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
+
+
+def _near(parts: list[PartSource], slots: npt.NDArray[np.int64]) -> list[PartSource]:
+    """Return the parts within the horizon of a stretch's days: a delivery of years is not held against all of them."""
+    days = [day_of(int(slot)) for slot in np.unique(slots)]
+    first, last = min(days) - HORIZON_DAYS, max(days) + HORIZON_DAYS
+    return [part for part in parts if first <= part.day <= last]
 
 
 def _kept(

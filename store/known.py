@@ -17,7 +17,7 @@ import pyarrow.compute
 from schemas.errors import IntegrityError, KeyUnavailableError
 from store.identity import DIGEST_COLUMNS, IdentityHasher
 from store.model import PartRow
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, date_to_day
 from store.runs import RunReader, Words
 from store.screen import Screen
 
@@ -76,6 +76,7 @@ class PartSource:
         self._known = known
         self.file_id = part.file_id
         self.partition: PartitionKey = part.partition
+        self.day = date_to_day(part.partition.end_date)
         self.rows = part.rows
         self.unpublished = not isinstance(part, PartRow)
         self.hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()

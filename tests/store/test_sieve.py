@@ -139,3 +139,29 @@ def test_a_sieve_without_room_and_one_that_is_emptied_midway_change_nothing(
         receipt = batch.commit()
     assert (receipt.accepted, receipt.duplicates) == (300, 500)
     assert store.verify() == []
+
+
+def test_a_delivery_of_years_needs_room_for_what_is_near_in_time_only(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(screen, "ROWS_MIN", 1)
+    monkeypatch.setattr("store.batch.BUFFER_ROWS_MAX", 4_000)
+    store.known.screen = small = screen.Screen(bytes_max=1 << 20)
+    seen: list[tuple[int, int]] = []
+    tell = small.tell
+
+    def told(tags: Any, parts: Any) -> screen.Screened:
+        found = tell(tags, parts)
+        seen.append((len(parts), len(found.aside)))
+        return found
+
+    monkeypatch.setattr(small, "tell", told)
+    days, rows = 280, 300
+    stretches = [records(4 * rows, days_ago=day, days=4, first_key=day * rows) for day in range(days, 3, -4)]
+    assert not Sieve(bytes_max=1 << 20).fits(days * rows)
+    assert deliver(store, *stretches).accepted == days * rows
+    assert max(parts for parts, _ in seen) < days - 100
+    assert max(aside for _, aside in seen) > 0, "the sieve was never full"
+    assert seen[-1][1] < seen[-1][0], "the sieve was not made anew"
+    assert deliver(store, *stretches[::9]).duplicates == 4 * rows * len(stretches[::9])
+    assert store.verify() == []
