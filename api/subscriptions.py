@@ -133,8 +133,17 @@ def import_rows(store: Store, rows: Iterable[tuple[int, Subscription]]) -> dict[
 
 
 def owned(store: Store) -> Owned:
-    """Return who owned what, of all subscriptions. The served side pays: its number, IMSI, MAC or address."""
-    table = _table(store)
+    """Return who owned what, of all subscriptions."""
+    return _owned(_table(store))
+
+
+def owned_by(items: Iterable[Subscription]) -> Owned:
+    """Return who owned what, of some subscriptions."""
+    return _owned(_as_table(list(items)))
+
+
+def _owned(table: pa.Table) -> Owned:
+    """Pack what identifies the served side, which pays: its number, IMSI, MAC or address."""
     accounts = flat(table.column("account")).dictionary_encode()
     starts, ends = (flat(table.column(name)).cast(pa.int32()).cast(pa.int64()) for name in ("valid_from", "valid_to"))
     times = [pc.multiply(starts, DAY_US), pc.fill_null(pc.multiply(ends, DAY_US), FOREVER_US)]

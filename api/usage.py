@@ -84,9 +84,13 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
     query = replace(period.query(batch_id_max=batch_id_max), columns=columns)
     # What unpaid invoices keep beyond their partitions' ends is usage too.
     held = _held(store, period, columns, batch_id_max)
-    if _KERNELS in sys.modules or sum(part.rows for part in store.plan(query).parts) >= KERNEL_ROWS:
+    if _is_much(store, query):
         return _tallied(store, query, held, owned, codes)
     return aggregate(chain(store.scan(query), held), owned=owned, codes=codes, columns=columns)
+
+
+def _is_much(store: Store, query: ScanQuery) -> bool:
+    return _KERNELS in sys.modules or sum(part.rows for part in store.plan(query).parts) >= KERNEL_ROWS
 
 
 def _tallied(

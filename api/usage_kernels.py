@@ -30,6 +30,8 @@ DONE: Final = 0
 CROWDED: Final = 1
 OVERFLOW: Final = 2
 
+_HIGHEST: Final = 2**63 - 1
+_LOWEST: Final = -(2**63)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 _HALF: Final = np.uint64(32)
 
@@ -169,11 +171,12 @@ def _add_of(
                 value = up[row * steps[UP]]
             else:
                 value = down[row * steps[DOWN]]
-            total = sums[place, measure + 1] + value
-            if (total < value) != (sums[place, measure + 1] < 0):
+            held = sums[place, measure + 1]
+            # Asked before: the compiler takes it that sums do not overflow, and leaves out a check behind them.
+            if held > _HIGHEST - value if value > 0 else held < _LOWEST - value:
                 state[REASON] = OVERFLOW
                 return row
-            sums[place, measure + 1] = total
+            sums[place, measure + 1] = held + value
     return len(accounts)
 
 

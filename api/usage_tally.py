@@ -135,7 +135,7 @@ class Tally:
         )
         if (texts := batch.others.get("account_text")) is not None:
             found = _mapped(texts, self._account)
-            accounts = np.where(found == _NOBODY, accounts, found)
+            accounts = np.where((accounts != 0) | (found == _NOBODY), accounts, found)
         starts = _values(batch, "start_time")
         step = 0 if len(starts) == 1 else 1
         for column, lookup in self._owned.items():

@@ -37,8 +37,12 @@ MONTH = Period(TODAY - timedelta(days=10), TODAY - timedelta(days=2))
 Lines = dict[tuple[Any, ...], tuple[int, ...]]
 
 
-@pytest.fixture
-def store(tmp_path: Path, clock: FixedClock) -> Iterator[Store]:
+@pytest.fixture(params=["loops", "sql"])
+def store(
+    tmp_path: Path, clock: FixedClock, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Store]:
+    """A store whose usage takes one of the two roads."""
+    monkeypatch.setattr("api.usage._is_much", lambda *_: request.param == "loops")
     with Store.create(tmp_path / "root", clock=clock) as store:
         register(store, SourceConfig("east", country="SE"), actor="test")
         yield store
@@ -339,8 +343,9 @@ def test_duckdb_has_no_place_to_spill_to_and_no_way_out(tmp_path: Path) -> None:
 def test_figures_that_do_not_fit_into_memory_are_refused_and_not_spilt(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver(store, calls(5000))
+    deliver(store, with_column(calls(5000), "account", [10_000 + row for row in range(5000)]))
     monkeypatch.setattr("api.usage_sql.MEMORY_MAX", "1MB")
+    monkeypatch.setattr("api.usage_tally.TABLE_BYTES_MAX", 1 << 18)
     with pytest.raises(BusyError):
         usage(store, MONTH)
 
