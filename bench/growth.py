@@ -2,10 +2,11 @@
 
 Two curves. `month`: deliveries of one day each, the days of a month in turn, so that every delivery is compared for
 duplicates with everything stored before it; each is merged as a service would. `years` (`bench.years`): three streams
-over as many days as are kept, and lookups beside other systems. Lookups are measured against the truth.
+over as many days as are kept, and lookups beside other systems. Lookups are measured against the truth. `suspects`:
+what the sieve of identities takes for known and is not.
 
 It is resumable: a run that was interrupted goes on with the next delivery. It stops when the disk runs short.
-BENCH_SCALE shrinks it; BENCH_ONLY=month or years picks one; BENCH_PEERS those beside Lagrum. Stores lie in
+BENCH_SCALE shrinks it; BENCH_ONLY=month, years or suspects picks one; BENCH_PEERS those beside Lagrum. Stores lie in
 bench/out/growth and are removed at the end, unless BENCH_KEEP is set.
 """
 
@@ -20,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from bench import peers, report, workload, years
+from bench import peers, report, suspects, workload, years
 from bench.fleet import PeerError, worker
 from bench.growing import FREE_BYTES_MIN, State, look
 from bench.machine import describe
@@ -147,7 +148,10 @@ def main() -> int:
     book = Book()
     target = report.GROWTH if scale == 1 else OUT / "growth.json"
     told: dict[str, Any] = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"curves": {}}
-    for name in chosen(["years", "month"], "BENCH_ONLY"):
+    for name in chosen(["suspects", "years", "month"], "BENCH_ONLY"):
+        if name == "suspects":
+            told["suspects"] = suspects.measure(scale)
+            continue
         folder = WORK / name
         grown = years.grow(book, folder, names, scale) if name == "years" else grow(book, folder, Curve.of(scale))
         told["curves"][name] = grown | {"machine": describe()}

@@ -58,6 +58,9 @@ RESULTS: dict[str, Any] = {
         ),
     ],
     "growth": {
+        "suspects": [
+            {"held": 10**8, "suspects": 82, "expected": 71.05, "memory_bytes": 1 << 29, "cpu_us_per_record": 0.0686}
+        ],
         "curves": {
             name: {
                 "days": 30,
@@ -85,7 +88,7 @@ RESULTS: dict[str, Any] = {
                 ],
             }
             for name in ("month", "years")
-        }
+        },
     },
 }
 
@@ -106,6 +109,7 @@ def test_the_performance_page_tells_ranges_failures_and_growth() -> None:
     grown = growth(RESULTS)
     assert "| 20 000 000 | 1.00 M/s | 1.50 µs | 0.50 µs | - | 25.0 | 1.00 GiB |" in grown
     assert "| 20 000 000 | Lagrum | 10 000 000 | 1.50 µs | 0.50 µs | 25.0 | 1.00 GiB |" in grown
+    assert "| 100 000 000 | 82 | 71.0 | 0.50 GiB | 0.07 µs |" in grown
     assert "| 9 000 000 | 0.50 GiB | 1.00 GiB | 2.00 µs |" in grown
     assert "| IMSI | 3 | 1.0 ms / 2.0 ms | 10.0 ms / 20.0 ms | 0.25 MB, 0.050% | 0.50 MB, 0.100% |" in grown
     assert "| Lagrum | 0.1.0 | defaults |" in tables.systems(RESULTS)

@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from tests.fault.nursery import Nursery, Template
@@ -71,17 +72,18 @@ class Campaign:
         found = Counter(re.findall(r"^(\d+) +(\w+)\(", self._log.read_text(), re.MULTILINE))
         return {call: max((n for (_, other), n in found.items() if other == call), default=0) for call in FAULTS}
 
-    def every_step(self, report: Report, works: tuple[str, ...] = OPERATIONS) -> None:
-        """Fail every call of every name in every operation."""
-        for work in works:
-            for call, faults in FAULTS.items():
-                for fault in faults:
-                    for step in range(1, STEPS_MAX):
-                        found = self.inject(work, call, fault, step)
-                        if found is None:
-                            report.more.setdefault("steps", {})[f"{work} {call} {fault}"] = step - 1
-                            break
-                        report.note(*found)
+    def every_step(
+        self, report: Report, works: Sequence[str] = OPERATIONS, calls: Sequence[str] = tuple(FAULTS)
+    ) -> None:
+        """Fail every call of these names in these operations."""
+        for work, call in product(works, calls):
+            for fault in FAULTS[call]:
+                for step in range(1, STEPS_MAX):
+                    found = self.inject(work, call, fault, step)
+                    if found is None:
+                        report.more.setdefault("steps", {})[f"{work} {call} {fault}"] = step - 1
+                        break
+                    report.note(*found)
 
     def sample(self, report: Report, runs: int, seed: int) -> None:
         """Fail `runs` calls of each operation, chosen by the seed."""

@@ -1,6 +1,7 @@
 """The long campaigns: `make torture`, or `make torture CAMPAIGN=strace`.
 
-Run as `python -m tests.fault.torture [CAMPAIGN…] [--runs N] [--seed N] [--first N]`. Progress goes to stderr; each
+Run as `python -m tests.fault.torture [CAMPAIGN…] [--runs N] [--seed N] [--first N]`; strace
+knows `--operation` and `--call`, each as often as wanted. Progress goes to stderr; each
 campaign writes bench/out/torture-CAMPAIGN.json, from which docs/RELIABILITY.md takes its figures. The exit code is 1
 when the store broke its word, or when a control found nothing.
 """
@@ -47,7 +48,9 @@ def strace(place: Path, nursery: Nursery, options: argparse.Namespace) -> list[R
     if options.runs:
         campaign.sample(report, options.runs, options.seed)
     else:
-        campaign.every_step(report, tuple(options.operation or OPERATIONS))
+        campaign.every_step(
+            report, tuple(options.operation or OPERATIONS), tuple(options.call or campaign_strace.FAULTS)
+        )
     return [report]
 
 
@@ -95,6 +98,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the run to go on with")
     parser.add_argument("--operation", action="append", choices=OPERATIONS, help="strace: these only")
+    parser.add_argument("--call", action="append", choices=campaign_strace.FAULTS, help="strace: these only")
     options = parser.parse_args()
     runs, good = options.runs, True
     with ExitStack() as stack:
