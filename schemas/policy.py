@@ -256,8 +256,12 @@ class Policy:
         return _ceiling(end_date) if rule is None else rule.ends
 
     def erasable_at(self, end_date: date, name: str, category: str = "") -> datetime:
-        """Return the instant from which they are erased: their period is over and the floor is passed."""
-        return max(self.expires_at(end_date, name, category), floor_until(end_date, category))
+        """Return the instant from which they are erased: their period is over and the floor is passed.
+
+        A field category that does not end before its records is erased with them.
+        """
+        ends, core = self.expires_at(end_date, name, category), self.expires_at(end_date, name)
+        return max(ends, floor_until(end_date, category if ends < core else ""))
 
     def extended(self, version: Version, today: date, *, is_empty: bool) -> Policy:
         """Return the policy with one more version, which shall come into force.

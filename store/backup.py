@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.errors import BusyError, ConfigurationError, IntegrityError
-from store import files, parquet
+from store import files, parquet, siblings
 from store.audit import AuditEntry
 from store.keys import KeyRef, Keyring, RootProvider
-from store.layout import Layout
+from store.layout import LOCATION_SUFFIX, Layout
 from store.model import rfc3339
 from store.partitions import PartitionKey
 
@@ -242,12 +242,15 @@ def copy_catalog(source: Path, target: Path) -> None:
 def _part_files(layout: Layout, catalog: Path) -> Iterator[Path]:
     with closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as database:
         rows = database.execute(
-            "SELECT end_date, retention_class, key_domain, file_id FROM parts JOIN partitions USING (partition_id) "
+            "SELECT end_date, retention_class, key_domain, file_id, location_bytes FROM parts "
+            "JOIN partitions USING (partition_id) "
             "WHERE state = 'live' ORDER BY end_date, part_id"
         ).fetchall()
-    for day, retention_class, domain, file_id in rows:
+    for day, retention_class, domain, file_id, location_bytes in rows:
         key = PartitionKey(datetime.fromisoformat(day).date(), retention_class, domain)
         yield from (layout.part(key, file_id), layout.identities(key, file_id), layout.index(key, file_id))
+        if location_bytes:
+            yield layout.location(key, file_id)
 
 
 def _audit_files(directory: Path) -> Iterator[Path]:
@@ -312,13 +315,17 @@ def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
     with closing(sqlite3.connect(layout.catalog, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
         rows = database.execute(
-            "SELECT partition_id, end_date, retention_class, key_domain FROM partitions WHERE state <> 'dropped'"
+            "SELECT partition_id, end_date, retention_class, key_domain, location_state FROM partitions "
+            "WHERE state <> 'dropped'"
         ).fetchall()
-        for partition_id, day, retention_class, domain in rows:
+        for partition_id, day, retention_class, domain, location in rows:
             key = PartitionKey(datetime.fromisoformat(day).date(), retention_class, domain)
             if ring.has(key.ref):
+                if location in ("live", "dropping") and not ring.has(key.location.ref):
+                    erased.append(key.location)
+                    siblings.forget(database.execute, key)
                 continue
-            erased.append(key)
+            erased += [key, key.location] if location == "dropping" else [key]
             for table in ("retired", "parts"):
                 if table == "parts":
                     database.execute(
@@ -326,13 +333,17 @@ def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
                         (partition_id,),
                     )
                 database.execute(f"DELETE FROM {table} WHERE partition_id = ?", (partition_id,))  # noqa: S608
-            database.execute("UPDATE partitions SET state = 'dropped' WHERE partition_id = ?", (partition_id,))
+            database.execute(
+                "UPDATE partitions SET state = 'dropped', location_state = "
+                "CASE WHEN location_state <> 'live' THEN 'dropped' END WHERE partition_id = ?",
+                (partition_id,),
+            )
         for table in ("quarantine", "sessions", "logins"):
             for (ref,) in database.execute(f"SELECT DISTINCT key_ref FROM {table}").fetchall():  # noqa: S608
                 if not ring.has(KeyRef.parse(ref)):
                     database.execute(f"DELETE FROM {table} WHERE key_ref = ?", (ref,))  # noqa: S608
         database.execute("COMMIT")
     for key in erased:
-        for path in sorted(layout.partition(key).glob("*")):
+        for path in sorted(layout.partition(key).glob(f"*{LOCATION_SUFFIX}" if key.category else "*")):
             files.unlink_durable(path, missing_ok=True)
     return erased

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from schemas.errors import BusyError, ClockError
 from schemas.rejects import Reject
+from store import siblings
 from store.clocktrust import Verdict
 from store.dedup import HORIZON_DAYS, Chunk, Fate, classify
 from store.identity import Tags
@@ -90,6 +91,7 @@ class BatchWriter:
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
         self._parts: list[PartSource] = []
         self._slots: set[int] = set()
+        self._located: set[int] = set()
         self._policy = store.policies.current()
         self._states = store.catalog.partition_states()
         self._snapshot = store.catalog.change_counter()
@@ -244,7 +246,7 @@ class BatchWriter:
             records, slots = records.filter(pa.array(~gone)), slots[~gone]
         if records.num_rows == 0:
             return
-        self._know(slots)
+        self._know(slots, siblings.has_location(records), clock)
         tags = self._store.hasher.tags(records)
         parts = _near(self._parts, slots)
         screened = self._store.known.screen.tell(tags, parts)
@@ -273,15 +275,21 @@ class BatchWriter:
         except ClockError as error:  # to count it as expired would lose it, if the clock is wrong
             raise BusyError(error.message, hint=error.hint) from error
 
-    def _know(self, slots: npt.NDArray[np.int64]) -> None:
+    def _know(self, slots: npt.NDArray[np.int64], located: bool, clock: Verdict) -> None:
         """Make keys of new partitions, and bring in the published parts around the new days, the nearest first.
 
         Of a day the parts of all classes count: no record is stored twice because its class is another.
         """
-        new = {int(slot) for slot in np.unique(slots)} - self._slots
+        unique = {int(slot) for slot in np.unique(slots)}
+        new = unique - self._slots
+        wanted = [partition_of(self._policy, slot) for slot in sorted(new)]
+        if located:
+            beside = [partition_of(self._policy, slot) for slot in sorted(unique - self._located)]
+            wanted += siblings.kept(self._store, beside, clock)
+            self._located |= unique
+        self._store.keyring.ensure([key.ref for key in wanted])
         if not new:
             return
-        self._store.keyring.ensure([partition_of(self._policy, slot).ref for slot in sorted(new)])
         seen = _around(self._slots)
         self._slots |= new
         days = {day_of(slot) for slot in self._slots}
@@ -330,12 +338,14 @@ class BatchWriter:
         buffer = self._buffers.pop(slot)
         partition = partition_of(self._policy, slot)
         key = self._store.keyring.key(partition.ref)
-        self._pending.append((self._pool.submit(self._write, partition, key, buffer), slot, buffer))
+        beside = siblings.writing_key(self._store, partition, buffer.tables)
+        self._pending.append((self._pool.submit(self._write, partition, key, beside, buffer), slot, buffer))
         self._collect(WRITERS)
 
-    def _write(self, partition: PartitionKey, key: bytes, buffer: _Buffer) -> WrittenPart:
+    def _write(self, partition: PartitionKey, key: bytes, location_key: bytes | None, buffer: _Buffer) -> WrittenPart:
         table = pa.concat_tables(buffer.tables, promote_options="default")
-        return self._store.part_store.write(partition, key, table, np.concatenate(buffer.tags))
+        tags = np.concatenate(buffer.tags)
+        return self._store.part_store.write(partition, key, table, tags, location_key=location_key)
 
     def _collect(self, running_max: int) -> None:
         while len(self._pending) > running_max:

@@ -29,7 +29,7 @@ _PART_COLUMNS: Final = (
     "p.part_id, p.file_id, q.end_date, q.retention_class, q.key_domain, p.batch_id, p.rows, p.bytes, p.sha256, "
     "p.identities_bytes, p.identities_sha256, p.index_bytes, p.index_sha256, "
     "p.start_us_min, p.end_us_min, p.end_us_max, p.schema_version, "
-    "b.withdrawn_us IS NOT NULL"
+    "b.withdrawn_us IS NOT NULL, p.location_rows, p.location_bytes, p.location_sha256"
 )
 _PART_TABLES: Final = "parts p JOIN partitions q USING (partition_id) LEFT JOIN batches b USING (batch_id)"
 
@@ -200,6 +200,28 @@ class Catalog:
         rows = self.query("SELECT end_date, retention_class, key_domain, state FROM partitions")
         return {PartitionKey(date.fromisoformat(row[0]), row[1], row[2]): row[3] for row in rows}
 
+    def locations(self, policy: Policy) -> list[PartitionStatus]:
+        """Return the siblings with a location that is not dropped, oldest first, with their ends by the policy."""
+        rows = self.query(
+            "SELECT end_date, retention_class, key_domain, sum(location_rows), count(*), sum(location_bytes), sealed, "
+            "location_state FROM partitions JOIN parts USING (partition_id) "
+            "WHERE location_state = 'dropping' OR (location_state = 'live' AND state = 'live') "
+            "GROUP BY partition_id ORDER BY end_date, retention_class, key_domain"
+        )
+        return [
+            PartitionStatus(key, row[3], row[4], row[5], bool(row[6]), row[7], expires_at(key, policy))
+            for row in rows
+            for key in (PartitionKey(date.fromisoformat(row[0]), row[1], row[2]).location,)
+        ]
+
+    def location_states(self) -> dict[PartitionKey, str]:
+        """Return the state of every sibling that ended, or lives with its partition."""
+        rows = self.query(
+            "SELECT end_date, retention_class, key_domain, location_state FROM partitions "
+            "WHERE location_state IS NOT NULL"
+        )
+        return {PartitionKey(date.fromisoformat(row[0]), row[1], row[2]).location: row[3] for row in rows}
+
     def file_homes(self) -> dict[str, PartitionKey]:
         """Return the partition of every file that a part, of whatever state, has."""
         rows = self.query(
@@ -264,4 +286,4 @@ class Catalog:
 
 def _part(row: tuple[Any, ...], withdrawn: tuple[int, ...]) -> PartRow:
     key = PartitionKey(date.fromisoformat(row[2]), row[3], row[4])
-    return PartRow(*(row[0], row[1], key, *row[5:17], bool(row[17]), withdrawn))
+    return PartRow(*(row[0], row[1], key, *row[5:17], bool(row[17]), withdrawn, *row[18:21]))

@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 2
+CATALOG_VERSION: Final = 3
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -40,6 +40,7 @@ CREATE TABLE partitions (
     parts           INTEGER NOT NULL DEFAULT 0,
     bytes           INTEGER NOT NULL DEFAULT 0,
     dropped_us      INTEGER,
+    location_state  TEXT CHECK (location_state IN ('live', 'dropping', 'dropped')),  -- null: none was stored
     UNIQUE (end_date, retention_class, key_domain)
 ) STRICT;
 
@@ -58,7 +59,10 @@ CREATE TABLE parts (
     start_us_min      INTEGER NOT NULL,
     end_us_min        INTEGER NOT NULL,
     end_us_max        INTEGER NOT NULL,
-    schema_version    INTEGER NOT NULL
+    schema_version    INTEGER NOT NULL,
+    location_rows     INTEGER NOT NULL DEFAULT 0,
+    location_bytes    INTEGER NOT NULL DEFAULT 0,  -- 0: no record has a location, or not any more
+    location_sha256   TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX parts_of_partition ON parts (partition_id);
 CREATE INDEX parts_of_batch ON parts (batch_id);

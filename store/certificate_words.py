@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import date
 from typing import Any, Final
 
-from store.certificates import NONE, Certificate
+from schemas.retention import CATEGORY_FLOORS
+from store.certificates import NONE, WHOLE, Certificate
 from store.clock import to_datetime
 from store.clocktrust import WORDS
 
@@ -18,10 +19,14 @@ _EXPORTLESS: Final = (
 )
 
 
+_GONE: Final = "The key was not there any more when the erasure began: it had been destroyed before."
+
+
 def title(certificate: Certificate) -> str:
     """Return the title: what it certifies."""
     day = date.fromisoformat(str(certificate.body["end_date"]))
-    return f"Erasure of the traffic data of {_day(day)}"
+    category = certificate.body["category"]
+    return f"Erasure of the {'' if category == WHOLE else f'{category} in the '}traffic data of {_day(day)}"
 
 
 def paragraphs(certificate: Certificate) -> list[str]:
@@ -30,6 +35,8 @@ def paragraphs(certificate: Certificate) -> list[str]:
     day = _day(date.fromisoformat(str(body["end_date"])))
     policy = body["policy"]
     parts = "1 file" if body["parts"] == 1 else f"{body['parts']:,} files"
+    if body["category"] != WHOLE:
+        return _of_category(certificate)
     said = [
         f"All {body['records']:,} records of communications that ended on {day} (UTC), stored in {parts} of "
         f"{body['bytes']:,} bytes as partition {body['partition']}, were erased on {instant(body['erased_us'])}.",
@@ -42,8 +49,28 @@ def paragraphs(certificate: Certificate) -> list[str]:
         _clock(body["clock"]),
     ]
     if body["key_commitment"] == NONE:
-        said.append("The key was not there any more when the erasure began: it had been destroyed before.")
+        said.append(_GONE)
     return said
+
+
+def _of_category(certificate: Certificate) -> list[str]:
+    body = certificate.body
+    day, policy, category = _day(date.fromisoformat(str(body["end_date"]))), body["policy"], body["category"]
+    floor = CATEGORY_FLOORS[category]
+    said = [
+        f"The {category} in {body['records']:,} records of communications that ended on {day} (UTC), kept apart from "
+        f"them in {body['parts']:,} files of {body['bytes']:,} bytes as {body['partition']}, was erased on "
+        f"{instant(body['erased_us'])}. The records themselves are kept until their own period is over.",
+        f"Why: the period of {category}, {policy['months']} calendar months counted from the day on which the "
+        f"communication ended, was over at {_stamp(body['period_over'])}. Basis: {policy['legal_basis']} "
+        f"({policy['citation']}); version {policy['version']} of the policy. The floor of {category}, {floor.months} "
+        f"months ({floor.citation}), had passed at {_stamp(body['floor_until'])}.",
+        f"How: the key of the {category} was destroyed, then its files were unlinked. "
+        + ROOTS.get(body["root"], _EXPORTLESS),
+        _holds(body["holds"]),
+        _clock(body["clock"]),
+    ]
+    return said + ([_GONE] if body["key_commitment"] == NONE else [])
 
 
 def facts(certificate: Certificate) -> dict[str, str]:

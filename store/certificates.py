@@ -37,6 +37,8 @@ HEADER: Final = "lagrum-erasure-certificate/v1"
 DONE: Final = "erasure.done"
 NONE: Final = "none"
 """In place of the digest of the certificate before the first."""
+WHOLE: Final = "record"
+"""The category of a certificate of whole records; a sibling's names its field category."""
 FILES_MAX: Final = 1000
 """So many parts are listed in the audit log; above it only the digest over all of them is."""
 MEMBERS: Final = frozenset(
@@ -45,6 +47,7 @@ MEMBERS: Final = frozenset(
         "number",
         "previous",
         "partition",
+        "category",
         "end_date",
         "floor_until",
         "period_over",
@@ -54,6 +57,7 @@ MEMBERS: Final = frozenset(
         "digests",
         "key",
         "key_commitment",
+        "location_key_commitment",
         "keyring_generation",
         "root",
         "policy",
@@ -98,9 +102,10 @@ def digest_of_files(lines: Sequence[str]) -> str:
     return hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
 
 
-def file_line(part: PartRow) -> str:
-    """Return a part's file id and the digests of its ciphertexts."""
-    return f"{part.file_id} {part.sha256} {part.identities_sha256} {part.index_sha256}"
+def file_line(part: PartRow, category: str = "") -> str:
+    """Return a part's file id and the digests of the ciphertexts that go with the partition, or with its sibling."""
+    digests = [] if category else [part.sha256, part.identities_sha256, part.index_sha256]
+    return " ".join([part.file_id, *digests, *([part.location_sha256] if part.location_bytes else [])])
 
 
 def commitment(key: bytes, store_id: str, partition: PartitionKey) -> str:
@@ -111,24 +116,32 @@ def commitment(key: bytes, store_id: str, partition: PartitionKey) -> str:
 def draft(store: Store, key: PartitionKey, held: Mapping[str, int], verdict: Verdict) -> dict[str, Any]:
     """Return what a certificate says and nobody can say any more once the key is destroyed."""
     parts = store.catalog.parts("q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?", _name(key))
-    lines = [file_line(part) for part in parts]
-    known = store.keyring.has(key.ref)
+    if key.category:
+        parts = [part for part in parts if part.location_bytes]
+    lines = [file_line(part, key.category) for part in parts]
     return {
         "partition": str(key),
+        "category": key.category or WHOLE,
         "end_date": key.end_date.isoformat(),
         "floor_until": rfc3339(key.floor_until),
         "period_over": rfc3339(expires_at(key, verdict.policy)),
-        "records": sum(part.rows for part in parts),
+        "records": sum(part.location_rows if key.category else part.rows for part in parts),
         "parts": len(parts),
-        "bytes": sum(part.total_bytes for part in parts),
+        "bytes": sum(part.location_bytes if key.category else part.total_bytes for part in parts),
         "digests": digest_of_files(lines),
         "files": sorted(lines) if len(lines) <= FILES_MAX else [],
         "key": str(key.ref),
-        "key_commitment": commitment(store.keyring.key(key.ref), store.store_id, key) if known else NONE,
+        "key_commitment": _commitment(store, key),
+        "location_key_commitment": NONE if key.category else _commitment(store, key.location),
         "policy": statement(verdict.policy, key),
         "holds": dict(held),
         "begun_us": verdict.wall_us,
     }
+
+
+def _commitment(store: Store, key: PartitionKey) -> str:
+    known = store.keyring.has(key.ref)
+    return commitment(store.keyring.key(key.ref), store.store_id, key) if known else NONE
 
 
 def begin(cursor: sqlite3.Cursor, drafted: Mapping[str, Any]) -> None:

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import BusyError
-from store import files, floorguard
+from store import files, floorguard, siblings
 from store.audit import AuditEntry
 from store.merging import FAN_IN_MAX, is_settled, merged
 from store.model import PartRow
@@ -191,14 +191,23 @@ def unlink_retired(store: Store) -> int:
 def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_floor: bool) -> _Done | None:
     """Merge a group; None when something else was done to its parts meanwhile."""
     with store.writers.holding(), ExitStack() as stack:  # nobody takes the new files for orphans
-        secret = store.keyring.key(key.ref)
-        readers = [stack.enter_context(store.part_store.open(key, part.file_id, secret)) for part in group]
+        secret, beside = store.keyring.key(key.ref), None
+        if any(part.location_bytes for part in group):
+            if not store.keyring.has(key.location.ref):
+                return None  # the location is being erased
+            beside = store.keyring.key(key.location.ref)
+        roads = [siblings.reading_key(store, part) for part in group]
+        readers = [
+            stack.enter_context(store.part_store.open(key, part.file_id, secret, road))
+            for part, road in zip(group, roads, strict=True)
+        ]
         left_out: Counter[int] = Counter()
         prepares = [partial(_prepared, part, above_floor, left_out) for part in group]
         written: list[WrittenPart] = []
         batches: list[Counter[int]] = []
         for records in merged(readers, prepares, MERGED_ROWS_MAX):
-            written.append(store.part_store.write(key, secret, records, store.hasher.tags(records)))
+            tags = store.hasher.tags(records)
+            written.append(store.part_store.write(key, secret, records, tags, location_key=beside))
             batches.append(_batches(records))
         store.part_store.sync_directory(key)
         with store.catalog.transaction() as cursor:
@@ -239,11 +248,13 @@ def _batches(records: pa.Table) -> Counter[int]:
 
 
 def _still_there(cursor: sqlite3.Cursor, group: Sequence[PartRow]) -> bool:
+    """Tell whether the parts are still published, each with the location that it had."""
     found = 0
     for part in group:
         found += cursor.execute(
-            "SELECT count(*) FROM parts JOIN partitions USING (partition_id) WHERE part_id = ? AND state = 'live'",
-            (part.part_id,),
+            "SELECT count(*) FROM parts JOIN partitions USING (partition_id) WHERE part_id = ? AND state = 'live' "
+            "AND location_bytes = ? AND (location_bytes = 0 OR location_state = 'live')",
+            (part.part_id, part.location_bytes),
         ).fetchone()[0]
     return found == len(group)
 

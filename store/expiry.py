@@ -12,6 +12,9 @@ Erasing one partition, each step durable before the next, every step repeatable,
 4. Files: unlinked.
 5. Catalog: state `dropped`, the signed certificate, and the audit entry that carries it, in one transaction.
 
+A sibling (`store.siblings`) that ends before its partition is erased by the same steps, with a certificate of its own:
+its key and its files go, the records stay. One that lives as long goes with its partition, under its certificate.
+
 An erasure whose key is destroyed already is finished whatever the clock says: nobody can read what is left of it.
 """
 
@@ -26,13 +29,14 @@ from typing import TYPE_CHECKING, Any
 from schemas.errors import RetentionError
 from schemas.policy import Policy
 from schemas.retention import floor_until
-from store import certificates, files, sessions, spool_drain
+from store import certificates, files, sessions, siblings, spool_drain
 from store.audit import AuditEntry
 from store.clock import to_date
 from store.clocktrust import Verdict
 from store.keys import KeyRef
+from store.layout import LOCATION_SUFFIX
 from store.model import PartitionStatus, rfc3339
-from store.partitions import PartitionKey, expires_at, is_due, to_us
+from store.partitions import KEY_KINDS, PartitionKey, expires_at, is_due, to_us
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -106,8 +110,8 @@ def due_strays(refs: Iterable[KeyRef], states: Mapping[PartitionKey, str], now_u
     return [
         ref
         for ref in refs
-        if ref.kind == "partition"
-        and is_due(key := PartitionKey(date.fromisoformat(ref.date), ref.name, ref.domain), now_us, policy)
+        if ref.kind in KEY_KINDS
+        and is_due(key := PartitionKey.of_ref(ref), now_us, policy)
         and states.get(key, "dropped") == "dropped"
     ]
 
@@ -161,7 +165,7 @@ def expire(
     return replace(
         result,
         partitions=tuple(item.key for item in victims),
-        records=sum(item.records for item in victims),
+        records=sum(item.records for item in victims if not item.key.category),
         bytes=sum(item.bytes for item in victims),
         held=held,
         generation=store.keyring.generation,
@@ -171,27 +175,43 @@ def expire(
 def finish(store: Store, step: Callable[[str], None] | None = None) -> None:
     """Finish erasures whose key is destroyed already; the caller holds the erasure lock, or is alone."""
     store.keyring.refresh()
-    left = [item for item in store.partitions() if item.state == "dropping" and not store.keyring.has(item.key.ref)]
+    left = [item for item in unfinished(store) if not store.keyring.has(item.key.ref)]
     if left:
         store.flush_outbox()
         certificates.adopt(store)
         _erase(store, left, (), store.clock_guard.observe(), step or (lambda _: None))
 
 
+def unfinished(store: Store) -> list[PartitionStatus]:
+    """Return the partitions and siblings whose erasure was begun."""
+    policy = store.policies.current()
+    every = [*store.catalog.locations(policy), *store.catalog.partitions(policy)]
+    return [item for item in every if item.state == "dropping"]
+
+
+def _candidates(store: Store, now_us: int, policy: Policy) -> list[PartitionStatus]:
+    """Return what is due: siblings, but those that go with their partition, then partitions."""
+    whole = due(store.catalog.partitions(policy), now_us, policy)
+    going = {item.key for item in whole}
+    beside = due(store.catalog.locations(policy), now_us, policy)
+    return [item for item in beside if item.state == "dropping" or item.key.core not in going] + whole
+
+
 def _decide(store: Store, verdict: Verdict) -> tuple[Expired, list[PartitionStatus]]:
     store.keyring.refresh()
     now_us, policy = verdict.erase_us, verdict.policy
-    candidates = due(store.catalog.partitions(policy), now_us, policy)
+    candidates = _candidates(store, now_us, policy)
     unsound = [item.key for item in candidates if _is_elsewhere(store, item.key)]
     victims = [item for item in candidates if item.key not in unsound]
     refs = store.keyring.refs()
     daily = [ref for ref in due_daily_keys({*refs, *_left_refs(store)}, now_us) if not _in_use(store, ref)]
     if victims or daily:  # a generation is due, and takes the spool's keys of past days along
         daily += [ref for ref in idle_spool_keys(refs, now_us) if ref not in daily and not _in_use(store, ref)]
-    lone = sorted(daily) + due_strays(refs, store.catalog.partition_states(), now_us, policy)
+    states = store.catalog.partition_states() | store.catalog.location_states()
+    lone = sorted(daily) + due_strays(refs, states, now_us, policy)
     result = Expired(
         tuple(item.key for item in victims),
-        sum(item.records for item in victims),
+        sum(item.records for item in victims if not item.key.category),
         sum(item.bytes for item in victims),
         tuple(lone),
         dry_run=True,
@@ -256,7 +276,7 @@ def _erase(
     step: Callable[[str], None],
 ) -> None:
     keys = [item.key for item in victims]
-    refs = [key.ref for key in keys] + list(daily)
+    refs = [ref for key in keys for ref in {key.ref, key.location.ref}] + list(daily)
     store.keyring.destroy([ref for ref in refs if store.keyring.has(ref)])  # (2)
     step("destroyed")
     store.known.clear()  # (3)
@@ -298,6 +318,9 @@ def _unlink(store: Store, key: PartitionKey) -> None:
     directory = store.layout.partition(key)
     if not directory.is_dir():
         return
+    if key.category:
+        files.empty_dir(directory, LOCATION_SUFFIX)
+        return
     files.empty_dir(directory)
     files.remove_dir(directory)
     for parent in (directory.parent, directory.parent.parent):
@@ -307,6 +330,9 @@ def _unlink(store: Store, key: PartitionKey) -> None:
 
 def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:
     """Remove what the catalog knows of the partition's parts; the number of records stays for the certificate."""
+    if key.category:
+        siblings.forget(cursor.execute, key)
+        return
     partition = "(SELECT partition_id FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ?)"
     for statement in (
         f"DELETE FROM part_batches WHERE part_id IN (SELECT part_id FROM parts WHERE partition_id = {partition})",  # noqa: S608
@@ -318,10 +344,20 @@ def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:
 
 
 def _set_state(cursor: sqlite3.Cursor, keys: Iterable[PartitionKey], state: str, now_us: int | None = None) -> None:
-    cursor.executemany(
-        "UPDATE partitions SET state = ?, dropped_us = ? WHERE end_date = ? AND retention_class = ? AND key_domain = ?",
-        [(state, now_us, *_name(key)) for key in keys],
-    )
+    where = "end_date = ? AND retention_class = ? AND key_domain = ?"
+    for key in keys:
+        if key.category:
+            cursor.execute(f"UPDATE partitions SET location_state = ? WHERE {where}", (state, *_name(key)))  # noqa: S608
+            continue
+        cursor.execute(
+            f"UPDATE partitions SET state = ?, dropped_us = ? WHERE {where}",  # noqa: S608
+            (state, now_us, *_name(key)),
+        )
+        if state == "dropped":  # a sibling that was not erased before went with it
+            cursor.execute(
+                f"UPDATE partitions SET location_state = nullif(location_state, 'live') WHERE {where}",  # noqa: S608
+                _name(key),
+            )
 
 
 def _name(key: PartitionKey) -> tuple[str, str, str]:

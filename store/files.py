@@ -190,9 +190,9 @@ def unlink_durable(path: Path, missing_ok: bool = False) -> None:
     fsync_dir(path.parent)
 
 
-def empty_dir(path: Path) -> None:
-    """Remove every file of the directory `path`, durably: one sync at the end, whatever their number."""
-    for file in sorted(path.iterdir()):
+def empty_dir(path: Path, suffix: str = "") -> None:
+    """Remove the files of the directory `path` whose names end so, durably: one sync at the end, however many."""
+    for file in sorted(path.glob(f"*{suffix}")):
         _perform("unlink", file, partial(file.unlink, missing_ok=True))
     fsync_dir(path)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from store import files
 from store.audit.search import find, lines
+from store.layout import LOCATION_SUFFIX
 from store.partitions import PartitionKey
 
 if TYPE_CHECKING:
@@ -48,7 +49,13 @@ def published(store: Store, unknown: Set[DataFile]) -> set[DataFile]:
         return set()
     named -= removed(store)
     erased = {entry.public["partition"] for entry in find(directory, size, ("erasure.intended",))}
-    return {file for file in unknown if file[1] in named and str(file[0]) not in erased}
+    return {file for file in unknown if file[1] in named and erased.isdisjoint(_names(file))}
+
+
+def _names(file: DataFile) -> set[str]:
+    """Return the names under which the file's erasure is logged: a location goes with its partition, or before it."""
+    key, _, suffix = file
+    return {str(key), str(key.location)} if suffix == LOCATION_SUFFIX else {str(key)}
 
 
 def removed(store: Store) -> set[str]:

@@ -19,6 +19,7 @@ from store.clock import to_date
 from store.documents import Document
 from store.keys import KeyRef
 from store.model import PartRow, TargetIdentifier
+from store.siblings import LOCATION_FIELDS, reading_key
 from store.targets import matches, target_columns
 
 if TYPE_CHECKING:
@@ -90,7 +91,9 @@ def selected(store: Store, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
     deciding = {*BOUNDS, "account", "account_text", "batch_id", *(overlay.PLACE if corrections else ())}
     for target, _, _ in hold.targets:
         deciding |= target_columns(target)
-    with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
+    keeps_location = not LOCATION_FIELDS.isdisjoint(hold.basis.fields)
+    road = reading_key(store, part) if keeps_location else None
+    with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref), road) as reader:
         for group in range(reader.groups):
             table = reader.read([group], sorted(reader.names & (kept | deciding)))
             if part.batch_id is not None:

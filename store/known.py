@@ -15,11 +15,13 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import IntegrityError, KeyUnavailableError
+from store import siblings
 from store.identity import DIGEST_COLUMNS, IdentityHasher
 from store.model import PartRow
 from store.partitions import PartitionKey, date_to_day
 from store.runs import RunReader, Words
 from store.screen import Screen
+from store.siblings import LocationKey
 
 if TYPE_CHECKING:
     from store.parts import WrittenPart
@@ -80,6 +82,7 @@ class PartSource:
         self.rows = part.rows
         self.unpublished = not isinstance(part, PartRow)
         self.hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()
+        self.location = known.location_key(part)
 
     def words(self) -> Words:
         """Return the part's run."""
@@ -166,13 +169,25 @@ class Known:
         return Stored.of(records, self._store.hasher, partial(self.records, part, number))
 
     def _read(self, part: PartSource, number: int) -> pa.Table:
-        store = self._store
-        with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref)) as reader:
-            records = reader.read([number], COLUMNS)
+        try:
+            records = self._read_group(part, number, part.location)
+        except (IntegrityError, KeyUnavailableError):
+            if part.location is None or part.unpublished or siblings.is_stored(self._store, part.file_id):
+                raise
+            records = self._read_group(part, number, None)  # its location was erased meanwhile
         if part.hidden:
             seen = pc.invert(pc.is_in(records.column("batch_id"), pa.array(part.hidden, pa.int64())))
             records = records.filter(seen)
         return records.combine_chunks()
+
+    def _read_group(self, part: PartSource, number: int, location: LocationKey | None) -> pa.Table:
+        store, key = self._store, self._store.keyring.key(part.partition.ref)
+        with store.part_store.open(part.partition, part.file_id, key, location) as reader:
+            return reader.read([number], COLUMNS)
+
+    def location_key(self, part: PartRow | WrittenPart) -> LocationKey | None:
+        """Return the road to a part's location."""
+        return siblings.reading_key(self._store, part)
 
 
 K = TypeVar("K")

@@ -12,7 +12,8 @@ from store.partitions import PartitionKey
 PART_SUFFIX = ".parquet"
 IDENTITY_SUFFIX = ".ids"
 INDEX_SUFFIX = ".idx"
-SUFFIXES = (PART_SUFFIX, IDENTITY_SUFFIX, INDEX_SUFFIX)
+LOCATION_SUFFIX = ".loc"
+SUFFIXES = (PART_SUFFIX, IDENTITY_SUFFIX, INDEX_SUFFIX, LOCATION_SUFFIX)
 SEGMENT_SUFFIX = ".segment"
 _FILE_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -93,7 +94,7 @@ class Layout:
         return self.held / hold_id / (file_id + PART_SUFFIX)
 
     def partition(self, key: PartitionKey) -> Path:
-        """Return the directory of a partition."""
+        """Return the directory of a partition, which is its sibling's too."""
         return self.parts / key.end_date.isoformat() / key.retention_class / key.key_domain
 
     def part(self, key: PartitionKey, file_id: str) -> Path:
@@ -107,6 +108,10 @@ class Layout:
     def index(self, key: PartitionKey, file_id: str) -> Path:
         """Return the path of a part's postings."""
         return self.partition(key) / (file_id + INDEX_SUFFIX)
+
+    def location(self, key: PartitionKey, file_id: str) -> Path:
+        """Return the path of a part's location: of its partition's sibling, beside the part."""
+        return self.partition(key) / (file_id + LOCATION_SUFFIX)
 
     def parse(self, path: Path) -> tuple[PartitionKey, str, str] | None:
         """Return (partition, file id, suffix) of a data file, or None when the path is not one."""

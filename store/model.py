@@ -125,11 +125,15 @@ class PartRow:
     """All of it is withdrawn."""
     withdrawn_batches: tuple[int, ...] = ()
     """Batches within a merged part that are withdrawn."""
+    location_rows: int = 0
+    """Records with a location that is still stored, in the sibling."""
+    location_bytes: int = 0
+    location_sha256: str = ""
 
     @property
     def total_bytes(self) -> int:
         """Size of all its files."""
-        return self.bytes + self.identities_bytes + self.index_bytes
+        return self.bytes + self.identities_bytes + self.index_bytes + self.location_bytes
 
 
 @dataclass(frozen=True, slots=True)

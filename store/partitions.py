@@ -91,8 +91,18 @@ def is_expired(key: PartitionKey, now_us: int, policy: Policy) -> bool:
 
 
 def is_due(key: PartitionKey, now_us: int, policy: Policy) -> bool:
-    """Tell whether the partition is to be erased: its period is over and the floor is passed."""
+    """Tell whether the partition is to be erased: its period is over and the floor is passed.
+
+    A sibling without a sooner end of its own goes with its partition, and not before that one's floor.
+    """
+    if key.category and not ends_apart(key, policy):
+        key = key.core
     return is_expired(key, now_us, policy) and is_above_floor(key, now_us)
+
+
+def ends_apart(key: PartitionKey, policy: Policy) -> bool:
+    """Tell whether a sibling's period is over before its partition's."""
+    return expires_at(key, policy) < expires_at(key.core, policy)
 
 
 def is_above_floor(key: PartitionKey, now_us: int) -> bool:

@@ -15,7 +15,7 @@ import pyarrow.compute
 from schemas.arrow import PACKED
 from schemas.buffers import Column, flat
 from schemas.fields import SCHEMA_VERSION
-from store import blocks, files, parquet, runs
+from store import blocks, files, parquet, runs, siblings
 from store.binding import FileBinding
 from store.columns import encode, group_rows_of
 from store.identity import Tags
@@ -24,6 +24,7 @@ from store.layout import Layout
 from store.model import PartRow, RetiredPart
 from store.part_reader import PartReader
 from store.partitions import PartitionKey
+from store.siblings import LocatedReader, LocationKey
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -45,11 +46,16 @@ class WrittenPart:
     end_us_min: int
     end_us_max: int
     schema_version: int = SCHEMA_VERSION
+    location_rows: int = 0
+    location_bytes: int = 0
+    location_sha256: str = ""
+    location_over: int = 0
+    """Records whose location was not kept: its period was over when they came."""
 
     @property
     def total_bytes(self) -> int:
         """Size of all its files."""
-        return self.bytes + self.identities_bytes + self.index_bytes
+        return self.bytes + self.identities_bytes + self.index_bytes + self.location_bytes
 
 
 class PartStore:
@@ -59,10 +65,13 @@ class PartStore:
         self._layout = layout
         self._store_id = store_id
 
-    def write(self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags) -> WrittenPart:
+    def write(
+        self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags, *, location_key: bytes | None
+    ) -> WrittenPart:
         """Write records (any order) and their tags; durable but for the directory entry.
 
         `records` has packed columns; `batch_id` only in a merged part, else the catalog keeps it for the whole part.
+        Their location goes to the sibling under `location_key`; without that key it is not kept.
         """
         file_id = secrets.token_hex(16)
         directory = self._layout.partition(partition)
@@ -71,7 +80,8 @@ class PartStore:
         table, order = sort(records)
         path = self._layout.part(partition, file_id)
         group_rows = group_rows_of(table.num_rows)
-        stored = encode(table, group_rows, parquet.size_of)
+        table, location = siblings.split(table)
+        stored = siblings.marked(encode(table, group_rows, parquet.size_of), location)
         size, digest = parquet.write_stored(path, stored, self.binding(partition, file_id, "records"), key)
         run_size, run_digest = runs.write(
             self._layout.identities(partition, file_id),
@@ -86,6 +96,9 @@ class PartStore:
             self.binding(partition, file_id, "index"),
             key,
         )
+        beside: dict[str, Any] = {}
+        if location is not None:
+            beside = self._write_location(partition, file_id, location, group_rows, location_key)
         starts = pc.min(table.column("start_time").cast(pa.int64())).as_py()
         ends = pc.min_max(table.column("end_time").cast(pa.int64())).as_py()
         return WrittenPart(
@@ -101,7 +114,23 @@ class PartStore:
             start_us_min=starts,
             end_us_min=ends["min"],
             end_us_max=ends["max"],
+            **beside,
         )
+
+    def _write_location(
+        self, partition: PartitionKey, file_id: str, location: pa.Table, group_rows: int, key: bytes | None
+    ) -> dict[str, Any]:
+        """Write a part's location; return what the part says of it."""
+        rows = siblings.rows_of(location)
+        if key is None:
+            return {"location_over": rows}
+        size, digest = parquet.write_stored(
+            self._layout.location(partition, file_id),
+            siblings.encoded(location, group_rows, parquet.size_of),
+            self.binding(partition.location, file_id, "records"),
+            key,
+        )
+        return {"location_rows": rows, "location_bytes": size, "location_sha256": digest}
 
     def open_run(self, partition: PartitionKey, file_id: str, key: bytes) -> runs.RunReader:
         """Open a part's identities.
@@ -112,23 +141,38 @@ class PartStore:
         binding = self.binding(partition, file_id, "identities")
         return runs.RunReader(self._layout.identities(partition, file_id), binding, key)
 
-    def open(self, partition: PartitionKey, file_id: str, key: bytes) -> PartReader:
-        """Open a part's records.
+    def open(
+        self, partition: PartitionKey, file_id: str, key: bytes, location: LocationKey | None = None
+    ) -> PartReader:
+        """Open a part's records; with their location when the road to its key is given.
 
         Raises:
             IntegrityError: the file is missing or does not authenticate.
         """
-        return PartReader(self._layout.part(partition, file_id), self.binding(partition, file_id, "records"), key)
+        path, binding = self._layout.part(partition, file_id), self.binding(partition, file_id, "records")
+        if location is None:
+            return PartReader(path, binding, key)
+
+        def beside(road: LocationKey = location) -> PartReader:
+            bound = self.binding(partition.location, file_id, "records")
+            return PartReader(self._layout.location(partition, file_id), bound, road())
+
+        return LocatedReader(path, binding, key, beside)
 
     def read_records(
-        self, partition: PartitionKey, file_id: str, key: bytes, columns: list[str] | None = None
+        self,
+        partition: PartitionKey,
+        file_id: str,
+        key: bytes,
+        columns: list[str] | None = None,
+        location: LocationKey | None = None,
     ) -> pa.Table:
         """Read a part's records whole, in their stored order, without columns that it left out.
 
         Raises:
             IntegrityError: the file is missing or does not authenticate.
         """
-        with self.open(partition, file_id, key) as reader:
+        with self.open(partition, file_id, key, location) as reader:
             return reader.read(columns=columns)
 
     def binding(self, partition: PartitionKey, file_id: str, role: str) -> FileBinding:
@@ -144,6 +188,7 @@ class PartStore:
         files.unlink_durable(self._layout.part(part.partition, part.file_id), missing_ok=True)
         files.unlink_durable(self._layout.identities(part.partition, part.file_id), missing_ok=True)
         files.unlink_durable(self._layout.index(part.partition, part.file_id), missing_ok=True)
+        files.unlink_durable(self._layout.location(part.partition, part.file_id), missing_ok=True)
 
 
 def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
@@ -154,13 +199,30 @@ def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     names = [name for name in PACKED.names if name in records.schema.names]
     names = [name for name in names if records.column(name).null_count < records.num_rows]
     table = records.select(names).combine_chunks()
-    order = _party_order(table)
+    times = table.column("start_time").cast(pa.int64()).to_numpy()
+    parties = _parties(table)
+    if _is_sorted(parties, times):
+        return table, np.arange(table.num_rows)
+    order = _party_order(parties, times)
     indices = pa.array(order.astype(np.int32) if len(order) < 2**31 else order)
-    columns = [_taken(flat(table.column(name)), indices) for name in names]
+    columns = [reordered(flat(table.column(name)), indices) for name in names]
     return pa.table(columns, schema=table.schema), order
 
 
-def _taken(column: Column, indices: Column) -> Column:
+def _parties(table: pa.Table) -> npt.NDArray[np.int64]:
+    if "calling_number" not in table.column_names:
+        return np.zeros(table.num_rows, np.int64)
+    column: Column = table.column("calling_number")
+    return np.asarray(column.fill_null(0).to_numpy())
+
+
+def _is_sorted(parties: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> bool:
+    """Tell whether records lie by calling party and time already, as those of a merge do."""
+    left, right = parties[:-1], parties[1:]
+    return bool(np.all(left <= right)) and bool(np.all((left < right) | (times[:-1] <= times[1:])))
+
+
+def reordered(column: Column, indices: Any) -> Column:
     """Return rows of a column in another order; a column of one value is the same in any."""
     if column.null_count == 0:
         if isinstance(column, pa.DictionaryArray) and len(column.dictionary) == 1:
@@ -170,12 +232,7 @@ def _taken(column: Column, indices: Column) -> Column:
     return column.take(indices)
 
 
-def _party_order(table: pa.Table) -> npt.NDArray[np.int64]:
-    times = table.column("start_time").cast(pa.int64()).to_numpy()
-    if "calling_number" not in table.column_names:
-        return np.argsort(times, kind="stable")
-    column: Column = table.column("calling_number")
-    parties = column.fill_null(0).to_numpy()
+def _party_order(parties: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     index_bits = max(len(parties) - 1, 1).bit_length()
     lowest = int(parties.min())
     span_bits = (int(parties.max()) - lowest).bit_length()

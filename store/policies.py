@@ -136,7 +136,7 @@ def day_of(slot: int) -> int:
 
 def statement(policy: Policy, key: PartitionKey) -> dict[str, Any]:
     """Say by which rule a partition's period ends: version, digest, since when, class, months, basis, citation."""
-    rule = policy.rule(key.end_date, key.retention_class)
+    rule = policy.rule(key.end_date, key.retention_class, key.category)
     version = policy.versions[0] if rule is None else rule.version
     lacking = RetentionClass(key.retention_class, CEILING_MONTHS, DEFAULT_CLASS.legal_basis, _UNKNOWN)
     period = lacking if rule is None else rule.period
@@ -144,7 +144,7 @@ def statement(policy: Policy, key: PartitionKey) -> dict[str, Any]:
         "version": version.number,
         "digest": version.digest,
         "since": version.start.isoformat(),
-        "class": period.name,
+        "class": key.retention_class,
         "months": period.period_months,
         "legal_basis": period.legal_basis,
         "citation": period.citation,

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from schemas.errors import BusyError, InputError
-from store import quarantine
+from store import quarantine, siblings
 from store.audit import AuditEntry
 from store.dedup import HORIZON_DAYS, Fate, classify
 from store.keys import KeyRef, derive, seal, unseal
@@ -151,6 +151,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     for part in batch.parts:
         if states.get(part.partition) in ("dropping", "dropped") or clock.standing(part.partition) != "kept":
             raise BusyError("the period of a partition of the batch ended meanwhile", hint="deliver the batch again")
+    siblings.refuse_over(batch.parts, clock)
     if store.catalog.withdrawals() != batch.withdrawals:  # its records may be what made ours duplicates
         raise BusyError("a batch was withdrawn meanwhile", hint="deliver the batch again")
     newer = [part for part in store.parts_of_days(near) if part.part_id > batch.snapshot]
@@ -166,7 +167,8 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
             parts.append(part)
             continue
         key = store.keyring.key(part.partition.ref)
-        records = store.part_store.read_records(part.partition, part.file_id, key)
+        location = siblings.reading_key(store, part)
+        records = store.part_store.read_records(part.partition, part.file_id, key, location=location)
         fates = classify(records, store.hasher.tags(records), store.hasher, shared, within=False)
         if not fates.any():
             parts.append(part)
@@ -179,7 +181,9 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
         records = records.set_column(place, "conflict", pa.array(flagged | (fates == Fate.CONFLICT)))
         records = records.filter(pa.array(fates != Fate.DUPLICATE))
         if records.num_rows:
-            settled = store.part_store.write(part.partition, key, records, store.hasher.tags(records))
+            tags, beside = store.hasher.tags(records), location() if location is not None else None
+            settled = store.part_store.write(part.partition, key, records, tags, location_key=beside)
+            settled = replace(settled, location_over=min(part.location_over, settled.rows))
             batch.written.append(settled)
             parts.append(settled)
         store.part_store.discard(part)
@@ -235,16 +239,19 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
     key = part.partition
     name = (key.end_date.isoformat(), key.retention_class, key.key_domain)
     cursor.execute(
-        "INSERT INTO partitions (end_date, retention_class, key_domain, state, rows, parts, bytes) "
-        "VALUES (?, ?, ?, 'live', ?, 1, ?) ON CONFLICT (end_date, retention_class, key_domain) DO UPDATE SET "
-        "rows = rows + excluded.rows, parts = parts + 1, bytes = bytes + excluded.bytes, sealed = 0",
-        (*name, part.rows, part.total_bytes),
+        "INSERT INTO partitions (end_date, retention_class, key_domain, state, rows, parts, bytes, location_state) "
+        "VALUES (?, ?, ?, 'live', ?, 1, ?, ?) ON CONFLICT (end_date, retention_class, key_domain) DO UPDATE SET "
+        "rows = rows + excluded.rows, parts = parts + 1, bytes = bytes + excluded.bytes, sealed = 0, "
+        "location_state = coalesce(location_state, excluded.location_state)",
+        (*name, part.rows, part.total_bytes, "live" if part.location_bytes else None),
     )
     cursor.execute(
         "INSERT INTO parts (file_id, partition_id, batch_id, rows, bytes, sha256, identities_bytes, identities_sha256, "
-        "index_bytes, index_sha256, start_us_min, end_us_min, end_us_max, schema_version) "
-        "SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
-        "FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ?",
+        "index_bytes, index_sha256, start_us_min, end_us_min, end_us_max, schema_version, "
+        "location_rows, location_bytes, location_sha256) "
+        "SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
+        "FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ? "
+        "AND (? = 0 OR location_state = 'live')",
         (
             part.file_id,
             batch_id,
@@ -259,9 +266,15 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
             part.end_us_min,
             part.end_us_max,
             part.schema_version,
+            part.location_rows,
+            part.location_bytes,
+            part.location_sha256,
             *name,
+            part.location_bytes,
         ),
     )
+    if cursor.rowcount != 1:
+        raise BusyError("the location of a partition of the batch was erased meanwhile", hint="deliver the batch again")
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 
@@ -293,6 +306,8 @@ def part_manifest(part: WrittenPart) -> dict[str, Any]:
         "sha256": part.sha256,
         "identities_sha256": part.identities_sha256,
         "index_sha256": part.index_sha256,
+        **({"location_sha256": part.location_sha256} if part.location_bytes else {}),
+        **({"location_over": part.location_over} if part.location_over else {}),
     }
 
 

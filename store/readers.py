@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 from schemas.errors import IntegrityError
@@ -88,7 +89,8 @@ class Readers:
         held = self._take(part)
         if held is None:
             key = self._keyring.key(part.partition.ref)
-            opened = OpenPart(self._parts.open(part.partition, part.file_id, key))
+            road = partial(self._keyring.key, part.partition.location.ref) if part.location_bytes else None
+            opened = OpenPart(self._parts.open(part.partition, part.file_id, key, road))
             nbytes = _COLUMN_BYTES * opened.reader.groups * len(opened.reader.names)
             held = _Held(opened, part, generation, nbytes)
         try:

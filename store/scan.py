@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.errors import ConfigurationError, ProcedureError
-from store import files, lookup
+from store import files, lookup, siblings
 from store.clock import to_date
 from store.clockguard import Watch
 from store.figure_batch import FigureBatch
@@ -66,6 +66,8 @@ class Plan:
     """Partitions of the window whose period is over: not read, whether dropped or not."""
     beyond: list[PartitionKey] = field(default_factory=list)
     """Partitions that are kept, and are older than the query's purpose may read: a scan refuses them."""
+    location_over: list[PartitionKey] = field(default_factory=list)
+    """Of the partitions to read, those whose location is asked for and kept no longer: it reads as nulls."""
     pruned_parts: int = 0
     withdrawn_parts: int = 0
     bytes: int = 0
@@ -84,6 +86,7 @@ class Plan:
             "corrected_parts": len(self.corrections),
             "refused_partitions": [str(key) for key in self.refused],
             "beyond_purpose": [str(key) for key in self.beyond],
+            "location_over": [str(key) for key in self.location_over],
             **({} if self.details is None else asdict(self.details)),
         }
 
@@ -123,6 +126,7 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
             result.parts.append(part)
             result.bytes += part.bytes
     result.beyond = sorted(beyond)
+    result.location_over = siblings.over(query.columns, {part.partition for part in result.parts}, watch)
     result.corrections = store.corrections.of_parts(result.parts, query.purpose)
     return result
 
@@ -194,7 +198,7 @@ def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
             for batch in batches:
                 if watch.is_over(part.partition):
                     break  # its period ended while the reader took its time
-                yield batch
+                yield siblings.current(batch, part, watch)
 
 
 def explain(store: Store, query: ScanQuery) -> Plan:

@@ -350,7 +350,7 @@ class Store:
         except BusyError:
             return  # another process is writing; it is not a crash's remainder
         self.spool.recover()
-        if any(item.state == "dropping" for item in self.partitions()):
+        if expiry.unfinished(self):
             with suppress(ClockError):  # what cannot be read any more is finished all the same
                 expiry.expire(self)
         compaction.unlink_retired(self)

@@ -31,6 +31,7 @@ from store.selection import (
     other_mask,
     rows_of,
 )
+from store.siblings import LOCATION_COLUMNS
 
 if TYPE_CHECKING:
     from store.clockguard import Watch
@@ -45,6 +46,16 @@ class Stretch:
     found: Found | None
     groups: dict[int, set[str]] | None
     watch: Watch
+
+    def readable(self, columns: Sequence[str]) -> list[str]:
+        """Return these columns, without the location when its period is over.
+
+        Raises:
+            ClockError: nobody can tell.
+        """
+        located = self.part.location_bytes and not LOCATION_COLUMNS.isdisjoint(columns)
+        gone = located and self.watch.is_over(self.part.partition.location)
+        return [name for name in columns if not (gone and name in LOCATION_COLUMNS)]
 
 
 def asked(query: ScanQuery) -> Sequence[TargetIdentifier]:
@@ -84,7 +95,12 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
     part = stretch.part
     if stretch.watch.is_over(part.partition):
         return []
-    wanted = list(query.columns) if query.columns is not None else list(PACKED.names)
+    asked_for = list(query.columns) if query.columns is not None else list(PACKED.names)
+    wanted = stretch.readable(asked_for)
+    if len(wanted) < len(asked_for):
+        left = read(store, replace(query, columns=tuple(wanted or ("batch_id",))), stretch)
+        tables = [parquet.conform(pa.Table.from_batches([batch]), asked_for) for batch in left]
+        return [batch for table in tables for batch in table.to_batches()]
     with store.readers.part(part) as opened:
         groups = stretch.groups
         if groups is None:
@@ -113,7 +129,7 @@ def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[Figur
         deciding = other_columns(query, part)
         if opened.reader.constant("conflict") == 0:
             deciding.discard("conflict")
-        names = _present(opened, {*(query.columns or PACKED.names), *deciding})
+        names = _present(opened, {*stretch.readable(query.columns or PACKED.names), *deciding})
         batch = opened.reader.figures(groups, names)
     if part.batch_id is not None and (query.columns is None or "batch_id" in query.columns):
         batch.figures["batch_id"] = Figures(np.full(batch.rows, part.batch_id))

@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError
-from store import files, index, parquet, quarantine, spool_drain
+from store import files, index, parquet, quarantine, siblings, spool_drain
 from store.keys import KeyRef, derive, unseal
+from store.layout import LOCATION_SUFFIX
 from store.model import PartRow, Problem
 from store.partitions import PartitionKey, date_to_day, end_days
 from store.publish import batch_aad
@@ -78,7 +79,9 @@ def check_part(store: Store, part: PartRow) -> list[Problem]:
     """Check one part: files, digests, rows, bounds, identities."""
     where = f"part {part.file_id} of partition {part.partition}"
     problems = []
+    location = store.layout.location(part.partition, part.file_id)
     for path, size, digest, what in (
+        *([(location, part.location_bytes, part.location_sha256, "location")] if part.location_bytes else ()),
         (store.layout.part(part.partition, part.file_id), part.bytes, part.sha256, "records"),
         (
             store.layout.identities(part.partition, part.file_id),
@@ -128,11 +131,13 @@ def _content(store: Store, part: PartRow) -> Iterator[str]:
     with store.readers.part(part) as opened:
         group_rows = opened.reader.group_rows(0)
     yield from index.problems(store.readers.index(part), records, group_rows)
+    if part.location_bytes:
+        yield from siblings.problems(store, part)
 
 
 def _keys(store: Store) -> list[Problem]:
     problems = []
-    for key, state in store.catalog.partition_states().items():
+    for key, state in [*store.catalog.partition_states().items(), *store.catalog.location_states().items()]:
         held = store.keyring.has(key.ref)
         if state == "live" and not held:
             problems.append(Problem(f"partition {key}", "its key is not in the keyring"))
@@ -152,13 +157,16 @@ def _strangers(store: Store) -> list[Problem]:
 
 
 def _unknown_files(store: Store, known: dict[str, PartitionKey] | None) -> Iterator[Problem]:
+    without = {part.file_id for part in store.catalog.parts() if not part.location_bytes}
     for path in sorted(store.layout.parts.rglob("*")) if store.layout.parts.is_dir() else ():
         if path.is_dir():
             continue
         parsed = store.layout.parse(path)
         if parsed is None:
             yield Problem("parts", "a file lies among the parts that is no part")
-        elif known is not None and known.get(parsed[1]) != parsed[0]:
+            continue
+        stray = known is not None and known.get(parsed[1]) != parsed[0]
+        if stray or (parsed[2] == LOCATION_SUFFIX and parsed[1] in without):
             yield Problem(f"partition {parsed[0]}", f"file {parsed[1]}{parsed[2]} is not in the catalog (orphan)")
 
 
@@ -166,7 +174,8 @@ def _sums(store: Store) -> list[Problem]:
     problems = []
     rows = store.catalog.query(
         "SELECT q.end_date || '/' || q.retention_class || '/' || q.key_domain, q.rows, q.parts, q.bytes, "
-        "coalesce(sum(p.rows), 0), count(p.part_id), coalesce(sum(p.bytes + p.identities_bytes + p.index_bytes), 0) "
+        "coalesce(sum(p.rows), 0), count(p.part_id), "
+        "coalesce(sum(p.bytes + p.identities_bytes + p.index_bytes + p.location_bytes), 0) "
         "FROM partitions q LEFT JOIN parts p USING (partition_id) WHERE q.state = 'live' GROUP BY q.partition_id"
     )
     for name, *numbers in rows:

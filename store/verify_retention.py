@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 def retention_story(store: Store) -> list[Problem]:
     """Return every disagreement between erased partitions, their certificates and the log."""
-    erased = {str(key) for key, state in store.catalog.partition_states().items() if state == "dropped"}
+    states = store.catalog.partition_states() | store.catalog.location_states()
+    erased = {str(key) for key, state in states.items() if state == "dropped"}
     kept = {partition: note for _, partition, note in stored(store)}
     store.flush_outbox()
     store.audit.refresh()

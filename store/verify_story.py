@@ -17,6 +17,7 @@ from schemas.errors import LagrumError
 from store import outbox
 from store.audit.verify import verify_directory
 from store.model import Problem
+from store.partitions import PartitionKey
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -28,6 +29,8 @@ MERGED: Final = 0
 
 Part = tuple[int, str, str, int, str, str, str]
 """Batch, partition, file, rows and the digests of both files."""
+Located = tuple[str, str, str]
+"""Sibling, file and digest of a part's location."""
 Batch = tuple[int, str, str, int, int, int, int, int, int]
 """Batch, source, format and its counts."""
 
@@ -36,6 +39,7 @@ Batch = tuple[int, str, str, int, int, int, int, int, int]
 class _Story:
     batches: set[Batch] = field(default_factory=set)
     parts: set[Part] = field(default_factory=set)
+    located: set[Located] = field(default_factory=set)
     withdrawn: set[int] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
     leaving: set[str] = field(default_factory=set)
@@ -74,6 +78,10 @@ def _in_log(before: _Story, told: _Story, after: _Story) -> list[Problem]:
         for part in sorted((before.parts & after.parts) - told.parts)
     ]
     problems += [
+        Problem(f"part {one[1]} of partition {one[0]}", "the audit log has no such manifest")
+        for one in sorted((before.located & after.located) - told.located)
+    ]
+    problems += [
         Problem(f"batch {batch_id}", "it is withdrawn, but the audit log does not say so")
         for batch_id in sorted(before.withdrawn - told.withdrawn)
     ]
@@ -104,6 +112,11 @@ def _in_catalog(told: _Story, after: _Story) -> list[Problem]:
         Problem(f"part {part[2]} of partition {part[1]}", "the audit log names it, the catalog does not")
         for part in sorted(told.parts - after.parts)
         if part[1] not in gone
+    ]
+    problems += [
+        Problem(f"part {one[1]} of partition {one[0]}", "the audit log names it, the catalog does not")
+        for one in sorted(told.located - after.located)
+        if one[0] not in gone and str(PartitionKey.parse(one[0]).core) not in gone
     ]
     problems += [
         Problem(f"batch {batch_id}", "the audit log says that it is withdrawn, the catalog does not")
@@ -138,10 +151,12 @@ def _of_catalog(store: Store) -> _Story:
                     part.index_sha256,
                 )
             )
+            if part.location_bytes:
+                story.located.add((str(part.partition.location), part.file_id, part.location_sha256))
         story.withdrawn = {
             row[0] for row in store.catalog.query("SELECT batch_id FROM batches WHERE withdrawn_us IS NOT NULL")
         }
-        for key, state in store.catalog.partition_states().items():
+        for key, state in [*store.catalog.partition_states().items(), *store.catalog.location_states().items()]:
             if state == "dropped":
                 story.erased.add(str(key))
             if state != "live":
@@ -171,10 +186,12 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
             counts = [public[name] for name in _COUNTS]
             story.batches.add((batch_id, public["source"], public["format"], *counts))
             story.parts |= {_told(batch_id, one) for one in public["parts"]}
+            story.located |= _located(public["parts"])
         elif entry.kind == "compaction":
             removed = set(public["removed"])
             story.parts = {part for part in story.parts if part[2] not in removed}
             story.parts |= {_told(MERGED, one) for one in public["parts"]}
+            story.located = {one for one in story.located if one[1] not in removed} | _located(public["parts"])
         elif entry.kind == "batch.withdrawn":
             story.withdrawn.add(public["batch"])
         elif entry.kind == "record.corrected":
@@ -187,6 +204,14 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
         elif entry.kind == "erasure.done":
             story.erased.add(public["partition"])
     return story, twice
+
+
+def _located(parts: list[dict[str, Any]]) -> set[Located]:
+    return {
+        (str(PartitionKey.parse(one["partition"]).location), one["file"], one["location_sha256"])
+        for one in parts
+        if "location_sha256" in one
+    }
 
 
 def _told(batch_id: int, one: dict[str, Any]) -> Part:

@@ -62,7 +62,7 @@ def test_it_says_in_words_what_was_erased_and_why(erased: Store) -> None:
 def test_the_commitment_is_the_keys_and_the_digests_are_the_ciphertexts(store: Store, clock: FixedClock) -> None:
     deliver(store, records(10))
     key = store.partitions()[0].key
-    secret = store.keyring.key(key.ref)
+    secret, beside = store.keyring.key(key.ref), store.keyring.key(key.location.ref)
     part = store.catalog.parts()[0]
     clock.advance(days=731)
     store.expire()
@@ -70,8 +70,9 @@ def test_the_commitment_is_the_keys_and_the_digests_are_the_ciphertexts(store: S
     body = verify_file(data, origin(store)).body
     assert body["key_commitment"] == commitment(secret, store.store_id, key)
     assert commitment(bytes(32), store.store_id, key) != body["key_commitment"]
+    assert body["location_key_commitment"] == commitment(beside, store.store_id, key.location)
     leaf = json.loads(base64.b64decode(json.loads(data)["leaf"]))
-    listed = [part.file_id, part.sha256, part.identities_sha256, part.index_sha256]
+    listed = [part.file_id, part.sha256, part.identities_sha256, part.index_sha256, part.location_sha256]
     assert leaf["public"]["files"][0].split(" ") == listed
     assert secret.hex() not in data.decode()
 

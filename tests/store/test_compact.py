@@ -11,6 +11,7 @@ import pytest
 from schemas.errors import BusyError
 from store import ScanQuery, SourceRef, Store, files
 from store.compact import FAN_IN, FAN_IN_MAX, MERGED_ROWS_MAX, choose
+from store.layout import SUFFIXES
 from store.model import PartRow
 from store.partitions import PartitionKey
 from tests.conftest import FixedClock, ends_us
@@ -42,7 +43,7 @@ def test_what_is_read_is_the_same_before_and_after(store: Store) -> None:
     assert (result.merged, result.parts, result.rows, result.retired) == (6, 1, 120, 0)
     assert rows(store) == before
     assert [item.parts for item in store.partitions()] == [1]
-    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 3
+    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == len(SUFFIXES)
     assert store.verify() == []
 
 
@@ -112,7 +113,7 @@ def test_a_reader_that_began_before_finishes_with_what_it_planned(store: Store) 
     assert result.retired == 4
     assert first + sum(batch.num_rows for batch in reader) == 80
     assert store.compact(everything=True).retired == 0
-    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 3
+    assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == len(SUFFIXES)
 
 
 def test_a_delivery_that_began_before_recognises_what_was_merged_meanwhile(store: Store) -> None:
@@ -180,7 +181,7 @@ def test_a_compaction_that_ends_at_any_durable_step_loses_and_repeats_nothing(
             store.compact(everything=True)
             assert rows(store) == before, step
             assert [item.parts for item in store.partitions()] == [1]
-            assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == 3, step
+            assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == len(SUFFIXES), step
             assert store.verify() == [], step
         if finished and len(disk.steps) < step:
             break
