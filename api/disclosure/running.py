@@ -8,6 +8,7 @@ from typing import Any
 
 from api.disclosure import rules
 from api.disclosure.casebook import Case, entry_of, new_id, put
+from api.disclosure.completeness import Recorder
 from api.disclosure.model import DELIVERY, Actor, Delivery, Task
 from api.disclosure.search import Head, query_of, search
 from api.disclosure.states import TaskAction, next_stage
@@ -32,6 +33,7 @@ class Running(Steps):
             stage = next_stage(case.task.stage, TaskAction.RUN)
             rules.require_same_person(actor, case.task.case_handler)
             self._require_granted(case, now_us)
+            recorder = None if case.authorisation.is_test else Recorder(self._store, case)
             checkpoint = self._store.audit.checkpoint()
             running = replace(case.task, stage=stage, runs=case.task.runs + 1, reason=None)
             # (5) Nothing below this line runs unless the entry is in the log.
@@ -39,7 +41,7 @@ class Running(Steps):
         started = replace(case, task=running, revision=case.revision + 1)
         delivery_id = new_id(case.authorisation.country, DELIVERY)
         try:
-            return self._search(actor, started, delivery_id, checkpoint)
+            return self._search(actor, started, Head(delivery_id, checkpoint), recorder)
         except AuditError:
             # What was committed stands and its entry follows; nothing leaves before both are there.
             raise
@@ -58,9 +60,10 @@ class Running(Steps):
             self.casebook.commit([], entry_of("explained", actor, case.authorisation, case.task))
         return self._store.plan(query_of(case), to_row_groups=True).as_dict()
 
-    def _search(self, actor: Actor, case: Case, delivery_id: str, checkpoint: str) -> Task:
+    def _search(self, actor: Actor, case: Case, head: Head, recorder: Recorder | None) -> Task:
         # (6)
-        package = search(self._store, case, Head(delivery_id, checkpoint), self.vault.signing_key())
+        package, evidence = search(self._store, case, head, self.vault.signing_key(), recorder)
+        delivery_id = head.delivery_id
         self.vault.keep(delivery_id, package.data)
         # (7)
         now_us = self._store.clock.now_us()
@@ -74,7 +77,11 @@ class Running(Steps):
             release_approval=None,
         )
         entry = entry_of("result", actor, case.authorisation, done)
-        self.casebook.commit([put(done, case.revision), put(made, 0)], entry)
+        puts = [put(done, case.revision), put(made, 0)]
+        if evidence is not None:
+            entry = replace(entry, public={**entry.public, "evidence": evidence.digest})
+            puts.append(evidence.put())
+        self.casebook.commit(puts, entry)
         return done
 
     def _fail(self, actor: Actor, case: Case, delivery_id: str, failure: Exception) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,6 +18,9 @@ from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_text
 from store.overlay import PLACE
+
+if TYPE_CHECKING:
+    from api.disclosure.completeness import Evidence, Recorder
 
 _SCAN_RECORDS_MAX: Final = 4 * RECORDS_MAX
 """Rows held before the order's roles and ports thin them out."""
@@ -42,8 +45,10 @@ def query_of(case: Case) -> ScanQuery:
     )
 
 
-def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Package:
-    """Return the signed package of everything that the task may have.
+def search(
+    store: Store, case: Case, head: Head, key: Ed25519PrivateKey, recorder: Recorder | None = None
+) -> tuple[Package, Evidence | None]:
+    """Return the signed package of everything that the task may have, and its evidence; a test has none.
 
     Every partition of the window is read or the search fails: an unreadable part raises and is never an empty answer.
 
@@ -51,18 +56,25 @@ def search(store: Store, case: Case, head: Head, key: Ed25519PrivateKey) -> Pack
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
         ProcedureError: reason `too-many-records`.
     """
-    kept = found(store, case)
+    kept = found(store, case, recorder.query if recorder else None)
     about = _about(store, case, head)
+    evidence = None
+    if recorder is not None:
+        recorder.add(kept)
+        evidence = recorder.finish(head.delivery_id)
+        about["evidence"] = evidence.named()
     # Restricted and rectified records leave, and the package says which rows they are.
     places = [] if case.authorisation.is_test else list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True))
     corrected = store.corrections.marks(places)
     if corrected:
         about["corrections"] = corrected
-    return build(kept, permitted_fields(case.basis, case.task.categories), about, key)
+    return build(kept, permitted_fields(case.basis, case.task.categories), about, key), evidence
 
 
-def found(store: Store, case: Case) -> pa.Table:
+def found(store: Store, case: Case, query: ScanQuery | None = None) -> pa.Table:
     """Return the rows that the order reaches, checked one by one and sorted; a test's are made and not read.
+
+    `query` is the task's, bound to a snapshot.
 
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
@@ -73,7 +85,7 @@ def found(store: Store, case: Case) -> pa.Table:
         return select(made_records(task, basis), basis, task.targets, task.window)
     batches: list[pa.RecordBatch] = []
     rows = 0
-    for batch in store.scan(query_of(case)):
+    for batch in store.scan(query or query_of(case)):
         rows += batch.num_rows
         if rows > _SCAN_RECORDS_MAX:
             raise ProcedureError(

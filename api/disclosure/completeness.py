@@ -1,0 +1,271 @@
+"""The proof that a delivery has every record that the order reaches, and nothing else.
+
+When a result is made, its evidence is put on file: the snapshot (`store.completeness`), the digest of the order, and
+for every UTC day on which a delivered record ended their number and an HMAC-SHA256, under a salt of the evidence, over
+their lines as `records.ndjson` has them, in their order. The evidence's SHA-256 stands in the log, with the result.
+
+`verify` does, in this order:
+
+    (1) the evidence is the one that the log names for that task's result, and the order is the one that was approved
+    (2) the log verifies offline, and the catalog tells the same story as the log
+    (3) the snapshot's parts are those that the log tells for that moment
+    (4) every part from the window's first day on has the digests of the log, and its postings and bounds are derived
+        again from its records
+    (5) the search is done again over what was stored at the snapshot, by postings, or thoroughly: every record of the
+        window is compared with the order; each day's number and digest are those of the evidence
+
+Days that were erased, corrected or merged without withdrawn records since then cannot be compared; they are counted.
+The verdict tells numbers of days, never a record. What it proves, and against whom, is in docs/THREAT_MODEL.md.
+
+Source: the design's promise 8.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from api.disclosure.casebook import Case, Casebook
+from api.disclosure.model import request_digest
+from api.disclosure.printing import ndjson, printable
+from api.disclosure.search import query_of
+from api.disclosure.selection import permitted_fields, select
+from api.signing import canonical_json
+from schemas.errors import LagrumError, NotFoundError
+from schemas.packing import unpack_table
+from store import ScanQuery, Store, completeness
+from store.audit.search import find
+from store.documents import Put
+from store.partitions import DAY_US, date_to_day, day_to_date
+from store.targets import matches
+from store.verify import check_part
+from store.verify_story import audit_story
+
+FORMAT: Final = "lagrum-evidence-1"
+KIND: Final = "evidence"
+RESULT: Final = "disclosure.result"
+_SALT_BYTES: Final = 32
+
+COMPLETE: Final = "complete"
+PARTLY: Final = "partly"
+"""No disagreement, and some days cannot be compared any more."""
+WRONG: Final = "wrong"
+
+
+class Tally:
+    """Counts and digests delivered records by the day on which they ended; feed it in the order of the delivery."""
+
+    def __init__(self, salt: bytes) -> None:
+        self._salt = salt
+        self._days: dict[str, tuple[int, hmac.HMAC]] = {}
+
+    def add(self, kept: pa.Table, names: tuple[str, ...]) -> None:
+        """Take records with logical names, of which the fields `names` leave."""
+        days = (kept["end_time"].cast(pa.int64()).to_numpy() // DAY_US).tolist()
+        lines = ndjson(printable(kept, names)).splitlines(keepends=True)
+        for number, line in zip(days, lines, strict=True):
+            day = day_to_date(number).isoformat()
+            count, taken = self._days.get(day) or (0, hmac.new(self._salt, day.encode(), hashlib.sha256))
+            taken.update(line)
+            self._days[day] = count + 1, taken
+
+    def days(self) -> dict[str, list[Any]]:
+        """Return by day the number of records and their digest."""
+        return {day: [count, taken.hexdigest()] for day, (count, taken) in sorted(self._days.items())}
+
+
+class Recorder:
+    """Takes the evidence of one search: make it before, search what `query` asks, `add` what is delivered, `finish`."""
+
+    def __init__(self, store: Store, case: Case) -> None:
+        asked = query_of(case)
+        self._case, self._store = case, store
+        self._salt = secrets.token_bytes(_SALT_BYTES)
+        self._tally = Tally(self._salt)
+        self.names = permitted_fields(case.basis, case.task.categories)
+        self._snapshot = completeness.snapshot(store, asked)
+        self.query = replace(asked, batch_id_max=self._snapshot.batch_id_max)
+
+    def add(self, kept: pa.Table) -> None:
+        """Take records that leave, in their order."""
+        self._tally.add(kept, self.names)
+
+    def finish(self, delivery_id: str) -> Evidence:
+        """Return the evidence."""
+        days = self._tally.days()
+        return Evidence(
+            {
+                "format": FORMAT,
+                "store": self._store.store_id,
+                "delivery": delivery_id,
+                "task": self._case.task.id,
+                "order_sha256": request_digest(self._case.authorisation, self._case.task),
+                "salt": self._salt.hex(),
+                "snapshot": self._snapshot.as_body(),
+                "records": sum(count for count, _ in days.values()),
+                "days": days,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a delivery is checked by; kept sealed, since it tells on which days a target communicated."""
+
+    body: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Its SHA-256, which says nothing: the salt is in it."""
+        return hashlib.sha256(canonical_json(self.body)).hexdigest()
+
+    def named(self) -> dict[str, Any]:
+        """Return what a manifest says of it."""
+        snapshot = self.body["snapshot"]
+        return {"sha256": self.digest, "batch_id_max": snapshot["batch_id_max"], "log": snapshot["log"]}
+
+    def put(self) -> Put:
+        """Return the write that keeps it, in the transaction of its result."""
+        return Put(KIND, self.body["delivery"], self.body, expect=0)
+
+
+@dataclass(slots=True)
+class Report:
+    """What a verification found."""
+
+    task: str
+    delivery: str
+    verdict: str = WRONG
+    thorough: bool = False
+    records: int = 0
+    parts: int = 0
+    """Checked against the log."""
+    days: int = 0
+    """With delivered records, or records found now, that were compared."""
+    days_not_comparable: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as JSON-ready data."""
+        return asdict(self)
+
+
+def verify(store: Store, task_id: str, *, thorough: bool = False) -> Report:
+    """Check the delivery of a task; the numbers are those of the module's docstring.
+
+    Raises:
+        NotFoundError: there is no such task, or it has no result with evidence.
+        KeyUnavailableError: a part cannot be read.
+    """
+    casebook = Casebook(store)
+    case = casebook.case(task_id)
+    if case.task.delivery_id is None:
+        raise NotFoundError("the task has no result")
+    body = store.documents.get(KIND, case.task.delivery_id).body
+    report = Report(case.task.id, case.task.delivery_id, thorough=thorough, records=int(body["records"]))
+    store.flush_outbox(required=True)
+    store.audit.refresh()
+    try:
+        report.problems += _of_the_log(store, case, body)  # (1)
+        report.problems += [str(problem) for problem in audit_story(store)]  # (2)
+        if not report.problems:
+            report.problems += completeness.problems(store, body["snapshot"])  # (3)
+            report.problems += _of_the_parts(store, body["snapshot"]["first_day"], report)  # (4)
+        if not report.problems:
+            _compare(store, case, body, report)  # (5)
+    except LagrumError as error:
+        report.problems.append(error.message)
+    if not report.problems:
+        report.verdict = PARTLY if report.days_not_comparable else COMPLETE
+    return report
+
+
+def _of_the_log(store: Store, case: Case, body: Mapping[str, Any]) -> list[str]:
+    # (1)
+    named = [
+        entry.public.get("evidence")
+        for entry in find(store.layout.audit, store.audit.size, (RESULT,))
+        if entry.public.get("task") == case.task.id
+    ]
+    if not named or named[-1] != Evidence(dict(body)).digest:
+        return ["the evidence on file is not the one that the log names"]
+    if body["order_sha256"] != request_digest(case.authorisation, case.task):
+        return ["the order on file is not the one that was searched for"]
+    return []
+
+
+def _of_the_parts(store: Store, first_day: str, report: Report) -> list[str]:
+    # (4)
+    parts = store.catalog.parts("q.end_date >= ?", (first_day,))
+    report.parts = len(parts)
+    return [str(problem) for part in parts if not store.expired(part.partition) for problem in check_part(store, part)]
+
+
+def _compare(store: Store, case: Case, body: Mapping[str, Any], report: Report) -> None:
+    # (5)
+    since = completeness.since(store, body["snapshot"]["log"]["from"])
+    query = replace(query_of(case), batch_id_max=body["snapshot"]["batch_id_max"], include_withdrawn=True)
+    planned = store.plan(query)
+    reasons = dict(since.days)
+    if planned.beyond:  # the purpose reads no further back today
+        first = planned.beyond[-1].end_date + timedelta(days=1)
+        reasons.update({day: "beyond-purpose" for day in body["days"] if day < first.isoformat()})
+        query = replace(query, start_us=max(query.start_us, date_to_day(first) * DAY_US))
+    hidden_then = _withdrawn(store) - since.withdrawn
+    tally = Tally(bytes.fromhex(body["salt"]))
+    names = permitted_fields(case.basis, case.task.categories)
+    found = list(_rows(store, query, hidden_then, thorough=report.thorough))
+    if found:
+        table = unpack_table(pa.concat_tables(found, promote_options="default"))
+        tally.add(select(table, case.basis, case.task.targets, case.task.window), names)
+    now, then = tally.days(), body["days"]
+    not_comparable: Counter[str] = Counter()
+    for day in sorted({*now, *then}):
+        if now.get(day) == then.get(day):
+            report.days += 1
+        elif day in reasons:
+            not_comparable[reasons[day]] += 1
+        else:
+            report.problems.append(f"{day}: {_difference(now.get(day), then.get(day))}")
+    report.days_not_comparable = dict(not_comparable)
+
+
+def _withdrawn(store: Store) -> set[int]:
+    return {int(row[0]) for row in store.catalog.query("SELECT batch_id FROM batches WHERE withdrawn_us IS NOT NULL")}
+
+
+def _rows(store: Store, query: ScanQuery, hidden: set[int], *, thorough: bool) -> Iterator[pa.Table]:
+    """Yield the packed records that the query selects, without those of hidden batches.
+
+    Thoroughly, no posting is asked: every record of the window is read, and compared with the targets here.
+    """
+    out_of_sight = pa.array(sorted(hidden), pa.int64())
+    for batch in store.scan(replace(query, targets=()) if thorough else query):
+        table = pa.Table.from_batches([batch])
+        if hidden:
+            table = table.filter(pc.invert(pc.is_in(table["batch_id"], value_set=out_of_sight)))
+        if thorough:
+            mask = matches(table, query.targets[0])
+            for target in query.targets[1:]:
+                mask = pc.or_(mask, matches(table, target))
+            table = table.filter(mask)
+        if table.num_rows:
+            yield table
+
+
+def _difference(now: list[Any] | None, then: list[Any] | None) -> str:
+    stored, delivered = (now or [0])[0], (then or [0])[0]
+    if stored > delivered:
+        return "the delivery lacks records that the order reaches"
+    if stored < delivered:
+        return "the delivery has records that the order does not reach, or that are not stored"
+    return "the delivered records are not those that are stored"
