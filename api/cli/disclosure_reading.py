@@ -32,6 +32,7 @@ def list_cases(way: Way) -> None:
         ("state", "state"),
         ("basis", "basis"),
         ("decision_reference", "reference"),
+        ("test", "test"),
         ("task", "task"),
         ("task_state", "state"),
     )

@@ -5,6 +5,7 @@ An officer learns nothing of a result before its release. A reading that shows t
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.disclosure import rules
@@ -18,7 +19,7 @@ from store.clock import to_text
 
 _ROLES = (rules.OFFICER, rules.CASE_HANDLER, rules.APPROVER)
 _OPEN_TO_OFFICER = (Stage.RELEASED, Stage.DELIVERED)
-_ENDED = (Stage.REJECTED, Stage.CANCELLED)
+_ENDED = (Stage.REJECTED, Stage.CANCELLED, Stage.INVALID)
 
 
 def show(store: Store, actor: Actor, case_id: str) -> dict[str, Any]:
@@ -59,6 +60,16 @@ def cases(store: Store, actor: Actor) -> list[dict[str, Any]]:
             }
             for item in authorisations
         ]
+
+
+def counts(shown: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many authorisations and tasks a list has, tests apart: they are nobody's and count for nothing."""
+    real = [item for item in shown if not item["test"]]
+    return {
+        "authorisations": len(real),
+        "tasks": sum(len(item["tasks"]) for item in real),
+        "tests": len(shown) - len(real),
+    }
 
 
 def source(store: Store, actor: Actor, case_id: str) -> tuple[Decision, bytes]:

@@ -41,6 +41,7 @@ _TASK: Final = {
     "registered_at": "2026-11-22T12:00:00.000000Z",
     "due_at": None,
 }
+_COUNTS: Final = {"authorisations": 1, "tasks": 1, "tests": 0}
 _PLAN: Final = {
     "partitions": 30,
     "parts": 30,
@@ -93,11 +94,12 @@ def delivery_key(request: Request, _: Person) -> dict[str, Any]:
 @router.get(
     "/v1/disclosure/cases",
     summary="List cases",
-    responses=_answers(200, {"cases": [_AUTHORISATION | {"tasks": [_TASK]}]}),
+    responses=_answers(200, {"cases": [_AUTHORISATION | {"tasks": [_TASK]}], "counts": _COUNTS}),
 )
 def list_cases(request: Request, principal: Person) -> dict[str, Any]:
     """Return the officer's own cases, or all of them to case handlers and approvers; without targets."""
-    return {"cases": views.cases(get_store(request), _actor(principal))}
+    shown = views.cases(get_store(request), _actor(principal))
+    return {"cases": shown, "counts": views.counts(shown)}
 
 
 @router.get("/v1/disclosure/cases/{case_id}", summary="Show a case", responses=_answers(200, _TASK))

@@ -1,0 +1,233 @@
+"""Emergencies, suspension and extension: what changes an authorisation after it was filed, and what time does to it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from api.disclosure import lapses
+from api.disclosure.model import Authorisation, Task
+from api.disclosure.states import AuthorisationState, Stage, TaskState
+from api.disclosure.views import cases, lapsed, show, source
+from schemas.errors import AuditError, IntegrityError, ProcedureError
+from store import Put
+from store.keys import KeyRef
+from tests.api.disclosure.conftest import AUTHORITY, TARGET, Court
+from tests.store.records import DAY_US
+
+HOUR_US = DAY_US // 24
+
+
+def order_of(court: Court, task: Task) -> Authorisation:
+    return court.procedure.casebook.authorisation(task.authorisation_id)[0]
+
+
+def later(court: Court, hours: int) -> None:
+    court.clock.value_us += hours * HOUR_US
+
+
+def refused(act: Any, *given: Any) -> str:
+    with pytest.raises(ProcedureError) as refusal:
+        act(*given)
+    return refusal.value.reason
+
+
+def fetched(court: Court) -> Task:
+    """An emergency under which a package has left."""
+    task = court.emergency()
+    court.release(court.run(task.id).id)
+    court.deliver(task.id)
+    return court.procedure.casebook.task(task.id)[0]
+
+
+def test_an_emergency_is_searched_and_delivered_before_its_confirmation_and_never_without_an_approver(
+    shared_court: Court,
+) -> None:
+    court = shared_court
+    checked = court.check(court.register(court.file(emergency=True)).id, call=court.called())
+    assert refused(court.run, checked.id) == "wrong-state"
+    task = court.approve(checked.id)
+    assert order_of(court, task).state is AuthorisationState.EMERGENCY_APPROVAL
+    assert task.due_at_us == court.clock.now_us() + 8 * HOUR_US
+    court.run(task.id)
+    assert refused(court.deliver, task.id) == "wrong-state"
+    court.release(task.id)
+    assert court.deliver(task.id)
+    seen = show(court.store, court.actor("approver-1"), task.id)
+    assert seen["call_back"]["by"] == "handler-1"
+    assert seen["authorisation"]["confirm_by"] is not None
+    court.procedure.confirm(court.actor("officer-2"), task.authorisation_id, court.ruling())
+    confirmed = order_of(court, task)
+    assert confirmed.state is AuthorisationState.APPROVED
+    assert confirmed.confirmation is not None
+    assert confirmed.confirmation.by.person_id == "officer-2"
+    # What confirms changes nothing of what was approved: the same signatures carry on.
+    assert court.deliver(task.id)
+    assert len(show(court.store, court.actor("approver-1"), task.id)["authorisation"]["documents"]) == 2
+
+
+def test_what_nobody_confirms_becomes_invalid_and_what_had_left_is_told(court: Court) -> None:
+    delivered, released, open_task = fetched(court), court.emergency(), court.emergency()
+    court.release(court.run(released.id).id)
+    kept = court.procedure.casebook.task(released.id)[0].delivery_id or ""
+    later(court, 71)
+    assert lapses.apply_all(court.store) == 0
+    later(court, 1)
+    start = court.store.audit.size
+    assert lapses.apply_all(court.store) == 3
+    assert lapses.apply_all(court.store) == 0
+    stages = [court.procedure.casebook.task(task.id)[0] for task in (delivered, released, open_task)]
+    assert [task.stage for task in stages] == [Stage.DELIVERED, Stage.INVALID, Stage.INVALID]
+    assert [task.state for task in stages] == [TaskState.DISCLOSED, TaskState.INVALID, TaskState.INVALID]
+    assert {order_of(court, task).state for task in stages} == {AuthorisationState.INVALID}
+    assert not court.store.keyring.has(KeyRef("cases", "", kept, ""))
+    entries = [entry for entry in court.log(start) if entry.kind == "disclosure.lapsed"]
+    assert len(entries) == 3
+    told = next(entry for entry in entries if entry.public["delivered"] == [delivered.id])
+    assert told.secret is not None
+    assert told.secret["delivered"][0]["records"] == delivered.records
+    for step, task in ((court.deliver, delivered), (court.deliver, released), (court.run, open_task)):
+        assert refused(step, task.id) == "unconfirmed"
+    assert refused(court.procedure.confirm, court.actor("officer-1"), delivered.authorisation_id, court.ruling()) == (
+        "unconfirmed"
+    )
+    for person in ("approver-1", "dpo-1"):
+        report = lapsed(court.store, court.actor(person))
+        assert [item["id"] for item in report if item["delivered"]] == [delivered.authorisation_id]
+        left = next(item["delivered"][0] for item in report if item["delivered"])
+        assert (left["task"], left["records"], len(left["fetched"])) == (delivered.id, delivered.records, 1)
+        assert TARGET not in json.dumps(report)
+
+
+def test_a_step_finds_a_lapse_before_the_service_does(court: Court) -> None:
+    task = court.emergency()
+    later(court, 72)
+    assert refused(court.run, task.id) == "unconfirmed"
+    assert [entry.kind for entry in court.log()][-2:] == ["disclosure.lapsed", "disclosure.refused"]
+    assert order_of(court, task).state is AuthorisationState.INVALID
+
+
+def test_a_lapse_that_cannot_be_logged_still_lets_nothing_out(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = fetched(court)
+    later(court, 72)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(court.store.audit), "append", _no_log)
+        with pytest.raises(AuditError):
+            court.deliver(task.id)
+    assert refused(court.deliver, task.id) == "unconfirmed"
+    assert "disclosure.lapsed" in [entry.kind for entry in court.log()]
+
+
+def _no_log(*_: Any, **__: Any) -> Any:
+    raise AuditError("the log is full")
+
+
+def test_confirmed_in_its_last_hour_it_stands_and_expires_like_any_other(court: Court) -> None:
+    task = court.emergency()
+    later(court, 71)
+    court.procedure.confirm(court.actor("officer-1"), task.authorisation_id, court.ruling())
+    later(court, 100)
+    assert court.run(task.id).stage is Stage.RUN
+    later(court, 31 * 24)
+    assert lapses.apply_all(court.store) == 1
+    assert order_of(court, task).state is AuthorisationState.EXPIRED
+
+
+def test_confirmed_before_it_is_approved_it_is_approved_like_any_other(shared_court: Court) -> None:
+    court = shared_court
+    task = court.register(court.file(emergency=True))
+    court.procedure.confirm(court.actor("officer-1"), task.authorisation_id, court.ruling())
+    court.approve(court.check(task.id, call=court.called()).id)
+    assert order_of(court, task).state is AuthorisationState.APPROVED
+
+
+def test_while_suspended_nothing_is_searched_released_or_fetched(shared_court: Court) -> None:
+    court = shared_court
+    approved, ran, released = court.approved(), court.run(court.approved().id), court.released()
+    for task in (approved, ran, released):
+        court.procedure.suspend(court.actor("officer-1"), task.authorisation_id, "settling")
+    for step, task in ((court.run, approved), (court.release, ran), (court.deliver, released)):
+        assert refused(step, task.id) == "authorisation-not-approved"
+    assert refused(court.procedure.resume, court.actor("approver-1"), approved.authorisation_id) == "not-yours"
+    for task in (approved, ran, released):
+        court.procedure.resume(court.actor("officer-1"), task.authorisation_id)
+    assert court.run(approved.id).stage is Stage.RUN
+    assert court.deliver(released.id)
+
+
+def test_an_emergency_comes_back_from_its_rest_as_what_it_was(court: Court) -> None:
+    one, two, three = (court.emergency().authorisation_id for _ in range(3))
+    for case in (one, two, three):
+        court.procedure.suspend(court.actor("handler-1"), case, "doubt")
+    approver = court.actor("approver-2")
+    assert court.procedure.resume(approver, one).state is AuthorisationState.EMERGENCY_APPROVAL
+    assert court.procedure.confirm(court.actor("officer-1"), two, court.ruling()).state is AuthorisationState.SUSPENDED
+    assert court.procedure.resume(approver, two).state is AuthorisationState.APPROVED
+    later(court, 72)
+    lapses.apply_all(court.store)  # the time to confirm runs on in the rest
+    states = [court.procedure.casebook.authorisation(case)[0].state for case in (one, two, three)]
+    assert states == [AuthorisationState.INVALID, AuthorisationState.APPROVED, AuthorisationState.INVALID]
+
+
+def test_an_extension_is_judged_by_its_own_day_and_approved_anew(court: Court) -> None:
+    task, fetched_task = court.approved(), court.released()
+    later(court, 20 * 24)
+    for item in (task, fetched_task):
+        end_us = court.clock.now_us() + 40 * DAY_US
+        extended = court.procedure.extend(
+            court.actor("officer-1"), item.authorisation_id, court.ruling(expires_at_us=end_us)
+        )
+        assert extended.state is AuthorisationState.AWAITING_APPROVAL
+        assert [decision.reference for decision in extended.decisions] == ["B 1234-26", "B 1234-26/2"]
+        assert extended.decided_on == court.ruling().decided_on
+    assert refused(court.run, task.id) == "authorisation-not-approved"
+    assert refused(court.deliver, fetched_task.id) == "authorisation-not-approved"
+    court.approve(task.id, "approver-2")
+    court.approve(fetched_task.id, "approver-2")
+    later(court, 20 * 24)
+    assert court.run(task.id).stage is Stage.RUN
+    assert court.deliver(fetched_task.id)
+
+
+def test_an_old_approval_does_not_carry_an_extension(court: Court) -> None:
+    """Two tasks of one authorisation: approving one anew does not approve the other."""
+    task = court.approved()
+    other = court.register(order_of(court, task))
+    court.approve(court.check(other.id).id)
+    court.procedure.extend(
+        court.actor("officer-1"),
+        task.authorisation_id,
+        court.ruling(expires_at_us=court.clock.now_us() + 40 * DAY_US),
+    )
+    court.approve(other.id)
+    assert refused(court.run, task.id) == "approval-digest"
+    assert court.run(other.id).stage is Stage.RUN
+
+
+def test_the_decision_is_shown_as_it_came_and_its_digest_is_signed(court: Court) -> None:
+    task = court.approved()
+    decision, content = source(court.store, court.actor("approver-1"), task.id)
+    assert content == b"Decision B 1234-26: 070-174 00 07"
+    assert court.log()[-1].kind == "disclosure.viewed"
+    assert refused(source, court.store, court.actor("officer-2"), task.id) == "not-yours"
+    body = court.store.documents.get("decision", decision.document).body
+    court.store.documents.commit([Put("decision", decision.document, body | {"content": "bm8="})])
+    with pytest.raises(IntegrityError):
+        source(court.store, court.actor("approver-1"), task.id)
+    # A digest to go with the other document is another order than was approved.
+    filed = court.store.documents.get("authorisation", task.authorisation_id).body
+    filed["decisions"][0]["sha256"] = "0" * 64
+    court.store.documents.commit([Put("authorisation", task.authorisation_id, filed)])
+    assert refused(court.run, task.id) == "approval-digest"
+
+
+def test_officers_see_that_their_case_has_lapsed_and_why(court: Court) -> None:
+    task = court.emergency()
+    later(court, 72)
+    lapses.apply_all(court.store)
+    seen = show(court.store, court.actor("officer-1"), task.id)
+    assert (seen["state"], seen["reason"]) == ("Invalid", "unconfirmed")
+    listed = next(item for item in cases(court.store, court.actor("officer-1")) if item["id"] == task.authorisation_id)
+    assert (listed["state"], listed["authority"], listed["emergency"]) == ("Invalid", AUTHORITY, True)

@@ -1,0 +1,189 @@
+"""Coarse counts before an approval, canaries on made records, and bases that reach only what is the operator's own."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api.disclosure import package
+from api.disclosure.model import Task, Window, order_of
+from api.disclosure.preflight import ZERO, bucket
+from api.disclosure.procedure import WrittenTarget
+from api.disclosure.states import TaskState
+from api.disclosure.views import cases, counts, show
+from api.signing import Statement, decode_public_key, digest_of, verify
+from schemas.errors import AuditError, KeyUnavailableError, ProcedureError
+from tests.api.disclosure.conftest import MIDNIGHT_US, Court
+from tests.store.records import DAY_US
+
+
+def told(court: Court, task: Task) -> dict[str, Any]:
+    return package.verify(court.deliver(task.id), decode_public_key(court.procedure.vault.public_key()))
+
+
+def test_buckets_have_no_gaps_and_no_counts() -> None:
+    assert [bucket(count) for count in (0, 1, 9, 10, 99, 100, 999, 1_000, 9_999, 10_000, 10**9)] == [
+        "0",
+        *("1-9",) * 2,
+        *("10-99",) * 2,
+        *("100-999",) * 2,
+        *("1000-9999",) * 2,
+        *("10000 or more",) * 2,
+    ]
+
+
+def test_an_approver_weighs_a_task_by_buckets_three_times_and_the_officer_learns_nothing(shared_court: Court) -> None:
+    court = shared_court
+    task = court.checked()
+    approver = court.actor("approver-1")
+    answers = [court.procedure.preflight(approver, task.id) for _ in range(4)]
+    assert answers == [{"records": "10-99", "days": "1-9"}] * 3 + [ZERO]
+    assert court.log()[-1].public["reason"] == "too-many-preflights"
+    assert show(court.store, approver, task.id)["preflights"] == "3 of 3"
+    assert "preflights" not in show(court.store, court.actor("officer-1"), task.id)
+    # What was weighed is what is approved: weighing changes nothing that is signed.
+    assert court.run(court.approve(task.id).id).records
+
+
+def test_what_is_refused_looks_like_a_task_that_finds_nothing(shared_court: Court) -> None:
+    court = shared_court
+    nobody = court.checked(targets=(WrittenTarget("number", "+46 70 174 98 98"),))
+    assert court.procedure.preflight(court.actor("approver-1"), nobody.id) == ZERO
+    task = court.checked()
+    for person in ("officer-1", "officer-2", "handler-1", "auditor-1", "dpo-1"):
+        assert court.procedure.preflight(court.actor(person), task.id) == ZERO
+    assert court.procedure.preflight(court.actor("approver-1"), "SE-T-" + "0" * 16) == ZERO
+    assert court.procedure.preflight(court.actor("approver-1"), court.approved().id) == ZERO
+    assert [entry.kind for entry in court.log()[-3:]].count("disclosure.refused") >= 1
+
+
+def test_nothing_is_counted_without_the_log_and_what_cannot_be_read_is_no_zero(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = court.checked()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(court.store.audit), "append", _no_log)
+        patch.setattr(type(court.store), "scan", _unread)
+        with pytest.raises(AuditError):
+            court.procedure.preflight(court.actor("approver-1"), task.id)
+    lost = next(item for item in court.store.partitions() if item.date.isoformat() == "2026-11-17")
+    court.store.keyring.destroy([lost.key.ref])
+    with pytest.raises(KeyUnavailableError):
+        court.procedure.preflight(court.actor("approver-1"), task.id)
+
+
+def _no_log(*_: Any, **__: Any) -> Any:
+    raise AuditError("the log is full")
+
+
+def _unread(*_: Any) -> Any:
+    raise AssertionError("something was read")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        WrittenTarget("number", "070-174 00 07"),
+        WrittenTarget("ip", "192.0.2.7", 4711),
+        WrittenTarget("ip", "2001:db8::7"),
+        WrittenTarget("imsi", "240017000000007"),
+        WrittenTarget("imei", "49015420323751"),
+        WrittenTarget("mac", "00:00:5e:00:53:07"),
+        WrittenTarget("account", "10077"),
+    ],
+    ids=lambda target: target.kind,
+)
+def test_a_canary_runs_end_to_end_and_touches_no_real_data(
+    shared_court: Court, target: WrittenTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    court = shared_court
+    monkeypatch.setattr(type(court.store), "scan", _unread)
+    start = court.store.audit.size
+    task = court.checked(is_test=True, targets=(target,))
+    assert court.procedure.preflight(court.actor("approver-1"), task.id)["records"] == "1-9"
+    court.release(court.run(court.approve(task.id).id).id)
+    manifest = told(court, task)
+    assert manifest["test"].startswith("TEST")
+    found = package.records_of(court.deliver(task.id))
+    assert len(found) == 3
+    assert {row["switch"] for row in found} == {"TEST"}
+    assert court.procedure.casebook.task(task.id)[0].state is TaskState.DISCLOSED
+    steps = [entry for entry in court.log(start) if entry.kind.startswith("disclosure.") and "basis" in entry.public]
+    assert all(entry.public["test"] is True for entry in steps)
+
+
+def test_canaries_count_apart(court: Court) -> None:
+    court.released(is_test=True)
+    court.approved()
+    assert counts(cases(court.store, court.actor("handler-1"))) == {"authorisations": 1, "tasks": 1, "tests": 1}
+
+
+def test_a_real_package_does_not_say_test(shared_court: Court) -> None:
+    assert "test" not in told(shared_court, shared_court.released())
+
+
+def test_a_copyright_order_gets_the_account_and_nothing_that_only_the_duty_keeps(shared_court: Court) -> None:
+    court = shared_court
+    terms: dict[str, Any] = {"basis": "copyright-information-order", "targets": (WrittenTarget("account", "0077"),)}
+    task = court.released(**terms)
+    manifest = told(court, task)
+    assert manifest["counts"]["records"] > 100
+    assert "account" in manifest["fields"]
+    assert not {"source_ip", "nat_ip", "called_number", "imsi", "cell_id"} & set(manifest["fields"])
+    year = Window(MIDNIGHT_US - 400 * DAY_US, MIDNIGHT_US - 380 * DAY_US)
+    with pytest.raises(ProcedureError) as refusal:
+        court.register(court.file(**terms, window=year))
+    assert refusal.value.reason == "beyond-purpose"
+    # The same days stand open to a basis that the duty names.
+    assert court.register(court.file(window=year)).window == year
+
+
+def test_the_purpose_is_asked_of_the_store_as_well(shared_court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    court = shared_court
+    scan, purposes = type(court.store).scan, []
+    monkeypatch.setattr(
+        type(court.store), "scan", lambda store, query: purposes.append(query.purpose) or scan(store, query)
+    )
+    number = (WrittenTarget("number", "070-174 00 07"),)
+    for basis in ("secret-surveillance", "missing-person"):
+        court.run(court.approved(basis=basis, targets=number).id)
+    court.run(court.approved(basis="copyright-information-order", targets=(WrittenTarget("account", "1"),)).id)
+    assert purposes == ["disclosure", "security", "billing"]
+
+
+def test_an_order_is_judged_by_the_law_of_its_decisions_day(shared_court: Court) -> None:
+    court = shared_court
+    task = court.approved(basis="intelligence", decided_on=court.ruling().decided_on - timedelta(days=1))
+    assert court.procedure.casebook.case(task.id).basis.version == 2
+    with pytest.raises(ProcedureError) as refusal:
+        court.file(
+            basis="subscriber-data",
+            decided_on=court.ruling().decided_on.replace(year=2021),
+            targets=tuple(WrittenTarget("number", f"07017400{number:02}") for number in range(11)),
+        )
+    assert refusal.value.reason == "too-many-targets"
+
+
+def test_the_signed_record_alone_proves_three_persons_in_three_roles(court: Court) -> None:
+    """From the log's entries and the public keys of that day, with nothing from the catalog."""
+    task = court.released()
+    court.deliver(task.id)
+    keys = {person: key.public_bytes for person, key in court.keys.items()}
+    entries = {entry.kind: entry for entry in court.log() if entry.public.get("task") == task.id}
+    for word, action in (("approved", "disclosure.approve"), ("released", "disclosure.release")):
+        entry = entries[f"disclosure.{word}"]
+        assert entry.secret is not None
+        body = entry.secret["task"]
+        approval = body["request_approval" if word == "approved" else "release_approval"]
+        statement = Statement(**approval["statement"])
+        assert (statement.action, statement.case, statement.digest) == (action, task.id, entry.public["digest"])
+        assert verify(keys[approval["by"]["person_id"]], statement.to_bytes(), entry.public["signature"])
+        persons = {body["officer"]["person_id"], body["case_handler"]["person_id"], approval["by"]["person_id"]}
+        used = {body["officer"]["key_id"], body["case_handler"]["key_id"], approval["by"]["key_id"]}
+        assert (len(persons), len(used)) == (3, 3)
+    case = court.procedure.casebook.case(task.id)
+    order = order_of(case.authorisation, case.task)
+    assert digest_of(order) == entries["disclosure.approved"].public["digest"]
+    assert (order["task"]["officer"]["person_id"], order["case_handler"]["person_id"]) == ("officer-1", "handler-1")
