@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 MERGED_ROWS_MAX: Final = 1_000_000
-"""A merged part has at most so many rows: the bound of compaction's memory, about 0.7 GiB."""
+"""A merged part has at most so many rows; two of them, one being written, are the bound of compaction's memory."""
 FAN_IN: Final = 4
 """So many parts of like size are merged into one of the next."""
 _FRESH: Final = "bytes_compacted_fresh"
@@ -203,12 +204,14 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
         ]
         left_out: Counter[int] = Counter()
         prepares = [partial(_prepared, part, above_floor, left_out) for part in group]
-        written: list[WrittenPart] = []
-        batches: list[Counter[int]] = []
-        for records in merged(readers, prepares, MERGED_ROWS_MAX):
-            tags = store.hasher.tags(records)
-            written.append(store.part_store.write(key, secret, records, tags, location_key=beside))
-            batches.append(_batches(records))
+        made = _written(
+            merged(readers, prepares, MERGED_ROWS_MAX),
+            lambda records: (
+                store.part_store.write(key, secret, records, store.hasher.tags(records), location_key=beside),
+                _batches(records),
+            ),
+        )
+        written, batches = [part for part, _ in made], [counted for _, counted in made]
         store.part_store.sync_directory(key)
         with store.catalog.transaction() as cursor:
             if not _still_there(cursor, group):
@@ -226,6 +229,19 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
             store.outbox.put(cursor, [AuditEntry("compaction", entry, None)])
     store.known.merged((part.file_id for part in group), (part.file_id for part in written))
     return _Done(group, written, left_out.total())
+
+
+def _written(
+    stretches: Iterator[pa.Table], write: Callable[[pa.Table], tuple[WrittenPart, Counter[int]]]
+) -> list[tuple[WrittenPart, Counter[int]]]:
+    """Write stretches while the next is being merged: one core merges and helps, the other writes."""
+    made: list[Future[tuple[WrittenPart, Counter[int]]]] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="lagrum-merge") as pool:
+        for records in stretches:
+            if made:
+                made[-1].result()  # two stretches are in memory, not three
+            made.append(pool.submit(write, records))
+        return [one.result() for one in made]
 
 
 def _prepared(part: PartRow, above_floor: bool, left_out: Counter[int], records: pa.Table) -> pa.Table:

@@ -1,8 +1,8 @@
-"""Merging sorted parts as a stream: row group by row group, so memory does not grow with the partition.
+"""Merging sorted parts as a stream: some row groups at a time, so memory does not grow with the partition.
 
 Every part is sorted by calling party and start, so the records of all parts up to the nearest end of what is read can
-be handed on: nothing that comes later sorts before them. What comes out is cut into stretches, each of a range of
-parties of its own: the parts of a merged partition do not overlap.
+be handed on: nothing that comes later sorts before them. What comes out is sorted, and cut into stretches, each of a
+range of parties of its own: the parts of a merged partition do not overlap.
 """
 
 from __future__ import annotations
@@ -16,14 +16,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from schemas.buffers import flat
+from store import native
 from store.part_reader import PartReader
+from store.parts import reordered
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 FAN_IN_MAX: Final = 32
-"""So many parts are merged at once; each has a row group or two in memory."""
+"""So many parts are merged at once; each has its share of `AT_HAND_ROWS` in memory."""
+AT_HAND_ROWS: Final = 524_288
+"""So many rows are read ahead of the merge, of all parts together: a read of few rows costs more than its rows."""
+READ_ROWS_MAX: Final = 65_536
+KERNEL_ROWS_MIN: Final = 8_192
+"""Fewer rows are no reason to load the compiled kernel; when it is there, it is used."""
 NO_PARTY: Final = 0
 """Records without a calling party of digits sort first."""
+_KERNELS: Final = "store.merge_kernels"
 
 Ints = npt.NDArray[np.int64]
 Prepare = Callable[[pa.Table], pa.Table]
@@ -33,9 +42,10 @@ Prepare = Callable[[pa.Table], pa.Table]
 class _Cursor:
     """One part on its way through a merge."""
 
-    def __init__(self, reader: PartReader, prepare: Prepare) -> None:
+    def __init__(self, reader: PartReader, prepare: Prepare, rows: int) -> None:
         self._reader, self._prepare = reader, prepare
         self._group = 0
+        self._groups = max(1, rows // max(1, reader.group_size)) if reader.groups else 1
         self.table = pa.table({})
         self.parties: Ints = np.zeros(0, np.int64)
         self.starts: Ints = np.zeros(0, np.int64)
@@ -43,8 +53,9 @@ class _Cursor:
     def fill(self) -> bool:
         """Have records at hand; tell whether there are any."""
         while not len(self.parties) and self._group < self._reader.groups:
-            self.table = self._prepare(self._reader.read([self._group])).combine_chunks()
-            self._group += 1
+            upto = min(self._group + self._groups, self._reader.groups)
+            self.table = self._prepare(self._reader.read(range(self._group, upto))).combine_chunks()
+            self._group = upto
             self.parties, self.starts = sort_keys(self.table)
         return len(self.parties) > 0
 
@@ -73,29 +84,29 @@ class _Cursor:
 def merged(readers: Sequence[PartReader], prepares: Sequence[Prepare], rows_max: int) -> Iterator[pa.Table]:
     """Yield the records of sorted parts, in stretches of `rows_max` at most; no stretch overlaps the next.
 
-    Within a stretch the records are in any order.
+    Within a stretch the records are sorted by calling party and start.
 
     Raises:
         IntegrityError: a part does not authenticate.
     """
-    cursors = [_Cursor(reader, prepare) for reader, prepare in zip(readers, prepares, strict=True)]
-    waiting: list[pa.Table] = []
-    rows = 0
+    rows = min(READ_ROWS_MAX, AT_HAND_ROWS // max(1, len(readers)))
+    every = [_Cursor(reader, prepare, rows) for reader, prepare in zip(readers, prepares, strict=True)]
+    waiting: list[list[pa.Table]] = [[] for _ in range(len(every) + 1)]  # the first is left of the last stretch
+    cursors = every
     while cursors := [cursor for cursor in cursors if cursor.fill()]:
         ends = [cursor.end for cursor in cursors if not cursor.is_last]
         upto = min(ends) if ends else None
-        taken = pa.concat_tables([cursor.take(upto) for cursor in cursors], promote_options="default")
-        if rows and rows + taken.num_rows > rows_max:
-            yield pa.concat_tables(waiting, promote_options="default")
-            waiting, rows = [], 0
-        while taken.num_rows > rows_max:
-            taken = in_order(taken)
-            yield taken.slice(0, rows_max)
-            taken = taken.slice(rows_max)
-        waiting.append(taken)
-        rows += taken.num_rows
-    if rows:
-        yield pa.concat_tables(waiting, promote_options="default")
+        for run, cursor in zip(waiting[1:], every, strict=True):
+            run.append(cursor.take(upto))
+        if sum(table.num_rows for run in waiting for table in run) > rows_max:
+            records = in_order(waiting)
+            while records.num_rows > rows_max:
+                yield records.slice(0, rows_max)
+                records = records.slice(rows_max)
+            waiting = [[records], *([] for _ in every)]
+    records = in_order(waiting)
+    if records.num_rows:
+        yield records
 
 
 def sort_keys(table: pa.Table) -> tuple[Ints, Ints]:
@@ -106,11 +117,28 @@ def sort_keys(table: pa.Table) -> tuple[Ints, Ints]:
     return pc.fill_null(table.column("calling_number"), NO_PARTY).to_numpy(), starts
 
 
-def in_order(table: pa.Table) -> pa.Table:
-    """Return records sorted by calling party and start."""
-    parties, starts = sort_keys(table)
-    order: Any = pa.array(np.lexsort((starts, parties)))
-    return table.take(order)
+def in_order(runs: Sequence[Sequence[pa.Table]]) -> pa.Table:
+    """Return the records of sorted runs, each in pieces, sorted by calling party and start."""
+    found = [[piece for piece in run if piece.num_rows] for run in runs]
+    counts = [sum(piece.num_rows for piece in run) for run in found if run]
+    if not counts:
+        return pa.table({})
+    table = pa.concat_tables([piece for run in found for piece in run], promote_options="default")
+    if len(counts) == 1:
+        return table.combine_chunks()
+    order = pa.array(order_of(*sort_keys(table), counts))
+    return pa.table([reordered(flat(column), order) for column in table.columns], schema=table.schema)
+
+
+def order_of(parties: Ints, starts: Ints, counts: Sequence[int]) -> npt.NDArray[np.int32]:
+    """Return the order of records that lie in sorted runs of so many rows (at least one), one after the other."""
+    if len(parties) < KERNEL_ROWS_MIN and not native.is_loaded(_KERNELS):
+        return np.lexsort((starts, parties)).astype(np.int32)
+    ends = np.cumsum(counts, dtype=np.int64)
+    order = np.empty(len(parties), np.int32)
+    heads, heap = ends - counts, np.empty(len(counts), np.int64)
+    native.load(_KERNELS).merge(*map(np.ascontiguousarray, (parties, starts)), heads, ends, heap, order)
+    return order
 
 
 def is_settled(readers: Sequence[PartReader], rows_max: int) -> bool:

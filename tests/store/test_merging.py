@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from store import Store, columns, compact, merging, parquet, parts
+from store import Store, columns, compact, merging, native, parquet, parts
 from store.part_reader import PartReader
 from store.partitions import to_us
 from tests.conftest import FixedClock
@@ -75,8 +76,9 @@ def test_memory_does_not_grow_with_the_parts(tmp_path: Path) -> None:
             ]
             before = pa.total_allocated_bytes()
             peak = 0
-            for _ in merging.merged(readers, [as_it_is] * 3, 3_000):
-                peak = max(peak, pa.total_allocated_bytes() - before)
+            with mock.patch.object(merging, "READ_ROWS_MAX", 1_024):
+                for _ in merging.merged(readers, [as_it_is] * 3, 3_000):
+                    peak = max(peak, pa.total_allocated_bytes() - before)
         peaks.append(peak)
     assert peaks[1] < 1.5 * peaks[0] < 8 * 2**20
 
@@ -134,3 +136,18 @@ def test_a_withdrawn_part_goes_above_the_floor_even_when_nothing_else_is_there(s
     assert store.compact(everything=True).withdrawn == 20
     assert [item.records for item in store.partitions()] == [0]
     assert store.verify() == []
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.tuples(st.integers(-3, 3), st.integers(-3, 3)), min_size=1, max_size=20), max_size=9))
+def test_the_compiled_merge_equals_a_stable_sort(runs: list[list[tuple[int, int]]]) -> None:
+    if not runs:
+        return
+    rows = np.array([row for run in runs for row in sorted(run)], np.int64)
+    parties, starts = np.ascontiguousarray(rows[:, 0]), np.ascontiguousarray(rows[:, 1])
+    counts = [len(run) for run in runs]
+    with mock.patch.object(native, "is_loaded", lambda _: True):
+        compiled = merging.order_of(parties, starts, counts)
+    with mock.patch.object(native, "is_loaded", lambda _: False):
+        plain = merging.order_of(parties, starts, counts)
+    assert compiled.tolist() == plain.tolist() == np.lexsort((starts, parties)).tolist()
