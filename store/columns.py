@@ -239,6 +239,8 @@ class Layout:
         needed: list[str] = []
         for name in self._closure(names):
             form = self._forms.get(name)
+            if form is None and name == "batch_id" and self._batches is not None:
+                continue  # it follows from the place
             own = [name] if form is None else [WORD] if form.kind == "word" else form.columns(name)
             needed.extend(column for column in own if column not in needed)
         return needed

@@ -97,6 +97,19 @@ def tables(draw: st.DrawFn) -> pa.Table:
     return table.select([name for name in PACKED.names if name in made])
 
 
+def assert_same_in_pages(table: pa.Table, reader: PartReader) -> None:
+    """Column by column, of all row groups, and then of every second: the same records."""
+    groups, size = list(range(reader.groups)), reader.group_size
+    pages = reader.pages(groups)
+    names = table.column_names
+    for name in names[::2]:
+        assert_same(table.select([name]), pages.read([name]))
+    few = pages.of(groups[::2])
+    chosen = pa.concat_tables([table.slice(group * size, size) for group in groups[::2]])
+    assert_same(chosen.select(names[::-1]), few.read(names[::-1]))
+    assert_same(table, pages.read(names))
+
+
 @SLOW
 @given(table=tables(), group_rows=st.sampled_from([7, 16, 4_096]))
 def test_any_columns_come_back(tmp_path: Path, table: pa.Table, group_rows: int) -> None:
@@ -108,6 +121,7 @@ def test_any_columns_come_back(tmp_path: Path, table: pa.Table, group_rows: int)
             assert_same(table.select([name]), reader.read(None, [name]))
         last = reader.groups - 1
         assert_same(table.slice(last * group_rows), reader.read([last]))
+        assert_same_in_pages(table, reader)
 
 
 @settings(deadline=None, max_examples=100)
@@ -187,6 +201,7 @@ def test_a_merged_part_keeps_batches_and_positions(tmp_path: Path) -> None:
     assert "batch_id" not in columns.encode(table, 4_096, parquet.size_of).table.column_names
     with stored_and_read(tmp_path / "part", table) as reader:
         assert_same(table, reader.read())
+        assert_same_in_pages(table, reader)
 
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
