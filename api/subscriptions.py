@@ -104,6 +104,14 @@ def load(store: Store, *, account: str | None = None) -> list[Subscription]:
     return [Subscription(**row) for row in table.to_pylist()]
 
 
+def holders(store: Store, kind: str, value: str, first: date, last: date) -> list[Subscription]:
+    """Return who held one identifier on any day from `first` to `last`, by start."""
+    table = _table(store)
+    mask = pc.and_(pc.equal(table.column("kind"), pa.scalar(kind)), pc.equal(table.column("value"), pa.scalar(value)))
+    found = (Subscription(**row) for row in table.filter(mask).to_pylist())
+    return [item for item in found if item.valid_from <= last and first < item.end]
+
+
 def import_rows(store: Store, rows: Iterable[tuple[int, Subscription]]) -> dict[str, int]:
     """Add rows; one with the same kind, value and start replaces the earlier one. Return counts.
 

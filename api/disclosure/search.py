@@ -12,11 +12,12 @@ from api.disclosure.canary import made_records
 from api.disclosure.casebook import Case
 from api.disclosure.package import RECORDS_MAX, Package, build
 from api.disclosure.selection import permitted_fields, select
+from api.subscriptions import holders
 from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
-from store.clock import to_text
+from store.clock import to_date, to_text
 from store.overlay import PLACE
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def search(
     corrected = store.corrections.marks(places)
     if corrected:
         about["corrections"] = corrected
+    if "account" in permitted_fields(case.basis, case.task.categories) and not case.authorisation.is_test:
+        about["holders"] = _holders(store, case)
     return build(kept, permitted_fields(case.basis, case.task.categories), about, key), evidence
 
 
@@ -100,6 +103,23 @@ def found(store: Store, case: Case, query: ScanQuery | None = None) -> pa.Table:
         else PACKED.empty_table()
     )
     return select(unpack_table(packed), basis, task.targets, task.window)
+
+
+def _holders(store: Store, case: Case) -> list[dict[str, Any]]:
+    """Return whose the targets were by subscription, each for its own days: a number that changed hands has several."""
+    window = case.task.window
+    first, last = to_date(window.start_us), to_date(window.end_us - 1)
+    return [
+        {
+            "kind": item.kind,
+            "value": item.value,
+            "account": item.account,
+            "from": item.valid_from.isoformat(),
+            "to": None if item.valid_to is None else item.valid_to.isoformat(),
+        }
+        for target in case.task.targets
+        for item in holders(store, target.kind, target.value, first, last)
+    ]
 
 
 def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -14,8 +14,10 @@ from api.disclosure.procedure import WrittenTarget
 from api.disclosure.states import TaskState
 from api.disclosure.views import cases, counts, show
 from api.signing import Statement, decode_public_key, digest_of, verify
+from api.subscriptions import Subscription, import_rows
 from schemas.errors import AuditError, KeyUnavailableError, ProcedureError
-from tests.api.disclosure.conftest import MIDNIGHT_US, Court
+from store.clock import to_date
+from tests.api.disclosure.conftest import MIDNIGHT_US, TARGET, WINDOW, Court
 from tests.store.records import DAY_US
 
 
@@ -138,6 +140,23 @@ def test_a_copyright_order_gets_the_account_and_nothing_that_only_the_duty_keeps
     assert refusal.value.reason == "beyond-purpose"
     # The same days stand open to a basis that the duty names.
     assert court.register(court.file(window=year)).window == year
+
+
+def test_who_held_a_number_is_told_each_for_the_days_it_was_theirs(court: Court) -> None:
+    changed = to_date(WINDOW.start_us) + timedelta(days=2)
+    rows = [
+        Subscription("number", TARGET, "before", date(2026, 1, 1), changed),
+        Subscription("number", TARGET, "after", changed, None),
+        Subscription("number", TARGET, "long-ago", date(2025, 1, 1), date(2026, 1, 1)),
+        Subscription("number", "46701740008", "stranger", date(2026, 1, 1), None),
+    ]
+    import_rows(court.store, enumerate(rows, 1))
+    told_of = told(court, court.released(basis="subscriber-data"))["holders"]
+    assert [(item["account"], item["from"], item["to"]) for item in told_of] == [
+        ("before", "2026-01-01", changed.isoformat()),
+        ("after", changed.isoformat(), None),
+    ]
+    assert "holders" not in told(court, court.released())
 
 
 def test_the_purpose_is_asked_of_the_store_as_well(shared_court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
