@@ -140,11 +140,15 @@ def codes_between(column: Figures, form: Form, start: int, stop: int) -> npt.NDA
 
 
 def values_of(codes: npt.NDArray[np.uint64], form: Form) -> Figures:
-    """Undo `codes_of`."""
+    """Undo `codes_of`, in the memory of the codes."""
+    values = codes.view(np.int64)
     if not form.nulls:
-        return Figures(codes.view(np.int64) + form.base)
+        values += form.base
+        return Figures(values)
     valid = codes != 0
-    return Figures(np.where(valid, codes.view(np.int64) + (form.base - 1), 0), valid)
+    values += form.base - 1
+    values *= valid
+    return Figures(values, valid)
 
 
 def write(column: Figures, form: Form, group_rows: int) -> list[Any]:
@@ -162,7 +166,7 @@ def write(column: Figures, form: Form, group_rows: int) -> list[Any]:
 def read(form: Form, columns: list[Any], rows: int) -> Figures:
     """Undo `write`, given the file's columns of any number of whole row groups, one after another."""
     if form.kind == "constant":
-        return Figures(np.full(rows, form.base, np.int64))
+        return Figures(np.broadcast_to(np.int64(form.base), rows))
     if form.kind == "delta":
         array = columns[0]
         if not array.null_count:
@@ -170,6 +174,8 @@ def read(form: Form, columns: list[Any], rows: int) -> Figures:
         return Figures(
             array.fill_null(0).to_numpy(zero_copy_only=False), array.is_valid().to_numpy(zero_copy_only=False)
         )
+    if form.kind == "bytes" and form.width == 1:
+        return values_of(bytes_of(columns[0]).reshape(-1).astype(np.uint64), form)
     codes = np.zeros((rows, 8), np.uint8)
     if form.kind == "bytes":
         for place, array in enumerate(columns):

@@ -64,7 +64,9 @@ def unpack(words: npt.NDArray[np.uint8], slot: Slot) -> Codes:
         padded[:, :width] = words
         words = padded
     window, shift = _window(words, slot)
-    return (window >> np.uint64(shift)) & np.uint64((1 << slot.bits) - 1)
+    codes: Codes = window >> np.uint64(shift)
+    codes &= np.uint64((1 << slot.bits) - 1)
+    return codes
 
 
 def _window(words: npt.NDArray[np.uint8], slot: Slot) -> tuple[Codes, int]:
