@@ -30,6 +30,7 @@ DONE: Final = 0
 CROWDED: Final = 1
 OVERFLOW: Final = 2
 
+_RECENT: Final = 64
 _HIGHEST: Final = 2**63 - 1
 _LOWEST: Final = -(2**63)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -145,24 +146,42 @@ def _add_of(
 ) -> int:
     """Add rows from `first` on to their groups; return the first that was not added, `state` tells why."""
     room = len(held_cells) >> 1
+    recent = np.zeros(_RECENT, np.int64)  # where the last group of a cell lies: neighbours have it in common
+    width = 0  # the number of digits of the last national number: the next one mostly has as many
+    counts = np.array(
+        [steps[DURATION] | duration[0], steps[BILLABLE] | billable[0], steps[UP] | up[0], steps[DOWN] | down[0]]
+    )
     state[REASON] = DONE
     for row in range(first, len(accounts)):
         if not kept[row * steps[KEPT]] or left_out[disposition[row * steps[DISPOSITION]]]:
             continue
         country = countries[source[row * steps[SOURCE]]]
-        way = class_of(called[row * steps[CALLED]], lows[country], highs[country], known[country])
+        number = called[row * steps[CALLED]]
+        if lows[country, width] <= number < highs[country, width]:
+            way = NATIONAL
+        else:
+            way = class_of(number, lows[country], highs[country], known[country])
+            if way == NATIONAL:
+                width = 0
+                while number >= highs[country, width]:
+                    width += 1
         cell = services[service[row * steps[SERVICE]]] * DESTINATIONS + way
         account = accounts[row]
-        place = place_of(held_accounts, held_cells, account, cell)
-        if held_cells[place] < 0:
-            if state[GROUPS] >= room:
-                state[REASON] = CROWDED
-                return row
-            held_accounts[place] = account
-            held_cells[place] = cell
-            state[GROUPS] += 1
+        place = recent[cell & (_RECENT - 1)]
+        if held_cells[place] != cell or held_accounts[place] != account:
+            place = place_of(held_accounts, held_cells, account, cell)
+            recent[cell & (_RECENT - 1)] = place
+            if held_cells[place] < 0:
+                if state[GROUPS] >= room:
+                    state[REASON] = CROWDED
+                    return row
+                held_accounts[place] = account
+                held_cells[place] = cell
+                state[GROUPS] += 1
         sums[place, 0] += 1
         for measure in range(4):
+            if counts[measure] == 0:
+                continue
             if measure == 0:
                 value = duration[row * steps[DURATION]]
             elif measure == 1:

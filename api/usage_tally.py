@@ -22,7 +22,7 @@ from api.usage_lines import LINE, MEASURES, NOT_CHARGED, SERVED, too_much
 from schemas.buffers import flat, pc
 from schemas.destinations import E164_DIGITS_MAX, SHORT_CODE_DIGITS_MAX, Destination
 from schemas.errors import IntegrityError
-from schemas.packing import pack_identifier_value
+from schemas.packing import pack_identifier, pack_identifier_value
 from store.figure_batch import FigureBatch
 from store.figures import Figures
 
@@ -58,9 +58,11 @@ class Tally:
         from api import usage_kernels
 
         self._kernels = usage_kernels
-        self._names: dict[str, int] = {}
         self._services: dict[str | None, int] = {}
-        owners = np.array([self._account(name) for name in owned.names], np.int64)
+        packed, texts = pack_identifier(pa.array(owned.names, pa.string()))
+        self._names: dict[str, int] = {name: place for place, name in enumerate(texts.drop_null().to_pylist())}
+        named = texts.is_valid().to_numpy(zero_copy_only=False)
+        owners = np.where(named, -1 - np.cumsum(named), packed.fill_null(0).to_numpy(zero_copy_only=False))
         self._owned = {
             column: _Lookup(table, owners) for column in SERVED if (table := owned.tables.get(column)) is not None
         }
