@@ -126,7 +126,7 @@ def usage(book: Book, folder: Path, names: Sequence[str], sizes: Sizes) -> dict[
     start = sizes.month_start
     rows, days = sizes.month_rows, sizes.month_days
     workload.write_csv(path, rows, days=days, start_date=start)
-    pq.write_table(_accounts(sizes.accounts), accounts)
+    pq.write_table(accounts_of(sizes.accounts), accounts)
     step = book.step("month", f"one file of {days} days taken in", "records/s", rows, days)
     fleet = load(book, folder, names, path, step)
     path.unlink()
@@ -161,7 +161,8 @@ def _compare(book: Book, answers: dict[str, dict[str, Any]], rows: int) -> None:
         book.differs(f"usage: the lines differ: {sums}")
 
 
-def _accounts(count: int) -> pa.Table:
+def accounts_of(count: int) -> pa.Table:
+    """Return the numbers of the first subscribers, and an account for each."""
     numbers = workload.number_of(np.arange(count))
     return pa.table({"number": pa.array(numbers), "account": pa.array([f"A-{place:06d}" for place in range(count)])})
 
