@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
@@ -14,7 +14,7 @@ from fastapi.openapi.utils import get_openapi
 
 from api import delivery, problems
 from api.audit_metrics import AuditMetrics
-from api.auth import Authenticator
+from api.authenticator import Authenticator
 from api.disclosure import lapses
 from api.door import Door
 from api.grouper import Grouper
@@ -32,6 +32,7 @@ from api.routes import (
     disclosure,
     health,
     holds,
+    logins,
     persons,
     policy,
     record_corrections,
@@ -65,6 +66,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     sessions.router,
     persons.router,
     authorities.router,
+    logins.router,
     corrections.router,
     record_corrections.router,
     audit.router,
@@ -78,7 +80,8 @@ _SECURITY: Final = {
     "session": {"type": "http", "scheme": "bearer", "description": "A person's session token, 15 minutes at most."},
     "bearer": {"type": "http", "scheme": "bearer", "description": "A switch's token."},
     "basic": {"type": "http", "scheme": "basic", "description": "A switch's credential: id and secret."},
-    "certificate": {"type": "mutualTLS", "description": "A client certificate that a credential names."},
+    "certificate": {"type": "mutualTLS", "description": "A client certificate of a switch, person or authority."},
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "The OpenID provider's."},
     "signature": {"type": "http", "scheme": "Lagrum", "description": "A signed challenge; see Log in."},
 }
 _DESCRIPTION: Final = "Traffic data, kept as long as the law says, given to exactly those who may have it, provable."
@@ -185,6 +188,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("witness", app.state.audit_keeper.send, settings.witness_interval_seconds),
         ("clock", store.clock_guard.beat, CLOCK_INTERVAL_SECONDS),
         ("flush", store.flush_outbox, settings.flush_interval_seconds),
+        ("logins", app.state.authenticator.logins.flush, settings.flush_interval_seconds),
+        ("logins-erase", app.state.authenticator.logins.erase, settings.expiry_interval_seconds),
         ("drain", store.spool.drain, settings.spool_drain_seconds),
         ("compact", store.compact, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
@@ -204,6 +209,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _close_pools(app: FastAPI) -> None:
+    with suppress(LagrumError):  # what could not be written by now is told by the upkeep's log
+        app.state.authenticator.logins.flush()
     app.state.grouper.close()
     app.state.spooler.close()
     app.state.stream_pool.close()

@@ -4,47 +4,40 @@ Log-in: `POST /v1/sessions` without credentials is answered 401 with a challenge
 same request with `Authorization: Lagrum person="…", challenge="…", signature="…"`. The answer is a bearer token for at
 most 15 minutes, and only in this process's memory.
 
-Authentication happens once, in front of all routes (`api.door`); routes only say which principals they serve.
+A person is also recognised by a token of the OpenID provider (`api.oidc`) or by a client certificate, where two
+custodians have bound them (`api.bindings`); an authority's system by a client certificate of the register. None of them
+signs: an approval is always under the person's own key.
+
+What recognises a caller is in `api.authenticator`. Authentication happens once, in front of all routes (`api.door`);
+routes only say which principals they serve.
 
 Source: RFC 9110 section 11 (authentication), RFC 7617 (Basic), RFC 6750 (Bearer).
 """
 
 from __future__ import annotations
 
-import re
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 from fastapi import HTTPException, Query, Request
 
-from api import persons
-from api.credentials import Credential, CredentialBook, Scope
 from api.roles import Role
-from api.sessions import Challenges, Sessions
-from api.settings import Settings
-from api.signing import Statement, digest_of, verify
-from api.throttle import Throttle
+from api.signing import Statement, digest_of
 from schemas.errors import ProcedureError
-from store.clock import to_text
-
-if TYPE_CHECKING:
-    from store import Store
 
 SESSION_ACTION: Final = "session.open"
 SCHEME: Final = "lagrum"
-_HEADER_CHARS_MAX: Final = 1024
-_CLAIM_CHARS_MAX: Final = 64
-_PARAMETER: Final = re.compile(r'\s*([a-z]+)="([A-Za-z0-9+/=_-]*)"\s*(?:,|$)')
+LOCAL: Final = "local"
+"""The host of who comes by the unix socket: the service's own user, who is not locked out as an address."""
 
 
 class PrincipalKind(StrEnum):
     """What kind of caller it is."""
 
     PERSON = "person"
+    AUTHORITY = "authority"
     SWITCH = "switch"
     METRICS = "metrics"
 
@@ -53,8 +46,8 @@ class PrincipalKind(StrEnum):
 class Principal:
     """An authenticated caller.
 
-    `person_id` is a person's id or a credential's id; `key_id` names the person's key; `sources` are those that a
-    switch may push for; `tenant` is a tenant administrator's.
+    `person_id` is a person's, a credential's or an authority's id; `key_id` names the person's key; `sources` are those
+    that a switch may push for; `tenant` is a tenant administrator's; `authority` an officer's, or the system's own.
     """
 
     person_id: str
@@ -63,6 +56,7 @@ class Principal:
     sources: frozenset[str]
     kind: PrincipalKind = PrincipalKind.PERSON
     tenant: str | None = None
+    authority: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,118 +80,6 @@ class UnauthenticatedError(Exception):
 def session_statement(store_id: str, person_id: str, challenge: str, expires_at: str) -> Statement:
     """Return what a person signs to log in; `expires_at` as it came with the challenge."""
     return Statement(SESSION_ACTION, person_id, digest_of({"store": store_id, "challenge": challenge}), expires_at)
-
-
-class Authenticator:
-    """Everything that recognises a caller; one per application."""
-
-    def __init__(self, store: Store, settings: Settings) -> None:
-        clock = store.clock
-        self._store = store
-        self.challenges = Challenges(clock, seconds=settings.challenge_seconds, used_max=10 * settings.sessions_max)
-        self.sessions = Sessions(clock, seconds=settings.session_seconds, entries_max=settings.sessions_max)
-        self.credentials = CredentialBook(store)
-        self.throttle = Throttle(
-            clock,
-            failures_max=settings.failures_max,
-            lockout_seconds=settings.lockout_seconds,
-            entries_max=settings.lockout_entries_max,
-        )
-
-    async def authenticate(
-        self, authorization: str | None, peer: Peer, in_thread: Callable[..., Awaitable[object]]
-    ) -> Principal:
-        """Return who is asking; what reads the store runs through `in_thread`.
-
-        Raises:
-            UnauthenticatedError: no credentials, wrong ones, or too many failures before.
-        """
-        if self.credentials.is_stale():
-            await in_thread(self.credentials.refresh)
-        if authorization is None:
-            if peer.fingerprint is not None:
-                credential = self.credentials.check_certificate(peer.fingerprint, peer.subject)
-                if credential is not None:
-                    return _of_credential(credential)
-            raise UnauthenticatedError("credentials are needed")
-        if len(authorization) > _HEADER_CHARS_MAX:
-            raise UnauthenticatedError("the credentials do not have the documented form")
-        scheme, _, rest = authorization.partition(" ")
-        match scheme.lower():
-            case "basic":
-                return self._by_secret(*_split_basic(rest), peer)
-            case "bearer":
-                credential_id, dot, secret = rest.strip().partition(".")
-                if dot:
-                    return self._by_secret(credential_id, secret, peer)
-                principal = await in_thread(self._by_session, rest.strip())
-            case "lagrum":
-                principal = await in_thread(self._by_signature, rest, peer)
-            case _:
-                raise UnauthenticatedError("this authentication scheme is not known")
-        assert isinstance(principal, Principal)
-        return principal
-
-    def _by_secret(self, credential_id: str, secret: str, peer: Peer) -> Principal:
-        key = (credential_id[:_CLAIM_CHARS_MAX], peer.host)
-        self._refuse_locked(key)
-        credential = self.credentials.check_secret(credential_id, secret)
-        if credential is None:
-            self.throttle.failed(key)
-            raise UnauthenticatedError("the credentials are wrong")
-        self.throttle.succeeded(key)
-        return _of_credential(credential)
-
-    def _by_session(self, token: str) -> Principal:
-        session = self.sessions.find(token)
-        person = None if session is None else persons.find_active(self._store, session.person_id)
-        if session is None or person is None or person.key_id != session.key_id:
-            raise UnauthenticatedError("the session is over, or there never was one")
-        return _of_person(person)
-
-    def _by_signature(self, parameters: str, peer: Peer) -> Principal:
-        claims = dict(_PARAMETER.findall(parameters))
-        person_id, challenge = claims.get("person", ""), claims.get("challenge", "")
-        key = (person_id[:_CLAIM_CHARS_MAX], peer.host)
-        self._refuse_locked(key)
-        # An expired or used challenge is no attempt at a key, so it does not count as a failure.
-        expires_us = self.challenges.open_until_us(challenge)
-        if expires_us is None:
-            raise UnauthenticatedError("the challenge is expired, used or not ours")
-        person = persons.find_active(self._store, person_id)
-        statement = session_statement(self._store.store_id, person_id, challenge, to_text(expires_us))
-        if person is None or not verify(person.public_bytes, statement.to_bytes(), claims.get("signature", "")):
-            self.throttle.failed(key)
-            raise UnauthenticatedError("the signature is not this person's under this challenge")
-        if not self.challenges.redeem(challenge):
-            raise UnauthenticatedError("the challenge is expired, used or not ours")
-        self.throttle.succeeded(key)
-        return _of_person(person)
-
-    def _refuse_locked(self, key: tuple[str, str]) -> None:
-        seconds = self.throttle.locked_seconds(key)
-        if seconds:
-            raise UnauthenticatedError("too many failures", retry_after_seconds=seconds)
-
-
-def _split_basic(encoded: str) -> tuple[str, str]:
-    try:
-        user, colon, password = b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except (Base64Error, ValueError):
-        colon = ""
-    if not colon:
-        raise UnauthenticatedError("the credentials do not have the documented form")
-    return user, password
-
-
-def _of_credential(credential: Credential) -> Principal:
-    kind = PrincipalKind.SWITCH if credential.scope is Scope.INGEST else PrincipalKind.METRICS
-    return Principal(credential.credential_id, frozenset(), "", credential.sources, kind)
-
-
-def _of_person(person: persons.Person) -> Principal:
-    roles = frozenset(role.value for role in person.roles)
-    return Principal(person.person_id, roles, person.key_id, frozenset(), PrincipalKind.PERSON, person.tenant)
 
 
 def principal_of(request: Request) -> Principal:
@@ -238,6 +120,14 @@ async def require_person(request: Request) -> Principal:
     principal = principal_of(request)
     if principal.kind is not PrincipalKind.PERSON:
         raise HTTPException(403, "only people may do this")
+    return principal
+
+
+async def require_authority(request: Request) -> Principal:
+    """Dependency: an authority's system, by the client certificate of the register."""
+    principal = principal_of(request)
+    if principal.kind is not PrincipalKind.AUTHORITY:
+        raise HTTPException(403, "only an authority's system may do this, by its client certificate")
     return principal
 
 

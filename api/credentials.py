@@ -208,10 +208,17 @@ class CredentialBook:
         """Tell whether `refresh` is due."""
         return abs(self._store.clock.now_us() - self._read_us) > CACHE_SECONDS * 1_000_000
 
+    def is_known(self, credential_id: str) -> bool:
+        """Tell whether there is an active credential of this id."""
+        return credential_id in self._by_id
+
+    def is_proven(self, credential_id: str, secret: str) -> bool:
+        """Tell whether this very secret was found right since the last refresh."""
+        return self._proof(credential_id, secret) in self._proven
+
     def check_secret(self, credential_id: str, secret: str) -> Credential | None:
         """Return the credential when the secret is its own; takes as long for an id that there is not."""
-        claim = f"{credential_id}\0{secret}".encode("utf-8", "surrogatepass")
-        proof = hashlib.sha256(self._dummy_salt + claim).digest()
+        proof = self._proof(credential_id, secret)
         proven, known = self._proven, self._proven.get(proof)
         if known is not None:  # a switch says the same with every push, and the check would let other threads in
             return known
@@ -225,6 +232,10 @@ class CredentialBook:
         if len(proven) < _PROVEN_MAX:
             proven[proof] = credential
         return credential
+
+    def _proof(self, credential_id: str, secret: str) -> bytes:
+        claim = f"{credential_id}\0{secret}".encode("utf-8", "surrogatepass")
+        return hashlib.sha256(self._dummy_salt + claim).digest()
 
     def check_certificate(self, fingerprint: str, subject: str | None) -> Credential | None:
         """Return the credential of a client certificate that TLS has verified."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
-from api.auth import Authenticator
+from api.authenticator import Authenticator
 from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool

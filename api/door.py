@@ -3,6 +3,7 @@
 In this order, for every request:
 (1) /v1/health passes; it says that the process lives and nothing else.
 (2) Who is it? Without valid credentials: 401, whatever the path, and the body is not read.
+    Too many requests of one person or one authority's system in a minute: 429.
 (3) A plain small delivery goes the short way (`api.push_door`). Is there room for the others? People's requests beyond
     the limit: 503. (Deliveries have their own pool.)
 (4) The body of everything but a delivery is cut at `request_bytes_max`.
@@ -25,7 +26,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.auth import Authenticator, Peer, UnauthenticatedError
+from api.auth import LOCAL, Peer, PrincipalKind, UnauthenticatedError
+from api.authenticator import Authenticator
+from api.logins import RATE, Event
+from api.rates import AUTHORITY
 from api.tls import peer_of
 from schemas.errors import LagrumError
 from store.clock import to_text
@@ -103,6 +107,10 @@ class Door:
                 return
             await self._app(scope, receive, send)
             return
+        refusal = self._slow_down(scope)
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
         if self._people_in_flight >= self._settings.search_workers + self._settings.search_queue_max:  # (3)
             await problems.from_status(503, "the service takes no more requests right now")(scope, receive, send)
             return
@@ -133,6 +141,21 @@ class Door:
         except LagrumError as error:
             return problems.from_error(error)
         return None
+
+    def _slow_down(self, scope: Scope) -> Response | None:
+        """Return the refusal of who asks more often than the role may; deliveries have limits of their own."""
+        principal = scope["principal"]
+        if principal.kind is PrincipalKind.PERSON:
+            roles = principal.roles
+        elif principal.kind is PrincipalKind.AUTHORITY:
+            roles = frozenset({AUTHORITY})
+        else:
+            return None
+        seconds = self._authenticator.rates.wait_seconds(f"{principal.kind}:{principal.person_id}", roles)
+        if not seconds:
+            return None
+        self._authenticator.logins.note(Event(RATE, principal.kind.value, principal.person_id, _peer(scope).host))
+        return problems.from_status(429, "more requests in a minute than the role may", {"Retry-After": str(seconds)})
 
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         """Run a look-up on threads of its own: long searches do not keep anybody from being recognised."""
@@ -193,7 +216,7 @@ def _limited(receive: Receive, bytes_max: int) -> Callable[[], Awaitable[Message
 def _peer(scope: Scope) -> Peer:
     client: Any = scope.get("client")
     fingerprint, subject = peer_of(scope)
-    return Peer(client[0] if client else "local", fingerprint, subject)
+    return Peer(client[0] if client else LOCAL, fingerprint, subject)
 
 
 def _template(scope: Scope) -> str:

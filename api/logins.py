@@ -1,8 +1,8 @@
 """What the doors write into the authentication log (`store.logins`), and how it is kept small.
 
-An entry names the account only when there is one of that id: what stands in the place of an unknown one may be a password
-in the wrong field. It never holds a secret, a token or an address; of an address it has the day's keyed tag, so that
-attempts from one place can be seen together on that day.
+An entry names the account only when there is one of that id: what stands in the place of an unknown one may be a
+password in the wrong field. It never holds a secret, a token or an address; of an address it has the day's keyed tag,
+so that attempts from one place can be seen together on that day.
 
 Refusals are gathered for a few seconds and counted, so that an attack costs a row and not a write for each attempt; who
 opens a session is written at once.

@@ -159,6 +159,17 @@ def get(store: Store, person_id: str) -> Person:
     return from_document(store.documents.get(KIND, person_id))
 
 
+def exists(store: Store, person_id: str) -> bool:
+    """Tell whether there is a person of this id, whatever the state; takes as long for one that there is not."""
+    return bool(store.catalog.query("SELECT 1 FROM documents WHERE kind = ? AND id = ?", (KIND, person_id)))
+
+
+def any_id(store: Store) -> str:
+    """Return the id of somebody; a store always has its custodians."""
+    rows = store.catalog.query("SELECT id FROM documents WHERE kind = ? ORDER BY id LIMIT 1", (KIND,))
+    return str(rows[0][0])
+
+
 def find_active(store: Store, person_id: str) -> Person | None:
     """Return the person if he may act."""
     try:

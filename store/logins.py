@@ -56,7 +56,13 @@ def tag(store: Store, day: date, text: str) -> str:
     """Return what stands for an address on one day: equal for equal ones, and nothing else can be read from it."""
     ref = _ref(day)
     store.keyring.ensure([ref])
-    return hmac.digest(derive(store.keyring.key(ref), "address"), text.encode(), "sha256")[:TAG_BYTES].hex()
+    return _tag(derive(store.keyring.key(ref), "address"), text)
+
+
+def find_tag(store: Store, day: date, text: str) -> str | None:
+    """Return `tag` of a day that has entries; None of another: asking makes no key."""
+    ref = _ref(day)
+    return _tag(derive(store.keyring.key(ref), "address"), text) if store.keyring.has(ref) else None
 
 
 def erase(store: Store) -> int:
@@ -72,6 +78,10 @@ def erase(store: Store) -> int:
         store.outbox.put(cursor, [AuditEntry("logins.erased", {"days": len(over), "before": first.isoformat()}, None)])
     store.flush_outbox()
     return len(over)
+
+
+def _tag(key: bytes, text: str) -> str:
+    return hmac.digest(key, text.encode(), "sha256")[:TAG_BYTES].hex()
 
 
 def _ref(day: date) -> KeyRef:

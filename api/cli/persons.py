@@ -151,6 +151,84 @@ def list_persons(way: Way) -> None:
     emit(way.context, document, lambda: show_table(rows, _COLUMNS))
 
 
+@person.command("bind")
+@click.argument("person_id", metavar="ID")
+@click.option("--subject", metavar="SUB", help="The person's `sub` at the OpenID provider.")
+@click.option("--issuer", metavar="URL", help="That provider, as lagrum.toml names it.")
+@click.option("--client-certificate", "certificate", type=FILE, metavar="FILE", help="Or a client certificate, PEM.")
+@click.option("--second", type=FILE, metavar="KEYFILE", help="Key file of the second custodian; confirms at once.")
+@acting
+def bind(
+    way: Way, person_id: str, subject: str | None, issuer: str | None, certificate: Path | None, second: Path | None
+) -> None:
+    """Let a token of the OpenID provider, or a client certificate, recognise a person; approvals stay with the key.
+
+    \b
+    Example:
+      lagrum person bind officer-7 --subject 248289761001 --issuer https://login.example.net \\
+        --as custodian-1.key.json --second custodian-2.key.json
+    """
+    from api import bindings
+    from api.authority_keys import fingerprint_of, read_text
+
+    if (subject is None) == (certificate is None) or (subject is None) != (issuer is None):
+        raise click.UsageError("give either --subject with --issuer, or --client-certificate")
+    kind = bindings.BindingKind.SUBJECT if certificate is None else bindings.BindingKind.CERTIFICATE
+    value = str(subject) if certificate is None else fingerprint_of(read_text(certificate))
+    with way.open() as client:
+        digest = bindings.digest(client.store_id, person_id, kind, value, issuer)
+        approval = client.approve(action=bindings.BIND_REQUEST, case=person_id, digest=digest)
+        body = {"kind": kind.value, "value": value, "issuer": issuer, "approval": approval}
+        shown = client.post(f"/v1/persons/{person_id}/bindings", body)
+    if second is not None:
+        with way.open(second) as other:
+            shown = _sign_binding(other, person_id, shown["id"], "confirm")
+    _tell(way, shown)
+
+
+@person.command("bind-confirm")
+@click.argument("person_id", metavar="ID")
+@click.argument("binding_id", metavar="BINDING")
+@acting
+def bind_confirm(way: Way, person_id: str, binding_id: str) -> None:
+    """Confirm, as another custodian, a binding that is requested."""
+    with way.open() as client:
+        _tell(way, _sign_binding(client, person_id, binding_id, "confirm"))
+
+
+@person.command("unbind")
+@click.argument("person_id", metavar="ID")
+@click.argument("binding_id", metavar="BINDING")
+@acting
+def unbind(way: Way, person_id: str, binding_id: str) -> None:
+    """End a binding at once; one custodian is enough."""
+    with way.open() as client:
+        _tell(way, _sign_binding(client, person_id, binding_id, "end"))
+
+
+@person.command("bindings")
+@click.argument("person_id", metavar="ID")
+@acting
+def list_bindings(way: Way, person_id: str) -> None:
+    """List what else than the own key recognises a person."""
+    with way.open() as client:
+        document = client.get(f"/v1/persons/{person_id}/bindings")
+    columns = (("id", "binding"), ("kind", "kind"), ("issuer", "issuer"), ("state", "state"))
+    emit(way.context, document, lambda: show_table(document["bindings"], columns))
+
+
+@person.command("logins")
+@click.option("--day", required=True, metavar="DATE", help="UTC day of the last 30.")
+@click.option("--address", metavar="IP", help="Say which tag stands for this address on that day.")
+@acting
+def logins(way: Way, day: str, address: str | None) -> None:
+    """Show who was recognised or refused on a day; for the data protection officer and auditors."""
+    with way.open() as client:
+        document = client.get("/v1/logins", day=day, address=address)
+    names = ("time", "outcome", "way", "account", "word", "place", "count")
+    emit(way.context, document, lambda: show_table(document["entries"], tuple((name, name) for name in names)))
+
+
 def register(group: click.Group) -> None:
     """Add `person`."""
     group.add_command(person)
@@ -206,6 +284,22 @@ def _confirm(client: Client, person_id: str) -> dict[str, Any]:
     approval = client.approve(action=action, case=person_id, digest=digest)
     confirmed: dict[str, Any] = client.post(path, {"approval": approval})
     return confirmed
+
+
+def _sign_binding(client: Client, person_id: str, binding_id: str, step: str) -> dict[str, Any]:
+    """Sign what the service shows of a binding: its confirmation, or its end."""
+    from api import bindings
+    from schemas.errors import NotFoundError
+
+    listed = client.get(f"/v1/persons/{person_id}/bindings")["bindings"]
+    found = next((item for item in listed if item["id"] == binding_id), None)
+    if found is None:
+        raise NotFoundError("there is no such binding of this person")
+    action = bindings.BIND_CONFIRM if step == "confirm" else bindings.BIND_END
+    digest = bindings.digest(client.store_id, person_id, found["kind"], found["value"], found["issuer"])
+    approval = client.approve(action=action, case=person_id, digest=digest)
+    shown: dict[str, Any] = client.post(f"/v1/persons/bindings/{binding_id}/{step}", {"approval": approval})
+    return shown
 
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:

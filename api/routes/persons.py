@@ -7,9 +7,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
+from api import bindings, persons
 from api import enrolment as procedure
-from api import persons
-from api.auth import Authenticator, Principal, require_role
+from api.auth import Principal, require_role
+from api.authenticator import Authenticator
 from api.deps import get_authenticator, get_store
 from api.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
@@ -40,6 +41,22 @@ Custodian = Annotated[Principal, Depends(require_role(Role.CUSTODIAN))]
 PersonId = Annotated[str, Path(max_length=40, examples=["officer-7"], description="The person's id.")]
 
 
+BindingId = Annotated[str, Path(max_length=40, examples=["b-9f0c4e2b7a16d3589f0c4e2b7a16d358"])]
+_BINDING: Final = {
+    "id": "b-9f0c4e2b7a16d3589f0c4e2b7a16d358",
+    "person": "officer-7",
+    "kind": "subject",
+    "value": "248289761001",
+    "issuer": "https://login.example.net",
+    "state": "pending",
+    "pending": {"action": "person.bind.request", "by": "custodian-1", "time": "2026-11-22T12:00:00.000000Z"},
+}
+_BOUND: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {"application/json": {"example": _BINDING | {"state": "active", "pending": None}}}},
+    **ERRORS,
+}
+
+
 class EnrolmentModel(Model):
     """Who is to be enrolled; the approval signs the digest of all other fields and of the store's id."""
 
@@ -65,6 +82,25 @@ class RevocationModel(Model):
     """Why a person is revoked, with the first custodian's signature."""
 
     reason: Annotated[str, Field(min_length=1, max_length=500, examples=["left the authority"])]
+    approval: ApprovalModel
+
+
+class BindingModel(Model):
+    """What is bound to a person; the approval signs the digest of all of it, of the person and of the store's id."""
+
+    kind: Annotated[bindings.BindingKind, Field(examples=["subject"])]
+    value: Annotated[
+        str,
+        Field(
+            max_length=bindings.SUBJECT_CHARS_MAX,
+            description="A subject (`sub`) of the issuer, or the SHA-256 of the client certificate, hex.",
+            examples=["248289761001"],
+        ),
+    ]
+    issuer: Annotated[
+        str | None,
+        Field(max_length=300, description="The OpenID provider of a subject.", examples=["https://login.example.net"]),
+    ] = None
     approval: ApprovalModel
 
 
@@ -149,3 +185,46 @@ def withdraw(request: Request, person_id: PersonId, body: ConfirmationModel, pri
     """Drop a pending enrolment or revocation; sign action `person.withdraw`."""
     approval = body.approval.value()
     return procedure.withdraw(get_store(request), principal.person_id, person_id, approval).as_dict()
+
+
+@router.get(
+    "/v1/persons/{person_id}/bindings",
+    summary="List what else recognises a person",
+    responses={200: {"content": {"application/json": {"example": {"bindings": [_BINDING]}}}}, **ERRORS},
+)
+def list_bindings(request: Request, person_id: PersonId, _: Custodian) -> dict[str, Any]:
+    """Return the client certificates and OpenID subjects bound to a person, the ended included."""
+    return {"bindings": [item.as_dict() for item in bindings.list_of(get_store(request), person_id)]}
+
+
+@router.post(
+    "/v1/persons/{person_id}/bindings",
+    status_code=201,
+    summary="Request a binding",
+    responses={201: {"content": {"application/json": {"example": _BINDING}}}, **ERRORS},
+)
+def request_binding(request: Request, person_id: PersonId, body: BindingModel, principal: Custodian) -> dict[str, Any]:
+    """Bind a client certificate or an OpenID subject to a person; sign action `person.bind.request`.
+
+    Another custodian confirms. A binding recognises the person and signs nothing.
+    """
+    store, approval = get_store(request), body.approval.value()
+    kind, value, issuer = body.kind, body.value, body.issuer
+    made = bindings.request(store, principal.person_id, person_id, kind, value, approval, issuer=issuer)
+    return made.as_dict()
+
+
+@router.post("/v1/persons/bindings/{binding_id}/confirm", summary="Confirm a binding", responses=_BOUND)
+def confirm_binding(
+    request: Request, binding_id: BindingId, body: ConfirmationModel, principal: Custodian
+) -> dict[str, Any]:
+    """Put a binding in force; sign action `person.bind.confirm` over the same digest as the request."""
+    return bindings.confirm(get_store(request), principal.person_id, binding_id, body.approval.value()).as_dict()
+
+
+@router.post("/v1/persons/bindings/{binding_id}/end", summary="End a binding", responses=_BOUND)
+def end_binding(
+    request: Request, binding_id: BindingId, body: ConfirmationModel, principal: Custodian
+) -> dict[str, Any]:
+    """End a binding at once, as one custodian alone; sign action `person.bind.end`."""
+    return bindings.end(get_store(request), principal.person_id, binding_id, body.approval.value()).as_dict()

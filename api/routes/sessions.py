@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from api.auth import Authenticator, Principal, require_person
+from api.auth import LOCAL, Principal, require_person
+from api.authenticator import Authenticator
 from api.deps import get_authenticator, get_store
 from api.routes.models import ERRORS
-from store import AuditEntry
 from store.clock import to_text
 
 router = APIRouter(tags=["sessions"])
@@ -54,9 +54,9 @@ def log_in(request: Request, principal: Annotated[Principal, Depends(require_per
     expires_at} and send the request again with
     `Authorization: Lagrum person="…", challenge="…", signature="…"`.
     """
-    store = get_store(request)
-    store.log(AuditEntry("session.open", {"person": principal.person_id, "key_id": principal.key_id}))
-    token, session = get_authenticator(request).sessions.open(principal.person_id, principal.key_id)
+    store, authenticator = get_store(request), get_authenticator(request)
+    authenticator.opened(principal, _host(request))
+    token, session = authenticator.sessions.open(principal.person_id, principal.key_id)
     answer = {"token": token, "expires_at": to_text(session.expires_us), "store": store.store_id}
     return answer | _who(principal)
 
@@ -74,12 +74,17 @@ async def show(principal: Annotated[Principal, Depends(require_person)]) -> dict
 @router.delete("/v1/sessions/current", status_code=204, summary="Log out", responses=ERRORS)
 async def log_out(
     request: Request,
-    _: Annotated[Principal, Depends(require_person)],
+    principal: Annotated[Principal, Depends(require_person)],
     authenticator: Annotated[Authenticator, Depends(get_authenticator)],
 ) -> None:
-    """End the session."""
+    """End the session; a token of the OpenID provider is not taken again."""
     token = request.headers.get("authorization", "").partition(" ")[2]
-    authenticator.sessions.close(token.strip())
+    authenticator.close(token.strip())
+    authenticator.closed(principal, _host(request))
+
+
+def _host(request: Request) -> str:
+    return request.client.host if request.client else LOCAL
 
 
 def _who(principal: Principal) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from api import enrolment, persons
+from api import bindings, enrolment, persons
 from api.persons import Enrolment
 from api.signing import PersonKey
 from tests.api.test_sweep import _operations
@@ -18,13 +18,14 @@ from tests.api.world import World
 
 ABSENT = object()
 PERSON = "officer-7"
+ISSUER = "https://login.example.net"
 
 
 def _example_of(schema: dict[str, Any], components: dict[str, Any]) -> Any:
-    if "$ref" in schema:
-        return _example_of(components[schema["$ref"].rpartition("/")[2]], components)
     if "examples" in schema:
         return schema["examples"][0]
+    if "$ref" in schema:
+        return _example_of(components[schema["$ref"].rpartition("/")[2]], components)
     if "properties" in schema:
         found = {name: _example_of(item, components) for name, item in schema["properties"].items()}
         return {name: value for name, value in found.items() if value is not ABSENT}
@@ -94,6 +95,26 @@ def _withdraw_digest(world: World) -> str:
     pending = persons.get(world.store, PERSON).pending
     assert pending is not None
     return enrolment.withdraw_digest(world.store.store_id, PERSON, pending)
+
+
+def _bound(world: World) -> None:
+    world.enrol(PERSON, "officer")
+    digest = bindings.digest(world.store.store_id, PERSON, "subject", "248289761001", ISSUER)
+    approval = world.approval(world.keys["custodian-1"], bindings.BIND_REQUEST, PERSON, digest)
+    kind = bindings.BindingKind.SUBJECT
+    bindings.request(world.store, "custodian-1", PERSON, kind, "248289761001", approval, issuer=ISSUER)
+
+
+def _sign_binding(action: str, by: str) -> Callable[[World, dict[str, Any]], None]:
+    def sign(world: World, request: dict[str, Any]) -> None:
+        digest = bindings.digest(world.store.store_id, PERSON, "subject", "248289761001", ISSUER)
+        request["json"]["approval"] = _sign(world, by, action, digest)
+        found = bindings.list_of(world.store, PERSON)
+        if found:
+            head, _, step = request["path"].rpartition("/")
+            request["path"] = f"{head.rpartition('/')[0]}/{found[0].binding_id}/{step}"
+
+    return sign
 
 
 Case = tuple[str, str, int, str, Callable[[World], object] | None, Callable[[World, dict[str, Any]], None] | None]
@@ -176,6 +197,32 @@ CASES: list[Case] = [
         _requested,
         _signed(enrolment.WITHDRAW, "custodian-2", _withdraw_digest),
     ),
+    ("get", "/v1/persons/{person_id}/bindings", 200, "custodian-1", _bound, None),
+    (
+        "post",
+        "/v1/persons/{person_id}/bindings",
+        201,
+        "custodian-1",
+        lambda world: world.enrol(PERSON, "officer"),
+        _sign_binding(bindings.BIND_REQUEST, "custodian-1"),
+    ),
+    (
+        "post",
+        "/v1/persons/bindings/{binding_id}/confirm",
+        200,
+        "custodian-2",
+        _bound,
+        _sign_binding(bindings.BIND_CONFIRM, "custodian-2"),
+    ),
+    (
+        "post",
+        "/v1/persons/bindings/{binding_id}/end",
+        200,
+        "custodian-1",
+        _bound,
+        _sign_binding(bindings.BIND_END, "custodian-1"),
+    ),
+    ("get", "/v1/logins", 200, "dpo-1", lambda world: world.enrol("dpo-1", "dpo"), None),
     ("get", "/v1/audit/checkpoint", 200, "custodian-1", None, None),
     ("get", "/v1/audit/entries", 200, "auditor-1", lambda world: world.enrol("auditor-1", "auditor"), None),
     ("get", "/v1/audit/proofs/inclusion", 200, "custodian-1", None, None),

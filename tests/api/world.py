@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,8 @@ from tests.conftest import FixedClock
 
 T = TypeVar("T")
 
+UNHURRIED: dict[str, Any] = {item.name: 1_000_000 for item in fields(Settings) if item.name.endswith("_per_minute")}
+"""The clock stands still in tests, so a role's requests of a minute never come back."""
 CSV = (
     b"record_key,switch,service_type,calling_number,called_number,start_time,duration_s\n"
     b"00000000001,pbx-east-1,voice,46700000001,46700000002,2026-11-22T10:00:00Z,61\n"
@@ -178,7 +180,7 @@ class World:
 
 @contextmanager
 def make_world(root: Path, clock: FixedClock, settings: Settings | None = None) -> Iterator[World]:
-    chosen = settings or Settings()
+    chosen = settings or Settings(**UNHURRIED)
     with Store.create(root / "root", clock=clock) as store:
         made = create_custodians(store, root / "keys")
         app = create_app(store, settings=chosen)
