@@ -19,7 +19,8 @@ from store.clock import to_date
 from store.documents import Document
 from store.keys import KeyRef
 from store.model import PartRow, TargetIdentifier
-from store.siblings import LOCATION_FIELDS, reading_key
+from store.partitions import LOCATION
+from store.siblings import LOCATION_FIELDS, located, reading_key
 from store.targets import matches, target_columns
 
 if TYPE_CHECKING:
@@ -76,14 +77,18 @@ class Hold:
         """Tell whether records of a part may lie in its window."""
         return part.start_us_min < self.end_us and part.end_us_max >= self.start_us
 
+    def keeps(self, category: str) -> bool:
+        """Tell whether its basis keeps a field category; every hold keeps something of the record's core."""
+        return category != LOCATION or not LOCATION_FIELDS.isdisjoint(self.basis.fields)
+
     @property
     def ref(self) -> KeyRef:
         """The name of its key."""
         return KeyRef("hold", "", self.id, "shared")
 
 
-def selected(store: Store, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
-    """Yield what a hold names of one part, reduced to its fields, with `batch_id`."""
+def selected(store: Store, hold: Hold, part: PartRow, *, only_located: bool = False) -> Iterator[pa.Table]:
+    """Yield what a hold names of one part, reduced to its fields, with `batch_id`; or only what has a location."""
     if part.withdrawn:
         return
     kept = {column.name for name in hold.basis.fields for column in packed_columns(BY_NAME[name])}
@@ -91,8 +96,7 @@ def selected(store: Store, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
     deciding = {*BOUNDS, "account", "account_text", "batch_id", *(overlay.PLACE if corrections else ())}
     for target, _, _ in hold.targets:
         deciding |= target_columns(target)
-    keeps_location = not LOCATION_FIELDS.isdisjoint(hold.basis.fields)
-    road = reading_key(store, part) if keeps_location else None
+    road = reading_key(store, part) if hold.keeps(LOCATION) else None
     with store.part_store.open(part.partition, part.file_id, store.keyring.key(part.partition.ref), road) as reader:
         for group in range(reader.groups):
             table = reader.read([group], sorted(reader.names & (kept | deciding)))
@@ -105,7 +109,7 @@ def selected(store: Store, hold: Hold, part: PartRow) -> Iterator[pa.Table]:
             if part.withdrawn_batches:
                 gone = pa.array(part.withdrawn_batches, pa.int64())
                 mask = pc.and_(mask, pc.invert(pc.is_in(table.column("batch_id"), value_set=gone)))
-            chosen = table.filter(mask)
+            chosen = located(table.filter(mask)) if only_located else table.filter(mask)
             if chosen.num_rows:
                 yield chosen.select([name for name in PACKED.names if name in chosen.column_names and name in kept])
 

@@ -4,6 +4,9 @@ A hold is a document of kind `hold`. Nothing happens to records until their part
 begins, what the hold names is copied out of the partition, reduced to the fields that its basis needs, into the held
 area under the hold's own key. The partition drops all the same. Ending a hold destroys its key.
 
+Where the location ends before its records (`store.siblings`), a hold whose basis keeps location copies the records that
+have one when the location ends, and all others when the records do.
+
 Carving one hold out of one partition: (1) the held file, durable; (2) one row in the catalog, with its audit entry. A
 file that no row names is removed by the next run. Erasure looks at the holds again in the transaction that begins it,
 so a hold that came meanwhile wins: the partition waits for the next run.
@@ -34,6 +37,7 @@ from store.expiry import Holding
 from store.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
 from store.model import PartRow, Problem
 from store.partitions import PartitionKey
+from store.siblings import LOCATION_COLUMNS
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -79,7 +83,7 @@ class Holds:
         counts: Counter[str] = Counter()
         blocking = 0
         for hold in self.all():
-            if not any(hold.reaches(part) for part in parts):
+            if not any(hold.reaches(part) for part in parts) or not hold.keeps(key.category):
                 continue
             if hold.id in carved:
                 counts[hold.basis.id] += 1
@@ -94,7 +98,8 @@ class Holds:
         parts = self._parts(key)
         done = self._carved(key)
         for hold in self.all():
-            if hold.is_in_force(now_us) and hold.id not in done and any(hold.reaches(part) for part in parts):
+            reached = hold.keeps(key.category) and any(hold.reaches(part) for part in parts)
+            if reached and hold.is_in_force(now_us) and hold.id not in done:
                 self._carve(hold, key, [part for part in parts if hold.reaches(part)])
 
     def end(self, hold_id: str, *, reason: str, actors: Sequence[str] = ()) -> None:
@@ -139,7 +144,8 @@ class Holds:
     ) -> Iterator[pa.RecordBatch]:
         """Yield held records of a window, each once, for the purpose of their hold and no other.
 
-        What lies in a partition that is still there is left to `Store.scan`.
+        What lies in a partition that is still there is left to `Store.scan`. A record of which only the location ended
+        comes with it if `columns` ask for location; `Store.scan` has it too, without.
 
         Args:
             purpose: what the records are for.
@@ -159,13 +165,15 @@ class Holds:
         chosen = [hold for hold in self.all() if hold.is_in_force(now_us) and (holds is None or hold.id in holds)]
         if holds is not None and any(hold.basis.purpose != purpose for hold in chosen):
             raise ProcedureError("a hold serves its own purpose only", reason="purpose")
-        states = self._store.catalog.partition_states()
+        states = self._store.catalog.partition_states() | self._store.catalog.location_states()
+        located = not LOCATION_COLUMNS.isdisjoint(columns)
         seen: set[tuple[Any, ...]] = set()
         for hold in chosen:
             if hold.basis.purpose != purpose:
                 continue
             for partition, file_id in self._files(hold.id):
-                if states.get(partition) == "live":
+                left = states.get(partition.core) == "live" and (not partition.category or not located)
+                if left or states.get(partition) == "live":
                     continue
                 table = self._read(hold, partition, file_id)
                 starts, ends = (table.column(name).cast(pa.int64()) for name in BOUNDS)
@@ -234,7 +242,7 @@ class Holds:
 
     def _carve(self, hold: Hold, key: PartitionKey, parts: Sequence[PartRow]) -> None:
         store = self._store
-        tables = [table for part in parts for table in selected(store, hold, part)]
+        tables = [table for part in parts for table in selected(store, hold, part, only_located=bool(key.category))]
         records = pa.concat_tables(tables, promote_options="default") if tables else None
         row: tuple[Any, ...] = (hold.id, str(key), None, 0, 0, "")
         if records is not None and records.num_rows:
@@ -298,7 +306,8 @@ class Holds:
     def _parts(self, key: PartitionKey) -> list[PartRow]:
         name = (key.end_date.isoformat(), key.retention_class, key.key_domain)
         where = "q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?"
-        return [part for part in self._store.catalog.parts(where, name) if not part.withdrawn]
+        parts = [part for part in self._store.catalog.parts(where, name) if not part.withdrawn]
+        return [part for part in parts if part.location_bytes] if key.category else parts
 
     def _carved(self, key: PartitionKey) -> set[str]:
         rows = self._store.catalog.query("SELECT hold_id FROM held WHERE partition = ?", (str(key),))

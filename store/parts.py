@@ -121,7 +121,7 @@ class PartStore:
         self, partition: PartitionKey, file_id: str, location: pa.Table, group_rows: int, key: bytes | None
     ) -> dict[str, Any]:
         """Write a part's location; return what the part says of it."""
-        rows = siblings.rows_of(location)
+        rows = siblings.located(location).num_rows
         if key is None:
             return {"location_over": rows}
         size, digest = parquet.write_stored(

@@ -1,7 +1,8 @@
 """What may take the place of a field when a record is rectified. Pure.
 
 Fields that tell which record it is, or in which partition it lies, cannot be replaced: such a record is superseded and
-delivered again. `conflict` can: somebody has decided which of two versions is right.
+delivered again. `conflict` can: somebody has decided which of two versions is right. A location can be emptied only: a
+correction lives as long as its record, and a location may end before (`store.siblings`).
 
 Source: Regulation (EU) 2016/679 Art 16; the design's *Corrections*.
 """
@@ -18,6 +19,7 @@ from schemas.arrow import packed_columns
 from schemas.errors import InputError
 from schemas.fields import BY_NAME, FIELDS, NUMBER_FIELDS, STORE_FIELDS, Field, Kind
 from schemas.packing import pack_identifier_value
+from store.siblings import LOCATION_FIELDS
 
 TEXT_CHARS_MAX: Final = 128
 PORT_MAX: Final = 65_535
@@ -41,6 +43,11 @@ def check(fields: Mapping[str, Any]) -> None:
     Raises:
         InputError: none, a field that cannot be replaced, or a value without its field's form.
     """
+    if any(fields.get(name) is not None for name in LOCATION_FIELDS):
+        raise InputError(
+            "a location is emptied, not replaced: the correction would outlive it",
+            hint="empty it with null, or supersede the record and deliver it again",
+        )
     if not fields:
         raise InputError("a rectification names at least one field")
     for name in fields:

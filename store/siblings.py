@@ -171,13 +171,13 @@ def encoded(location: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
     return Stored(location, plain, group_rows, {})
 
 
-def rows_of(location: pa.Table) -> int:
-    """Return how many records have a location."""
-    found: Any = None
-    for name in location.column_names:
-        valid = pc.is_valid(location.column(name))
-        found = valid if found is None else pc.or_(found, valid)
-    return int(pc.sum(found).as_py() or 0)
+def located(records: pa.Table) -> pa.Table:
+    """Return the records that have a location."""
+    found: Any = pa.array([False] * records.num_rows, pa.bool_())
+    for name in records.column_names:
+        if name in LOCATION_COLUMNS:
+            found = pc.or_(found, pc.is_valid(records.column(name)))
+    return records.filter(found)
 
 
 def has_location(records: pa.Table) -> bool:
@@ -268,7 +268,7 @@ def problems(store: Store, part: PartRow) -> Iterator[str]:
     key = store.keyring.key(part.partition.ref)
     with store.part_store.open(part.partition, part.file_id, key, reading_key(store, part)) as reader:
         location = reader.read(columns=sorted(LOCATION_COLUMNS))
-    found = rows_of(location) if location.num_columns else 0
+    found = located(location).num_rows
     if found != part.location_rows:
         yield "holds the location of another number of records than the catalog says"
 
