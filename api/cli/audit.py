@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from api.cli.acting import Way, acting
 from api.cli.context import Context
 from api.cli.output import emit
 from api.cli.witness import witness
 from schemas.errors import ConfigurationError
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group("audit")
@@ -111,6 +114,97 @@ def export(context: Context, directory: Path) -> None:
     (directory / "checkpoint").write_text(text, encoding="utf-8")
     document = {"size": size, "directory": str(directory)}
     emit(context, document, lambda: click.echo(f"{size} entries: {directory}"))
+
+
+@audit.command("completeness")
+@click.argument("task")
+@click.option("--thorough", is_flag=True, help="Read every record of the window instead of asking the index.")
+@acting
+def completeness(way: Way, task: str, thorough: bool) -> int:
+    """Verify that the delivery of TASK has every record that the order reaches, and nothing else.
+
+    For auditors. The service searches again over what was stored when the result was made, and compares with the
+    evidence that the log names: which parts there were, what they held, how many records of each day left and what
+    they said. The answer is numbers and days, never a record. Days that were erased or corrected since are counted
+    apart.
+
+    \b
+    Example:
+      lagrum audit completeness SE-T-5d0a0f6c1b2e3d4f --as auditor-1.key.json
+
+    \b
+    Exit codes:
+      0  complete, or complete as far as it can still be compared
+      1  something disagrees; each finding is one line
+    """
+    with way.open() as client:
+        report: dict[str, Any] = client.post(f"/v1/audit/completeness/{task}?thorough={str(thorough).lower()}")
+
+    def render() -> None:
+        for problem in report["problems"]:
+            click.echo(problem)
+        apart = sum(report["days_not_comparable"].values())
+        click.echo(f"{report['verdict']}: {report['records']} records, {report['days']} days compared, {apart} not")
+
+    emit(way.context, report, render)
+    return 1 if report["problems"] else 0
+
+
+@audit.command("case")
+@click.argument("case")
+@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@click.option("--witnessed", type=click.IntRange(1), metavar="SIZE", help="Connect a kept checkpoint of that size.")
+@acting
+def export_case(way: Way, case: str, output: Path, witnessed: int | None) -> None:
+    """Export every entry that names CASE (an authorisation or a task), each with its proof, to a file.
+
+    For auditors. Sealed parts stay sealed; the file verifies offline.
+
+    \b
+    Example:
+      lagrum audit case SE-T-5d0a0f6c1b2e3d4f --output case.json --as auditor-1.key.json
+    """
+    query = "" if witnessed is None else f"?witnessed={witnessed}"
+    with way.open() as client:
+        data = client.download(f"/v1/audit/cases/{case}{query}")
+    if output.exists():
+        raise ConfigurationError("the file exists already", hint="name a new one")
+    output.write_bytes(data)
+    emit(way.context, {"case": case, "path": str(output)}, lambda: click.echo(str(output)))
+
+
+@audit.command("verify-case")
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--key", "key_path", required=True, type=FILE, help="The pinned public key: your own copy.")
+@click.option("--checkpoint", "checkpoint_path", type=FILE, help="A checkpoint that somebody else kept.")
+@click.pass_obj
+def verify_case(context: Context, file: Path, key_path: Path, checkpoint_path: Path | None) -> int:
+    """Verify an exported case offline: every entry is in the log, as it is, at its place.
+
+    That no entry is missing shows only the whole log: `lagrum audit verify`.
+
+    \b
+    Example:
+      lagrum audit verify-case case.json --key origin.pub --checkpoint 000000001234.checkpoint
+
+    \b
+    Exit codes:
+      0  every entry is in the log
+      1  one is not, or the file is another
+    """
+    from store.audit.bundle import verify_bundle
+    from store.clock import to_text
+
+    kept = checkpoint_path.read_text(encoding="utf-8") if checkpoint_path else None
+    leaves = verify_bundle(file.read_bytes(), key_path.read_text(encoding="utf-8"), kept)
+    entries = [{"index": leaf.index, "time": to_text(leaf.time_us), "kind": leaf.kind} for leaf in leaves]
+
+    def render() -> None:
+        for entry in entries:
+            click.echo(f"{entry['index']:>8}  {entry['time']}  {entry['kind']}")
+
+    emit(context, {"ok": True, "entries": entries}, render)
+    return 0
 
 
 def register(group: click.Group) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import PlainTextResponse
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import PlainTextResponse, Response
 
 from api.auth import Principal, require_any, require_role
 from api.deps import get_store
+from api.disclosure import completeness
+from api.disclosure.casebook import Casebook, kind_of
+from api.disclosure.model import AUTHORISATION, TASK
 from api.roles import Role
 from api.routes.models import ERRORS
-from schemas.errors import NotFoundError
+from schemas.errors import LagrumError, NotFoundError
 from store import AuditEntry
-from store.audit import StoredEntry
+from store.audit import StoredEntry, bundle
 from store.clock import to_text
 
 router = APIRouter(tags=["audit"])
@@ -29,6 +32,19 @@ _ENTRY: Final = {
     "key_destroyed": False,
     "secret": None,
 }
+_COMPLETENESS: Final = "audit.completeness"
+_REPORT: Final = {
+    "task": "SE-T-5d0a0f6c1b2e3d4f",
+    "delivery": "SE-D-9b1c2d3e4f5a6b7c",
+    "verdict": "complete",
+    "thorough": False,
+    "records": 61,
+    "parts": 730,
+    "days": 31,
+    "days_not_comparable": {},
+    "problems": [],
+}
+_BUNDLE: Final = {"format": bundle.FORMAT, "case": "SE-T-5d0a0f6c1b2e3d4f", "checkpoint": _NOTE, "entries": []}
 _PROOF: Final = {"hashes": ["5f1d…"]}
 
 
@@ -99,6 +115,60 @@ def consistency(
     if first > second or second > log.size:
         raise NotFoundError("the log has no two trees of those sizes in that order")
     return {"first": first, "second": second, "hashes": [node.hex() for node in log.consistency_proof(first, second)]}
+
+
+@router.post(
+    "/v1/audit/completeness/{task}",
+    summary="Verify that a delivery is complete",
+    responses={200: {"content": {"application/json": {"example": _REPORT}}}, **ERRORS},
+)
+def prove_completeness(
+    request: Request,
+    principal: Annotated[Principal, Depends(require_role(Role.AUDITOR))],
+    task: Annotated[str, Path(description="The task whose result is verified.", examples=["SE-T-5d0a0f6c1b2e3d4f"])],
+    thorough: Annotated[bool, Query(description="Read every record of the window; ask no postings.")] = False,
+) -> dict[str, Any]:
+    """Search again over what was stored at the result's snapshot, and compare with the evidence that the log names.
+
+    The answer tells numbers and days, never a record; it is an entry of the log before it leaves.
+    """
+    store = get_store(request)
+    told: dict[str, Any] = {"person": principal.person_id, "key_id": principal.key_id, "thorough": thorough}
+    try:
+        report = completeness.verify(store, task, thorough=thorough)
+    except LagrumError as error:
+        known = kind_of(task) is not None  # what is not of our pattern is not written down: it may be a number
+        store.log(AuditEntry(_COMPLETENESS, {**told, "task": task if known else None, "verdict": type(error).__name__}))
+        raise
+    store.log(AuditEntry(_COMPLETENESS, {**told, "task": report.task, "verdict": report.verdict}))
+    return report.as_dict()
+
+
+@router.get(
+    "/v1/audit/cases/{case}",
+    summary="Export the entries of a case",
+    responses={200: {"content": {"application/json": {"example": _BUNDLE}}}, **ERRORS},
+)
+def export_case(
+    request: Request,
+    principal: Annotated[Principal, Depends(require_role(Role.AUDITOR))],
+    case: Annotated[str, Path(description="An authorisation or a task.", examples=["SE-T-5d0a0f6c1b2e3d4f"])],
+    witnessed: Annotated[int | None, Query(ge=1, description="Size of a kept checkpoint to connect.")] = None,
+) -> Response:
+    """Return every entry that names the case, each with its proof, for verification offline; sealed parts stay sealed.
+
+    A task's entries come with those of its authorisation. The reading is an entry itself, durable before anything
+    leaves.
+    """
+    store = get_store(request)
+    kind = kind_of(case)
+    if kind not in (AUTHORISATION, TASK):
+        raise NotFoundError("there is no such case")
+    words = [case, Casebook(store).task(case)[0].authorisation_id] if kind == TASK else [case]
+    if witnessed is not None and witnessed > store.audit.size:
+        raise NotFoundError("the log has no tree of that size")
+    store.log(AuditEntry("audit.exported", {"person": principal.person_id, "case": case}))
+    return Response(bundle.bundle(store.audit, case, words, witnessed=witnessed), media_type="application/json")
 
 
 def _shown(entry: StoredEntry) -> dict[str, Any]:
