@@ -1,0 +1,111 @@
+"""The service of `bench.isolation`, with something heavy beside it on demand.
+
+`python -m bench.isolation_server ROOT` serves as `lagrum serve` does. A line on standard input begins work in the
+service's own process, in a thread as the service itself would: `search`, `compact`, `expire`; `quiet` ends it and
+answers with how often it was done. Only this program's clock can be told to be later, so that a partition is due.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from api import server, settings
+from api.cli.memory import keep_freed_memory
+from schemas.arrow import PACKED
+from store import ScanQuery, Store, SystemClock
+from store.clock import Uptime
+
+DAY_US: Final = 86_400_000_000
+AHEAD_DAYS: Final = 45
+
+
+class LaterClock(SystemClock):
+    """A machine that has run on."""
+
+    def __init__(self, ahead_us: int = 0) -> None:
+        self.ahead_us = ahead_us
+
+    def now_us(self) -> int:
+        """Return microseconds since 1970-01-01T00:00:00Z."""
+        return super().now_us() + self.ahead_us
+
+    def uptime(self) -> Uptime:
+        """Return the machine's counter."""
+        now = super().uptime()
+        return replace(now, counter_us=now.counter_us + self.ahead_us)
+
+
+class Noise:
+    """Work that goes on until it is told to end."""
+
+    def __init__(self, store: Store, clock: LaterClock) -> None:
+        self._store, self._clock = store, clock
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._rounds = 0
+        self._failures: list[str] = []
+
+    def begin(self, name: str) -> dict[str, object]:
+        """Begin."""
+        works: dict[str, Callable[[], object]] = {
+            "search": self._search,
+            "compact": lambda: self._store.compact(everything=True),
+            "expire": self._store.expire,
+        }
+        if name == "expire":
+            self._clock.ahead_us = AHEAD_DAYS * DAY_US
+        self._stop.clear()
+        self._rounds, self._failures = 0, []
+        self._thread = threading.Thread(target=self._work, args=(works[name],), daemon=True)
+        self._thread.start()
+        return {"begun": name}
+
+    def end(self) -> dict[str, object]:
+        """End, and tell how often it was done."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        return {"rounds": self._rounds, "failures": self._failures}
+
+    def _work(self, work: Callable[[], object]) -> None:
+        while not self._stop.is_set():
+            try:
+                work()
+                self._rounds += 1
+            except Exception as error:
+                self._failures.append(type(error).__name__)
+                self._stop.wait(0.2)
+
+    def _search(self) -> None:
+        """Read every column of everything, as a search for something that cannot be looked up would."""
+        for _ in self._store.scan(ScanQuery(0, 2**60, columns=tuple(PACKED.names), by_end=True)):
+            if self._stop.is_set():
+                return
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    root, clock = Path(sys.argv[1]), LaterClock()
+    keep_freed_memory()
+    with Store.open(root, clock=clock) as store:
+        noise = Noise(store, clock)
+
+        def listen() -> None:
+            for line in sys.stdin:
+                name = line.strip()
+                told = noise.end() if name == "quiet" else noise.begin(name)
+                sys.stdout.write(json.dumps(told) + "\n")
+                sys.stdout.flush()
+
+        threading.Thread(target=listen, daemon=True).start()
+        server.run(store, settings.load(root))
+
+
+if __name__ == "__main__":
+    main()
