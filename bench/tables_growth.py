@@ -66,7 +66,7 @@ def _month(curve: dict[str, Any]) -> str:
 
 
 def _years(curve: dict[str, Any]) -> str:
-    points = curve["points"]
+    points = [one for one in curve["points"] if "lookups" in one]
     ours = [one for one in points if one["peer"] == "lagrum"]
     return "\n\n".join((_taken(curve, points), _stream(ours[-1]), _lookups(points), _largest(ours[-1])))
 
@@ -77,9 +77,9 @@ def _taken(curve: dict[str, Any], points: Sequence[Point]) -> str:
             count(one["stored"]),
             TITLES[one["peer"]],
             count(one["records"]),
-            *(_micro(one[name]) for name in ("cpu_us_per_record", "merge_cpu_us_per_record")),
+            *(_micro(one.get(name)) for name in ("cpu_us_per_record", "merge_cpu_us_per_record")),
             f"{one['bytes_per_record']:.1f}",
-            gib(one["memory_bytes"]),
+            gib(one["memory_bytes"]) if "memory_bytes" in one else NOTHING,
         )
         for one in points
     )

@@ -78,21 +78,28 @@ def grow(book: Book, folder: Path, names: Sequence[str], scale: float) -> dict[s
     wanted = deliveries(scale)
     for one in wanted:
         for name in PEERS:
-            if name in state.lost or (name != "lagrum" and name not in names) or _point(state, name, one.number):
+            if name in state.lost or (name != "lagrum" and name not in names) or _point(state, name, one.number, True):
                 continue
             if shutil.disk_usage(folder).free < FREE_BYTES_MIN + _needed(name, one):
                 book.say(f"years: {name} stopped at {one.rows_before:,} records: the disk runs short")
-                state.lost[name] = "the disk ran short"
-                continue
-            _grown(book, state, folder, name, one)
+                break
+            try:
+                _grown(book, state, folder, name, one)
+            except (PeerError, RuntimeError) as error:
+                state.lost[name] = str(error)
+                book.differs(f"years: {name} {error}")
             state.save(folder / "state.json")
-    done = sum(1 for one in wanted if _point(state, "lagrum", one.number))
+    done = sum(1 for one in wanted if _point(state, "lagrum", one.number, True))
     whole = wanted[0].days
     return {"days": whole, "lost": state.lost, "points": state.points, "done": done, "of": len(wanted)}
 
 
-def _point(state: State, name: str, number: int) -> bool:
-    return any(point["peer"] == name and point["delivery"] == number for point in state.points)
+def _point(state: State, name: str, number: int, looked: bool = False) -> dict[str, Any] | None:
+    """Return what is known of a peer's delivery; with `looked`, if its lookups are too."""
+    for point in state.points:
+        if (point["peer"], point["delivery"]) == (name, number):
+            return point if not looked or "lookups" in point else None
+    return None
 
 
 def _needed(name: str, one: Delivery) -> int:
@@ -100,23 +107,24 @@ def _needed(name: str, one: Delivery) -> int:
 
 
 def _grown(book: Book, state: State, folder: Path, name: str, one: Delivery) -> None:
+    """Take one delivery in and look up in what is there; what is done is kept, so that the rest can be done later.
+
+    Raises:
+        PeerError: the peer failed; so does RuntimeError of a command.
+    """
     window = Window(state.start, state.start + timedelta(days=one.days + 1))
-    probes = state.probes
-    try:
-        point: dict[str, Any] = {"peer": name, "delivery": one.number, "stored": one.rows_before + one.rows}
-        if name == "lagrum":
-            point |= _poured(book, state, folder, one, window)
-            probes = state.probes
-        else:
-            point |= _loaded(book, state, folder, name, one)
-            probes = [*_first(state, True, OTHERS_PRESENT), *_first(state, False, OTHERS_ABSENT)]
+    point = _point(state, name, one.number)
+    if point is None:
+        point = {"peer": name, "delivery": one.number, "stored": one.rows_before + one.rows}
+        more = (
+            _poured(book, state, folder, one, window) if name == "lagrum" else _loaded(book, state, folder, name, one)
+        )
+        point |= more
+        state.points.append(point)
+        state.save(folder / "state.json")
         book.say(f"years: {name} {point['stored']:,} stored, {point['cpu_us_per_record']:.2f} us of processor a record")
-        point |= look(book, probes, folder / name, name, window)
-    except (PeerError, RuntimeError) as error:
-        state.lost[name] = str(error)
-        book.differs(f"years: {name} {error}")
-        return
-    state.points.append(point)
+    probes = [*_first(state, True, OTHERS_PRESENT), *_first(state, False, OTHERS_ABSENT)]
+    point |= look(book, state.probes if name == "lagrum" else probes, folder / name, name, window)
 
 
 def _first(state: State, present: bool, count: int) -> list[Any]:
