@@ -52,6 +52,11 @@ class PartReader:
         """How many row groups the part has."""
         return int(self._file.metadata.num_row_groups)
 
+    @property
+    def file_columns(self) -> int:
+        """How many columns the file has; many of the record's lie in one."""
+        return int(self._file.metadata.num_columns)
+
     def group_rows(self, group: int) -> int:
         """Return the number of records of a row group."""
         return int(self._file.metadata.row_group(group).num_rows)

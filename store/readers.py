@@ -27,10 +27,10 @@ from store.model import PartRow
 from store.part_reader import Bounds, PartReader
 from store.parts import PartStore
 
-MEMORY_MAX_BYTES: Final = 256 * 1024 * 1024
+MEMORY_MAX_BYTES: Final = 512 * 1024 * 1024
 FILES_MAX: Final = 2_048
-_COLUMN_BYTES: Final = 1_000
-"""What a reader holds of one column of one row group, about."""
+_COLUMN_BYTES: Final = 1_150
+"""What a reader holds of one of the file's columns of one row group, measured."""
 _INDEX_BYTES: Final = 4_000
 
 
@@ -91,7 +91,7 @@ class Readers:
             key = self._keyring.key(part.partition.ref)
             road = partial(self._keyring.key, part.partition.location.ref) if part.location_bytes else None
             opened = OpenPart(self._parts.open(part.partition, part.file_id, key, road))
-            nbytes = _COLUMN_BYTES * opened.reader.groups * len(opened.reader.names)
+            nbytes = _COLUMN_BYTES * opened.reader.groups * opened.reader.file_columns
             held = _Held(opened, part, generation, nbytes)
         try:
             yield held.thing
