@@ -9,8 +9,6 @@ Many records are added up by compiled loops over the stored integers (`api.usage
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -24,15 +22,15 @@ from api import subscriptions
 from api.instants import midnight_us
 from api.usage_lines import COLUMNS, SERVED
 from api.usage_sql import aggregate
+from api.usage_tally import KERNELS, Tally
 from schemas.destinations import country_code
 from schemas.errors import ConfigurationError
 from schemas.holds import Purpose
-from store import ScanQuery, Store, TargetIdentifier
+from store import ScanQuery, Store, TargetIdentifier, native
 from store.figure_batch import FigureBatch
 
 KERNEL_ROWS: Final = 200_000
 """Fewer rows are no reason to load the compiled kernels; when they are there, they are used."""
-_KERNELS: Final = "api.usage_kernels"
 _TARGETS_MAX: Final = 1000
 
 
@@ -90,7 +88,7 @@ def usage(store: Store, period: Period, *, account: str | None = None, batch_id_
 
 
 def _is_much(store: Store, query: ScanQuery) -> bool:
-    return _KERNELS in sys.modules or sum(part.rows for part in store.plan(query).parts) >= KERNEL_ROWS
+    return native.is_loaded(KERNELS) or sum(part.rows for part in store.plan(query).parts) >= KERNEL_ROWS
 
 
 def _tallied(
@@ -100,9 +98,6 @@ def _tallied(
     owned: subscriptions.Owned,
     codes: dict[str, str | None],
 ) -> pa.Table:
-    importlib.import_module(_KERNELS)  # it waits for the thread that is loading them
-    from api.usage_tally import Tally
-
     tally = Tally(owned, codes)
     for batch in store.scan_figures(query):
         tally.add(batch)

@@ -30,7 +30,7 @@ DONE: Final = 0
 CROWDED: Final = 1
 OVERFLOW: Final = 2
 
-_RECENT: Final = 64
+RECENT: Final = 64
 _HIGHEST: Final = 2**63 - 1
 _LOWEST: Final = -(2**63)
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -89,19 +89,19 @@ def _own_of(
             place += 1
 
 
-def _class_of(called: Any, lows: Any, highs: Any, is_known: Any) -> int:
+def _class_of(called: Any, country: Any, lows: Any, highs: Any, is_known: Any) -> int:
     """Return the destination of a packed number; `lows` and `highs` bound the national ones by number of digits."""
     if called == 0:
         return OTHER
     top = 2 * 10**6
     if called < top:
         return SHORT_CODE
-    for digits in range(len(lows)):
+    for digits in range(lows.shape[1]):
         top *= 10
         if called < top:
             if not is_known:
                 return OTHER
-            return NATIONAL if lows[digits] <= called < highs[digits] else INTERNATIONAL
+            return NATIONAL if lows[country, digits] <= called < highs[country, digits] else INTERNATIONAL
     return OTHER
 
 
@@ -116,7 +116,9 @@ def _place_of(accounts: Any, cells: Any, account: Any, cell: Any) -> Any:
     return place
 
 
-class_of: Any = numba.njit(numba.int64(numba.int64, _INTS, _INTS, numba.boolean), nogil=True, cache=True)(_class_of)
+class_of: Any = numba.njit(numba.int64(numba.int64, numba.int64, _GRID, _GRID, numba.boolean), nogil=True, cache=True)(
+    _class_of
+)
 place_of: Any = numba.njit(numba.int64(_OWN, _OWN, numba.int64, numba.int64), nogil=True, cache=True)(_place_of)
 
 
@@ -143,14 +145,14 @@ def _add_of(
     held_cells: Any,
     sums: Any,
     state: Any,
+    recent: Any,
 ) -> int:
-    """Add rows from `first` on to their groups; return the first that was not added, `state` tells why."""
+    """Add rows from `first` on to their groups; return the first that was not added, `state` tells why.
+
+    `recent` tells where the last group of a cell lies: neighbours have it in common.
+    """
     room = len(held_cells) >> 1
-    recent = np.zeros(_RECENT, np.int64)  # where the last group of a cell lies: neighbours have it in common
     width = 0  # the number of digits of the last national number: the next one mostly has as many
-    counts = np.array(
-        [steps[DURATION] | duration[0], steps[BILLABLE] | billable[0], steps[UP] | up[0], steps[DOWN] | down[0]]
-    )
     state[REASON] = DONE
     for row in range(first, len(accounts)):
         if not kept[row * steps[KEPT]] or left_out[disposition[row * steps[DISPOSITION]]]:
@@ -160,17 +162,17 @@ def _add_of(
         if lows[country, width] <= number < highs[country, width]:
             way = NATIONAL
         else:
-            way = class_of(number, lows[country], highs[country], known[country])
+            way = class_of(number, country, lows, highs, known[country])
             if way == NATIONAL:
                 width = 0
                 while number >= highs[country, width]:
                     width += 1
         cell = services[service[row * steps[SERVICE]]] * DESTINATIONS + way
         account = accounts[row]
-        place = recent[cell & (_RECENT - 1)]
+        place = recent[cell & (RECENT - 1)]
         if held_cells[place] != cell or held_accounts[place] != account:
             place = place_of(held_accounts, held_cells, account, cell)
-            recent[cell & (_RECENT - 1)] = place
+            recent[cell & (RECENT - 1)] = place
             if held_cells[place] < 0:
                 if state[GROUPS] >= room:
                     state[REASON] = CROWDED
@@ -180,8 +182,6 @@ def _add_of(
                 state[GROUPS] += 1
         sums[place, 0] += 1
         for measure in range(4):
-            if counts[measure] == 0:
-                continue
             if measure == 0:
                 value = duration[row * steps[DURATION]]
             elif measure == 1:
@@ -216,7 +216,7 @@ own: Any = numba.njit(numba.void(_INTS, _INTS, numba.int64, _INTS, _INTS, _INTS,
 _COLUMNS: Final = [_INTS] * 8
 _MEANINGS: Final = [_INTS, _INTS, _FLAGS, _FLAGS, _GRID, _GRID]
 add: Any = numba.njit(
-    numba.int64(numba.int64, _INTS, _FLAGS, *_COLUMNS, _INTS, *_MEANINGS, _OWN, _OWN, _SUMS, _OWN),
+    numba.int64(numba.int64, _INTS, _FLAGS, *_COLUMNS, _INTS, *_MEANINGS, _OWN, _OWN, _SUMS, _OWN, _OWN),
     nogil=True,
     cache=True,
 )(_add_of)

@@ -23,11 +23,13 @@ from schemas.buffers import flat, pc
 from schemas.destinations import E164_DIGITS_MAX, SHORT_CODE_DIGITS_MAX, Destination
 from schemas.errors import IntegrityError
 from schemas.packing import pack_identifier, pack_identifier_value
+from store import native
 from store.figure_batch import FigureBatch
 from store.figures import Figures
 
 Ints = npt.NDArray[np.int64]
 
+KERNELS: Final = "api.usage_kernels"
 TABLE_BYTES_MAX: Final = 640 << 20
 """Of the table of groups; while it grows, half as much again is in use."""
 _GROUPS_FIRST: Final = 1 << 12
@@ -55,9 +57,7 @@ class Tally:
 
     def __init__(self, owned: Owned, codes: Mapping[str, str | None]) -> None:
         """Take the subscriptions, and the calling code of each source's country."""
-        from api import usage_kernels
-
-        self._kernels = usage_kernels
+        self._kernels = native.load(KERNELS)
         self._services: dict[str | None, int] = {}
         packed, texts = pack_identifier(pa.array(owned.names, pa.string()))
         self._names: dict[str, int] = {name: place for place, name in enumerate(texts.drop_null().to_pylist())}
@@ -72,6 +72,7 @@ class Tally:
         self._known = np.array([False] + [True] * len(self._countries))
         self._table = _Table.of(_GROUPS_FIRST)
         self._state = np.zeros(2, np.int64)
+        self._recent = np.zeros(self._kernels.RECENT, np.int64)
 
     def add(self, batch: FigureBatch) -> None:
         """Add the kept records of a batch.
@@ -97,7 +98,7 @@ class Tally:
         row = 0
         while True:
             table = self._table
-            held = (table.accounts, table.cells, table.sums, self._state)
+            held = (table.accounts, table.cells, table.sums, self._state, self._recent)
             row = kernels.add(row, accounts, *columns, steps, *meanings, self._known, *self._national, *held)
             if self._state[kernels.REASON] == kernels.DONE:
                 return
@@ -153,6 +154,7 @@ class Tally:
         old, new = self._table, _Table.of(size)
         self._kernels.move(old.accounts, old.cells, old.sums, new.accounts, new.cells, new.sums)
         self._table = new
+        self._recent[:] = 0
 
 
 class _Lookup:

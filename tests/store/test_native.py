@@ -18,7 +18,7 @@ from tests.architecture.source import ROOT
 MODULE = "schemas.number_kernels"
 KERNELS = [
     name.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
-    for folder in ("schemas", "store")
+    for folder in ("api", "schemas", "store")
     for name in sorted((ROOT / folder).rglob("*kernels.py"))
 ]
 
