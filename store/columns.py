@@ -58,9 +58,12 @@ def group_rows_of(rows: int) -> int:
     """Return the rows of a row group for a part of so many rows.
 
     A lookup reads whole groups: the smaller, the less it reads, and the more it costs to write, to scan and to post
-    them. Where a day is a few hundred thousand records, an identifier over two years meets hundreds of groups.
+    them. Where a day is some hundred thousand records, an identifier over two years meets hundreds of groups. No part
+    has more than 128 before it is large: opening it would cost more than the groups behind its footer.
     """
-    return 4_096 if rows <= 65_536 else 2_048 if rows <= 524_288 else 16_384
+    if rows <= 65_536:
+        return 4_096
+    return 2_048 if rows <= 262_144 else 4_096 if rows <= 524_288 else 16_384
 
 
 def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
