@@ -42,7 +42,7 @@ def query_of(case: Case) -> ScanQuery:
         start_us=task.window.start_us,
         end_us=task.window.end_us,
         targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
-        purpose=str(case.basis.draws_on),
+        purpose=case.basis.draws_on,
     )
 
 
