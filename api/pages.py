@@ -71,8 +71,8 @@ def calendar_page(days: Mapping[date, tuple[str, int]], soon: Sequence[Mapping[s
         body += f"<h2>{year}</h2><div class=year><div class=days>{_year(year, days)}</div></div>"
     body += "<h2>What ends within the next 30 days</h2>"
     rows = "".join(
-        f"<tr><th>{escape(row['day'])}<td>records that ended on {escape(', '.join(row['ended']))}: "
-        f"{row['records']:,}</tr>"
+        f"<tr><th>{escape(row['day'])}<td>{'' if row['what'] == 'records' else 'the ' + row['what'] + ' in '}"
+        f"records that ended on {escape(', '.join(row['ended']))}: {row['records']:,}</tr>"
         for row in soon
     )
     body += f"<table>{rows}</table>" if rows else "<p>Nothing.</p>"

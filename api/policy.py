@@ -11,7 +11,7 @@ Source: the design's promises 5 and 7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from api import persons
@@ -27,6 +27,7 @@ from store.partitions import is_due, to_us
 
 if TYPE_CHECKING:
     from store import Store
+    from store.model import PartitionStatus
 
 KIND: Final = "policy-request"
 REQUEST: Final = "policy.request"
@@ -79,8 +80,10 @@ def show_request(store: Store) -> dict[str, Any]:
     if requested is None:
         raise NotFoundError("no version of the policy is requested")
     version = version_of(requested["version"])
+    after = store.policies.check(version)
     return _shown(version) | {
-        "ends": _ended(store, store.policies.check(version), version),
+        "ends": _ended(store.partitions(), store, after, version),
+        "ends_locations": _ended(store.catalog.locations(after), store, after, version),
         "by": requested["by"],
         "time": requested["time"],
     }
@@ -142,10 +145,10 @@ def _shown(version: Version) -> dict[str, Any]:
     return {"version": version.as_dict(), "digest": version.digest}
 
 
-def _ended(store: Store, policy: Policy, version: Version) -> int:
-    """Return how many partitions are over on the version's day that would be kept without it."""
+def _ended(items: Iterable[PartitionStatus], store: Store, policy: Policy, version: Version) -> int:
+    """Return how many of these are over on the version's day that would be kept without it."""
     at_us, now = to_us(midnight(version.start)), store.policies.current()
-    return sum(is_due(item.key, at_us, policy) and not is_due(item.key, at_us, now) for item in store.partitions())
+    return sum(is_due(item.key, at_us, policy) and not is_due(item.key, at_us, now) for item in items)
 
 
 def _pending(store: Store) -> dict[str, Any] | None:

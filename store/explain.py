@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ import pyarrow.compute
 
 from schemas.errors import NotFoundError
 from schemas.policy import Policy
+from schemas.retention import CATEGORY_FLOORS
 from store.model import PartRow, rfc3339
-from store.partitions import PartitionKey, expires_at, is_above_floor, is_due, is_expired
+from store.partitions import PartitionKey, ends_apart, expires_at, is_above_floor, is_due, is_expired
 from store.policies import statement
 
 if TYPE_CHECKING:
@@ -72,6 +74,12 @@ def _has(store: Store, part: PartRow, batch_id: int, position: int) -> bool:
     return False
 
 
+def _categories(key: PartitionKey, now_us: int, policy: Policy) -> list[dict[str, Any]]:
+    """Tell of each field category with a period of its own in this partition; the others end with the record."""
+    siblings = [replace(key, category=name) for name in CATEGORY_FLOORS]
+    return [_told(sibling, now_us, policy) for sibling in siblings if ends_apart(sibling, policy)]
+
+
 def _told(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
     rule = statement(policy, key)
     if is_due(key, now_us, policy):
@@ -85,6 +93,7 @@ def _told(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
     chosen = policy.in_force(key.end_date).services
     return {
         "class": key.retention_class,
+        **({"category": key.category} if key.category else {"categories": _categories(key, now_us, policy)}),
         "services": [service for service, name in chosen.items() if name == key.retention_class],
         "period_months": rule["months"],
         "legal_basis": rule["legal_basis"],

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from store.clock import to_date, to_text
 from store.clocktrust import WORDS, Verdict
 from store.model import PartitionStatus
-from store.partitions import is_above_floor, is_due, to_us
+from store.partitions import LOCATION, ends_apart, is_above_floor, is_due, to_us
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -25,15 +25,22 @@ class RetentionStatus:
 
     clock: Verdict
     partitions: Sequence[PartitionStatus]
+    locations: Sequence[PartitionStatus] = ()
+    """Siblings that end before their partitions (`store.siblings`)."""
+
+    @property
+    def every(self) -> list[PartitionStatus]:
+        """Everything that ends on a day of its own."""
+        return [*self.partitions, *self.locations]
 
     @property
     def due(self) -> list[PartitionStatus]:
-        """Partitions whose period is over by every clock, oldest first."""
-        return [item for item in self.partitions if is_due(item.key, self.clock.erase_us, self.clock.policy)]
+        """Partitions and siblings whose period is over by every clock."""
+        return [item for item in self.every if is_due(item.key, self.clock.erase_us, self.clock.policy)]
 
     @property
     def overdue_seconds(self) -> float:
-        """For how long the oldest due partition, which no hold keeps, should have been gone; 0 when none is due."""
+        """For how long the oldest of them, which no hold keeps, should have been gone; 0 when none is due."""
         ends = [to_us(max(item.expires_at, item.floor_until)) for item in self.due if not item.holds]
         return (self.clock.erase_us - min(ends)) / 1e6 if ends else 0.0
 
@@ -44,11 +51,10 @@ class RetentionStatus:
 
     @property
     def soon(self) -> list[PartitionStatus]:
-        """Partitions that end within the next days."""
+        """Partitions and siblings that end within the next days."""
         end_us = self.clock.wall_us + SOON_DAYS * 86_400_000_000
-        return [
-            item for item in self.partitions if is_due(item.key, end_us, self.clock.policy) and item not in self.due
-        ]
+        gone = self.due
+        return [item for item in self.every if is_due(item.key, end_us, self.clock.policy) and item not in gone]
 
     def phase(self, item: PartitionStatus) -> Phase:
         """Tell where a partition stands."""
@@ -61,7 +67,8 @@ class RetentionStatus:
     def as_dict(self) -> dict[str, Any]:
         """Return the shape of `lagrum retention status --json`."""
         following = [item.as_dict()["expires_at"] for item in self._waiting()]
-        oldest = self.oldest_day
+        oldest, soon = self.oldest_day, self.soon
+        beside = {item.key.core: item for item in self.locations}
         return {
             "clock": {
                 "trusted": self.clock.is_trusted,
@@ -75,22 +82,38 @@ class RetentionStatus:
             "overdue_seconds": self.overdue_seconds,
             "oldest_day": None if oldest is None else oldest.isoformat(),
             "next_expires_at": following[0] if following else None,
-            "soon": {"days": SOON_DAYS, "partitions": len(self.soon), "records": sum(i.records for i in self.soon)},
-            "partitions": [self._row(item) for item in sorted(self.partitions, key=lambda item: item.expires_at)],
+            "soon": {"days": SOON_DAYS, "partitions": len(soon), "records": _records(soon)},
+            "partitions": [
+                self._row(item, beside.get(item.key))
+                for item in sorted(self.partitions, key=lambda item: item.expires_at)
+            ],
         }
 
     def _waiting(self) -> list[PartitionStatus]:
-        return sorted((item for item in self.partitions if item not in self.due), key=lambda item: item.expires_at)
+        gone = self.due
+        return sorted((item for item in self.every if item not in gone), key=lambda item: item.expires_at)
 
-    def _row(self, item: PartitionStatus) -> dict[str, Any]:
+    def _row(self, item: PartitionStatus, location: PartitionStatus | None) -> dict[str, Any]:
         names = ("date", "class", "domain", "records", "holds", "floor_until", "expires_at")
         shown = item.as_dict()
-        return {**{name: shown[name] for name in names}, "due": item in self.due, "phase": self.phase(item)}
+        return {
+            **{name: shown[name] for name in names},
+            "location_expires_at": None if location is None else location.as_dict()["expires_at"],
+            "due": item in self.due,
+            "phase": self.phase(item),
+        }
+
+
+def _records(items: Sequence[PartitionStatus]) -> int:
+    """Return how many records end as a whole."""
+    return sum(item.records for item in items if not item.key.category)
 
 
 def status(store: Store) -> RetentionStatus:
     """Look at retention; nothing is changed."""
-    return RetentionStatus(store.clock_guard.verdict(), store.partitions())
+    verdict = store.clock_guard.verdict()
+    apart = [item for item in store.catalog.locations(verdict.policy) if ends_apart(item.key, verdict.policy)]
+    return RetentionStatus(verdict, store.partitions(), apart)
 
 
 def calendar(store: Store) -> dict[date, tuple[Phase, int]]:
@@ -111,13 +134,15 @@ def calendar(store: Store) -> dict[date, tuple[Phase, int]]:
 
 
 def next_days(looked: RetentionStatus) -> list[dict[str, Any]]:
-    """Return what ends on each of the next days, days without an end left out."""
-    today = to_date(looked.clock.wall_us)
+    """Return what ends on each of the next days, whole records or their location; days without an end left out."""
+    today, soon = to_date(looked.clock.wall_us), looked.soon
     rows = []
     for distance in range(SOON_DAYS + 1):
         day = today + timedelta(days=distance)
-        ending = [item for item in looked.soon if item.expires_at.date() == day]
-        if ending:
-            dates = sorted({item.date.isoformat() for item in ending})
-            rows.append({"day": day.isoformat(), "ended": dates, "records": sum(item.records for item in ending)})
+        for what, category in (("records", ""), (LOCATION, LOCATION)):
+            ending = [item for item in soon if item.key.category == category and item.expires_at.date() == day]
+            if ending:
+                dates = sorted({item.date.isoformat() for item in ending})
+                count = sum(item.records for item in ending)
+                rows.append({"day": day.isoformat(), "what": what, "ended": dates, "records": count})
     return rows

@@ -51,8 +51,13 @@ def calendar(context: Context, html: Path | None) -> None:
         for text in told:
             click.echo(text)
         _show(days)
-        rows = [{"day": row["day"], "ended": ", ".join(row["ended"]), "records": row["records"]} for row in soon]
-        columns = [("day", "erased on"), ("ended", "communications that ended on"), ("records", "records")]
+        rows = [row | {"ended": ", ".join(row["ended"])} for row in soon]
+        columns = [
+            ("day", "erased on"),
+            ("what", "what"),
+            ("ended", "communications that ended on"),
+            ("records", "records"),
+        ]
         show_table(rows, columns, title="within 30 days")
 
     emit(context, answer, render)

@@ -14,7 +14,7 @@ from api.cli.context import Context
 from api.cli.output import emit, note, show_facts, show_table
 from schemas.errors import ConfigurationError
 from schemas.policy import DEFAULT_POLICY, Policy
-from schemas.retention import CEILING_MONTHS, FLOOR_MONTHS
+from schemas.retention import CATEGORY_FLOORS, CEILING_MONTHS, FLOOR_MONTHS
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -43,6 +43,17 @@ def show(context: Context) -> None:
         }
         for item in version.classes
     ]
+    categories = [
+        {
+            "category": name,
+            "floor_months": floor.months,
+            "floor_citation": floor.citation,
+            "period_months": None if (own := version.categories.get(name)) is None else own.period_months,
+            "legal_basis": None if own is None else own.legal_basis,
+            "citation": None if own is None else own.citation,
+        }
+        for name, floor in CATEGORY_FLOORS.items()
+    ]
     purposes = [{"purpose": one.purpose, "reads": one.length, "citation": one.citation} for one in version.windows]
     versions = [
         {
@@ -58,6 +69,7 @@ def show(context: Context) -> None:
         "ceiling_months": CEILING_MONTHS,
         "version": version.number,
         "classes": classes,
+        "categories": categories,
         "purposes": purposes,
         "versions": versions,
     }
@@ -67,6 +79,9 @@ def show(context: Context) -> None:
         rows = [row | {"services": " ".join(row["services"])} for row in classes]
         names = ("class", "services", "period_months", "legal_basis", "citation")
         show_table(rows, [(name, name.replace("_", " ")) for name in names])
+        cited = ("category", "period_months", "legal_basis", "citation", "floor_months", "floor_citation")
+        own = [row | {"period_months": row["period_months"] or "as the record"} for row in categories]
+        show_table(own, [(name, name.replace("_", " ")) for name in cited])
         show_table(purposes, [(name, name) for name in ("purpose", "reads", "citation")])
         show_table(versions, [(name, name) for name in ("version", "from", "to", "digest")])
 
@@ -79,7 +94,8 @@ def show(context: Context) -> None:
 def explain(context: Context, what: str) -> None:
     """Explain which rule keeps or removes something, from which citation, and when.
 
-    DATE is the day (UTC) on which communications ended; PARTITION is DATE/CLASS/DOMAIN; RECORD is BATCH:POSITION, the
+    DATE is the day (UTC) on which communications ended; PARTITION is DATE/CLASS/DOMAIN, a location's DATE/CLASS/DOMAIN/
+    location; RECORD is BATCH:POSITION, the
     receipt's number and the record's place in that delivery. A record needs the store; for the others the policy that
     every store begins with answers where no store is named.
 
@@ -114,8 +130,9 @@ def explain(context: Context, what: str) -> None:
     def render() -> None:
         head = {name: value for name, value in document.items() if name != "classes"}
         for item in document["classes"]:
-            facts = {**head, **item, "services": " ".join(item["services"])}
-            show_facts({name.replace("_", " "): value for name, value in facts.items()})
+            for told in (item, *item.pop("categories", ())):
+                facts = {**head, **told, "services": " ".join(told["services"])}
+                show_facts({name.replace("_", " "): value for name, value in facts.items()})
 
     emit(context, document, render)
 
@@ -125,7 +142,8 @@ def policy() -> None:
     """Change the policy: one custodian requests a version, another confirms it.
 
     A version is a TOML file. It names classes with their months, legal bases and citations, the class of every service
-    category, the age up to which each purpose reads, and the day from which it applies. Shortening a class ends stored
+    category, the period of location where it is shorter, the age up to which each purpose reads, and the day from which
+    it applies. Shortening a class ends stored
     records too, from that day on; lengthening one gives no stored record a day more.
     """
 
@@ -194,9 +212,8 @@ def _confirm(client: Client) -> dict[str, Any]:
 
     wanted = client.get("/v1/policy/request")
     version = procedure.version_of(wanted["version"])
-    note(
-        f"version {version.number} of the policy, from {version.start.isoformat()}; it ends {wanted['ends']} partitions"
-    )
+    ends = f"{wanted['ends']} partitions, and the location in {wanted['ends_locations']}"
+    note(f"version {version.number} of the policy, from {version.start.isoformat()}; it ends {ends}")
     digest = procedure.digest(client.store_id, version)
     approval = client.approve(action=procedure.CONFIRM, case=str(version.number), digest=digest)
     shown: dict[str, Any] = client.post("/v1/policy/confirm", {"approval": approval})
@@ -208,8 +225,11 @@ def _facts(shown: dict[str, Any]) -> dict[str, Any]:
     facts = {"version": version["version"], "from": version["from"], "digest": shown["digest"]}
     if "ends" in shown:
         facts["partitions that it ends"] = shown["ends"]
+        facts["partitions whose location it ends"] = shown["ends_locations"]
     for name, chosen in version["services"].items():
         facts[name] = f"{version['classes'][chosen]['months']} months (class {chosen})"
+    for name, own in version["categories"].items():
+        facts[name] = f"{own['months']} months"
     return facts
 
 

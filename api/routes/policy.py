@@ -28,6 +28,7 @@ _REQUESTED: Final[dict[str, Any]] = {
     "version": _VERSION,
     "digest": _DIGEST,
     "ends": 0,
+    "ends_locations": 0,
     "by": "custodian-1",
     "time": "2026-11-22T12:00:00.000000Z",
 }

@@ -19,14 +19,16 @@ from store.backup import backup, restore
 from store.certificate_check import export, verify_file
 from store.certificate_words import paragraphs, title
 from store.certificates import stored
+from store.explain import of_date
 from store.layout import LOCATION_SUFFIX
 from store.overlay import RECTIFIED
 from store.partitions import PartitionKey, to_us
 from store.rectified import RECTIFIABLE, check
+from store.retention_status import next_days, status
 from store.siblings import LOCATION_FIELDS
 from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
-from tests.store.records import records, with_column
+from tests.store.records import DAY_US, records, with_column
 from tests.store.test_expiry_steps import STEPS, StoppedError, copy
 from tests.store.test_holds import held, number_of, place
 from tests.store.test_policies import ACTORS, move
@@ -334,3 +336,25 @@ def test_a_location_is_emptied_by_a_correction_and_not_replaced() -> None:
     check({"cell_id": None})
     with pytest.raises(LagrumError, match="outlive"):
         check({"cell_id": "4711"})
+
+
+def test_status_and_explanation_tell_of_it(short: Store, due: PartitionKey, clock: FixedClock) -> None:
+    looked = status(short)
+    assert [item.key for item in looked.due] == [due] and looked.overdue_seconds == 0
+    row = looked.as_dict()["partitions"][0]
+    assert row["location_expires_at"] == f"{add_months(due.end_date, 2).isoformat()}T00:00:00Z"
+    (told,) = of_date(due.end_date, clock.now_us(), short.policies.current())["classes"]
+    (own,) = told["categories"]
+    assert (own["category"], own["period_months"], own["citation"]) == ("location", 2, TWO.citation)
+    assert own["verdict"].startswith("expired") and told["verdict"].startswith("kept")
+    move(short, clock, clock.value_us + 3 * 3_600_000_000)
+    assert status(short).overdue_seconds == 3 * 3600
+    short.expire()
+    assert status(short).due == [] and status(short).as_dict()["partitions"][0]["location_expires_at"] is None
+
+
+def test_what_ends_soon_is_told(short: Store, clock: FixedClock) -> None:
+    key = short.partitions()[0].key
+    move(short, clock, over_us(key) - 5 * DAY_US)
+    (row,) = next_days(status(short))
+    assert (row["what"], row["ended"], row["records"]) == ("location", [key.end_date.isoformat()], 50)
