@@ -18,7 +18,7 @@ from api.settings import Settings
 from api.signing import decode_public_key, write_key_file
 from schemas.errors import LagrumError, ProcedureError
 from store.clock import to_text
-from tests.api.disclosure.conftest import AUTHORITY, PEOPLE, TARGET, WINDOW, Court
+from tests.api.disclosure.conftest import AUTHORITY, CALL_BACK, PEOPLE, TARGET, WINDOW, Court
 from tests.api.world import running
 
 FREE = Settings(port=0)
@@ -228,3 +228,62 @@ def test_unknown_and_foreign_cases_look_alike_in_what_they_tell(service: Court) 
 
 def test_every_person_of_the_matrix_is_known(shared_court: Court) -> None:
     assert set(PEOPLE) <= set(shared_court.keys)
+
+
+def test_an_emergency_walks_its_road_on_the_command_line(office: Office, tmp_path: Path) -> None:
+    officer, handler, approver = office.key("officer-1"), office.key("handler-1"), office.key("approver-1")
+    decision = tmp_path / "decision.pdf"
+    decision.write_bytes(b"%PDF-1.7 the decision")
+    order = office.order(emergency=True)
+    filed = office.lagrum("authorise", "--as", officer, "--order", order, "--document", str(decision))
+    assert (filed["emergency"], filed["documents"][0]["media_type"]) == (True, "application/pdf")
+    task = office.lagrum("register", "--as", officer, filed["id"])["id"]
+    assert "call-back" in office.lagrum("check", "--as", handler, task, expect=1)
+    call = tmp_path / "call.json"
+    called_at = to_text(office.court.clock.now_us())
+    call.write_text(json.dumps({"spoken_with": "Duty officer", "number": CALL_BACK, "called_at": called_at}))
+    office.lagrum("check", "--as", handler, "--call-back", str(call), task)
+    assert office.lagrum("preflight", "--as", approver, task) == {"records": "10-99", "days": "1-9"}
+    assert office.lagrum("preflight", "--as", officer, task) == {"records": "0", "days": "0"}
+    shown = tmp_path / "shown.pdf"
+    office.lagrum("document", "--as", approver, task, "--output", str(shown))
+    assert shown.read_bytes() == decision.read_bytes()
+    office.lagrum("approve", "--as", approver, "--yes", task)
+    assert office.lagrum("show", "--as", approver, filed["id"])["state"] == "EmergencyApproval"
+    ruling = tmp_path / "ruling.json"
+    ruling.write_text(json.dumps({"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22"}))
+    assert office.lagrum("confirm", "--as", officer, filed["id"], str(ruling))["state"] == "Approved"
+    assert office.lagrum("suspend", "--as", handler, "--reason", "doubt", filed["id"])["suspended_by"] == "operator"
+    assert "authorisation" in office.lagrum("run", "--as", handler, task, expect=1)
+    assert office.lagrum("resume", "--as", approver, filed["id"])["state"] == "Approved"
+    ruling.write_text(
+        json.dumps({"decision_reference": "B 1234-26/3", "decided_on": "2026-11-22", "expires_at": "2027-01-22"})
+    )
+    extended = office.lagrum("extend", "--as", officer, filed["id"], str(ruling))
+    assert (extended["state"], len(extended["documents"])) == ("AwaitingApproval", 3)
+    assert office.lagrum("lapsed", "--as", office.key("dpo-1"))["lapsed"] == []
+    office.lagrum("lapsed", "--as", handler, expect=1)
+
+
+def test_an_order_imported_as_data_is_kept_as_the_octets_that_came(office: Office, tmp_path: Path) -> None:
+    order = Path(office.order(test=True))
+    filed = office.lagrum("authorise", "--as", office.key("officer-1"), str(order))
+    assert filed["test"] is True
+    out = tmp_path / "kept.json"
+    office.lagrum("document", "--as", office.key("approver-1"), filed["id"], "--output", str(out))
+    assert out.read_bytes() == order.read_bytes()
+    listed = office.lagrum("list", "--as", office.key("handler-1"))
+    assert listed["counts"]["tests"] >= 1
+
+
+def test_the_bases_are_printed_with_what_is_ours(office: Office) -> None:
+    table = office.lagrum("bases")["bases"]
+    assert {"secret-surveillance", "copyright-information-order", "preservation"} <= {item["id"] for item in table}
+    (one,) = office.lagrum("bases", "missing-person")["bases"]
+    assert "window_days_max" in one["own_bounds"]
+    office.lagrum("bases", "curiosity", expect=2)
+    office.capture.readouterr()
+    assert main(["disclosure", "bases", "missing-person"]) == 0
+    said = office.capture.readouterr().out
+    assert "31 (ours)" in said
+    assert "Act 2022:482 ch. 9 s. 33" in said
