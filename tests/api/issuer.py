@@ -1,0 +1,130 @@
+"""OpenID providers for tests: the real one, and one whose keys and answers a test holds in its hands."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from jwt.algorithms import RSAAlgorithm
+
+AUDIENCE = "lagrum"
+REDIRECT = "http://127.0.0.1:1/back"
+
+
+@contextmanager
+def real_provider() -> Iterator[str]:
+    """Run oidc-provider-mock as a process of its own; its issuer."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("oidc-provider-mock")
+    issuer = f"http://127.0.0.1:{port}"
+    command = [str(program), "--port", str(port), "--host", "127.0.0.1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            for _ in range(300):
+                try:
+                    httpx.get(f"{issuer}/jwks")
+                    break
+                except httpx.TransportError:
+                    time.sleep(0.1)
+            yield issuer
+        finally:
+            process.terminate()
+
+
+def log_in(issuer: str, subject: str, audience: str = AUDIENCE, nonce: str = "one") -> str:
+    """Log a subject in by the code flow, as a browser does; the ID token."""
+    asked = {
+        "client_id": audience,
+        "redirect_uri": REDIRECT,
+        "response_type": "code",
+        "scope": "openid",
+        "nonce": nonce,
+    }
+    answer = httpx.post(f"{issuer}/oauth2/authorize", params=asked, data={"sub": subject})
+    code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
+    form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
+    answer = httpx.post(f"{issuer}/oauth2/token", data=form, auth=(audience, "secret"))
+    token: str = answer.json()["id_token"]
+    return token
+
+
+class Provider:
+    """A provider on loopback: `answers` are its documents by path, `calls` counts what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Any] = {}
+        self.calls: list[str] = []
+        self.key = new_key(name="own")
+        provider = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                provider.calls.append(self.path)
+                found = provider.answers.get(self.path)
+                if isinstance(found, int):
+                    self.send_response(found)
+                    self.send_header("Location", f"{provider.issuer}/elsewhere")
+                    self.end_headers()
+                    return
+                body = found if isinstance(found, bytes) else json.dumps(found).encode()
+                self.send_response(200 if found is not None else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self.issuer = f"http://127.0.0.1:{self._server.server_port}"
+        discovery = {"issuer": self.issuer, "jwks_uri": f"{self.issuer}/jwks"}
+        self.answers["/.well-known/openid-configuration"] = discovery
+        self.publish(("k1", self.key))
+
+    def __enter__(self) -> Provider:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def publish(self, *keys: tuple[str, Any], **more: Any) -> None:
+        self.answers["/jwks"] = {"keys": [jwk(kid, key) | more for kid, key in keys]}
+
+    def claims(self, now: float, **changes: Any) -> dict[str, Any]:
+        claims = {"iss": self.issuer, "aud": AUDIENCE, "sub": "s-1", "iat": now, "exp": now + 3600, **changes}
+        return {name: value for name, value in claims.items() if value is not None}
+
+    def token(self, now: float, *, key: Any = None, header: dict[str, Any] | None = None, **changes: Any) -> str:
+        claims = self.claims(now, **changes)
+        return jwt.encode(claims, key or self.key, "RS256", headers={"kid": "k1"} | (header or {}))
+
+
+@cache
+def new_key(bits: int = 2048, name: str = "another") -> rsa.RSAPrivateKey:
+    """A key of the name; one per test process."""
+    assert name
+    return rsa.generate_private_key(public_exponent=65_537, key_size=bits)
+
+
+def jwk(kid: str, key: rsa.RSAPrivateKey) -> dict[str, Any]:
+    made: dict[str, Any] = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return {**made, "kid": kid}
