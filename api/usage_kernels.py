@@ -151,7 +151,7 @@ def _add_of(
 
     `recent` tells where the last group of a cell lies: neighbours have it in common.
     """
-    room = len(held_cells) >> 1
+    room = 3 * (len(held_cells) >> 2)
     width = 0  # the number of digits of the last national number: the next one mostly has as many
     state[REASON] = DONE
     for row in range(first, len(accounts)):
