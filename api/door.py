@@ -103,9 +103,11 @@ class Door:
             await refusal(scope, receive, send)
             return
         if path == DELIVERY_PATH:
-            if await self._pushes.take(scope, receive, send):
-                return
-            await self._app(scope, receive, send)
+            try:
+                if not await self._pushes.take(scope, receive, send):
+                    await self._app(scope, receive, send)
+            finally:
+                self._pushes.release(scope)
             return
         refusal = self._slow_down(scope)
         if refusal is not None:

@@ -14,6 +14,24 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+class ByteBudget:
+    """Memory that larger bodies may take together; used from the event loop alone."""
+
+    def __init__(self, bytes_max: int) -> None:
+        self._left = bytes_max
+
+    def take(self, size_bytes: int) -> bool:
+        """Reserve memory; tell whether there was as much."""
+        if size_bytes > self._left:
+            return False
+        self._left -= size_bytes
+        return True
+
+    def give(self, size_bytes: int) -> None:
+        """Give it back."""
+        self._left += size_bytes
+
+
 class BoundedPool:
     """Threads for one role; beyond `workers` running and `queue_max` waiting calls it refuses."""
 

@@ -1,8 +1,9 @@
 """The short way of a small push: from the door into the spool without the framework.
 
-It takes what is plain: `POST /v1/cdrs` of a switch for its own source, with a length that is small, no idempotency key,
-and nothing asked for but source, format and tenant. Everything else, and every refusal before the body is read, goes
-the long way (`api.routes.cdrs`), which does the same and explains itself.
+It takes what is plain: `POST /v1/cdrs` of a switch for its own source, with a length that fits into the spool, no
+idempotency key, and nothing asked for but source, format and tenant. Bodies are in memory until they are durable: those
+that are not small share a bound, and beyond it they stream the long way. Everything else, and every refusal before the
+body is read, goes the long way (`api.routes.cdrs`), which does the same and explains itself.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope, Send
 from api import delivery, problems
 from api.auth import Principal, PrincipalKind
 from api.body import CODINGS
+from api.pools import ByteBudget
 from api.spooler import PushKind, Spooler, TooLargeError
 from ingest.decoders import FORMATS
 from schemas.errors import InputError, LagrumError
@@ -32,6 +34,7 @@ _TENANT: Final = re.compile(TENANT)
 _KNOWN: Final = frozenset({"source", "format", "tenant"})
 _LONG_WAY: Final = frozenset({b"idempotency-key", b"prefer", b"expect"})
 _LENGTH_DIGITS_MAX: Final = 9
+_RESERVED: Final = "push_reserved"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class PushDoor:
 
     def __init__(self, spooler: Spooler, settings: Settings) -> None:
         self._spooler, self._settings = spooler, settings
+        self._budget = ByteBudget(settings.spooled_bodies_bytes_max)
 
     async def take(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a plain push; False, with nothing read, when it is not plain."""
@@ -54,9 +58,13 @@ class PushDoor:
         principal: Principal = scope["principal"]
         if kind is None or principal.kind is not PrincipalKind.SWITCH or kind.source_name not in principal.sources:
             return False
-        coding = self._coding(scope, kind.format)
+        coding, length = self._plain(scope, kind.format)
         if coding is None:
             return False
+        if length > self._settings.small_body_bytes_max:
+            if not self._budget.take(length):
+                return False
+            scope[_RESERVED] = length
         scope["route"] = _ROUTE
         try:
             body = await self._body(receive)
@@ -75,8 +83,12 @@ class PushDoor:
         await send({"type": "http.response.body", "body": durable.json})
         return True
 
-    def _coding(self, scope: Scope, form: str) -> str | None:
-        """Return the content coding of a small plain push, None when it is not one."""
+    def release(self, scope: Scope) -> None:
+        """Give back what a request's body took, once it is answered."""
+        self._budget.give(scope.pop(_RESERVED, 0))
+
+    def _plain(self, scope: Scope, form: str) -> tuple[str | None, int]:
+        """Return the content coding and the length of a plain push, (None, 0) when it is not one."""
         media_type = coding = length = b""
         for name, value in scope["headers"]:
             if name == b"content-type":
@@ -86,12 +98,13 @@ class PushDoor:
             elif name == b"content-length":
                 length = value
             elif name in _LONG_WAY:
-                return None
+                return None, 0
         if not length.isdigit() or len(length) > _LENGTH_DIGITS_MAX:
-            return None
-        if not 0 < int(length) <= min(self._settings.small_body_bytes_max, self._settings.body_bytes_max):
-            return None
-        return _plain_coding(media_type, coding, form)
+            return None, 0
+        most = max(self._settings.small_body_bytes_max, self._settings.spooled_body_bytes_max)
+        if not 0 < int(length) <= min(most, self._settings.body_bytes_max):
+            return None, 0
+        return _plain_coding(media_type, coding, form), int(length)
 
     async def _body(self, receive: Receive) -> bytes:
         """Read the body.

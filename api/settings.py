@@ -35,7 +35,9 @@ class Settings:
         PEM files; a host beyond loopback needs the first two. `metrics_for_custodians` opens the metrics to the role
         custodian besides metrics credentials.
     ingest: what one delivery may cost. `body_bytes_max` counts bytes as sent, `expanded_bytes_max` after gzip or zstd;
-        bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers;
+        bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers; a
+        plain push of up to `spooled_body_bytes_max` goes to the spool, as long as such bodies take no more memory than
+        `spooled_bodies_bytes_max` together;
         an expansion beyond `expansion_ratio_max` is refused once `expansion_free_bytes` have come out. The spool is
         drained every `spool_drain_seconds` and at `spool_drain_pushes`; beyond `spool_bytes_max` pushes are refused.
     people: sessions, challenges, signatures, lock-out: `failures_max` failures in a row lock an account from one
@@ -72,6 +74,8 @@ class Settings:
     expansion_ratio_max: int = _in("ingest", 200)
     expansion_free_bytes: int = _in("ingest", 64 << 20)
     small_body_bytes_max: int = _in("ingest", 64 << 10)
+    spooled_body_bytes_max: int = _in("ingest", 4 << 20)
+    spooled_bodies_bytes_max: int = _in("ingest", 128 << 20)
     pipe_bytes_max: int = _in("ingest", 8 << 20)
     body_idle_seconds: int = _in("ingest", 60)
     spool_bytes_max: int = _in("ingest", 1 << 30)

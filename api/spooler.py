@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 GROUP_PUSHES_MAX: Final = 1000
 GROUP_BYTES_MAX: Final = 8 << 20
 """A group is closed when it has so many pushes, or bytes as they came."""
-EXPANDED_BYTES_MAX: Final = 1 << 20
+EXPANDED_BYTES_MAX: Final = 8 << 20
 """A push that expands beyond this is ingested by itself."""
+DRAIN_BYTES: Final = 64 << 20
+"""With so much in the spool it is drained at once: a segment's worth becomes one batch."""
 DIGEST_BYTES: Final = 32
 
 logger = logging.getLogger("lagrum.upkeep")
@@ -233,5 +235,6 @@ class Spooler:
                 told = {"id": str(push), **constant, "records": records, "bytes": size_bytes, "sha256": digest}
                 answers[member] = Durable(orjson.dumps(told))
             self._metrics.pushed(group.source.name, group.pushes, int(group.sizes.sum()))
-        if self._store.spool.spooled.pushes >= self._drain_pushes:
+        lies = self._store.spool.spooled
+        if lies.pushes >= self._drain_pushes or lies.bytes >= DRAIN_BYTES:
             self.drain_now()

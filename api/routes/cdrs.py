@@ -112,7 +112,7 @@ async def deliver(
 ) -> Response:
     """Take a delivery in; 2xx once every event of it is durable.
 
-    A small delivery (64 KiB) is answered 202 when it is durable in the encrypted spool; seconds later it is in a
+    A delivery of up to 4 MiB is answered 202 when it is durable in the encrypted spool; seconds later it is in a
     batch, and `GET /v1/receipts/{id}` tells its counts. A larger one, one with an Idempotency-Key, one with events of
     sessions, and one that waits, is answered 200 with the receipt of its batch. Small deliveries that come at the
     same time may share a batch; each receipt is of its own delivery. 4xx: nothing was kept. 503 with Retry-After:

@@ -27,7 +27,7 @@ from store import native
 WALK_BYTES_MIN: Final = 256 << 10
 """Smaller blocks are read by Arrow; files that may share a batch (`ingest.grouping`) are smaller, and so all alike."""
 
-LOAD_BYTES_MIN: Final = 4 << 20
+LOAD_BYTES_MIN: Final = 1 << 20
 """A smaller block is no reason to load the kernels; when they are there, they are used."""
 
 _SAMPLE_BYTES: Final = 1 << 16

@@ -234,3 +234,33 @@ def test_when_the_store_cannot_say_a_reader_is_told_so(quiet: World, monkeypatch
         with pytest.raises(BusyError):
             stored(quiet)
     assert stored(quiet) == 2
+
+
+def large(rows: int = 2_000) -> bytes:
+    return HEADER + b"".join(row(key)[len(HEADER) :] for key in range(rows))
+
+
+def test_a_batch_of_megabytes_is_durable_at_once_too(quiet: World) -> None:
+    body = large()
+    assert len(body) > Settings().small_body_bytes_max
+    headers = quiet.switch("pbx-east")
+    answer = quiet.push(headers, body)
+    assert (answer.status_code, answer.json()["records"]) == (202, 2_000)
+    assert batches(quiet) == 0
+    assert quiet.push(headers, body).status_code == 202
+    assert stored(quiet) == 2_000
+
+
+@pytest.mark.parametrize("limit", ["spooled_body_bytes_max", "spooled_bodies_bytes_max"])
+def test_beyond_what_may_lie_in_memory_a_batch_streams(tmp_path: Path, clock: FixedClock, limit: str) -> None:
+    with make_world(tmp_path, clock, Settings(**{limit: 65_537})) as world:
+        headers = world.switch("pbx-east")
+        assert world.push(headers, large()).status_code == 200
+        assert world.push(headers, row(3)).status_code == 202
+
+
+def test_what_a_body_took_in_memory_is_given_back(tmp_path: Path, clock: FixedClock) -> None:
+    body = large()
+    with make_world(tmp_path, clock, Settings(spooled_bodies_bytes_max=len(body) + 10)) as world:
+        headers = world.switch("pbx-east")
+        assert [world.push(headers, part).status_code for part in (body, b"x" * len(body), body)] == [202, 400, 202]
