@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.errors import IntegrityError
+from schemas.errors import AuditError, IntegrityError
 from store.audit import StoredEntry
 from store.audit.search import find
 from store.clock import to_date
@@ -73,12 +73,15 @@ def snapshot(store: Store, query: ScanQuery) -> Snapshot:
     """Return what a search that begins now may read; everything that was acknowledged before is in it.
 
     Raises:
-        AuditError: the log cannot take what the catalog has for it.
+        AuditError: the log cannot take what the catalog has for it, or was cut or changed.
         ClockError: the period of a partition may be over, and the clock cannot tell.
     """
     store.spool.drain()
     store.flush_outbox(required=True)
-    store.audit.refresh()
+    try:
+        store.audit.refresh()
+    except IntegrityError as error:
+        raise AuditError("the audit log is not as it was left") from error
     log_from = store.audit.size
     watch = Watch(store.clock_guard, store.clock)
     first_day = to_date(max(query.start_us, 0))

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from schemas.errors import AuditError, IntegrityError
 from store import files
 from store.audit import AuditEntry, AuditLog
 from store.catalog import Catalog
@@ -59,7 +60,7 @@ class Outbox:
                 words = {entry.public[REFERENCE] for _, entry in waiting}
                 known: set[Any] = set()
                 # A crash, a flush that failed, or another process that died may have left them in the log already.
-                if self._audit.refresh() or not words <= self._own:
+                if self._refreshed() or not words <= self._own:
                     known = self._known(len(waiting))
                 self._own -= words
                 fresh = [entry for _, entry in waiting if entry.public[REFERENCE] not in known]
@@ -67,6 +68,12 @@ class Outbox:
                     self._audit.append(fresh)
                 with self._catalog.transaction() as cursor:
                     cursor.executemany("DELETE FROM outbox WHERE entry_id = ?", [(number,) for number, _ in waiting])
+
+    def _refreshed(self) -> bool:
+        try:
+            return self._audit.refresh()
+        except IntegrityError as error:  # cut or changed: the entries stay here, and nothing leaves on their strength
+            raise AuditError("the audit log is not as it was left") from error
 
     def _waiting(self) -> list[tuple[int, AuditEntry]]:
         key = derive(self._keyring.key(OUTBOX_REF), "outbox")
