@@ -6,6 +6,7 @@ crashes and losses of power at durable steps, compaction and expiry, in any orde
 - every record whose period is not over is there, once, and no other: nothing early, nothing resurrected;
 - after an expiry run no partition is left whose records are all over and past the floor: nothing late;
 - what a hold names and was moved out is there until the hold ends, and not a day longer;
+- a location is there as long as its own period lasts, and its key is gone after an expiry run past its floor;
 - every erased partition has its certificate, and `verify` finds nothing.
 
 The model tells the end of a record without the policy's formula: it goes from version to version and keeps the shortest
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
@@ -32,12 +34,12 @@ from schemas.errors import ClockError, LagrumError
 from schemas.fields import SERVICE_TYPES
 from schemas.holds import Purpose
 from schemas.policy import Version
-from schemas.retention import RetentionClass, add_months
+from schemas.retention import CategoryPeriod, RetentionClass, add_months
 from store import Put, ScanQuery, Store
 from store.certificates import stored
 from store.clock import to_date
 from store.holds import KIND
-from store.partitions import date_to_day
+from store.partitions import PartitionKey, date_to_day
 from tests.conftest import FixedClock
 from tests.fault.disk import Disk, run_until
 from tests.fault.torture import scratch
@@ -48,6 +50,7 @@ HISTORIES, BLOCK = 10_000, 100
 CLASSES = {"voice": "short", "data": "ten", "sms": "standard"}
 FIRST_MONTHS = {"short": 6, "ten": 10, "standard": 24}
 KEYS = ScanQuery(0, 2**60, columns=("record_key",))
+LOCATED = ScanQuery(0, 2**60, columns=("record_key", "cell_id"))
 ACTORS = ("custodian-1", "custodian-2")
 SERVICES = st.sampled_from(sorted(CLASSES))
 CALLERS = st.integers(0, 2)
@@ -63,7 +66,19 @@ class Record:
     kind: str
     caller: int
     months: int
+    location: int
+    """The shortest period that its location met; 24 is none of its own."""
+    located: bool = False
+    """Whether its location was kept when it came."""
     erased: bool = False
+
+    def has_location(self, today: date) -> bool:
+        return today < add_months(self.day, min(self.months, self.location))
+
+    def is_location_due(self, today: date) -> bool:
+        """Whether nothing of its location may be left after an expiry run."""
+        waits = self.is_over(today) and not self.is_past_floor(today)
+        return not (self.has_location(today) or waits) and today > add_months(self.day, 2)
 
     def is_over(self, today: date) -> bool:
         return today >= add_months(self.day, self.months)
@@ -86,9 +101,11 @@ class Hold:
     ended: bool = False
 
 
-def version(number: int, start: date, months: dict[str, int]) -> Version:
+def version(number: int, start: date, months: dict[str, int], location: int = 24) -> Version:
     classes = tuple(RetentionClass(name, count, "duty", f"Act {number}") for name, count in months.items())
-    return Version(number, start, classes, {name: CLASSES.get(name, "standard") for name in SERVICE_TYPES})
+    services = {name: CLASSES.get(name, "standard") for name in SERVICE_TYPES}
+    own = {"location": CategoryPeriod("location", location, "duty", f"Act {number}")}
+    return Version(number, start, classes, services, categories=own)
 
 
 class Histories(RuleBasedStateMachine):
@@ -108,7 +125,7 @@ class Histories(RuleBasedStateMachine):
         self.records: list[Record] = []
         self.deliveries: list[pa.Table] = []
         self.holds: dict[str, Hold] = {}
-        self.versions = [(date(1970, 1, 1), FIRST_MONTHS)]
+        self.versions = [(date(1970, 1, 1), FIRST_MONTHS, 24)]
         self.erased: set[tuple[date, str]] = set()
 
     # deliveries
@@ -123,11 +140,16 @@ class Histories(RuleBasedStateMachine):
 
     def _delivered(self, table: pa.Table, age: int, kind: str, caller: int) -> list[Record]:
         day = self.today - timedelta(days=age)
-        ends = [start for start, _ in self.versions[1:]] + [date.max]
+        ends = [start for start, _, _ in self.versions[1:]] + [date.max]
         spans = zip(self.versions, ends, strict=True)
-        met = [months[CLASSES[kind]] for (start, months), end in spans if start <= self.today and end > day]
+        met = [
+            (months[CLASSES[kind]], location)
+            for (start, months, location), end in spans
+            if start <= self.today and end > day
+        ]
+        period, location = (min(column) for column in zip(*met, strict=True))
         keys = [key - 10**11 for key in table.column("record_key").to_pylist()]
-        return [Record(key, day, kind, caller, min(met)) for key in keys]
+        return [Record(key, day, kind, caller, period, location) for key in keys]
 
     @rule(age=st.integers(0, 780), kind=SERVICES, caller=CALLERS, count=st.integers(1, 3))
     def ingest(self, age: int, kind: str, caller: int, count: int) -> None:
@@ -140,7 +162,12 @@ class Histories(RuleBasedStateMachine):
     def _take(self, new: list[Record], receipt: Any) -> None:
         refused = [item for item in new if item.is_over(self.today) or item.partition in self.erased]
         assert receipt.rejected == len(refused), "late records: refused exactly when their period is over"
-        self.records += [item for item in new if item not in refused]
+        self._keep([item for item in new if item not in refused])
+
+    def _keep(self, new: list[Record]) -> None:
+        for item in new:
+            item.located = item.has_location(self.today)
+        self.records += new
 
     @precondition(lambda self: self.deliveries)
     @rule(pick=st.integers(0, 2**16))
@@ -158,17 +185,23 @@ class Histories(RuleBasedStateMachine):
         self._crash(lambda: deliver(self.store, table), at, power)
         receipt = deliver(self.store, table)
         assert receipt.accepted + receipt.duplicates + receipt.rejected == 2
-        self.records += [item for item in new if not (item.is_over(self.today) or item.partition in self.erased)]
+        self._keep([item for item in new if not (item.is_over(self.today) or item.partition in self.erased)])
         self.look()
 
     # policy and holds
 
-    @rule(within=st.integers(1, 90), short=st.integers(6, 24), ten=st.integers(6, 24), standard=st.integers(6, 24))
-    def change_policy(self, within: int, short: int, ten: int, standard: int) -> None:
+    @rule(
+        within=st.integers(1, 90),
+        short=st.integers(6, 24),
+        ten=st.integers(6, 24),
+        standard=st.integers(6, 24),
+        location=st.sampled_from([2, 2, 3, 7, 12, 24]),
+    )
+    def change_policy(self, within: int, short: int, ten: int, standard: int, location: int) -> None:
         months = {"short": short, "ten": ten, "standard": standard}
         start = max(self.today, self.versions[-1][0]) + timedelta(days=within)
-        self.store.policies.enforce(version(len(self.versions) + 2, start, months), actors=ACTORS)
-        self.versions.append((start, months))
+        self.store.policies.enforce(version(len(self.versions) + 2, start, months, location), actors=ACTORS)
+        self.versions.append((start, months, location))
 
     @precondition(lambda self: len(self.holds) < 4)
     @rule(caller=CALLERS, days=st.integers(1, 90))
@@ -216,11 +249,13 @@ class Histories(RuleBasedStateMachine):
     def _time(self, days: int, *, beats: bool = True) -> None:
         before = self.today
         self.clock.advance(days=days)
-        for start, months in self.versions:
+        for start, months, location in self.versions:
             if before < start <= self.today:
                 for item in self.records:
                     if not item.is_over(start):  # otherwise it was over already when the version came
                         item.months = min(item.months, months[CLASSES[item.kind]])
+                    if item.has_location(start):
+                        item.location = min(item.location, location)
         if beats:
             self.store.clock_guard.beat()
 
@@ -287,6 +322,10 @@ class Histories(RuleBasedStateMachine):
         self.erased |= leaving
         left = {(item.key.end_date, item.key.retention_class) for item in self.store.partitions()}
         assert left == {item.partition for item in self.records if not item.erased}, "nothing late, nothing early"
+        for item in self.records:
+            held = self.store.keyring.has(PartitionKey(*item.partition).location.ref)
+            assert held or not (item.located and not item.erased and item.has_location(self.today)), "location: early"
+            assert not (held and item.is_location_due(self.today)), "location: late"
         self.look()
 
     # looking
@@ -303,9 +342,16 @@ class Histories(RuleBasedStateMachine):
         assert len(found) == len(set(found)), "a record is there twice"
         return {key - 10**11 for key in found}
 
+    def _located(self) -> set[int]:
+        tables = (pa.Table.from_batches([batch]) for batch in self.store.scan(LOCATED))
+        kept = [table.filter(pc.is_valid(table.column("cell_id"))) for table in tables]
+        return {key - 10**11 for table in kept for key in table.column("record_key").to_pylist()}
+
     def look(self) -> None:
         """Compare what readers get with what was promised."""
         assert self._keys() == {item.key for item in self._kept()}
+        located = {item.key for item in self._kept() if item.located and item.has_location(self.today)}
+        assert self._located() == located, "a location: as long as it was promised, and not longer"
         expected: set[int] = set()
         for hold in self.holds.values():
             if not hold.ended and self.today < hold.ends:
@@ -329,9 +375,9 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "store"):
             self.store.expire()
             self._expired()
-            assert {partition.rpartition("/")[0] for _, partition, _ in stored(self.store)} == {
-                f"{day.isoformat()}/{name}" for day, name in self.erased
-            }
+            told = [PartitionKey.parse(partition) for _, partition, _ in stored(self.store)]
+            assert len(told) == len(set(told)), "one certificate of each erasure"
+            assert {(key.end_date, key.retention_class) for key in told if not key.category} == self.erased
             assert self.store.verify() == []
             self.store.close()
 
