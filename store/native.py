@@ -108,11 +108,16 @@ class Kernel:
         if len(arguments) != len(self._takes):
             raise TypeError(f"{self._name} takes {len(self._takes)} arguments")
         result, error = self._result(), ctypes.c_void_p()
+        held: list[Any] = []
         given: list[Any] = [ctypes.addressof(result), ctypes.addressof(error)]
-        for argument, kind in zip(arguments, self._takes, strict=True):
+        for passed, kind in zip(arguments, self._takes, strict=True):
+            argument = passed
             if kind is None:
                 given.append(int(argument))
                 continue
+            if kind[2] and not argument.flags.aligned:  # as it came out of a file
+                argument = argument.copy()
+                held.append(argument)
             flags = argument.flags
             if (
                 argument.dtype != kind[0]

@@ -95,7 +95,7 @@ class PushGroup:
         at += 32 * pushes
         digests = bytes(data[at : at + DIGEST_BYTES * pushes])
         at += DIGEST_BYTES * pushes
-        with pa.ipc.open_stream(pa.py_buffer(data[at : at + head["table_bytes"]])) as reader:
+        with pa.ipc.open_stream(pa.py_buffer(bytes(data[at : at + head["table_bytes"]]))) as reader:  # aligned
             table = reader.read_all()
         rejects = [quarantine.decode(item) for item in head["rejects"]]
         source = SourceRef(head["source"], head["domain"])

@@ -94,6 +94,14 @@ def test_an_array_of_another_kind_is_refused(kept: Path) -> None:
         found.zero_led(numbers(1))
 
 
+def test_an_array_that_does_not_lie_evenly_is_read_all_the_same(kept: Path) -> None:
+    data = np.zeros(8 * 3 + 1, np.uint8)
+    uneven = data[1:].view(np.int64)
+    uneven[:] = (1, 10_123_456, 1)
+    assert not uneven.flags.aligned
+    assert native._read(kept).zero_led(uneven, 6)
+
+
 def test_an_array_that_must_not_change_is_not_given_to_a_kernel_that_writes(tmp_path: Path) -> None:
     path = tmp_path / "kept"
     native._keep(importlib.import_module("store.run_kernels"), path)

@@ -256,3 +256,12 @@ def test_nothing_of_a_push_is_readable_in_its_segment(root: Path, store: Store) 
     for known in (number, b"east", b"malformed", one.digests[:32], b"batch_position"):
         assert known in one.to_bytes()
         assert known not in written
+
+
+def test_what_comes_out_of_the_spool_lies_evenly_in_memory() -> None:
+    numbers = np.arange(4, dtype=np.int64)
+    table = pa.table({"batch_position": pa.array(np.arange(4))})
+    for name in ("s", "so", "sou", "sour"):
+        group = PushGroup(SourceRef(name, "d"), "csv", 0, table, [], numbers, numbers, numbers, numbers, b"\0" * 128)
+        read = PushGroup.from_bytes(memoryview(b"x" + group.to_bytes())[1:])
+        assert all(chunk.buffers()[1].address % 8 == 0 for chunk in read.table.column("batch_position").chunks)
