@@ -26,7 +26,7 @@ from store.audit.search import find
 from store.clock import to_date
 from store.clockguard import Watch
 from store.model import ScanQuery
-from store.partitions import PartitionKey, expires_at, to_us
+from store.partitions import LOCATION, PartitionKey, expires_at, to_us
 from store.selection import is_outside
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _PARTS: Final = ("batch", "compaction", "batch.withdrawn", "erasure.intended", "erasure.done", "store.restored")
 _CORRECTED: Final = "record.corrected"
+LOCATION_OVER: Final = "location-over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Since:
     """What happened after a snapshot, and makes days incomparable or batches hidden."""
 
     days: dict[str, str] = field(default_factory=dict)
-    """UTC date -> a stable word: `erased`, `corrected`, `merged-without-withdrawn`."""
+    """UTC date -> a stable word: `erased`, `location-over`, `corrected`, `merged-without-withdrawn`."""
     withdrawn: set[int] = field(default_factory=set)
     """Batches withdrawn by now, but not then."""
 
@@ -191,7 +192,11 @@ def since(store: Store, log_from: int) -> Since:
             continue
         public = entry.public
         if entry.kind.startswith("erasure."):
-            result.days[public["partition"][:10]] = "erased"
+            name = public["partition"]
+            if name.endswith(f"/{LOCATION}"):
+                result.days.setdefault(name[:10], LOCATION_OVER)
+            else:
+                result.days[name[:10]] = "erased"
         elif entry.kind == "store.restored":
             result.days.update({name[:10]: "erased" for name in public["erased_since"]})
         elif entry.kind == _CORRECTED:

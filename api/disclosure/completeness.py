@@ -35,6 +35,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from api.disclosure.casebook import Case, Casebook
+from api.disclosure.expired import comparable
 from api.disclosure.model import request_digest
 from api.disclosure.printing import ndjson, printable
 from api.disclosure.search import query_of
@@ -223,6 +224,7 @@ def _compare(store: Store, case: Case, body: Mapping[str, Any], report: Report) 
     hidden_then = _withdrawn(store) - since.withdrawn
     tally = Tally(bytes.fromhex(body["salt"]))
     names = permitted_fields(case.basis, case.task.categories)
+    reasons = comparable(reasons, planned, names)
     found = list(_rows(store, query, hidden_then, thorough=report.thorough))
     if found:
         table = unpack_table(pa.concat_tables(found, promote_options="default"))

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.disclosure.canary import made_records
 from api.disclosure.casebook import Case
+from api.disclosure.expired import expired_fields
 from api.disclosure.package import RECORDS_MAX, Package, build
 from api.disclosure.selection import permitted_fields, select
 from api.subscriptions import holders
@@ -71,7 +72,10 @@ def search(
         about["corrections"] = corrected
     if "account" in permitted_fields(case.basis, case.task.categories) and not case.authorisation.is_test:
         about["holders"] = _holders(store, case)
-    return build(kept, permitted_fields(case.basis, case.task.categories), about, key), evidence
+    permitted = permitted_fields(case.basis, case.task.categories)
+    if not case.authorisation.is_test:
+        about |= expired_fields(store, recorder.query if recorder else query_of(case), permitted)
+    return build(kept, permitted, about, key), evidence
 
 
 def found(store: Store, case: Case, query: ScanQuery | None = None) -> pa.Table:
