@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -44,6 +45,7 @@ from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from api.source_metrics import SourceMetrics
 from api.spooler import Spooler
+from api.turns import stand_back
 from api.witness import AuditKeeper
 from schemas.errors import LagrumError
 
@@ -56,6 +58,8 @@ AUDIT_INTERVAL_SECONDS: Final = 5
 """The files of the audit log are looked at so often; no setting slows it."""
 CLOCK_INTERVAL_SECONDS: Final = 60
 """The guard of the clock looks so often; no setting slows it."""
+_STANDS_BACK: Final = frozenset({"expire", "compact", "sessions", "silence"})
+"""What computes for long, in threads of a lower priority."""
 LAPSES_INTERVAL_SECONDS: Final = 60
 """What time does to authorisations is put on file so often; every step looks for itself too."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -198,13 +202,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # An idle process, too, gives back the keys of what another has erased.
         ("lease", store.keyring.refresh, settings.lease_interval_seconds),
     )
-    tasks = [asyncio.create_task(_repeat(name, work, seconds, metrics)) for name, work, seconds in upkeep]
+    back = ThreadPoolExecutor(len(_STANDS_BACK), "lagrum-background", initializer=stand_back)
+    tasks = [
+        asyncio.create_task(_repeat(name, work, seconds, metrics, back if name in _STANDS_BACK else None))
+        for name, work, seconds in upkeep
+    ]
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(back.shutdown)
         await asyncio.to_thread(_close_pools, app)
 
 
@@ -216,11 +225,13 @@ def _close_pools(app: FastAPI) -> None:
     app.state.stream_pool.close()
 
 
-async def _repeat(name: str, work: Callable[[], Any], interval_seconds: int, metrics: Metrics) -> None:
+async def _repeat(
+    name: str, work: Callable[[], Any], interval_seconds: int, metrics: Metrics, pool: ThreadPoolExecutor | None
+) -> None:
     """Run `work` now and at every interval; a failure is counted and logged, and does not end it."""
     while True:
         try:
-            await asyncio.to_thread(work)
+            await asyncio.get_running_loop().run_in_executor(pool, work)
             metrics.upkeep(name, "done")
         except LagrumError as error:
             metrics.upkeep(name, "failed")

@@ -17,6 +17,7 @@ from typing import Final
 
 from api import server, settings
 from api.cli.memory import keep_freed_memory
+from api.turns import stand_back, take_short_turns
 from schemas.arrow import PACKED
 from store import ScanQuery, Store, SystemClock
 from store.clock import Uptime
@@ -74,6 +75,7 @@ class Noise:
         return {"rounds": self._rounds, "failures": self._failures}
 
     def _work(self, work: Callable[[], object]) -> None:
+        stand_back()
         while not self._stop.is_set():
             try:
                 work()
@@ -93,6 +95,7 @@ def main() -> None:
     """Serve until a signal comes."""
     root, clock = Path(sys.argv[1]), LaterClock()
     keep_freed_memory()
+    take_short_turns()
     with Store.open(root, clock=clock) as store:
         noise = Noise(store, clock)
 

@@ -34,6 +34,7 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
     """
     from api import server, settings
     from api.app import create_app
+    from api.turns import take_short_turns
 
     chosen = settings.load(context.require_root())
     if host is not None:
@@ -41,6 +42,7 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
     if port is not None:
         chosen = replace(chosen, port=port)
     keep_freed_memory()
+    take_short_turns()
     with context.open_store() as store:
         if print_openapi:
             emit(context, create_app(store, settings=chosen).openapi())
