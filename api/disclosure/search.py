@@ -14,6 +14,7 @@ from api.disclosure.expired import expired_fields
 from api.disclosure.package import RECORDS_MAX, Package, build
 from api.disclosure.selection import permitted_fields, select
 from api.subscriptions import holders
+from api.turns import stand_back
 from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
 from schemas.packing import unpack_table
@@ -90,6 +91,7 @@ def found(store: Store, case: Case, query: ScanQuery | None = None) -> pa.Table:
     task, basis = case.task, case.basis
     if case.authorisation.is_test:
         return select(made_records(task, basis), basis, task.targets, task.window)
+    stand_back()  # pushes are answered meanwhile
     batches: list[pa.RecordBatch] = []
     rows = 0
     for batch in store.scan(query or query_of(case)):
