@@ -10,13 +10,16 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from api import bindings, enrolment, oidc
 from api.oidc import TokenError, TokenVerifier
 from api.settings import Settings
 from schemas.errors import ConfigurationError
-from tests.api.issuer import AUDIENCE, Provider, log_in, new_key, real_provider
+from tests.api.issuer import AUDIENCE, Provider, jwk, log_in, new_key, real_provider
 from tests.api.world import UNHURRIED, World, make_world
 from tests.conftest import FixedClock
 
@@ -302,6 +305,30 @@ def test_keys_that_are_not_for_this_are_not_used(provider: Provider, clock: Fixe
     provider.publish(("k1", provider.key), ("k1", new_key()))
     with pytest.raises(TokenError):
         _verifier(provider, clock).verify(provider.token(NOW))
+
+
+def test_without_a_kid_the_provider_has_to_have_one_key_only(provider: Provider, clock: FixedClock) -> None:
+    token = jwt.encode(provider.claims(NOW), provider.key, "RS256")
+    assert _verifier(provider, clock).verify(token).subject == "s-1"
+    provider.publish(("k1", provider.key), ("k2", new_key()))
+    with pytest.raises(TokenError):
+        _verifier(provider, clock).verify(token)
+
+
+@pytest.mark.parametrize("algorithm", sorted(oidc.ALGORITHMS))
+def test_every_algorithm_of_the_list_is_taken_with_its_own_kind_of_key(
+    provider: Provider, clock: FixedClock, algorithm: str
+) -> None:
+    kind, curve = oidc.ALGORITHMS[algorithm]
+    key, public = provider.key, jwk("k1", provider.key)
+    if kind != "RSA":
+        curves = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+        key = Ed25519PrivateKey.generate() if kind == "OKP" else ec.generate_private_key(curves[str(curve)])
+        maker = OKPAlgorithm if kind == "OKP" else ECAlgorithm
+        public = {**maker.to_jwk(key.public_key(), as_dict=True), "kid": "k1"}
+    provider.answers["/jwks"] = {"keys": [public]}
+    token = jwt.encode(provider.claims(NOW), key, algorithm, headers={"kid": "k1"})
+    assert _verifier(provider, clock).verify(token).subject == "s-1"
 
 
 def test_a_set_url_needs_no_discovery(provider: Provider, clock: FixedClock) -> None:
