@@ -201,17 +201,18 @@ def shared_court(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Court]:
     """One store for a whole module; cases of it do not touch each other."""
     clock = FixedClock(NOW_US)
     with Store.create(tmp_path_factory.mktemp("court") / "root", clock=clock) as store:
-        yield _peopled(store, clock)
+        yield peopled(store, clock)
 
 
 @pytest.fixture
 def court(tmp_path: Path, clock: FixedClock) -> Iterator[Court]:
     """A store of the test's own, for tests that break it."""
     with Store.create(tmp_path / "root", clock=clock) as store:
-        yield _peopled(store, clock)
+        yield peopled(store, clock)
 
 
-def _peopled(store: Store, clock: FixedClock) -> Court:
+def peopled(store: Store, clock: FixedClock) -> Court:
+    """Return a store's court with everybody in it and its traffic stored."""
     court = Court(store, clock)
     for authority in (AUTHORITY, OTHER_AUTHORITY):
         register_authority(store, authority)
