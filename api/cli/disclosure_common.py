@@ -34,16 +34,22 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
                 facts[name] = person
             case {"by": {"person_id": person}, "statement": {"time": time}}:
                 facts[name] = f"{person}, {time}"
+            case {"documents": _, "id": case}:
+                terms = ("basis", "decision_reference", "decided_on", "authority", "emergency", "test", "documents")
+                facts[name] = case
+                facts |= flat({term: value[term] for term in terms})
             case dict():
                 facts[name] = value.get("id")
             case list():
-                facts[name] = ", ".join(_target(item) if isinstance(item, dict) else str(item) for item in value)
+                facts[name] = ", ".join(_item(item) if isinstance(item, dict) else str(item) for item in value)
             case _:
                 facts[name] = value
     return facts
 
 
-def _target(item: Mapping[str, Any]) -> str:
+def _item(item: Mapping[str, Any]) -> str:
+    if "media_type" in item:
+        return f"{item['media_type']}, {item['bytes']} bytes, sha256 {item['sha256']}"
     port = "" if item.get("port") is None else f" port {item['port']}"
     return f"{item.get('kind')} {item.get('value')}{port} (written {item.get('as_written')})"
 

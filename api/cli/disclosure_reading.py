@@ -66,15 +66,17 @@ def lapsed(way: Way) -> None:
 @click.command("document")
 @click.argument("case")
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option("--number", type=click.IntRange(1, 100), metavar="N", help="As `show` lists them; default: the last.")
 @acting
-def document(way: Way, case: str, output: Path) -> None:
+def document(way: Way, case: str, output: Path, number: int | None) -> None:
     """Fetch the decision's document, to compare the fields with; an existing file is never overwritten."""
     from store.files import write_atomic
 
     if output.exists():
         raise ConfigurationError("there is a file of this name already")
     with way.open() as client:
-        content = client.download(f"/v1/disclosure/cases/{case_id(case)}/document")
+        which = "" if number is None else f"?number={number}"
+        content = client.download(f"/v1/disclosure/cases/{case_id(case)}/document{which}")
     write_atomic(output, content)
     tell(way, {"file": str(output), "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()})
 

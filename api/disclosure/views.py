@@ -14,6 +14,7 @@ from api.disclosure.lapses import delivered
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Delivery, Task, request_digest
 from api.disclosure.states import AuthorisationState, Stage
 from api.roles import Role
+from schemas.errors import NotFoundError
 from store import AuditEntry, Store
 from store.clock import to_text
 
@@ -72,10 +73,13 @@ def counts(shown: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     }
 
 
-def source(store: Store, actor: Actor, case_id: str) -> tuple[Decision, bytes]:
-    """Return the decision in force of a case and its document; the reading is logged first.
+def source(store: Store, actor: Actor, case_id: str, number: int | None = None) -> tuple[Decision, bytes]:
+    """Return one of a case's decisions and its document; the reading is logged first.
+
+    `number` counts `documents` of the case's view from 1; None takes the last.
 
     Raises:
+        NotFoundError: there is no decision of that number.
         ProcedureError: the actor has no part in disclosures, or the case is another officer's.
         IntegrityError: the document is not the one that was filed.
     """
@@ -86,7 +90,10 @@ def source(store: Store, actor: Actor, case_id: str) -> tuple[Decision, bytes]:
         authorisation = casebook.authorisation(case_id)[0] if is_authorisation else casebook.case(case_id).authorisation
         _require_own(actor, authorisation)
         _log(store, actor, {"authorisation": authorisation.id, "what": "source"})
-    decision = authorisation.confirmation.decision if authorisation.confirmation else authorisation.decisions[-1]
+        decisions = _decisions(authorisation)
+        if number is not None and not 1 <= number <= len(decisions):
+            raise NotFoundError("the case has no such document")
+    decision = decisions[-1 if number is None else number - 1]
     return decision, casebook.document(decision)
 
 
@@ -134,7 +141,7 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
                 "bytes": decision.size_bytes,
                 "sha256": decision.sha256,
             }
-            for decision in (*item.decisions, *((item.confirmation.decision,) if item.confirmation else ()))
+            for decision in _decisions(item)
         ],
     }
 
@@ -176,6 +183,10 @@ def delivery_view(delivery: Delivery) -> dict[str, Any]:
         "records": delivery.records,
         "fetches": len(delivery.fetched),
     }
+
+
+def _decisions(item: Authorisation) -> tuple[Decision, ...]:
+    return (*item.decisions, item.confirmation.decision) if item.confirmation else item.decisions
 
 
 def _head(item: Authorisation) -> dict[str, Any]:

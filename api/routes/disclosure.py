@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Path, Request
+from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 
 from api.auth import Principal, require_person
@@ -117,9 +117,14 @@ def show(request: Request, case_id: CaseId, principal: Person) -> dict[str, Any]
         **ERRORS,
     },
 )
-def document(request: Request, case_id: CaseId, principal: Person) -> Response:
-    """Return the document of the decision in force, to compare the fields with; the reading is logged."""
-    decision, content = views.source(get_store(request), _actor(principal), case_id)
+def document(
+    request: Request,
+    case_id: CaseId,
+    principal: Person,
+    number: Annotated[int | None, Query(ge=1, le=100, description="As the case lists them; else the last.")] = None,
+) -> Response:
+    """Return a decision's document, to compare the fields with; the reading is logged."""
+    decision, content = views.source(get_store(request), _actor(principal), case_id, number)
     headers = {
         "Content-Disposition": f'attachment; filename="{decision.document}"',
         "Cache-Control": "no-store",

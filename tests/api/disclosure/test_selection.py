@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -14,6 +15,7 @@ from schemas.arrow import DELIVERED
 from schemas.errors import IntegrityError
 from schemas.fields import Category
 from schemas.legal_bases import LegalBasis, basis_on
+from schemas.legal_terms import Overlap
 
 DAY = date(2026, 11, 20)
 ALL = basis_on("secret-surveillance", DAY)
@@ -115,3 +117,12 @@ def test_location_leaves_only_where_its_category_does() -> None:
     assert "cell_id" in permitted_fields(ALL, ALL.categories)
     assert "cell_id" not in permitted_fields(ALL, frozenset({Category.PARTY, Category.TIME}))
     assert "account" not in permitted_fields(ALL, ALL.categories | {Category.CHARGING})
+
+
+@pytest.mark.parametrize(
+    ("start_us", "owed"), [(999_999, False), (1_000_000, True), (1_999_999, True)], ids=["before", "first", "last"]
+)
+def test_a_basis_may_take_only_what_began_in_the_window(start_us: int, owed: bool) -> None:
+    row = {"calling_number": "46701740007", "start_time": start_us, "end_time": 9_000_000}
+    basis = replace(ALL, overlap=Overlap.STARTS)
+    assert kept(table(row), basis, NUMBER) == (["0"] if owed else [])

@@ -261,6 +261,18 @@ def test_an_emergency_walks_its_road_on_the_command_line(office: Office, tmp_pat
     )
     extended = office.lagrum("extend", "--as", officer, filed["id"], str(ruling))
     assert (extended["state"], len(extended["documents"])) == ("AwaitingApproval", 3)
+    first = tmp_path / "first.pdf"
+    office.lagrum("document", "--as", approver, filed["id"], "--number", "1", "--output", str(first))
+    assert first.read_bytes() == decision.read_bytes()
+    office.lagrum(
+        "document", "--as", approver, filed["id"], "--number", "4", "--output", str(tmp_path / "no"), expect=1
+    )
+    office.capture.readouterr()
+    root = str(office.court.store.root)
+    assert main(["--root", root, "disclosure", "show", "--as", approver, task], clock=office.court.clock) == 0
+    said = office.capture.readouterr().out
+    assert "application/pdf, 21 bytes, sha256" in said
+    assert f"number {TARGET} (written 070-174 00 07)" in said
     assert office.lagrum("lapsed", "--as", office.key("dpo-1"))["lapsed"] == []
     office.lagrum("lapsed", "--as", handler, expect=1)
 
