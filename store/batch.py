@@ -25,7 +25,8 @@ from schemas.errors import BusyError, ClockError
 from schemas.rejects import Reject
 from store import siblings
 from store.clocktrust import Verdict
-from store.dedup import HORIZON_DAYS, Chunk, Fate, classify
+from store.dedup import Chunk, Fate, classify
+from store.horizon import around, near
 from store.identity import Tags
 from store.incoming import complete
 from store.known import PartSource
@@ -44,6 +45,8 @@ PART_ROWS: Final = 640_000
 """A partition's buffer of so many rows becomes a part."""
 BUFFER_ROWS_MAX: Final = 2_000_000
 """All buffers together; above it the largest is written first."""
+SIEVE_LARGE_BYTES: Final = 512 << 20
+"""From here on both are halved, so that sieve and buffers together stay below 2 GiB."""
 DAY_MIN: Final = 0
 """Communications that ended before 1970 are over, whatever the policy."""
 SHARED_ROWS_MIN: Final = 131_072
@@ -248,7 +251,7 @@ class BatchWriter:
             return
         self._know(slots, siblings.has_location(records), clock)
         tags = self._store.hasher.tags(records)
-        parts = _near(self._parts, slots)
+        parts = near(self._parts, slots)
         screened = self._store.known.screen.tell(tags, parts)
         chunks = [held.chunk for held in self._held]
         fates = classify(records, tags, self._store.hasher, parts, screened=screened, chunks=chunks)
@@ -290,10 +293,10 @@ class BatchWriter:
         self._store.keyring.ensure([key.ref for key in wanted])
         if not new:
             return
-        seen = _around(self._slots)
+        seen = around(self._slots)
         self._slots |= new
         days = {day_of(slot) for slot in self._slots}
-        found = [part for part in self._store.parts_of_days(_around(new) - seen) if part.part_id <= self._snapshot]
+        found = [part for part in self._store.parts_of_days(around(new) - seen) if part.part_id <= self._snapshot]
         self._parts += [PartSource(self._store.known, part) for part in found]
         self._parts.sort(key=lambda part: min(abs(date_to_day(part.partition.end_date) - day) for day in days))
 
@@ -314,9 +317,10 @@ class BatchWriter:
             buffer.tags.append(own)
             buffer.held.append(held)
             buffer.rows += part.num_rows
-        for slot in [slot for slot, buffer in self._buffers.items() if buffer.rows >= PART_ROWS]:
+        share = 2 if self._store.known.screen.nbytes >= SIEVE_LARGE_BYTES else 1
+        for slot in [slot for slot, buffer in self._buffers.items() if buffer.rows >= PART_ROWS // share]:
             self._flush(slot)
-        while self._buffers and sum(held.chunk.table.num_rows for held in self._held) > BUFFER_ROWS_MAX:
+        while self._buffers and sum(held.chunk.table.num_rows for held in self._held) > BUFFER_ROWS_MAX // share:
             self._flush(max(self._buffers, key=lambda slot: self._buffers[slot].rows))
 
     def _share_last(self) -> None:
@@ -380,19 +384,6 @@ class BatchWriter:
             idempotency_tag=self._idempotency_tag,
             on_publish=self._on_publish,
         )
-
-
-def _around(slots: set[int]) -> set[int]:
-    """Return the days within the horizon of those that slots name."""
-    days = {day_of(slot) for slot in slots}
-    return {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
-
-
-def _near(parts: list[PartSource], slots: npt.NDArray[np.int64]) -> list[PartSource]:
-    """Return the parts within the horizon of a stretch's days: a delivery of years is not held against all of them."""
-    days = [day_of(int(slot)) for slot in np.unique(slots)]
-    first, last = min(days) - HORIZON_DAYS, max(days) + HORIZON_DAYS
-    return [part for part in parts if first <= part.day <= last]
 
 
 def _kept(

@@ -165,3 +165,15 @@ def test_a_delivery_of_years_needs_room_for_what_is_near_in_time_only(
     assert seen[-1][1] < seen[-1][0], "the sieve was not made anew"
     assert deliver(store, *stretches[::9]).duplicates == 4 * rows * len(stretches[::9])
     assert store.verify() == []
+
+
+@pytest.mark.parametrize(("large_bytes", "parts"), [(1 << 40, 2), (0, 4)])
+def test_buffers_are_halved_beside_a_large_sieve(
+    store: Store, monkeypatch: pytest.MonkeyPatch, large_bytes: int, parts: int
+) -> None:
+    monkeypatch.setattr(screen, "ROWS_MIN", 1)
+    monkeypatch.setattr("store.batch.PART_ROWS", 1_000)
+    monkeypatch.setattr("store.batch.SIEVE_LARGE_BYTES", large_bytes)
+    deliver(store, *(records(250, first_key=1_000 * number, seed=number) for number in range(8)))
+    assert len(store.catalog.parts()) == parts
+    assert store.verify() == []

@@ -1,0 +1,25 @@
+"""Which days, and which parts, are near enough in time to hold the record that another repeats. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from store.dedup import HORIZON_DAYS
+from store.known import PartSource
+from store.policies import day_of
+
+
+def around(slots: Iterable[int]) -> set[int]:
+    """Return the days within the horizon of those that slots name."""
+    days = {day_of(slot) for slot in slots}
+    return {other for day in days for other in range(day - HORIZON_DAYS, day + HORIZON_DAYS + 1)}
+
+
+def near(parts: Sequence[PartSource], slots: npt.NDArray[np.int64]) -> list[PartSource]:
+    """Return the parts within the horizon of a stretch's days: a delivery of years is not held against all of them."""
+    days = [day_of(int(slot)) for slot in np.unique(slots)]
+    first, last = min(days) - HORIZON_DAYS, max(days) + HORIZON_DAYS
+    return [part for part in parts if first <= part.day <= last]
