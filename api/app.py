@@ -17,6 +17,7 @@ from api import delivery, problems
 from api.audit_metrics import AuditMetrics
 from api.authenticator import Authenticator
 from api.disclosure import lapses
+from api.disclosure.procedure import Disclosure
 from api.door import Door
 from api.grouper import Grouper
 from api.metrics import Metrics
@@ -61,6 +62,7 @@ CLOCK_INTERVAL_SECONDS: Final = 60
 _STANDS_BACK: Final = frozenset({"expire", "compact", "sessions", "silence"})
 """What computes for long, in threads of a lower priority."""
 LAPSES_INTERVAL_SECONDS: Final = 60
+DELIVERIES_INTERVAL_SECONDS: Final = 3_600
 """What time does to authorisations is put on file so often; every step looks for itself too."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
@@ -198,6 +200,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("compact", store.compact, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
         ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
+        ("deliveries", Disclosure(store).erase_due, DELIVERIES_INTERVAL_SECONDS),
         ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
         # An idle process, too, gives back the keys of what another has erased.
         ("lease", store.keyring.refresh, settings.lease_interval_seconds),

@@ -20,6 +20,7 @@ from api.persons import Enrolment
 from api.server import socket_path
 from api.signing import PersonKey, Statement
 from schemas.errors import BusyError, ConfigurationError, LagrumError, ProcedureError
+from store import files
 from store.clock import Clock, to_text
 
 TIMEOUT_SECONDS: Final = 600.0
@@ -158,6 +159,32 @@ class Client:
         if response.is_error:
             raise _error(response)
         return response.content
+
+    def download_to(self, path: str, target: Path) -> int:
+        """GET bytes into a new file, which is there whole or not at all; return how many.
+
+        Raises:
+            LagrumError: as `call`; ConfigurationError: there is a file of this name.
+        """
+        partial = target.with_name(f".{target.name}.partial")
+        files.unlink_durable(partial, missing_ok=True)
+        if target.exists():
+            raise ConfigurationError("there is a file of this name already")
+        try:
+            with self._http.stream("GET", path) as response:
+                if response.is_error:
+                    response.read()
+                    raise _error(response)
+                files.create_private(partial)
+                with partial.open("r+b", buffering=0) as sink:
+                    size = sum(sink.write(chunk) for chunk in response.iter_bytes(1 << 20))
+            files.fsync_path(partial)
+            files.replace_durable(partial, target)
+        except httpx.HTTPError:
+            raise BusyError("the connection to the service broke off; fetch it again") from None
+        finally:
+            files.unlink_durable(partial, missing_ok=True)
+        return size
 
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:

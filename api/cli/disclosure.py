@@ -27,7 +27,7 @@ def disclosure() -> None:
     Officer, case handler and approver are three persons; each step is one of theirs:
 
     \b
-      officer       authorise, register, confirm, extend, suspend, resume, cancel, deliver
+      officer       authorise, register, confirm, extend, suspend, resume, cancel, deliver, acknowledge
       case handler  check, run, reject, suspend
       approver      preflight, approve, release, reject, suspend, resume
 
@@ -41,7 +41,7 @@ def disclosure() -> None:
       lagrum disclosure run       --as handler.key SE-T-7be1d0c4a2963f58
       lagrum disclosure release   --as approver.key SE-T-7be1d0c4a2963f58
       lagrum disclosure deliver   --as officer.key SE-T-7be1d0c4a2963f58 --output delivery.zip
-      lagrum disclosure verify    delivery.zip --key delivery.pub
+      lagrum disclosure acknowledge --as officer.key SE-T-7be1d0c4a2963f58 --receipt opened/receipt.json
     """
 
 
@@ -120,18 +120,31 @@ def release(way: Way, task: str, yes: bool) -> None:
 @click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
 @acting
 def deliver(way: Way, task: str, output: Path) -> None:
-    """Fetch the signed package as the officer; an existing file is never overwritten."""
-    from store.files import write_atomic
+    """Fetch the delivery as the officer, encrypted to the authority; an existing file is never overwritten.
 
-    if output.exists():
-        raise ConfigurationError("there is a file of this name already")
+    `lagrum delivery open` opens it with the authority's private key.
+    """
     with way.open() as client:
-        package = client.download(f"/v1/disclosure/tasks/{case_id(task)}/delivery")
-    write_atomic(output, package)
-    tell(
-        way,
-        {"file": str(output), "bytes": len(package), "sha256": hashlib.sha256(package).hexdigest(), "task": task},
-    )
+        size = client.download_to(f"/v1/disclosure/tasks/{case_id(task)}/delivery", output)
+    tell(way, {"file": str(output), "bytes": size, "task": task})
+
+
+@disclosure.command("acknowledge")
+@click.argument("task")
+@click.option(
+    "--receipt",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    metavar="FILE",
+    help="receipt.json of the opened delivery.",
+)
+@acting
+def acknowledge(way: Way, task: str, receipt: Path) -> None:
+    """Confirm as the officer that the delivery was opened and is whole; the operator's copy then has its last days."""
+    digest = hashlib.sha256(receipt.read_bytes()).hexdigest()
+    with way.open() as client:
+        approval = client.approve(action="disclosure.acknowledge", case=case_id(task), digest=digest)
+        tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/acknowledge", {"approval": approval}))
 
 
 @disclosure.command("reject")

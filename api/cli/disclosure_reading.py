@@ -1,4 +1,4 @@
-"""`lagrum disclosure list|show|document|lapsed|key|bases|verify`: what reads, and what needs no service."""
+"""`lagrum disclosure list|show|document|lapsed|key|bases`: what reads, and what needs no service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from api.cli.acting import Way, acting
 from api.cli.context import Context
 from api.cli.disclosure_common import case_id, tell
 from api.cli.output import emit, show_facts, show_table
-from schemas.errors import ConfigurationError, IntegrityError
+from schemas.errors import ConfigurationError
 
 
 @click.command("list")
@@ -84,7 +84,7 @@ def document(way: Way, case: str, output: Path, number: int | None) -> None:
 @click.command("key")
 @acting
 def key(way: Way) -> None:
-    """Show the public key under which packages verify."""
+    """Show the public key under which deliveries verify."""
     with way.open() as client:
         document = client.get("/v1/disclosure/delivery-key")
     emit(way.context, document, lambda: click.echo(document["public_key"]))
@@ -125,45 +125,6 @@ def bases(context: Context, basis: str | None) -> None:
     emit(context, document, lambda: show_table(rows, columns))
 
 
-@click.command("verify")
-@click.argument("package", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--key", "key_text", required=True, metavar="PUB", help="The delivery key: base64, or a file with it.")
-@click.pass_obj
-def verify(context: Context, package: Path, key_text: str) -> int:
-    """Check a package offline: signature, digests, counts, and that nothing else is in it.
-
-    \b
-    Exit codes:
-      0  whole and signed by this key
-      1  not
-    """
-    from api.disclosure.package import PACKAGE_BYTES_MAX
-    from api.disclosure.package import verify as verify_package
-    from api.signing import decode_public_key
-
-    path = Path(key_text)
-    text = path.read_text("ascii").strip() if len(key_text) < 4096 and path.is_file() else key_text
-    if package.stat().st_size > PACKAGE_BYTES_MAX:
-        raise IntegrityError("the package is larger than packages are")
-    try:
-        manifest = verify_package(package.read_bytes(), decode_public_key(text))
-    except IntegrityError as error:
-        problem = error.message
-        emit(context, {"verified": False, "problem": problem}, lambda: click.echo(f"not verified: {problem}"))
-        return 1
-    facts = {
-        "verified": True,
-        "delivery": manifest["delivery"]["id"],
-        "task": manifest["order"]["task"],
-        "decision": manifest["order"]["decision_reference"],
-        "result": manifest["result"],
-        "records": manifest["counts"]["records"],
-        "conflicts": manifest["counts"]["conflicts"],
-    }
-    emit(context, {**facts, "manifest": manifest}, lambda: show_facts(facts))
-    return 0
-
-
 def _show_bases(items: Sequence[Mapping[str, Any]]) -> None:
     for item in items:
         show_facts(_told(item))
@@ -183,4 +144,4 @@ def _told(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: fact for name, fact in facts.items() if name != "own_bounds"}
 
 
-COMMANDS: Final = (list_cases, show, document, lapsed, key, bases, verify)
+COMMANDS: Final = (list_cases, show, document, lapsed, key, bases)

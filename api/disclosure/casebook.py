@@ -17,18 +17,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from api import persons
-from api.disclosure.model import (
-    AUTHORISATION,
-    DECISION,
-    DELIVERY,
-    TASK,
-    Actor,
-    Approval,
-    Authorisation,
-    Decision,
-    Delivery,
-    Task,
-)
+from api.disclosure.deliveries import Delivery
+from api.disclosure.model import AUTHORISATION, DECISION, DELIVERY, TASK, Actor, Approval, Authorisation, Decision, Task
 from api.disclosure.orders import SourceDocument
 from schemas.errors import ConfigurationError, InputError, IntegrityError, NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis, basis_on
@@ -116,6 +106,11 @@ class Casebook:
         """Return every task, oldest first."""
         found = [Task.from_body(document.body) for document in self._store.documents.list(TASK)]
         return sorted(found, key=lambda item: (item.registered_at_us, item.id))
+
+    def deliveries(self) -> list[tuple[Delivery, int]]:
+        """Return every delivery with its revision."""
+        found = self._store.documents.list(DELIVERY)
+        return [(Delivery.from_body(document.body), document.revision) for document in found]
 
     def commit(self, puts: Sequence[Put], entry: AuditEntry) -> None:
         """Keep documents and their entry; at return both are durable.

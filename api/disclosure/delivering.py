@@ -1,22 +1,40 @@
-"""Steps 8 and 9: the approver releases a result, the officer fetches it."""
+"""Steps 8 and 9 and after: the approver releases a result, the officer fetches and acknowledges it, and it goes.
+
+What an approver sees of a result is its manifest: counts, digests, fields, what is missing; never a record.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import secrets
 from dataclasses import replace
+from typing import Any, Final
+
+import orjson
 
 from api import persons
-from api.disclosure import rules
-from api.disclosure.casebook import entry_of, put
-from api.disclosure.model import Actor, Delivery, Task
-from api.disclosure.states import TaskAction, next_stage
+from api.disclosure import package, rules
+from api.disclosure.casebook import Case, entry_of, put
+from api.disclosure.deliveries import Cover, Delivery, due
+from api.disclosure.model import Actor, Approval, Task
+from api.disclosure.recipients import Recipient, recipient_of
+from api.disclosure.states import Stage, TaskAction, next_stage
 from api.disclosure.steps import APPROVE_RELEASE, Steps
+from api.disclosure.vault import MANIFEST, Parcel, cover_name
+from api.handover import envelope, summary
+from store import AuditEntry
+from store.clock import to_text
+
+ACKNOWLEDGE: Final = "disclosure.acknowledge"
+_AWAITED: Final = (Stage.RUN, Stage.RELEASED, Stage.DELIVERED)
+_LIVE: Final = ("Approved", "EmergencyApproval", "Suspended")
 
 
 class Delivering(Steps):
-    """Release and delivery."""
+    """Release, delivery, acknowledgement, and the end of what was kept."""
 
     def release(self, actor: Actor, task_id: str, signed: persons.Approval) -> Task:
-        """(8) Approve the release with a signature over the result's digest."""
+        """(8) Approve the release with a signature over the result's digest; the cover is made."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("release", task_id, actor):
             case = self._open(actor, rules.APPROVER, task_id, now_us)
@@ -25,14 +43,17 @@ class Delivering(Steps):
             self._require_granted(case, now_us)
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             approval = self._signed(actor, APPROVE_RELEASE, task_id, case.task.result_digest or "", signed)
+            delivery, revision, recipient, manifest = self._result(case, now_us)
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)
+            cover = self._cover(replace(case, task=after), delivery, recipient, manifest, now_us)
+            released = replace(delivery, cover=cover, released_at_us=now_us)
             entry = entry_of("released", actor, case.authorisation, after, approval=approval)
-            self.casebook.commit(case.puts(after), entry)
+            self.casebook.commit([*case.puts(after), put(released, revision)], entry)
         return after
 
-    def deliver(self, actor: Actor, task_id: str) -> tuple[Delivery, bytes]:
-        """(9) Fetch the package; it may be fetched again, and every fetch is logged before it leaves."""
+    def deliver(self, actor: Actor, task_id: str) -> Parcel:
+        """(9) Fetch the delivery; it may be fetched again, and every fetch is logged before it leaves."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("deliver", task_id, actor):
             case = self._open(actor, rules.OFFICER, task_id, now_us)
@@ -40,12 +61,97 @@ class Delivering(Steps):
             rules.require_same_person(actor, case.task.officer)
             self._require_granted(case, now_us)
             self._require_released(case.task)
-            delivery, revision = self.casebook.delivery(case.task.delivery_id or "")
-            package = self.vault.read(delivery.id)
-            rules.require_result(case.task, delivery, package)
+            delivery, revision, _, _ = self._result(case, now_us)
+            for _ in self.vault.envelopes(delivery):
+                pass  # each is compared with the digest on file before the first octet leaves
             fetched = replace(delivery, fetched=(*delivery.fetched, now_us))
             after = replace(case.task, stage=stage)
-            # (9) The package is returned after this, or not at all.
+            # (9) The delivery is returned after this, or not at all.
             entry = entry_of("delivered", actor, case.authorisation, after)
             self.casebook.commit([*case.puts(after), put(fetched, revision)], entry)
-        return fetched, package
+        return Parcel(self.vault, fetched)
+
+    def acknowledge(self, actor: Actor, task_id: str, signed: persons.Approval) -> Delivery:
+        """Confirm with the officer's signature that the delivery was opened and verified.
+
+        What is signed is the digest of the receipt inside the cover: only who opened the envelope can tell it.
+        """
+        now_us = self._store.clock.now_us()
+        with self.casebook.refusals("acknowledge", task_id, actor):
+            case = self._open(actor, rules.OFFICER, task_id, now_us)
+            next_stage(case.task.stage, TaskAction.DELIVER)
+            rules.require_fetched(case.task)
+            rules.require_same_person(actor, case.task.officer)
+            self._require_granted(case, now_us)
+            self._require_released(case.task)
+            delivery, revision, _, _ = self._result(case, now_us)
+            rules.require_unacknowledged(delivery)
+            opening = delivery.cover.opening if delivery.cover else ""
+            approval = self._signed(actor, ACKNOWLEDGE, task_id, opening, signed)
+            after = replace(delivery, acknowledgement=approval.as_body(), acknowledged_at_us=now_us)
+            entry = entry_of("acknowledged", actor, case.authorisation, case.task, approval=approval)
+            self.casebook.commit([*case.puts(case.task), put(after, revision)], entry)
+        return after
+
+    def erase_due(self) -> list[str]:
+        """Erase the ciphertext of deliveries that have had their time, and of results that nobody can have any more."""
+        now_us = self._store.clock.now_us()
+        erased, kept = [], set()
+        for delivery, revision in self.casebook.deliveries():
+            reason = due(delivery, now_us=now_us, awaited=self._awaited(delivery))
+            if reason is not None:
+                gone = replace(delivery, erased_at_us=now_us, erased_reason=reason)
+                public = {"task": delivery.task_id, "delivery": delivery.id, "reason": reason}
+                self.casebook.commit([put(gone, revision)], AuditEntry("disclosure.delivery-erased", public))
+                erased.append(delivery.id)
+            elif delivery.erased_at_us is None:
+                kept.add(delivery.id)
+        # What is erased on file, and what a crash left without a document, goes from the disk.
+        self.vault.sweep(kept)
+        return erased
+
+    def _awaited(self, delivery: Delivery) -> bool:
+        case = self.casebook.case(delivery.task_id)
+        mine = case.task.delivery_id == delivery.id and case.task.stage in _AWAITED
+        return mine and str(case.authorisation.state) in _LIVE
+
+    def _result(self, case: Case, now_us: int) -> tuple[Delivery, int, Recipient, bytes]:
+        """Return the delivery on file with its manifest and recipient, once they are this task's and of today."""
+        recipient = recipient_of(self._store, case.authorisation, now_us)
+        delivery, revision = self.casebook.delivery(case.task.delivery_id or "")
+        manifest = self.vault.read(delivery.id, MANIFEST) if delivery.erased_at_us is None else b""
+        rules.require_result(case.task, delivery, manifest)
+        rules.require_recipient(delivery, recipient.authority, envelope.fingerprint(recipient.certificate))
+        return delivery, revision, recipient, manifest
+
+    def _cover(self, case: Case, delivery: Delivery, recipient: Recipient, manifest: bytes, now_us: int) -> Cover:
+        """Make, enclose and keep the cover of a release."""
+        task = case.task
+        receipt: dict[str, Any] = {
+            "delivery": {"id": delivery.id, "run": task.runs, "searched_at": to_text(delivery.made_at_us)},
+            "released_at": to_text(now_us),
+            "nonce": secrets.token_hex(32),
+            "certificate_sha256": delivery.certificate_sha256,
+            "persons": {
+                "officer": task.officer.as_body(),
+                "case_handler": task.case_handler.as_body() if task.case_handler else None,
+            },
+            "approvals": {
+                "request": self._shown(task.request_approval),
+                "release": self._shown(task.release_approval),
+            },
+            "checkpoint": self._store.audit.checkpoint(),
+            "evidence": None if delivery.evidence is None else dict(delivery.evidence),
+        }
+        page = summary.page(orjson.loads(manifest), receipt, hashlib.sha256(manifest).hexdigest())
+        data, opening = package.cover(manifest, receipt, page, self.vault.signing_key())
+        closed = envelope.enclose(data, recipient.certificate)
+        self.vault.keep(delivery.id, cover_name(opening), closed)
+        return Cover(opening, len(closed), hashlib.sha256(closed).hexdigest())
+
+    def _shown(self, approval: Approval | None) -> dict[str, Any] | None:
+        """Return an approval with the key under which it verifies."""
+        if approval is None:
+            return None
+        person = persons.find_active(self._store, approval.by.person_id)
+        return {**approval.as_body(), "public_key": person.public_key if person else None}

@@ -324,29 +324,6 @@ class Task:
         return self.request_approval.by if self.request_approval else None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """A result at rest: where its ciphertext lies and what the plaintext digests to."""
-
-    id: str
-    task_id: str
-    sequence: int
-    sha256: str
-    size_bytes: int
-    records: int
-    made_at_us: int
-    fetched: tuple[int, ...] = ()
-
-    def as_body(self) -> dict[str, Any]:
-        """Return the document's body."""
-        return _body(self)
-
-    @classmethod
-    def from_body(cls, body: Mapping[str, Any]) -> Delivery:
-        """Return the delivery of a document's body."""
-        return cls(**{**body, "fetched": tuple(body["fetched"])})
-
-
 _AFTER_APPROVAL: Final = ("state", "confirmation", "suspension")
 _TASK_TERMS: Final = ("id", "targets", "window", "categories", "salt", "officer", "call_back")
 

@@ -45,13 +45,15 @@ class Preflight(Steps):
         except (ProcedureError, NotFoundError, ConfigurationError, InputError):
             return dict(ZERO)  # the refusal is in the log
         try:
-            rows = found(self._store, case)
+            records, days = 0, set[Any]()
+            for table in found(self._store, case):
+                records += table.num_rows
+                days.update(pc.unique(pc.cast(table["end_time"], pa.date32(), safe=False)).to_pylist())
         except ProcedureError as refusal:
             if refusal.reason == "too-many-records":
                 return {"records": MORE, "days": MORE}
             return dict(ZERO)
-        days = pc.count_distinct(pc.cast(rows["end_time"], pa.date32(), safe=False)).as_py()
-        return {"records": bucket(rows.num_rows), "days": bucket(int(days or 0))}
+        return {"records": bucket(records), "days": bucket(len(days))}
 
     def _weighed(self, actor: Actor, task_id: str) -> Case:
         now_us = self._store.clock.now_us()

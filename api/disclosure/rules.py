@@ -14,12 +14,12 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
+from api.disclosure.deliveries import Delivery
 from api.disclosure.model import (
     Actor,
     Approval,
     Authorisation,
     CallBack,
-    Delivery,
     Signatory,
     Suspension,
     Target,
@@ -307,12 +307,36 @@ def require_signed(approval: Approval | None, *, action: str, case: str, digest:
         raise ProcedureError("the approval's signature does not verify", reason="approval-signature")
 
 
-def require_result(task: Task, delivery: Delivery, package: bytes) -> None:
-    """The package at hand is the one whose release was approved."""
+def require_result(task: Task, delivery: Delivery, manifest: bytes) -> None:
+    """The result at hand is the one whose release was approved, down to each part's digest."""
     if delivery.task_id != task.id or delivery.sha256 != task.result_digest:
         raise ProcedureError("the delivery on file is not the task's", reason="delivery-digest")
-    if hashlib.sha256(package).hexdigest() != task.result_digest:
-        raise ProcedureError("the package is not the one that was released", reason="delivery-digest")
+    if delivery.erased_at_us is not None:
+        raise ProcedureError("the result is not kept any more", reason="delivery-erased")
+    if hashlib.sha256(manifest).hexdigest() != task.result_digest:
+        raise ProcedureError("the result is not the one that was released", reason="delivery-digest")
+
+
+def require_recipient(delivery: Delivery, authority: str, certificate_sha256: str) -> None:
+    """The result is enclosed for the order's authority, under the certificate that the register has now."""
+    if (delivery.authority, delivery.certificate_sha256) != (authority, certificate_sha256):
+        raise ProcedureError(
+            "the result is enclosed for another certificate",
+            reason="recipient-changed",
+            hint="reject it; the officer registers the task again",
+        )
+
+
+def require_fetched(task: Task) -> None:
+    """Only what was fetched can be acknowledged."""
+    if task.stage is not Stage.DELIVERED:
+        raise ProcedureError("the delivery has not been fetched", reason="wrong-state")
+
+
+def require_unacknowledged(delivery: Delivery) -> None:
+    """A delivery is acknowledged once."""
+    if delivery.acknowledged_at_us is not None:
+        raise ProcedureError("the delivery is acknowledged already", reason="acknowledged")
 
 
 def require_reason(reason: str) -> None:

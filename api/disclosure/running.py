@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from api.disclosure import rules
 from api.disclosure.casebook import Case, entry_of, new_id, put
 from api.disclosure.completeness import Recorder
-from api.disclosure.model import DELIVERY, Actor, Delivery, Task
-from api.disclosure.search import Head, query_of, search
+from api.disclosure.deliveries import Delivery
+from api.disclosure.model import DELIVERY, Actor, Task
+from api.disclosure.recipients import recipient_of
+from api.disclosure.search import query_of, search
 from api.disclosure.states import TaskAction, next_stage
 from api.disclosure.steps import Steps
+from api.disclosure.vault import MANIFEST
+from api.handover.envelope import fingerprint
 from schemas.errors import AuditError, LagrumError, ProcedureError
 
 
@@ -34,14 +39,14 @@ class Running(Steps):
             rules.require_same_person(actor, case.task.case_handler)
             self._require_granted(case, now_us)
             recorder = None if case.authorisation.is_test else Recorder(self._store, case)
-            checkpoint = self._store.audit.checkpoint()
+            recipient_of(self._store, case.authorisation, now_us)  # nothing is read for nobody
             running = replace(case.task, stage=stage, runs=case.task.runs + 1, reason=None)
             # (5) Nothing below this line runs unless the entry is in the log.
             self.casebook.commit(case.puts(running), entry_of("run", actor, case.authorisation, running))
         started = replace(case, task=running, revision=case.revision + 1)
         delivery_id = new_id(case.authorisation.country, DELIVERY)
         try:
-            return self._search(actor, started, Head(delivery_id, checkpoint), recorder)
+            return self._search(actor, started, delivery_id, recorder)
         except AuditError:
             # What was committed stands and its entry follows; nothing leaves before both are there.
             raise
@@ -60,29 +65,44 @@ class Running(Steps):
             self.casebook.commit([], entry_of("explained", actor, case.authorisation, case.task))
         return self._store.plan(query_of(case), to_row_groups=True).as_dict()
 
-    def _search(self, actor: Actor, case: Case, head: Head, recorder: Recorder | None) -> Task:
+    def _search(self, actor: Actor, case: Case, delivery_id: str, recorder: Recorder | None) -> Task:
         # (6)
-        package, evidence = search(self._store, case, head, self.vault.signing_key(), recorder)
-        delivery_id = head.delivery_id
-        self.vault.keep(delivery_id, package.data)
-        # (7)
         now_us = self._store.clock.now_us()
-        made = Delivery(delivery_id, case.task.id, 1, package.sha256, len(package.data), package.records, now_us)
-        done = replace(
-            case.task,
-            stage=next_stage(case.task.stage, TaskAction.COMPLETE),
-            delivery_id=delivery_id,
-            result_digest=package.sha256,
-            records=package.records,
-            release_approval=None,
-        )
-        entry = entry_of("result", actor, case.authorisation, done)
-        puts = [put(done, case.revision), put(made, 0)]
-        if evidence is not None:
-            entry = replace(entry, public={**entry.public, "evidence": evidence.digest})
-            puts.append(evidence.put())
-        self.casebook.commit(puts, entry)
+        recipient = recipient_of(self._store, case.authorisation, now_us)
+        with self.vault.filling():
+            found = search(self._store, case, recipient, partial(self._keep, delivery_id), recorder)
+            self.vault.keep(delivery_id, MANIFEST, found.manifest)
+            # (7)
+            evidence = None if recorder is None else recorder.finish(delivery_id)
+            made = Delivery(
+                id=delivery_id,
+                task_id=case.task.id,
+                sha256=found.sha256,
+                records=found.records,
+                authority=recipient.authority,
+                certificate_sha256=fingerprint(recipient.certificate),
+                made_at_us=self._store.clock.now_us(),
+                parts=found.parts,
+                evidence=None if evidence is None else evidence.named(),
+            )
+            done = replace(
+                case.task,
+                stage=next_stage(case.task.stage, TaskAction.COMPLETE),
+                delivery_id=delivery_id,
+                result_digest=found.sha256,
+                records=found.records,
+                release_approval=None,
+            )
+            entry = entry_of("result", actor, case.authorisation, done)
+            puts = [put(done, case.revision), put(made, 0)]
+            if evidence is not None:
+                entry = replace(entry, public={**entry.public, "evidence": evidence.digest})
+                puts.append(evidence.put())
+            self.casebook.commit(puts, entry)
         return done
+
+    def _keep(self, delivery_id: str, sequence: int, closed: bytes) -> None:
+        self.vault.keep(delivery_id, f"part-{sequence:04d}", closed)
 
     def _fail(self, actor: Actor, case: Case, delivery_id: str, failure: Exception) -> None:
         """Make the task Error and leave nothing of the result; the failure itself goes on to the caller."""

@@ -1,40 +1,61 @@
-"""The guarded query: compiled from the order on file and nothing else, checked row by row, packed and signed."""
+"""The guarded query: compiled from the order on file and nothing else, checked row by row, cut, enclosed, signed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api.disclosure import package, printing
 from api.disclosure.canary import made_records
 from api.disclosure.casebook import Case
+from api.disclosure.deliveries import Part
 from api.disclosure.expired import expired_fields
-from api.disclosure.package import RECORDS_MAX, Package, build
-from api.disclosure.selection import permitted_fields, select
+from api.disclosure.hits import cut, erased_days, hits, too_many
+from api.disclosure.recipients import Recipient
+from api.disclosure.selection import MARKS, permitted_fields, select, target_counts
+from api.handover import envelope, ts102657
+from api.instants import parse_instant
 from api.subscriptions import holders
 from api.turns import stand_back
-from schemas.arrow import PACKED
-from schemas.errors import ProcedureError
-from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_date, to_text
 from store.overlay import PLACE
 
 if TYPE_CHECKING:
-    from api.disclosure.completeness import Evidence, Recorder
-
-_SCAN_RECORDS_MAX: Final = 4 * RECORDS_MAX
-"""Rows held before the order's roles and ports thin them out."""
+    from api.disclosure.completeness import Recorder
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """What the result will be called, and the state of the log before its search."""
+class Found:
+    """A result: its manifest, and what is on file of its parts."""
 
-    delivery_id: str
-    checkpoint: str
+    manifest: bytes
+    parts: tuple[Part, ...]
+    records: int
+
+    @property
+    def sha256(self) -> str:
+        """The digest that a release approves."""
+        return hashlib.sha256(self.manifest).hexdigest()
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the manifest says of the records, counted while they pass."""
+
+    records: int = 0
+    marks: Counter[str] = field(default_factory=Counter)
+    targets: Counter[int] = field(default_factory=Counter)
+    corrections: dict[str, list[int]] = field(default_factory=dict)
+
+
+Keep = Callable[[int, bytes], None]
+"""Takes the envelope of a part, by its sequence number, and makes it durable."""
 
 
 def query_of(case: Case) -> ScanQuery:
@@ -48,39 +69,91 @@ def query_of(case: Case) -> ScanQuery:
     )
 
 
-def search(
-    store: Store, case: Case, head: Head, key: Ed25519PrivateKey, recorder: Recorder | None = None
-) -> tuple[Package, Evidence | None]:
-    """Return the signed package of everything that the task may have, and its evidence; a test has none.
+def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder: Recorder | None = None) -> Found:
+    """Search, and give every part to `keep` as an envelope; records exist outside envelopes in memory only.
 
-    Every partition of the window is read or the search fails: an unreadable part raises and is never an empty answer.
+    `recorder` takes the evidence of what is delivered; a test has none.
 
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
         ProcedureError: reason `too-many-records`.
     """
-    kept = found(store, case, recorder.query if recorder else None)
-    about = _about(store, case, head)
-    evidence = None
-    if recorder is not None:
-        recorder.add(kept)
-        evidence = recorder.finish(head.delivery_id)
-        about["evidence"] = evidence.named()
-    # Restricted and rectified records leave, and the package says which rows they are.
-    places = [] if case.authorisation.is_test else list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True))
-    corrected = store.corrections.marks(places)
-    if corrected:
-        about["corrections"] = corrected
-    if "account" in permitted_fields(case.basis, case.task.categories) and not case.authorisation.is_test:
+    query = recorder.query if recorder else None
+    names = permitted_fields(case.basis, case.task.categories)
+    tally = _Tally()
+    parts: list[Part] = []
+    listed: list[dict[str, Any]] = []
+    for inner in _parts(store, case, recipient, tally, recorder):
+        listed.append(inner.as_dict())
+        closed = envelope.enclose(inner.data, recipient.certificate)
+        digests = (len(inner.data), inner.sha256, len(closed), hashlib.sha256(closed).hexdigest())
+        parts.append(Part(inner.sequence, inner.first_record, inner.records, *digests))
+        keep(inner.sequence, closed)
+    about = _about(store, case, recipient) | {
+        "snapshot": {"batch_id_max": query.batch_id_max if query else None},
+        "counts": {
+            "records": tally.records,
+            "conflicts": tally.marks["conflict"],
+            "end_inferred": tally.marks["end_inferred"],
+            "time_ambiguous": tally.marks["time_ambiguous"],
+            "by_target": [tally.targets[place] for place in range(len(case.task.targets))],
+        },
+        "erased_days": erased_days(store, query) if query else [],
+    }
+    if tally.corrections:
+        about["corrections"] = tally.corrections
+    if "account" in names and not case.authorisation.is_test:
         about["holders"] = _holders(store, case)
-    permitted = permitted_fields(case.basis, case.task.categories)
-    if not case.authorisation.is_test:
-        about |= expired_fields(store, recorder.query if recorder else query_of(case), permitted)
-    return build(kept, permitted, about, key), evidence
+    if query is not None:
+        about |= expired_fields(store, query, names)
+    return Found(package.manifest(about, names, listed), tuple(parts), tally.records)
 
 
-def found(store: Store, case: Case, query: ScanQuery | None = None) -> pa.Table:
-    """Return the rows that the order reaches, checked one by one and sorted; a test's are made and not read.
+def _parts(
+    store: Store, case: Case, recipient: Recipient, tally: _Tally, recorder: Recorder | None
+) -> Iterator[package.Inner]:
+    names = permitted_fields(case.basis, case.task.categories)
+    header = _header(store, case, recipient)
+    first = 1
+    for number, (table, last) in enumerate(cut(_kept(store, case, tally, recorder), package.PART_RECORDS), start=1):
+        printed = printing.printable(table, names)
+        files: dict[str, bytes] = {}
+        for form in recipient.files:
+            if form == "csv":
+                content = printing.to_csv(printed, names)
+            elif form == "ndjson":
+                content = printing.ndjson(printed)
+            else:
+                content = ts102657.response(header, printing.rows(printed), first, complete=last)
+            files[package.FILES[form]] = content
+        yield package.inner_part(number, first, table.num_rows, files)
+        first += table.num_rows
+
+
+def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) -> Iterator[pa.Table]:
+    """Yield the rows that may leave, sorted, and count them."""
+    task, basis = case.task, case.basis
+    for kept in found(store, case, recorder.query if recorder else None):
+        if recorder is not None:
+            recorder.add(kept)
+        for name in MARKS:
+            tally.marks[name] += printing.count(kept, name)
+        for place, number in enumerate(target_counts(kept, basis, task.targets)):
+            tally.targets[place] += number
+        # Restricted and rectified records leave, and the manifest says which rows they are.
+        is_test = case.authorisation.is_test
+        places = [] if is_test else list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True))
+        marks = store.corrections.marks(places)
+        for kind, rows in marks.items():
+            tally.corrections.setdefault(kind, []).extend(row + tally.records for row in rows)
+        tally.records += kept.num_rows
+        if tally.records > package.RECORDS_MAX:
+            raise too_many()
+        yield kept
+
+
+def found(store: Store, case: Case, query: ScanQuery | None = None) -> Iterator[pa.Table]:
+    """Yield the rows that the order reaches, checked one by one and sorted; a test's are made and not read.
 
     `query` is the task's, bound to a snapshot.
 
@@ -90,25 +163,13 @@ def found(store: Store, case: Case, query: ScanQuery | None = None) -> pa.Table:
     """
     task, basis = case.task, case.basis
     if case.authorisation.is_test:
-        return select(made_records(task, basis), basis, task.targets, task.window)
+        yield select(made_records(task, basis), basis, task.targets, task.window)
+        return
     stand_back()  # pushes are answered meanwhile
-    batches: list[pa.RecordBatch] = []
-    rows = 0
-    for batch in store.scan(query or query_of(case)):
-        rows += batch.num_rows
-        if rows > _SCAN_RECORDS_MAX:
-            raise ProcedureError(
-                f"the search found more than {_SCAN_RECORDS_MAX} records",
-                reason="too-many-records",
-                hint="divide the window",
-            )
-        batches.append(batch)
-    packed = (
-        pa.concat_tables([pa.Table.from_batches([batch]) for batch in batches], promote_options="default")
-        if batches
-        else PACKED.empty_table()
-    )
-    return select(unpack_table(packed), basis, task.targets, task.window)
+    for table in hits(store, query or query_of(case)):
+        kept = select(table, basis, task.targets, task.window)
+        if kept.num_rows:
+            yield kept
 
 
 def _holders(store: Store, case: Case) -> list[dict[str, Any]]:
@@ -128,12 +189,19 @@ def _holders(store: Store, case: Case) -> list[dict[str, Any]]:
     ]
 
 
-def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:
+def _header(store: Store, case: Case, recipient: Recipient) -> ts102657.Header:
+    """Return the head of every message of a result; its time is the approval's, so that a repetition is the same."""
+    approval = case.task.request_approval
+    time_us = case.task.registered_at_us if approval is None else parse_instant(approval.statement.time)
+    return ts102657.Header(recipient.country, recipient.organisation, case.task.id, store.store_id, time_us)
+
+
+def _about(store: Store, case: Case, recipient: Recipient) -> dict[str, Any]:
     task, authorisation, basis = case.task, case.authorisation, case.basis
     return {
         **({"test": "TEST: every record is made for this test; none is of anybody"} if authorisation.is_test else {}),
         "store": store.store_id,
-        "delivery": {"id": head.delivery_id, "sequence": 1, "of": 1},
+        "recipient": {"authority": recipient.authority, "name": recipient.name, "country": recipient.country},
         "order": {
             "authorisation": authorisation.id,
             "task": task.id,
@@ -141,10 +209,9 @@ def _about(store: Store, case: Case, head: Head) -> dict[str, Any]:
             "decision_reference": authorisation.decision_reference,
             "decided_on": authorisation.decided_on.isoformat(),
             "emergency": authorisation.emergency,
-            "basis": {"id": basis.id, "version": basis.version, "citation": basis.citation},
+            "basis": {"id": basis.id, "version": basis.version, "title": basis.title, "citation": basis.citation},
             "targets": [target.as_body() for target in task.targets],
             "window": {"from": to_text(task.window.start_us), "to": to_text(task.window.end_us)},
             "categories": sorted(str(category) for category in task.categories),
         },
-        "snapshot": {"checkpoint": head.checkpoint},
     }

@@ -25,8 +25,9 @@ from schemas.legal_terms import Overlap
 MARKS: Final = ("conflict", "end_inferred", "time_ambiguous")
 """Marks of uncertainty leave with every record: they tell about the evidence and not about people."""
 
-ORDER: Final = ("start_time", "end_time", "dedup_domain", "switch", "record_key", "batch_id", "batch_position")
-"""Sorting columns of a result: total, because no two rows share batch and position."""
+ORDER: Final = ("end_time", "start_time", "dedup_domain", "switch", "record_key", "batch_id", "batch_position")
+"""Sorting columns of a result: total, because no two rows share batch and position. The end comes first: a result that
+does not fit into memory is read by the time in which its records ended (`api.disclosure.hits`)."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -58,6 +59,13 @@ def select(table: pa.Table, basis: LegalBasis, targets: Sequence[Target], window
         reached = reached & _starts(table, window)
     kept = table.filter(pa.array(reached))
     return kept.sort_by([(name, "ascending") for name in ORDER])
+
+
+def target_counts(table: pa.Table, basis: LegalBasis, targets: Sequence[Target]) -> list[int]:
+    """Return how many rows name each target in a role that the basis opens; a call between two targets counts twice."""
+    return [
+        int(np.count_nonzero(_names(table, target, basis.matchable(target.kind), target.port))) for target in targets
+    ]
 
 
 def minimise(table: pa.Table, names: Sequence[str]) -> pa.Table:

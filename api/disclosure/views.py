@@ -10,8 +10,10 @@ from typing import Any
 
 from api.disclosure import rules
 from api.disclosure.casebook import Casebook, kind_of, who
+from api.disclosure.deliveries import Delivery, kept_until_us
 from api.disclosure.lapses import delivered
-from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Delivery, Task, request_digest
+from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Task, request_digest
+from api.disclosure.results import result_of
 from api.disclosure.states import AuthorisationState, Stage
 from api.roles import Role
 from schemas.errors import NotFoundError
@@ -41,7 +43,10 @@ def show(store: Store, actor: Actor, case_id: str) -> dict[str, Any]:
         case = casebook.case(case_id)
         _require_own(actor, case.authorisation)
         _log(store, actor, {"authorisation": case.authorisation.id, "task": case.task.id})
-        return task_view(case.task, case.authorisation, officer=rules.OFFICER in actor.roles)
+        shown = task_view(case.task, case.authorisation, officer=rules.OFFICER in actor.roles)
+        if rules.OFFICER not in actor.roles:
+            shown["result"] = result_of(store, case.task)
+        return shown
 
 
 def cases(store: Store, actor: Actor) -> list[dict[str, Any]]:
@@ -174,14 +179,18 @@ def task_view(task: Task, authorisation: Authorisation, *, officer: bool) -> dic
 
 def delivery_view(delivery: Delivery) -> dict[str, Any]:
     """Return a delivery's facts."""
+    until_us = kept_until_us(delivery)
     return {
         "id": delivery.id,
         "task": delivery.task_id,
-        "sequence": delivery.sequence,
         "sha256": delivery.sha256,
         "bytes": delivery.size_bytes,
         "records": delivery.records,
+        "parts": len(delivery.parts),
         "fetches": len(delivery.fetched),
+        "acknowledged_at": _instant(delivery.acknowledged_at_us),
+        "kept_until": _instant(until_us),
+        "erased_at": _instant(delivery.erased_at_us),
     }
 
 
@@ -239,3 +248,7 @@ def _require_own(actor: Actor, authorisation: Authorisation) -> None:
 
 def _log(store: Store, actor: Actor, about: dict[str, str]) -> None:
     store.log(AuditEntry("disclosure.viewed", {**about, **who(actor)}))
+
+
+def _instant(time_us: int | None) -> str | None:
+    return None if time_us is None else to_text(time_us)

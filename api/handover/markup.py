@@ -24,6 +24,7 @@ ATTRIBUTES_MAX: Final = 32
 XSI: Final = "http://www.w3.org/2001/XMLSchema-instance"
 DECLARATION: Final = b"<?xml version='1.0' encoding='utf-8'?>\n"
 
+_STEP: Final = re.compile(r"(?:\{[^}]*\})?[^/{}]+")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -111,7 +112,7 @@ def text_of(parent: Element, path: str) -> str | None:
         InputError: there are several of one step's name.
     """
     here = parent
-    for step in path.split("/"):
+    for step in _STEP.findall(path):
         found = here.findall(step)
         if len(found) > 1:
             raise InputError("an element stands twice where it may stand once")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
+from starlette.responses import StreamingResponse
 
 from api.auth import Principal, require_person
 from api.deps import get_store
@@ -59,6 +60,19 @@ _PLAN: Final = {
     "bytes_read_max": 786_432,
 }
 
+_DELIVERY: Final = {
+    "id": "SE-D-5d1c08a4e7f2b963",
+    "task": _T,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "bytes": 61_440,
+    "records": 212,
+    "parts": 1,
+    "fetches": 1,
+    "acknowledged_at": "2026-11-22T12:00:00.000000Z",
+    "kept_until": "2026-12-22T12:00:00.000000Z",
+    "erased_at": None,
+}
+
 
 async def _octets(request: Request) -> bytes:
     return await request.body()
@@ -87,7 +101,7 @@ def list_bases(_: Person) -> dict[str, Any]:
     responses=_answers(200, {"algorithm": "Ed25519", "public_key": "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="}),
 )
 def delivery_key(request: Request, _: Person) -> dict[str, Any]:
-    """Return the public key under which packages verify."""
+    """Return the public key under which deliveries verify."""
     return {"algorithm": "Ed25519", "public_key": Disclosure(get_store(request)).vault.public_key()}
 
 
@@ -264,18 +278,32 @@ def release(request: Request, task_id: TaskId, body: SignedModel, principal: Per
     "/v1/disclosure/tasks/{task_id}/delivery",
     summary="Fetch a delivery",
     response_class=Response,
-    responses={200: {"content": {"application/zip": {}}, "description": "The signed package."}, **ERRORS},
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "Envelopes to the authority: cover and parts."},
+        **ERRORS,
+    },
 )
 def deliver(request: Request, task_id: TaskId, principal: Person) -> Response:
-    """Step 9, the officer's; each fetch is logged before the package leaves."""
-    delivery, package = _procedure(request).deliver(_actor(principal), task_id)
+    """Step 9, the officer's; each fetch is logged before the delivery leaves, and gives the same octets."""
+    parcel = _procedure(request).deliver(_actor(principal), task_id)
     headers = {
-        "Content-Disposition": f'attachment; filename="{delivery.id}.zip"',
+        "Content-Disposition": f'attachment; filename="{parcel.delivery.id}.zip"',
         "Cache-Control": "no-store",
-        "Lagrum-Delivery": delivery.id,
-        "Lagrum-SHA256": delivery.sha256,
+        "Lagrum-Delivery": parcel.delivery.id,
+        "Lagrum-Parts": str(len(parcel.delivery.parts)),
     }
-    return Response(package, media_type="application/zip", headers=headers)
+    return StreamingResponse(parcel.chunks(), media_type="application/zip", headers=headers)
+
+
+@router.post(
+    "/v1/disclosure/tasks/{task_id}/acknowledge",
+    summary="Acknowledge a delivery",
+    responses=_answers(200, _DELIVERY),
+)
+def acknowledge(request: Request, task_id: TaskId, body: SignedModel, principal: Person) -> dict[str, Any]:
+    """The officer's, once: sign action `disclosure.acknowledge`, the task's id and the SHA-256 of `receipt.json`."""
+    delivery = _procedure(request).acknowledge(_actor(principal), task_id, body.approval.value())
+    return views.delivery_view(delivery)
 
 
 @router.post("/v1/disclosure/cases/{case_id}/reject", summary="Reject a case", responses=_answers(200, _TASK))

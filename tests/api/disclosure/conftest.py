@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,8 +12,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from api import authorities, persons
+from api.disclosure.deliveries import Delivery
+from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import Actor, Authorisation, Task, Window, request_digest
 from api.disclosure.procedure import (
     APPROVE_RELEASE,
@@ -23,12 +28,14 @@ from api.disclosure.procedure import (
     SourceDocument,
     WrittenTarget,
 )
+from api.handover.opening import Opened, Reader, open_to
 from api.persons import Approval
 from api.roles import Role, parse_roles
-from api.signing import PersonKey, Statement
+from api.signing import PersonKey, Statement, decode_public_key
 from store import Put, Store
 from store.audit import StoredEntry
 from store.clock import to_date, to_text
+from tests.api.handover.authority import side
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US, records, with_column
@@ -75,6 +82,7 @@ class Court:
     store: Store
     clock: FixedClock
     keys: dict[str, PersonKey] = field(default_factory=dict)
+    folders: int = 0
 
     @property
     def procedure(self) -> Disclosure:
@@ -151,7 +159,23 @@ class Court:
         return self.procedure.release(self.actor(person_id), task_id, signed)
 
     def deliver(self, task_id: str, person_id: str = "officer-1") -> bytes:
-        return self.procedure.deliver(self.actor(person_id), task_id)[1]
+        return self.procedure.deliver(self.actor(person_id), task_id).to_bytes()
+
+    def open(self, data: bytes, authority_id: str = AUTHORITY) -> tuple[Opened, list[dict[str, Any]]]:
+        """Open a delivery as its authority does; return what it says, and its records."""
+        office = side(authority_id)
+        reader = Reader(office.certificate, office.key, decode_public_key(self.procedure.vault.public_key()))
+        self.folders += 1
+        folder = self.store.root.parent / f"opened-{self.folders}"
+        path = folder.with_suffix(".zip")
+        path.write_bytes(data)
+        opened = open_to(path, folder, reader)
+        files = sorted(folder.glob("part-*/records.ndjson"))
+        return opened, [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
+
+    def acknowledge(self, task_id: str, opening: str, person_id: str = "officer-1") -> Delivery:
+        signed = self.signed(person_id, ACKNOWLEDGE, task_id, opening)
+        return self.procedure.acknowledge(self.actor(person_id), task_id, signed)
 
     def checked(self, **changes: Any) -> Task:
         return self.check(self.register(self.file(**changes)).id)
@@ -166,7 +190,9 @@ class Court:
         return list(self.store.audit.entries(start, self.store.audit.size, reveal=True))
 
 
-def register_authority(store: Store, authority_id: str, state: str = authorities.ACTIVE) -> None:
+def register_authority(
+    store: Store, authority_id: str, state: str = authorities.ACTIVE, certificate_of: str | None = None
+) -> None:
     """Put an authority on the register, past its two custodians."""
     terms = authorities.Terms(
         authority_id=authority_id,
@@ -174,9 +200,9 @@ def register_authority(store: Store, authority_id: str, state: str = authorities
         country="SE",
         organisation=authority_id.upper(),
         kind=authorities.AuthorityKind.LAW_ENFORCEMENT,
-        certificate="",
+        certificate=b64encode(side(certificate_of or authority_id).certificate.public_bytes(Encoding.DER)).decode(),
         call_back=CALL_BACK,
-        formats=(authorities.Format.NDJSON,),
+        formats=(authorities.Format.NDJSON, authorities.Format.CSV, authorities.Format.TS_102_657),
         from_us=0,
     )
     item = authorities.Authority(terms, state, {})

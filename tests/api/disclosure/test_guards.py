@@ -25,8 +25,10 @@ from api.disclosure import (
     steps,
     views,
 )
-from api.disclosure.model import DELIVERY, TASK, Actor, Window, request_digest
+from api.disclosure.delivering import ACKNOWLEDGE
+from api.disclosure.model import DELIVERY, TASK, Actor, Task, Window, request_digest
 from api.disclosure.procedure import APPROVE_REQUEST, SourceDocument, WrittenTarget
+from api.disclosure.vault import MANIFEST
 from schemas.errors import ProcedureError
 from schemas.fields import Category
 from store import Put
@@ -71,7 +73,7 @@ def swap_approval(court: Court, task_id: str, name: str, **changes: Any) -> str:
 
 def deliver_other_package(court: Court) -> Any:
     task = court.released()
-    court.procedure.vault.keep(task.delivery_id or "", b"another package")
+    court.procedure.vault.keep(task.delivery_id or "", MANIFEST, b"another manifest")
     return court.deliver(task.id)
 
 
@@ -81,6 +83,50 @@ def deliver_other_delivery(court: Court) -> Any:
     body = court.store.documents.get(DELIVERY, two.delivery_id).body
     court.store.documents.commit([Put(DELIVERY, one.delivery_id or "", body | {"id": one.delivery_id})])
     return court.deliver(one.id)
+
+
+def fetched(court: Court) -> Task:
+    task = court.released()
+    court.deliver(task.id)
+    return court.procedure.casebook.task(task.id)[0]
+
+
+def opening(court: Court, task: Task) -> str:
+    delivery, _ = court.procedure.casebook.delivery(task.delivery_id or "")
+    assert delivery.cover is not None
+    return delivery.cover.opening
+
+
+def acknowledged(court: Court, task: Task, person: str = "officer-1") -> Any:
+    return court.acknowledge(task.id, opening(court, task), person)
+
+
+def acknowledge_twice(court: Court) -> Any:
+    task = fetched(court)
+    acknowledged(court, task)
+    return acknowledged(court, task)
+
+
+def acknowledge_other(court: Court) -> Any:
+    """What was signed for one delivery is sent again for another."""
+    one, two = fetched(court), fetched(court)
+    signed = court.signed("officer-1", ACKNOWLEDGE, one.id, opening(court, one))
+    court.procedure.acknowledge(court.actor("officer-1"), one.id, signed)
+    return court.procedure.acknowledge(court.actor("officer-1"), two.id, signed)
+
+
+def deliver_erased(court: Court) -> Any:
+    task = court.released()
+    body = court.store.documents.get(DELIVERY, task.delivery_id or "").body
+    court.store.documents.commit([Put(DELIVERY, task.delivery_id or "", body | {"erased_at_us": NOW_US})])
+    return court.deliver(task.id)
+
+
+def deliver_to_new_key(court: Court) -> Any:
+    task = court.released()
+    body = court.store.documents.get(DELIVERY, task.delivery_id or "").body
+    court.store.documents.commit([Put(DELIVERY, task.delivery_id or "", body | {"certificate_sha256": "00" * 32})])
+    return court.deliver(task.id)
 
 
 def with_roles(court: Court, person: str, *roles: str) -> Actor:
@@ -274,6 +320,16 @@ ATTACKS: Final = (
            lambda c: c.deliver(edited(c, c.released().id, result_digest="0" * 64))),
     Attack("another package in its place", "require_result", "delivery-digest", deliver_other_package),
     Attack("another delivery in its place", "require_result", "delivery-digest", deliver_other_delivery),
+    Attack("a delivery that is erased", "require_result", "delivery-erased", deliver_erased),
+    Attack("enclosed for the key of before", "require_recipient", "recipient-changed", deliver_to_new_key),
+    Attack("acknowledged before it was fetched", "require_fetched", "wrong-state",
+           lambda c: acknowledged(c, c.released())),
+    Attack("acknowledged twice", "require_unacknowledged", "acknowledged", acknowledge_twice),
+    Attack("acknowledged without opening", None, "signature",
+           lambda c: c.acknowledge(fetched(c).id, "0" * 64)),
+    Attack("an acknowledgement of another delivery", None, "signature", acknowledge_other),
+    Attack("an acknowledgement by another officer", "require_same_person", "not-yours",
+           lambda c: acknowledged(c, fetched(c), "officer-2")),
     Attack("signed for another digest", None, "signature", lambda c: c.approve(c.checked().id, digest="0" * 64)),
     Attack("signed by another key", None, "signature", _forged),
     Attack("signed yesterday", None, "signature", _kept_in_a_drawer),

@@ -29,6 +29,7 @@ LISTED: Final[dict[tuple[str, str], frozenset[str]]] = {
     **{("explain", stage): frozenset({"handler-1"}) for stage in ("approved", "running", "failed")},
     **{("release", stage): frozenset({"approver-1", "approver-2"}) for stage in ("run", "released", "delivered")},
     **{("deliver", stage): frozenset({"officer-1"}) for stage in ("released", "delivered")},
+    ("acknowledge", "delivered"): frozenset({"officer-1"}),
     **{
         ("reject", stage): frozenset({"handler-1", "handler-2", "approver-1", "approver-2"})
         for stage in ("registered", "checked", "run")
@@ -49,6 +50,13 @@ def preflight(court: Court, task: str, person: str) -> Any:
         raise ProcedureError("refused", reason=entry.public["reason"])
 
 
+def acknowledge(court: Court, task: str, person: str) -> Any:
+    """Sign what is inside the cover, whoever it is that signs."""
+    found = court.procedure.casebook.task(task)[0].delivery_id
+    delivery = court.procedure.casebook.delivery(found)[0] if found else None
+    court.acknowledge(task, delivery.cover.opening if delivery and delivery.cover else "0" * 64, person)
+
+
 STEPS: Final[dict[str, Callable[[Court, str, str], Any]]] = {
     "preflight": preflight,
     "check": lambda court, task, person: court.check(task, person),
@@ -57,6 +65,7 @@ STEPS: Final[dict[str, Callable[[Court, str, str], Any]]] = {
     "explain": lambda court, task, person: court.procedure.explain(court.actor(person), task),
     "release": lambda court, task, person: court.release(task, person),
     "deliver": lambda court, task, person: court.deliver(task, person),
+    "acknowledge": acknowledge,
     "reject": lambda court, task, person: court.procedure.reject(court.actor(person), task, "wrong-number"),
     "cancel": lambda court, task, person: court.procedure.cancel(court.actor(person), task, "settled"),
 }
@@ -243,7 +252,7 @@ ENDPOINTS: Final = {
     },
     **{
         ("POST", f"/v1/disclosure/tasks/{{task_id}}/{step}"): step
-        for step in ("check", "preflight", "approve", "run", "release")
+        for step in ("check", "preflight", "approve", "run", "release", "acknowledge")
     },
     ("GET", "/v1/disclosure/tasks/{task_id}/plan"): "explain",
     ("GET", "/v1/disclosure/tasks/{task_id}/delivery"): "deliver",

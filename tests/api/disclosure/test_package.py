@@ -1,148 +1,136 @@
-"""Packages: the same bytes for the same result, and nothing in them that is not signed."""
+"""Parts: the same bytes for the same records, in every form, and nothing in them that is not permitted."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-import zipfile
 from typing import Any
+from xml.etree.ElementTree import Element
 
 import pyarrow as pa
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.disclosure.package import MEMBERS, build, records_of, verify
-from api.disclosure.selection import ORDER, permitted_fields
-from schemas.errors import IntegrityError, ProcedureError
+from api.disclosure import package
+from api.disclosure.hits import cut
+from api.disclosure.selection import MARKS, permitted_fields
+from api.handover import ts102657
+from api.handover.markup import parse
+from schemas.errors import IntegrityError
 from schemas.fields import BY_NAME, FIELDS, Category
-from schemas.legal_bases import basis_on
-from schemas.packing import unpack_table
-from store.clock import to_date
-from tests.store.records import NOW_US, records, with_column
+from tests.api.handover.made import BASIS, HEADER, NAMES, inner_parts, manifest_of, result
 
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-PUBLIC = KEY.public_key().public_bytes_raw()
-ABOUT = {"store": "s", "delivery": {"id": "SE-D-0", "sequence": 1, "of": 1}, "order": {"task": "SE-T-0"}}
-BASIS = basis_on("secret-surveillance", to_date(NOW_US))
-NAMES = permitted_fields(BASIS, BASIS.categories)
+XML = "{" + ts102657.NAMESPACE + "}"
 
 
-def result(rows: int = 5) -> pa.Table:
-    packed = records(rows, seed=4)
-    packed = with_column(packed, "conflict", [row == 1 for row in range(rows)])
-    packed = with_column(packed, "account", [10_077] * rows)
-    packed = with_column(packed, "batch_id", [1] * rows)
-    packed = with_column(packed, "source", ["east"] * rows)
-    packed = with_column(packed, "dedup_domain", ["east"] * rows)
-    return unpack_table(packed).sort_by([(name, "ascending") for name in ORDER])
-
-
-def package(rows: int = 5) -> bytes:
-    return build(result(rows), NAMES, ABOUT, KEY).data
+def files(rows: int = 5, **more: Any) -> dict[str, bytes]:
+    (part,) = inner_parts(result(rows), 100, **more)
+    return package.open_part(part.as_dict(), part.data)
 
 
 def test_the_same_result_gives_the_same_bytes() -> None:
-    assert package() == package()
-
-
-def test_csv_and_ndjson_tell_the_same_and_conflicts_are_marked() -> None:
-    data = package()
-    manifest = verify(data, PUBLIC)
-    rows = records_of(data)
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        table = list(csv.DictReader(io.StringIO(archive.read("records.csv").decode(), newline="")))
-    assert len(rows) == len(table) == manifest["counts"]["records"] == 5
-    assert manifest["counts"]["conflicts"] == 1
-    assert [row["conflict"] for row in rows].count(True) == 1
-    for row, cells in zip(rows, table, strict=True):
-        assert list(cells) == list(NAMES)
-        assert {name: _text(value) for name, value in row.items()} == {k: v for k, v in cells.items() if v}
-        assert row["start_time"].endswith("Z")
-
-
-def _text(value: Any) -> str:
-    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    one, two = inner_parts(result(7)), inner_parts(result(7))
+    assert [part.data for part in one] == [part.data for part in two]
+    assert manifest_of(one) == manifest_of(two)
 
 
 def test_a_field_that_is_not_permitted_never_leaves_even_if_it_is_in_the_table() -> None:
-    rows = records_of(package())
-    assert all("account" not in row for row in rows)
-    assert b"0077" not in package()
+    for content in files().values():
+        assert b"account" not in content
+        assert b"10077" not in content
     narrow = permitted_fields(BASIS, frozenset({Category.TIME}))
-    data = build(result(), narrow, ABOUT, KEY).data
-    left = {name for row in records_of(data) for name in row}
-    assert left <= {field.name for field in FIELDS if field.category is Category.TIME} | {"conflict"}
+    made = files(names=narrow)
+    allowed = {field.name for field in FIELDS if field.category is Category.TIME} | set(MARKS)
+    assert {name for line in made["records.ndjson"].splitlines() for name in json.loads(line)} <= allowed
+    assert set(next(csv.reader(io.StringIO(made["records.csv"].decode())))) <= allowed
+    fields = {item.get("name") for item in parse(made["records.xml"]).iter(f"{XML}field")}
+    assert fields <= allowed
+    assert b"partyNumber" not in made["records.xml"]
 
 
-def test_nothing_found_is_a_signed_answer() -> None:
-    manifest = verify(build(result().slice(0, 0), NAMES, ABOUT, KEY).data, PUBLIC)
-    assert (manifest["result"], manifest["counts"]["records"]) == ("none-found", 0)
+def test_every_value_of_a_record_is_in_its_xml_too() -> None:
+    made = files(6)
+    records = parse(made["records.xml"]).findall(f".//{XML}ResponseRecord")
+    rows = [json.loads(line) for line in made["records.ndjson"].splitlines()]
+    assert [item.findtext(f"{XML}recordNumber") for item in records] == [str(number) for number in range(1, 7)]
+    for record, row in zip(records, rows, strict=True):
+        assert _values(record) >= {_text(value) for value in row.values()}
 
 
-def test_every_flipped_bit_is_found() -> None:
-    data = package(2)
-    for position in range(0, len(data)):
-        changed = bytearray(data)
-        changed[position] ^= 1 << (position % 8)
-        with pytest.raises(IntegrityError):
-            verify(bytes(changed), PUBLIC)
+def _values(record: Element) -> set[str]:
+    return {item.text for item in record.iter() if item.text is not None}
 
 
-@given(st.data())
+def _text(value: Any) -> str:
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+
+
+def test_the_xml_has_the_shape_of_the_published_export() -> None:
+    row = {
+        "service_type": "voice",
+        "calling_number": "491700000045",
+        "called_number": "491700000032",
+        "start_time": "2026-05-21T13:01:00.000000Z",
+        "end_time": "2026-05-21T13:06:57.000000Z",
+        "utc_offset_s": 7200,
+        "duration_ms": 357_000,
+        "imsi": "260000000000045",
+        "imei": "350050160000450",
+    }
+    root = parse(ts102657.response(HEADER, [row], 4, complete=True))
+    path = ["retainedDataPayload", "responseMessage", "responsePayload", "ResponseRecord", "recordPayload"]
+    path += ["telephonyRecord", "telephonyServiceUsage", "partyInformation", "TelephonyPartyInformation"]
+    parties = root.findall("/".join(XML + step for step in path))
+    assert [item.find(f"{XML}partyRole")[0].tag for item in parties] == [  # type: ignore[index]
+        XML + "originating-Party",
+        XML + "terminating-Party",
+    ]
+    times = parties[0].find(f"{XML}communicationTime")
+    assert times is not None
+    assert [item.text for item in times] == ["20260521150100+0200", "20260521150657+0200", "357"]
+    order = [item.tag.removeprefix(XML) for item in parties[0]]
+    assert order == ["partyRole", "partyNumber", "communicationTime", "iMSI", "iMEI", "partyType"]
+    header = root.find(f"{XML}retainedDataHeader")
+    assert header is not None
+    assert [item.tag.removeprefix(XML) for item in header] == ["requestID", "cSPID", "timeStamp"]
+
+
+def test_short_messages_name_their_request_and_escape_what_they_carry() -> None:
+    made = [
+        ts102657.request_acknowledgement(HEADER),
+        ts102657.cancel_acknowledgement(HEADER),
+        ts102657.status(HEADER, "AwaitingApproval"),
+        ts102657.error(HEADER, "409", "<no> & \x00"),
+    ]
+    for message in made:
+        root = parse(message)
+        assert root.findtext(f".//{XML}requestNumber") == HEADER.number
+        assert b"UNVERIFIED PROFILE" in message
+    assert parse(made[3]).findtext(f".//{XML}errorDescription") == "<no> & \ufffd"
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=8), rows=st.integers(1, 7))
 @settings(max_examples=200, deadline=None)
-def test_every_cut_splice_and_addition_is_found(data: st.DataObject) -> None:
-    whole = PACKAGE
-    start = data.draw(st.integers(0, len(whole)))
-    end = data.draw(st.integers(start, len(whole)))
-    other = whole[:start] + data.draw(st.binary(max_size=40)) + whole[end:]
-    if other == whole:
-        return
-    with pytest.raises(IntegrityError):
-        verify(other, PUBLIC)
+def test_cutting_keeps_every_row_in_order_and_knows_the_last(sizes: list[int], rows: int) -> None:
+    start = 0
+    tables = []
+    for size in sizes:
+        tables.append(pa.table({"n": pa.array(range(start, start + size), pa.int64())}))
+        start += size
+    pieces = list(cut(tables, rows))
+    assert [value for piece, _ in pieces for value in piece["n"].to_pylist()] == list(range(start))
+    assert [last for _, last in pieces] == [False] * (len(pieces) - 1) + [True] * bool(pieces)
+    assert all(piece.num_rows == rows for piece, _ in pieces[:-1])
+    assert all(0 < piece.num_rows <= rows for piece, _ in pieces[-1:])
 
 
-PACKAGE = package(3)
-
-
-def test_another_key_does_not_verify() -> None:
-    other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
-    with pytest.raises(IntegrityError, match="another key"):
-        verify(PACKAGE, other)
-
-
-@pytest.mark.parametrize("change", ["record", "count", "extra-member", "compressed", "order"])
-def test_a_package_made_over_by_somebody_without_the_key_does_not_verify(change: str) -> None:
-    with zipfile.ZipFile(io.BytesIO(PACKAGE)) as archive:
-        members = {name: archive.read(name) for name in MEMBERS}
-    names = list(MEMBERS)
-    if change == "record":
-        members["records.ndjson"] = b"\n".join(members["records.ndjson"].split(b"\n")[1:])
-    elif change == "count":
-        manifest = json.loads(members["manifest.json"])
-        manifest["counts"]["records"] = 2
-        members["manifest.json"] = json.dumps(manifest).encode()
-    elif change == "extra-member":
-        members["extra.txt"] = b"hello"
-        names.append("extra.txt")
-    elif change == "order":
-        names.reverse()
-    sink = io.BytesIO()
-    method = zipfile.ZIP_DEFLATED if change == "compressed" else zipfile.ZIP_STORED
-    with zipfile.ZipFile(sink, "w", method) as archive:
-        for name in names:
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), members[name], method)
-    with pytest.raises(IntegrityError):
-        verify(sink.getvalue(), PUBLIC)
-
-
-def test_a_result_beyond_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.disclosure.package.RECORDS_MAX", 4)
-    with pytest.raises(ProcedureError) as refusal:
-        package(5)
-    assert refusal.value.reason == "too-many-records"
+def test_a_part_with_octets_beside_its_files_is_refused() -> None:
+    (part,) = inner_parts(result(2), 100)
+    for data in (part.data + b"x", b"x" + part.data, part.data[:-1], b""):
+        with pytest.raises(IntegrityError):
+            package.open_part(part.as_dict(), data)
 
 
 def test_every_field_that_leaves_is_a_field_of_the_table() -> None:

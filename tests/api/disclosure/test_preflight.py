@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from api.disclosure import package
 from api.disclosure.model import Task, Window, order_of
 from api.disclosure.preflight import ZERO, bucket
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.states import TaskState
 from api.disclosure.views import cases, counts, show
-from api.signing import Statement, decode_public_key, digest_of, verify
+from api.signing import Statement, digest_of, verify
 from api.subscriptions import Subscription, import_rows
 from schemas.errors import AuditError, KeyUnavailableError, ProcedureError
 from store.clock import to_date
@@ -22,7 +21,7 @@ from tests.store.records import DAY_US
 
 
 def told(court: Court, task: Task) -> dict[str, Any]:
-    return package.verify(court.deliver(task.id), decode_public_key(court.procedure.vault.public_key()))
+    return court.open(court.deliver(task.id))[0].manifest
 
 
 def test_buckets_have_no_gaps_and_no_counts() -> None:
@@ -108,7 +107,7 @@ def test_a_canary_runs_end_to_end_and_touches_no_real_data(
     court.release(court.run(court.approve(task.id).id).id)
     manifest = told(court, task)
     assert manifest["test"].startswith("TEST")
-    found = package.records_of(court.deliver(task.id))
+    found = court.open(court.deliver(task.id))[1]
     assert len(found) == 3
     assert {row["switch"] for row in found} == {"TEST"}
     assert court.procedure.casebook.task(task.id)[0].state is TaskState.DISCLOSED

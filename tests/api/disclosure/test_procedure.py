@@ -8,13 +8,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from api.disclosure import package
 from api.disclosure.model import DELIVERY, TASK, request_digest
 from api.disclosure.procedure import APPROVE_REQUEST, WrittenTarget
 from api.disclosure.states import Stage, TaskState
 from api.disclosure.views import cases, show
 from api.persons import Approval
-from api.signing import Statement, decode_public_key
+from api.signing import Statement
 from schemas.errors import AuditError, InputError, IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from schemas.packing import unpack_table
 from store import Put, ScanQuery
@@ -50,8 +49,8 @@ def test_an_order_goes_from_filing_to_a_verified_delivery_of_exactly_what_it_rea
     assert (ran.stage, ran.state) == (Stage.RUN, TaskState.AWAITING_DISCLOSURE)
     assert court.release(task.id).state is TaskState.DISCLOSED
     data = court.deliver(task.id)
-    manifest = package.verify(data, decode_public_key(court.procedure.vault.public_key()))
-    found = package.records_of(data)
+    opened, found = court.open(data)
+    manifest = opened.manifest
     expected = wanted(court)
     assert {row["record_key"] for row in found} == expected
     assert len(found) == len(expected) == manifest["counts"]["records"] > 20
@@ -100,7 +99,7 @@ def test_an_unknown_target_gives_none_found_as_a_signed_answer(shared_court: Cou
     court = shared_court
     task = court.released(targets=(WrittenTarget("number", "+46 70 174 98 98"),))
     assert task.state is TaskState.DISCLOSURE_NOT_AVAILABLE
-    manifest = package.verify(court.deliver(task.id), decode_public_key(court.procedure.vault.public_key()))
+    manifest = court.open(court.deliver(task.id))[0].manifest
     assert manifest["result"] == "none-found"
     assert manifest["counts"]["records"] == 0
 
@@ -180,7 +179,7 @@ def test_the_entry_of_a_run_is_in_the_log_before_the_first_record_is_read(
 def test_a_result_is_only_ciphertext_until_and_after_its_release(court: Court) -> None:
     task = court.released()
     data = court.deliver(task.id)
-    keys = [row["record_key"].encode() for row in package.records_of(data)]
+    keys = [row["record_key"].encode() for row in court.open(data)[1]]
     for path in court.store.root.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -191,7 +190,7 @@ def test_a_result_is_only_ciphertext_until_and_after_its_release(court: Court) -
 
 def test_two_runs_of_one_order_over_one_snapshot_give_the_same_records(shared_court: Court) -> None:
     first, second = shared_court.released(), shared_court.released()
-    one, two = (package.records_of(shared_court.deliver(task.id)) for task in (first, second))
+    one, two = (shared_court.open(shared_court.deliver(task.id))[1] for task in (first, second))
     assert one == two
 
 
@@ -202,7 +201,7 @@ def test_a_cancelled_or_rejected_result_is_destroyed_with_its_key(court: Court) 
         ended = getattr(court.procedure, step)(court.actor(person), task.id, word)
         assert ended.stage in (Stage.CANCELLED, Stage.REJECTED)
         assert not court.store.keyring.has(KeyRef("cases", "", task.delivery_id, ""))
-        assert not (court.store.root / "deliveries" / f"{task.delivery_id}.sealed").exists()
+        assert not (court.store.root / "deliveries" / task.delivery_id).exists()
         with pytest.raises(ProcedureError):
             court.release(task.id)
 
@@ -243,7 +242,7 @@ def test_what_was_approved_cannot_be_changed_on_file(court: Court) -> None:
 
 def test_a_tampered_package_at_rest_is_not_delivered(court: Court) -> None:
     task = court.released()
-    path = court.store.root / "deliveries" / f"{task.delivery_id}.sealed"
+    path = court.store.root / "deliveries" / str(task.delivery_id) / "part-0001.sealed"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,10 +13,9 @@ import pytest
 
 from api.cli import main
 from api.client import Client
-from api.disclosure import package
 from api.routes.disclosure import router
 from api.settings import Settings
-from api.signing import decode_public_key, write_key_file
+from api.signing import canonical_json, write_key_file
 from schemas.errors import LagrumError, ProcedureError
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, CALL_BACK, PEOPLE, TARGET, WINDOW, Court
@@ -97,15 +97,19 @@ def test_the_command_line_walks_the_whole_road(office: Office, tmp_path: Path) -
     assert out.stat().st_mode & 0o777 == 0o600
     office.lagrum("deliver", "--as", officer, task, "--output", str(out), expect=2)
     public = office.lagrum("key", "--as", officer)["public_key"]
-    verified = office.lagrum("verify", str(out), "--key", public)
-    assert verified["verified"] is True
-    assert verified["records"] == len(package.records_of(out.read_bytes())) > 20
-    (tmp_path / "delivery.pub").write_text(public + "\n")
-    changed = bytearray(out.read_bytes())
-    changed[-400] ^= 1
-    (tmp_path / "changed.zip").write_bytes(bytes(changed))
-    answer = office.lagrum("verify", str(tmp_path / "changed.zip"), "--key", str(tmp_path / "delivery.pub"), expect=1)
-    assert answer["verified"] is False
+    opened, records = office.court.open(out.read_bytes())
+    assert opened.manifest["counts"]["records"] == len(records) > 20
+    assert public == office.court.procedure.vault.public_key()
+    receipt = tmp_path / "receipt.json"
+    receipt.write_bytes(b"{}")
+    office.lagrum("acknowledge", "--as", officer, task, "--receipt", str(receipt), expect=1)
+    found = office.court.store.root.parent / f"opened-{office.court.folders}" / "receipt.json"
+    told = office.lagrum("acknowledge", "--as", officer, task, "--receipt", str(found))
+    assert (told["fetches"], told["kept_until"][:10]) == (1, "2026-12-22")
+    office.lagrum("acknowledge", "--as", officer, task, "--receipt", str(found), expect=1)
+    seen = office.lagrum("show", "--as", approver, task)["result"]
+    assert seen["counts"]["records"] == len(records)
+    assert not any(row["record_key"] in json.dumps(seen) for row in records)
     assert task in json.dumps(office.lagrum("list", "--as", officer))
     assert office.lagrum("show", "--as", approver, task)["stage"] == "delivered"
 
@@ -148,7 +152,7 @@ def test_a_malformed_order_is_refused_without_being_quoted(office: Office, text:
 
 def routes() -> list[tuple[str, str]]:
     found = [(method, route.path) for route in router.routes for method in route.methods]  # type: ignore[attr-defined]
-    assert len(found) == 21
+    assert len(found) == 22
     return sorted(found)
 
 
@@ -162,6 +166,7 @@ BODIES: dict[str, Any] = {
     "tasks": {},
     "approve": {"approval": {"time": "2026-11-22T12:00:00.000000Z", "signature": "AA=="}},
     "release": {"approval": {"time": "2026-11-22T12:00:00.000000Z", "signature": "AA=="}},
+    "acknowledge": {"approval": {"time": "2026-11-22T12:00:00.000000Z", "signature": "AA=="}},
     "reject": {"reason": "wrong-number"},
     "cancel": {"reason": "wrong-number"},
 }
@@ -205,14 +210,16 @@ def test_without_credentials_every_route_answers_401(service: Court) -> None:
             assert answer.status_code == 401, path
 
 
-def test_a_delivery_over_http_is_the_package_and_is_never_cached(service: Court) -> None:
+def test_a_delivery_over_http_is_the_same_file_every_time_and_is_never_cached(service: Court) -> None:
     task = service.released()
     with Client.local(service.store.root, service.clock) as client:
         client.log_in(service.keys["officer-1"])
         answer = client._send("GET", f"/v1/disclosure/tasks/{task.id}/delivery")
         assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers["lagrum-sha256"] == task.result_digest
-        package.verify(answer.content, decode_public_key(client.get("/v1/disclosure/delivery-key")["public_key"]))
+        assert answer.headers["lagrum-parts"] == "1"
+        assert client._send("GET", f"/v1/disclosure/tasks/{task.id}/delivery").content == answer.content
+        opened, _ = service.open(answer.content)
+        assert hashlib.sha256(canonical_json(opened.manifest) + b"\n").hexdigest() == task.result_digest
 
 
 def test_unknown_and_foreign_cases_look_alike_in_what_they_tell(service: Court) -> None:

@@ -38,13 +38,13 @@ def rsa_key(name: str, bits: int = 3072) -> rsa.RSAPrivateKey:
 
 
 @cache
-def side(name: str = "police", bits: int = 3072, *, days: int = 730, enciphers: bool | None = True) -> Side:
+def side(name: str = "police", bits: int = 3072, *, days: int = 9_000, enciphers: bool | None = True) -> Side:
     key = rsa_key(name, bits)
     return Side(certified(key, name, days=days, enciphers=enciphers), key)
 
 
 def certified(
-    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, name: str, *, days: int = 730, enciphers: bool | None = True
+    key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, name: str, *, days: int = 9_000, enciphers: bool | None = True
 ) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     builder = (
