@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,11 @@ class Service:
     token: str
     process: subprocess.Popen[bytes]
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the process so far, user and system."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def tell(self, word: str) -> Any:
         """Begin heavy work beside the service, or end it."""
         assert self.process.stdin is not None and self.process.stdout is not None
@@ -85,11 +91,14 @@ def measure(*, seconds: float = 20, records_per_second: float = 500_000, rows: i
                     service.tell(phase)
                 task.connections, task.batches_per_second, task.seconds = (8 if phase == "half" else 2), pace, seconds
                 task.first = first + 50_000
+                before = service.cpu_seconds()
                 done = _push(task)
+                spent = service.cpu_seconds() - before
                 acknowledged += done["acknowledged"]
                 told[phase] = _percentiles(done) | (
                     {} if phase in ("idle", "half") else {"beside": service.tell("quiet")}
                 )
+                told[phase]["server_cpu_us_per_record"] = round(1e6 * spent / BATCH_ROWS / told[phase]["batches"], 3)
         told["verified_records"] = _verify(folder / "store", acknowledged)
         return told
 

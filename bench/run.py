@@ -1,7 +1,7 @@
 """`make bench`: Lagrum beside its peers in one run; every result verified; bench/results/latest.json, tables, figures.
 
-BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes picks parts; BENCH_PEERS=lagrum,duckdb
-picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay as they are. Inputs and
+BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes,isolation picks parts;
+BENCH_PEERS=lagrum,duckdb picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay as they are. Inputs and
 stores lie in bench/out/work and are removed. The run fails when a result is not what it must be.
 """
 
@@ -27,6 +27,14 @@ from bench.workloads import Sizes
 OUT: Final = report.ROOT / "bench" / "out"
 WORK: Final = OUT / "work"
 FREE_BYTES_MIN: Final = 15 << 30
+BESIDE: Final = {
+    "idle": ("alone", ""),
+    "half": ("at half of the top rate", "<= 100 ms"),
+    "search": ("while every record is read", "<= 2 x alone"),
+    "compact": ("while partitions are merged", "<= 2 x alone"),
+    "expire": ("while partitions are erased", "<= 2 x alone"),
+}
+"""Phases of `bench.isolation`: what goes on beside them, and the bar."""
 
 
 def day(book: Book, names: Sequence[str], sizes: Sizes) -> None:
@@ -74,11 +82,33 @@ def pushes(book: Book, names: Sequence[str], sizes: Sizes) -> None:
     book.say(f"pushes: {[round(value) for value in result.values]} /s")
 
 
+def isolation(book: Book, names: Sequence[str], sizes: Sizes) -> None:
+    """Batches over HTTP, alone and beside heavy work (`bench.isolation`, which verifies what was acknowledged)."""
+    if "lagrum" not in names:
+        return
+    words = [str(sizes.isolation_seconds), str(sizes.half_rate), str(sizes.isolation_rows)]
+    try:
+        told = json.loads(run_child([sys.executable, "-m", "bench.isolation", *words]).output)
+    except RuntimeError as error:
+        book.differs(f"pushed batches were not acknowledged, or not stored once: {error}")
+        return
+    for phase, (beside, bar) in BESIDE.items():
+        what = f"p99 of the acknowledgement of a pushed batch of 10 000 records, {beside}"
+        step = book.step(f"ack-{phase}", what, "s", 0, bar=bar)
+        found = told[phase]
+        step.of("lagrum").values, step.of("lagrum").more = [found["p99_ms"] / 1e3], found
+        if sum(found["refused"].values()):
+            step.of("lagrum").error = f"{sum(found['refused'].values())} of them were refused"
+            book.differs(f"ack-{phase}: pushes were refused")
+    book.say(f"isolation, p99 in ms: { {phase: told[phase]['p99_ms'] for phase in BESIDE} }")
+
+
 PARTS: Final[dict[str, Callable[[Book, Sequence[str], Sizes], None]]] = {
     "day": day,
     "years": years,
     "month": month,
     "pushes": pushes,
+    "isolation": isolation,
 }
 
 
@@ -106,6 +136,7 @@ def chosen(names: Sequence[str], variable: str) -> list[str]:
 def main() -> int:
     """Measure, keep the results, and make the documents anew when everything was measured."""
     scale = float(os.environ.get("BENCH_SCALE", "1"))
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its bytecode, as the others have theirs
     parts, names = chosen(list(PARTS), "BENCH_ONLY"), chosen(list(peers.CLASSES), "BENCH_PEERS")
     book = Book()
     for name in [name for name in names if peers.missing(name)]:

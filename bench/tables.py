@@ -84,6 +84,18 @@ def _cell(name: str, key: str, write: Callable[[float], str]) -> Callable[[Resul
     return cell
 
 
+def _ack(phase: str) -> Callable[[Results, str], str]:
+    return _cell(f"ack-{phase}", "median", seconds)
+
+
+def _acks(*phases: str) -> Callable[[Results, str], str]:
+    def cell(results: Results, peer: str) -> str:
+        found = [_ack(phase)(results, peer) for phase in phases]
+        return NOTHING if set(found) == {NOTHING} else ", ".join(found)
+
+    return cell
+
+
 def _span(name: str) -> Callable[[Results, str], str]:
     def cell(results: Results, peer: str) -> str:
         found = result(results, name, peer)
@@ -136,6 +148,9 @@ def overview(results: Results) -> str:
         ("a month's usage of every account", "usage", _cell("usage", "median", seconds), ""),
         ("a large day dropped", "expiry-large", _cell("expiry-large", "median", seconds), ""),
         ("single JSON pushes over HTTP", "pushes", _rates("pushes"), ""),
+        ("batches of 10 000 records over HTTP, p99, at half of the top rate", "ack-half", _ack("half"), ""),
+        ("the same alone, and beside a search of everything", "ack-search", _acks("idle", "search"), ""),
+        ("the same alone, and beside a merge of everything", "ack-compact", _acks("idle", "compact"), ""),
         ("everything verified", "verify", _rates("verify"), ""),
     ]
     rows = (

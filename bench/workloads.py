@@ -39,6 +39,11 @@ class Sizes:
     month_days: int = 30
     push_repeats: int = 3
     push_seconds: float = 10
+    isolation_seconds: float = 20
+    """For each phase of pushes beside heavy work."""
+    isolation_rows: int = 2_000_000
+    half_rate: int = 500_000
+    """Half of the top rate, in records/s."""
 
     @classmethod
     def of(cls, scale: float, today: date) -> Sizes:
@@ -55,6 +60,8 @@ class Sizes:
             absent=10 if scale >= 0.25 else 3,
             push_repeats=3 if scale >= 0.25 else 1,
             push_seconds=10 if scale >= 0.25 else 2,
+            isolation_seconds=20 if scale >= 0.25 else 4,
+            isolation_rows=_rows(2_000_000, scale),
         )
 
     @property
