@@ -191,6 +191,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     upkeep: tuple[tuple[str, Callable[[], Any], int], ...] = (
         ("expire", store.expire, settings.expiry_interval_seconds),
         ("audit", app.state.audit_keeper.look, AUDIT_INTERVAL_SECONDS),
+        ("audit-expiry", app.state.audit_keeper.expire, settings.expiry_interval_seconds),
         ("witness", app.state.audit_keeper.send, settings.witness_interval_seconds),
         ("clock", store.clock_guard.beat, CLOCK_INTERVAL_SECONDS),
         ("flush", store.flush_outbox, settings.flush_interval_seconds),

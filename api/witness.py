@@ -34,11 +34,13 @@ from store.audit import EPOCH_KIND, AuditEntry, AuditLog
 from store.audit.checkpoint import Checkpoint, VerifierKey, open_checkpoint, parse_note
 from store.audit.cosign import WitnessKey
 from store.audit.epochs import Certificate, certificate_of
+from store.audit.expiring import expire_segments
 from store.audit.merkle import Frontier
 from store.audit.paths import cosigned_path
 from store.audit.search import find
 from store.audit.segments import nodes_reader
 from store.audit.submission import Submission
+from store.clock import to_date
 
 if TYPE_CHECKING:
     from store import Store
@@ -276,6 +278,16 @@ class AuditKeeper:
             self._tell()
             raise
         log.rotate_if_due()
+
+    def expire(self) -> None:
+        """Let the oldest segments of the log expire, by what is proven of the time; an untrusted clock ends nothing.
+
+        Raises:
+            AuditError: it could not be done; the next run goes on.
+        """
+        verdict = self._store.clock_guard.verdict()
+        if verdict.is_trusted:
+            expire_segments(self._store.audit, self._store.keyring, to_date(verdict.erase_us))
 
     def send(self) -> None:
         """Send the newest checkpoint to every keeper; failures are events, and tried again."""

@@ -33,6 +33,9 @@ LEAF_BYTES_MAX: Final = 1 << 20
 EPOCH_KIND: Final = "audit.epoch"
 """The only kind that the log itself writes, and that nobody else may append."""
 
+SEGMENT_EXPIRED: Final = "audit.segment-expired"
+"""Of a segment that lost the entries that do not outlive it (`store.audit.expiring`)."""
+
 _KIND: Final = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)*")
 _MEMBERS: Final = frozenset({"group", "index", "kind", "public", "time_us"})
 _TIME_US_END: Final = 253_402_300_800_000_000

@@ -3,6 +3,7 @@
 origin.pub                          the pinned public key (a vkey, one line)
 checkpoints                         every checkpoint, in order, each followed by an empty line
 segments/000000000000.2026-11.leaves  leaves from that index on, of one calendar month, one a line
+segments/000000000000.2026-11.kept  the same of a segment that expired: only the leaves that outlive it
 nodes                               complete tree nodes of 32 octets, in the order of completion (re-derivable)
 epochs/000001.key                   the private key of the epoch in force, sealed under the keyring
 cosigned                            the newest checkpoint with the cosignature of the witness, where there is one
@@ -17,7 +18,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-_SEGMENT: Final = re.compile(r"([0-9]{12})\.([0-9]{4})-([0-9]{2})\.leaves")
+_SEGMENT: Final = re.compile(r"([0-9]{12})\.([0-9]{4})-([0-9]{2})\.(leaves|kept)")
 _EPOCH: Final = re.compile(r"([0-9]{6})\.key")
 
 
@@ -41,6 +42,16 @@ def cosigned_path(directory: Path) -> Path:
     return directory / "cosigned"
 
 
+def expiring_path(directory: Path) -> Path:
+    """Return where what is left of a segment is written before it takes its place."""
+    return directory / "expiring"
+
+
+def expired_path(directory: Path) -> Path:
+    """Return where a segment that expired is overwritten."""
+    return directory / "expired"
+
+
 def lock_path(directory: Path) -> Path:
     """Return the path of the lock."""
     return directory / "lock"
@@ -62,10 +73,11 @@ class SegmentName:
 
     first: int
     month: date
+    expired: bool = False
 
     def path(self, directory: Path) -> Path:
         """Return the segment's path under the log's directory."""
-        return segments_path(directory) / f"{self.first:012d}.{self.month:%Y-%m}.leaves"
+        return segments_path(directory) / f"{self.first:012d}.{self.month:%Y-%m}.{'kept' if self.expired else 'leaves'}"
 
     @classmethod
     def parse(cls, name: str) -> SegmentName | None:
@@ -73,7 +85,7 @@ class SegmentName:
         match = _SEGMENT.fullmatch(name)
         if match is None or not 1 <= int(match[3]) <= 12 or int(match[2]) == 0:
             return None
-        return cls(int(match[1]), date(int(match[2]), int(match[3]), 1))
+        return cls(int(match[1]), date(int(match[2]), int(match[3]), 1), match[4] == "kept")
 
 
 def epoch_path(directory: Path, number: int) -> Path:

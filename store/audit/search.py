@@ -12,7 +12,7 @@ from pathlib import Path
 from schemas.errors import IntegrityError
 from store.audit.entries import LEAF_BYTES_MAX, StoredEntry, decode_leaf, open_entry
 from store.audit.merkle import leaf_hash
-from store.audit.segments import list_segments, nodes_reader, read_leaves
+from store.audit.segments import indexed_leaves, list_segments, nodes_reader
 
 
 def last_time_us(directory: Path) -> int | None:
@@ -56,7 +56,7 @@ def find_words(directory: Path, size: int, words: Sequence[str]) -> Iterator[Sto
 def lines(directory: Path, size: int) -> Iterator[tuple[int, bytes]]:
     """Give index and octets of the first `size` leaves, unchecked."""
     for name in list_segments(directory):
-        for index, (octets, _) in enumerate(read_leaves(name.path(directory)), name.first):
+        for index, octets in indexed_leaves(directory, name):
             if index >= size:
                 return
             yield index, octets

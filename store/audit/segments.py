@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from schemas.errors import IntegrityError
 from store import files
 from store.audit import paths
-from store.audit.entries import LEAF_BYTES_MAX
+from store.audit.entries import LEAF_BYTES_MAX, decode_leaf
 from store.audit.merkle import HASH_BYTES, node_position, nodes_in
 from store.audit.paths import SegmentName
 
@@ -31,18 +31,28 @@ _RECORD_END: Final = re.compile(b"\n" + _SIGNATURE_LINE + b"[^\n]*\n\n")
 
 
 def list_segments(directory: Path) -> list[SegmentName]:
-    """Return the segments, by first index.
+    """Return the segments, by first index; one that is about to expire has its leaves until they are gone.
 
     Raises:
         IntegrityError: the folder holds something else.
     """
-    names: list[SegmentName] = []
+    names: dict[int, SegmentName] = {}
     for path in paths.segments_path(directory).iterdir():
         name = SegmentName.parse(path.name)
         if name is None or path.is_symlink():
             raise IntegrityError("the folder of the audit segments holds a foreign file")
-        names.append(name)
-    return sorted(names)
+        before = names.get(name.first)
+        if before is not None and before.expired == name.expired:
+            raise IntegrityError("two segments of the audit log begin at one entry")
+        if before is None or before.expired:
+            names[name.first] = name
+    return sorted(names.values())
+
+
+def indexed_leaves(directory: Path, name: SegmentName) -> Iterator[tuple[int, bytes]]:
+    """Give index and octets of a segment's leaves; of one that expired, of those that outlive it."""
+    for place, (octets, _) in enumerate(read_leaves(name.path(directory)), name.first):
+        yield (decode_leaf(octets).index if name.expired else place), octets
 
 
 def read_leaves(path: Path, offset: int = 0) -> Iterator[tuple[bytes, int]]:

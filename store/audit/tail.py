@@ -139,6 +139,8 @@ def _extend(directory: Path, tail: Tail, segments: list[SegmentName], checkpoint
     nodes = bytearray()
     offset = 0
     for name in segments:
+        if name.expired:
+            raise IntegrityError("the audit log's tree nodes were changed, and an expired segment cannot mend them")
         offset = tail.segment_bytes if name == tail.segment else 0
         if name != tail.segment and name.first != frontier.size:
             raise IntegrityError("a segment of the audit log is missing")

@@ -5,7 +5,10 @@
     (3) the chain of epoch certificates begins at the origin key and fits the tree at each link
     (4) behind every group there is exactly one checkpoint, of the right size and head, signed by the epoch in force
     (5) the stored tree nodes are those of the leaves
+        (of a segment that expired: every checkpoint that there is fits, and they are as many as the log tells)
     (6) the log contains the kept checkpoint: nothing before it was cut, changed or made anew
+
+    (7) of every segment that expired the log tells, no earlier than its period, and what outlives it is what it says
 
 Without (6), a log that was cut at the end of a group, or written anew by whoever holds the current epoch's key, looks
 well: only a witness outside sees that.
@@ -15,23 +18,60 @@ Source: RFC 6962 section 2.1; c2sp.org/tlog-checkpoint.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from schemas.audit_terms import ends_on
 from schemas.errors import IntegrityError, LagrumError
 from store import files
 from store.audit import paths
 from store.audit.checkpoint import Checkpoint, VerifierKey, open_checkpoint, parse_note
-from store.audit.entries import EPOCH_KIND, Leaf, decode_leaf, month_of
+from store.audit.entries import EPOCH_KIND, SEGMENT_EXPIRED, Leaf, decode_leaf, month_of
 from store.audit.epochs import certificate_of, check_succession
 from store.audit.merkle import Frontier, leaf_hash
-from store.audit.segments import list_segments, read_leaves, read_records
+from store.audit.paths import SegmentName
+from store.audit.segments import indexed_leaves, list_segments, nodes_reader, read_leaves, read_records
+from store.clock import to_date
 
 _NODES_BUFFER_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """What is left of a segment that expired."""
+
+    first: int
+    stop: int
+    month: date
+    leaves: dict[int, bytes]
+    digest: str
+    checkpoints: int = 0
+
+    @classmethod
+    def read(cls, directory: Path, name: SegmentName, stop: int) -> Expired:
+        """Return what the file holds."""
+        content = name.path(directory).read_bytes()
+        leaves = dict(indexed_leaves(directory, name))
+        if sum(len(octets) + 1 for octets in leaves.values()) != len(content):
+            raise IntegrityError(f"what is left of the segment from entry {name.first} on is not in its form")
+        return cls(name.first, stop, name.month, leaves, hashlib.sha256(content).hexdigest())
+
+    def told(self) -> dict[str, Any]:
+        """Return what the log's entry says of it."""
+        return {
+            "first": self.first,
+            "stop": self.stop,
+            "month": self.month.isoformat(),
+            "kept_sha256": self.digest,
+            "checkpoints": self.checkpoints,
+        }
 
 
 class LogVerifier:
@@ -49,6 +89,9 @@ class LogVerifier:
         self._kept = None if kept is None else self._parse_kept(kept)
         self._kept_note = kept
         self._kept_found = False
+        self._peeked: bytes | None = None
+        self._expired: dict[int, Expired] = {}
+        self._told: dict[int, tuple[dict[str, Any], int]] = {}
         self.frontier = Frontier()
         self.month: date | None = None
         """The calendar month of the last leaf."""
@@ -79,8 +122,62 @@ class LogVerifier:
             raise IntegrityError("entry 0 is not the certificate of the first epoch")
         if leaf.kind == EPOCH_KIND:
             self._begin_epoch(leaf)
+        self._note_told(leaf)
         self.month = month_of(leaf.time_us)
         return self.frontier.add(leaf_hash(octets))
+
+    def add_expired(self, segment: Expired, hashes: Iterator[bytes]) -> Iterator[bytes]:
+        """Take the leaf hashes of a segment that expired; yield the tree nodes that they complete."""
+        if self.frontier.size:
+            self._check_group()  # of the segment before: a segment begins with a group
+        elif 0 not in segment.leaves:
+            raise IntegrityError("entry 0 is not the certificate of the first epoch")
+        found = 0
+        for node in hashes:
+            index = self.frontier.size
+            octets = segment.leaves.get(index)
+            if octets is not None:
+                leaf = decode_leaf(octets)
+                if leaf_hash(octets) != node or leaf.index != index or month_of(leaf.time_us) != segment.month:
+                    raise IntegrityError(f"entry {index}: it, or its stored tree node, was changed")
+                if leaf.kind == EPOCH_KIND:
+                    self._begin_epoch(leaf)
+                self._note_told(leaf)
+            yield from self.frontier.add(node)
+            if index + 1 < segment.stop and self._next_size() == index + 1:
+                self._group = index
+                self._check_group()
+                found += 1
+        if self.frontier.size != segment.stop:
+            raise IntegrityError(f"the tree nodes of the expired segment from entry {segment.first} on are missing")
+        self._group, self.month = segment.stop - 1, segment.month  # its last checkpoint is the next group's business
+        self._expired[segment.first] = replace(segment, checkpoints=found + 1)
+
+    def _note_told(self, leaf: Leaf) -> None:
+        if leaf.kind == SEGMENT_EXPIRED and isinstance(first := leaf.public.get("first"), int):
+            self._told[first] = leaf.public, leaf.time_us
+
+    def _next_note(self) -> bytes | None:
+        note, self._peeked = self._peeked, None
+        return next(self._checkpoints, None) if note is None else note
+
+    def _next_size(self) -> int:
+        self._peeked = self._next_note()
+        try:
+            return -1 if self._peeked is None else Checkpoint.parse_text(parse_note(self._peeked.decode()).text).size
+        except (UnicodeDecodeError, LagrumError):
+            return -1
+
+    def _check_expired(self) -> None:
+        # (7)
+        for first, segment in self._expired.items():
+            if first not in self._told:
+                raise IntegrityError(f"the segment from entry {first} on lost entries, and the log does not say so")
+            public, time_us = self._told[first]
+            if public != {**public, **segment.told()}:
+                raise IntegrityError(f"the segment from entry {first} on is not what the log says is left of it")
+            if to_date(time_us) < ends_on(segment.month):
+                raise IntegrityError(f"the segment from entry {first} on expired before its period was over")
 
     def _begin_epoch(self, leaf: Leaf) -> None:
         try:
@@ -102,7 +199,7 @@ class LogVerifier:
         size, root = self.frontier.size, self.frontier.root()
         group = f"entries {self._group} to {size - 1}" if size - self._group > 1 else f"entry {self._group}"
         try:
-            note = next(self._checkpoints, None)
+            note = self._next_note()
             if note is None:
                 raise IntegrityError(f"the checkpoint over {size} entries is missing")
             checkpoint = self._open(note.decode())
@@ -152,8 +249,9 @@ class LogVerifier:
         if not size:
             raise IntegrityError("the log has no entries")
         self._check_group()
-        for _ in self._checkpoints:
+        if self._next_note() is not None:
             raise IntegrityError(f"the log was cut: it ends with {size} entries, and a later checkpoint is there")
+        self._check_expired()
         if self._kept is None or self._kept_found:
             return
         if self._kept.size > size:
@@ -204,8 +302,7 @@ def _verify_files(directory: Path, origin: VerifierKey, kept: str | None, proble
     checkpoints = paths.checkpoints_path(directory)
     verifier = LogVerifier(origin, _records(checkpoints, checkpoints.stat().st_size), kept)
     with paths.nodes_path(directory).open("rb", buffering=_NODES_BUFFER_BYTES) as stored:
-        for octets in _leaves(directory, verifier):
-            nodes = b"".join(verifier.add(octets))
+        for nodes in _nodes(directory, verifier):
             # (5) said once, and not the end: the checkpoint decides who is wrong, the leaf or the node
             if not problems and stored.read(len(nodes)) != nodes:
                 problems.append(f"entry {verifier.frontier.size - 1}: it, or its stored tree node, was changed")
@@ -223,18 +320,32 @@ def _records(path: Path, length: int) -> Iterator[bytes]:
         raise IntegrityError("behind the last checkpoint there is something else")
 
 
-def _leaves(directory: Path, verifier: LogVerifier) -> Iterator[bytes]:
-    """Give the leaves of all segments, each checked against the name of its segment."""
-    for name in list_segments(directory):
+def _nodes(directory: Path, verifier: LogVerifier) -> Iterator[bytes]:
+    """Feed all segments to the verifier, and give the nodes that each leaf completes."""
+    names = list_segments(directory)
+    for name, following in zip_longest(names, names[1:]):
         if name.first != verifier.frontier.size:
             raise IntegrityError(f"the segment that begins with entry {verifier.frontier.size} is missing or misnamed")
-        path = name.path(directory)
-        end = 0
-        for octets, behind in read_leaves(path):
-            end = behind
-            yield octets
-            # (2) the verifier has taken the leaf by now
-            if verifier.month != name.month:
-                raise IntegrityError(f"entry {verifier.frontier.size - 1} lies in the segment of another month")
-        if end != path.stat().st_size or not end:
-            raise IntegrityError(f"the segment from entry {name.first} on does not end with a complete entry")
+        if name.expired:
+            if following is None:
+                raise IntegrityError("the newest segment of the log is missing")
+            with nodes_reader(directory) as read:
+                hashes = (read(0, index) for index in range(name.first, following.first))
+                yield from verifier.add_expired(Expired.read(directory, name, following.first), hashes)
+            continue
+        for octets in _leaves(directory, name, verifier):
+            yield b"".join(verifier.add(octets))
+
+
+def _leaves(directory: Path, name: SegmentName, verifier: LogVerifier) -> Iterator[bytes]:
+    """Give the leaves of a segment, each checked against the segment's name."""
+    path = name.path(directory)
+    end = 0
+    for octets, behind in read_leaves(path):
+        end = behind
+        yield octets
+        # (2) the verifier has taken the leaf by now
+        if verifier.month != name.month:
+            raise IntegrityError(f"entry {verifier.frontier.size - 1} lies in the segment of another month")
+    if end != path.stat().st_size or not end:
+        raise IntegrityError(f"the segment from entry {name.first} on does not end with a complete entry")

@@ -23,9 +23,11 @@ from typing import Final
 from schemas.errors import IntegrityError
 from store.audit import paths
 from store.audit.checkpoint import VerifierKey
+from store.audit.entries import SEGMENT_EXPIRED
 from store.audit.merkle import HASH_BYTES, Frontier, leaf_hash, nodes_in
 from store.audit.paths import SegmentName
-from store.audit.segments import last_record, list_segments, nodes_reader, read_leaves
+from store.audit.search import find
+from store.audit.segments import indexed_leaves, last_record, list_segments, nodes_reader, read_leaves
 from store.audit.tail import Tail
 
 BYTES_PER_LOOK_MAX: Final = 32 << 20
@@ -81,18 +83,28 @@ class Watch:
         except FileNotFoundError as error:
             raise IntegrityError("a file of the audit log has disappeared") from error
 
-    def forget(self, name: SegmentName) -> None:
-        """Do not miss a segment that the log itself let expire."""
-        self._closed.pop(name, None)
-
     def _segments(self, tail: Tail) -> list[SegmentName]:
         # (1)
         if paths.origin_path(self._directory).read_bytes() != f"{self._origin}\n".encode():
             raise IntegrityError("the pinned origin key of the audit log was changed")
         names = list_segments(self._directory)
-        if not names or names[0].first != 0 or names[-1] != tail.segment or not self._closed.keys() <= set(names):
+        if not names or names[0].first != 0 or names[-1] != tail.segment:
             raise IntegrityError("a segment of the audit log is missing")
+        expired = {name.first for name in names if name.expired}
+        gone = self._closed.keys() - set(names)
+        if any(name.first not in expired for name in gone):
+            raise IntegrityError("a segment of the audit log is missing")
+        if any(name.expired and name not in self._closed for name in names):
+            self._require_told(expired, tail)
+        for name in gone:
+            del self._closed[name]
         return names
+
+    def _require_told(self, expired: set[int], tail: Tail) -> None:
+        """Return if the log tells of every segment that it expired."""
+        told = {entry.public.get("first") for entry in find(self._directory, tail.size, (SEGMENT_EXPIRED,))}
+        if not expired <= told:
+            raise IntegrityError("a segment of the audit log lost entries, and the log does not tell that it expired")
 
     def _check_ends(self, tail: Tail) -> None:
         # (2)
@@ -133,9 +145,17 @@ class Watch:
             if left_bytes <= 0:
                 return
             left_bytes -= stamp.size_bytes
-            if self._hash_leaves(name) != following.first:
+            if name.expired:
+                self._hash_kept(name)
+            elif self._hash_leaves(name) != following.first:
                 raise IntegrityError("a segment of the audit log was cut or added to")
             self._closed[name] = stamp
+
+    def _hash_kept(self, name: SegmentName) -> None:
+        with nodes_reader(self._directory) as read:
+            for index, leaf in indexed_leaves(self._directory, name):
+                if leaf_hash(leaf) != read(0, index):
+                    raise IntegrityError(f"entry {index} of the audit log was changed")
 
     def _hash_leaves(self, name: SegmentName, offset: int = 0, size: int | None = None) -> int:
         """Hash a segment's leaves from `offset` on against the stored nodes; return the index behind its last leaf."""
