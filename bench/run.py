@@ -1,8 +1,8 @@
 """`make bench`: Lagrum beside its peers in one run; every result verified; bench/results/latest.json, tables, figures.
 
 BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes,isolation picks parts;
-BENCH_PEERS=lagrum,duckdb picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay as they are. Inputs and
-stores lie in bench/out/work and are removed. The run fails when a result is not what it must be.
+BENCH_PEERS=lagrum,duckdb picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay
+as they are. Inputs and stores lie in bench/out/work and are removed. The run fails when a result is not what it must be.
 """
 
 from __future__ import annotations
