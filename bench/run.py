@@ -2,7 +2,7 @@
 
 BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes,isolation picks parts;
 BENCH_PEERS=lagrum,duckdb picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay
-as they are. Inputs and stores lie in bench/out/work and are removed. The run fails when a result is not what it must be.
+as they are. Inputs and stores lie in bench/out/work and are removed. The run fails when a result is not as it must be.
 """
 
 from __future__ import annotations
