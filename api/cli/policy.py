@@ -94,10 +94,10 @@ def show(context: Context) -> None:
 def explain(context: Context, what: str) -> None:
     """Explain which rule keeps or removes something, from which citation, and when.
 
-    DATE is the day (UTC) on which communications ended; PARTITION is DATE/CLASS/DOMAIN, a location's DATE/CLASS/DOMAIN/
-    location; RECORD is BATCH:POSITION, the
-    receipt's number and the record's place in that delivery. A record needs the store; for the others the policy that
-    every store begins with answers where no store is named.
+    DATE is the day (UTC) on which communications ended; PARTITION is DATE/CLASS/DOMAIN, and its location's
+    is DATE/CLASS/DOMAIN/location; RECORD is BATCH:POSITION, the receipt's number and the record's place in that
+    delivery. A record needs the store; for the others the policy that every store begins with answers where no store
+    is named.
 
     \b
     Examples:

@@ -38,6 +38,7 @@ def test_two_custodians_put_a_version_in_force_from_its_day_on(world: World) -> 
     wanted = version()
     answer = ask(world, wanted)
     assert (answer.status_code, answer.json()["digest"], answer.json()["ends"]) == (200, wanted.digest, 0)
+    assert answer.json()["ends_locations"] == 0
     assert world.store.partitions()[0].expires_at == before
     done = confirm(world, wanted)
     assert (done.status_code, done.json()["actors"]) == (200, ["custodian-1", "custodian-2"])
