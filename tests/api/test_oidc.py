@@ -273,7 +273,7 @@ STRANGE: dict[str, tuple[str, Any]] = {
     "not JSON": ("/jwks", b"<html>"),
     "a list": ("/jwks", b"[]"),
     "too many keys": ("/jwks", {"keys": [{}] * 51}),
-    "another issuer": ("/.well-known/openid-configuration", {"issuer": "https://evil.example", "jwks_uri": "x"}),
+    "another issuer": ("/.well-known/openid-configuration", {"issuer": "https://evil.example", "jwks_uri": "JWKS"}),
     "keys in the clear": (
         "/.well-known/openid-configuration",
         {"issuer": "ISSUER", "jwks_uri": "http://keys.example/jwks"},
@@ -287,6 +287,8 @@ def test_a_strange_answer_of_the_provider_gives_no_key(
 ) -> None:
     if isinstance(answer, dict) and answer.get("issuer") == "ISSUER":
         answer = answer | {"issuer": provider.issuer}
+    if isinstance(answer, dict) and answer.get("jwks_uri") == "JWKS":
+        answer = answer | {"jwks_uri": f"{provider.issuer}/jwks"}
     provider.answers[path] = answer
     with pytest.raises(TokenError):
         _verifier(provider, clock).verify(provider.token(NOW))
