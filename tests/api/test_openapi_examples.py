@@ -229,6 +229,8 @@ CASES: list[Case] = [
     ("get", "/v1/audit/proofs/consistency", 200, "custodian-1", None, None),
 ]
 ELSEWHERE = (
+    "/v1/audit/cases",
+    "/v1/audit/completeness",
     "/v1/authorities",
     "/v1/clock",
     "/v1/corrections",
