@@ -93,7 +93,7 @@ def test_a_stale_socket_is_replaced(store: Store) -> None:
 def test_a_large_body_streams_over_a_real_connection(store: Store, tmp_path: Path) -> None:
     header = CSV.splitlines(keepends=True)[0]
     line = "{:011d},pbx-east-1,voice,46700000001,46700000002,2026-11-22T10:00:00Z,61\n"
-    body = header + "".join(line.format(number) for number in range(30_000)).encode()
+    body = header + "".join(line.format(number) for number in range(80_000)).encode()
     with running(store, FREE) as listening, Client.local(store.root, store.clock) as client:
         client.log_in(_key(tmp_path))
         client.call("PUT", "/v1/sources/pbx-east", json={})
@@ -106,7 +106,7 @@ def test_a_large_body_streams_over_a_real_connection(store: Store, tmp_path: Pat
             timeout=60,
         )
         assert answer.status_code == 200, answer.text
-        assert answer.json()["accepted"] == 30_000
+        assert answer.json()["accepted"] == 80_000
         assert answer.json()["sha256"] == hashlib.sha256(body).hexdigest()
 
 
