@@ -235,6 +235,7 @@ ELSEWHERE = (
     "/v1/clock",
     "/v1/corrections",
     "/v1/disclosure/",
+    "/v1/hi1",
     "/v1/holds",
     "/v1/policy",
     "/v1/usage",

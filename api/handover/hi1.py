@@ -1,0 +1,286 @@
+"""HI-1 of ETSI TS 103 120 on our procedure: every action is the call that a person makes, behind the same guards.
+
+    CREATE AuthorisationObject   authorise; targets and window are those of the LDTaskObjects of the same message
+    CREATE LDTaskObject          register, under the authorisation that it is associated with
+    CREATE DocumentObject        the decision's document; without one the message itself is kept as it
+    UPDATE                       a desired status: Cancelled; of an authorisation also Suspended and Approved (resume)
+    GET                          the object; of a delivery one envelope, the cover under sequence number 0
+    LIST                         the officer's own authorisations, tasks and released deliveries
+    DELIVER                      refused: this side takes no deliveries
+
+Who sends is the officer whom the door has recognised, and the sender in the header is the officer's authority. An
+identifier that the authority chose is kept beside our own; the others follow from ours.
+
+Source: ETSI TS 103 120 V1.12.1, clause 6.4 (actions).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from typing import Any, Final
+
+from api import authorities, persons
+from api.disclosure import rules, views
+from api.disclosure.casebook import kind_of
+from api.disclosure.model import AUTHORISATION, TASK, Actor, Window
+from api.disclosure.orders import Order, SourceDocument, WrittenTarget
+from api.disclosure.procedure import Disclosure
+from api.handover import ts103120 as hi1
+from api.handover.ts103120_read import read_request
+from api.handover.ts103120_write import write_answers
+from api.instants import parse_date, parse_instant
+from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
+from store import Put, Store
+from store.clock import to_text
+
+KIND: Final = "hi1"
+MALFORMED, REFUSED, UNKNOWN, UNSUPPORTED = 400, 409, 404, 501
+"""Error codes of this profile; the standard's schemas list none."""
+CANCELLED_WORD: Final = "cancelled-by-authority"
+_TARGETS: Final = {
+    "InternationalE164": "number",
+    "IMSI": "imsi",
+    "IMEI": "imei",
+    "IMEICheckDigit": "imei",
+    "IMEISV": "imei",
+    "MACAddress": "mac",
+    "IPv4Address": "ip",
+    "IPv6Address": "ip",
+}
+
+
+class Exchange:
+    """One store's side of HI-1."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._procedure = Disclosure(store)
+        self._space = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:lagrum:{store.store_id}")
+
+    def answer(self, actor: Actor, message: bytes) -> bytes:
+        """Return the response to a request.
+
+        Raises:
+            ProcedureError: the actor is no officer, or sends for another authority (logged).
+            InputError: the message is no HI-1 request.
+            AuditError: an entry could not be made durable; actions before it stand.
+        """
+        with self._procedure.casebook.refusals("hi1", "", actor):
+            rules.require_role(actor, rules.OFFICER)
+            head, actions = read_request(message)
+            authority = self._authority(actor, head)
+        now = to_text(self._store.clock.now_us())
+        back = hi1.Head(hi1.Endpoint(authority.terms.country, self._store.store_id), head.sender, head.transaction, now)
+        return write_answers(back, [self._one(actor, action, actions, message) for action in actions])
+
+    def _authority(self, actor: Actor, head: hi1.Head) -> authorities.Authority:
+        officer = persons.find_active(self._store, actor.person_id)
+        name = officer.authority if officer else None
+        authority = authorities.require(self._store, name or "", self._store.clock.now_us())
+        if (head.sender.country, head.sender.identifier) != (authority.terms.country, authority.terms.organisation):
+            raise ProcedureError("the message is sent for another authority", reason="authority")
+        return authority
+
+    def _one(self, actor: Actor, action: hi1.Action, all_of: Sequence[hi1.Action], message: bytes) -> hi1.Answer:
+        try:
+            match action:
+                case hi1.Action(verb="CREATE", thing=hi1.AuthorisationObject() as thing):
+                    return self._authorise(actor, action.number, thing, all_of, message)
+                case hi1.Action(verb="CREATE", thing=hi1.TaskObject() as thing):
+                    return self._register(actor, action.number, thing)
+                case hi1.Action(verb="CREATE", thing=hi1.DocumentObject() as thing):
+                    return hi1.Answer(action.number, "CREATE", thing.identifier)
+                case hi1.Action(verb="UPDATE", thing=hi1.AuthorisationObject() | hi1.TaskObject() as thing):
+                    return self._update(actor, action.number, thing)
+                case hi1.Action(verb="GET", identifier=str(identifier)):
+                    return hi1.Answer(action.number, "GET", thing=self._get(actor, identifier))
+                case hi1.Action(verb="LIST"):
+                    return hi1.Answer(action.number, "LIST", listed=self._list(actor, action.kind))
+        except InputError as error:
+            return self._failed(action, MALFORMED, error.message)
+        except NotFoundError as error:
+            return self._failed(action, UNKNOWN, error.message)
+        except (ProcedureError, ConfigurationError) as error:
+            return self._failed(action, REFUSED, error.message)
+        return self._failed(action, UNSUPPORTED, "this side does not take such an action")
+
+    @staticmethod
+    def _failed(action: hi1.Action, code: int, text: str) -> hi1.Answer:
+        return hi1.Answer(action.number, action.verb, failure=hi1.Failure(code, text))
+
+    def _authorise(
+        self,
+        actor: Actor,
+        number: int,
+        thing: hi1.AuthorisationObject,
+        all_of: Sequence[hi1.Action],
+        message: bytes,
+    ) -> hi1.Answer:
+        self._require_new(thing.identifier)
+        things = [item.thing for item in all_of if item.verb == "CREATE"]
+        tasks = [t for t in things if isinstance(t, hi1.TaskObject) and thing.identifier in t.associated]
+        documents = [t for t in things if isinstance(t, hi1.DocumentObject) and thing.identifier in t.associated]
+        windows = [_window(task) for task in tasks]
+        if not windows or thing.legal_type is None or thing.end is None or thing.decided_at is None:
+            raise InputError("an authorisation needs a legal type, an end, an approval's time, and a task beside it")
+        authority = authorities.require(self._store, _belongs(self._store, actor), self._store.clock.now_us())
+        source = (
+            SourceDocument(documents[0].media_type, documents[0].content)
+            if documents
+            else SourceDocument("application/xml", message)
+        )
+        made = self._procedure.authorise(
+            actor,
+            Order(
+                basis=thing.legal_type.value,
+                decision_reference=thing.reference or "",
+                decided_on=parse_date(thing.decided_at[:10]),
+                authority=authority.authority_id,
+                country=authority.terms.country,
+                targets=tuple(dict.fromkeys(target for task in tasks for target in _targets(task))),
+                window=Window(min(w.start_us for w in windows), max(w.end_us for w in windows)),
+                expires_at_us=parse_instant(thing.end),
+                source=source,
+                emergency="IsEmergency" in thing.flags,
+                is_test="IsTest" in thing.flags,
+            ),
+        )
+        self._name(thing.identifier, made.id)
+        return hi1.Answer(number, "CREATE", thing.identifier)
+
+    def _register(self, actor: Actor, number: int, thing: hi1.TaskObject) -> hi1.Answer:
+        self._require_new(thing.identifier)
+        if len(thing.associated) != 1:
+            raise InputError("a task is associated with one authorisation")
+        case = self._case(actor, thing.associated[0])
+        task = self._procedure.register(actor, case, targets=_targets(thing), window=_window(thing))
+        self._name(thing.identifier, task.id)
+        return hi1.Answer(number, "CREATE", thing.identifier)
+
+    def _update(self, actor: Actor, number: int, thing: hi1.AuthorisationObject | hi1.TaskObject) -> hi1.Answer:
+        case = self._case(actor, thing.identifier)
+        wanted = thing.desired_status.value if thing.desired_status else None
+        is_task = kind_of(case) == TASK
+        if wanted == "Cancelled":
+            self._procedure.cancel(actor, case, CANCELLED_WORD)
+        elif wanted == "Suspended" and not is_task:
+            self._procedure.suspend(actor, case, "suspended-by-authority")
+        elif wanted == "Approved" and not is_task:
+            self._procedure.resume(actor, case)
+        else:
+            raise InputError("an order is not changed; it is cancelled, suspended, resumed, or decided anew")
+        return hi1.Answer(number, "UPDATE", thing.identifier)
+
+    def _get(self, actor: Actor, identifier: str) -> hi1.Thing:
+        for task in self._tasks(actor):
+            for sequence in self._sequences(task["delivery"]):
+                if self._derived(f"{task['delivery']}/{sequence}") == identifier:
+                    return self._envelope(actor, task["id"], sequence, identifier)
+        case = self._case(actor, identifier)
+        shown = views.show(self._store, actor, case)
+        if kind_of(case) == AUTHORISATION:
+            return hi1.AuthorisationObject(
+                identifier,
+                reference=shown["decision_reference"],
+                legal_type=hi1.Word(hi1.PROFILE_OWNER, "AuthorisationLegalType", shown["basis"]),
+                status=hi1.Word("ETSI", "AuthorisationStatus", shown["state"]),
+                end=_seconds(shown["expires_at"]),
+                external=case,
+            )
+        return hi1.TaskObject(
+            identifier,
+            ldid=case,
+            status=hi1.Word("ETSI", "LDTaskStatus", shown["state"]),
+            start=_seconds(shown["window"]["from"]),
+            end=_seconds(shown["window"]["to"]),
+            associated=(self._identifier(shown["authorisation_id"]),),
+            external=case,
+        )
+
+    def _envelope(self, actor: Actor, task_id: str, sequence: int, identifier: str) -> hi1.DeliveryObject:
+        delivery = self._procedure.deliver(actor, task_id).delivery  # logged before anything leaves
+        data = self._procedure.vault.envelope(delivery, sequence)
+        return hi1.DeliveryObject(
+            identifier,
+            task_id,
+            self._derived(delivery.id),
+            sequence,
+            sequence == len(delivery.parts),
+            data,
+            hashlib.sha256(data).hexdigest(),
+            (self._identifier(task_id),),
+        )
+
+    def _list(self, actor: Actor, kind: str | None) -> tuple[hi1.Listed, ...]:
+        found: list[hi1.Listed] = []
+        for case in views.cases(self._store, actor):
+            found.append(hi1.Listed("Authorisation", self._identifier(case["id"]), 1, case["id"]))
+            for task in case["tasks"]:
+                found.append(hi1.Listed("LDTask", self._identifier(task["id"]), 1, task["id"]))
+                for sequence in self._sequences(task.get("delivery")):
+                    name = f"{task['delivery']}/{sequence}"
+                    found.append(hi1.Listed("Delivery", self._derived(name), 1, name))
+        return tuple(item for item in found if kind in (None, item.kind))
+
+    def _tasks(self, actor: Actor) -> list[dict[str, Any]]:
+        return [{"delivery": None, **task} for case in views.cases(self._store, actor) for task in case["tasks"]]
+
+    def _sequences(self, delivery_id: str | None) -> range:
+        """Return the sequence numbers of a delivery's envelopes."""
+        return range(len(self._procedure.casebook.delivery(delivery_id)[0].parts) + 1) if delivery_id else range(0)
+
+    def _derived(self, name: str) -> str:
+        return str(uuid.uuid5(self._space, name))
+
+    def _names(self) -> dict[str, str]:
+        return {item.id: item.body["case"] for item in self._store.documents.list(KIND)}
+
+    def _identifier(self, case: str) -> str:
+        chosen = [identifier for identifier, named in self._names().items() if named == case]
+        return chosen[0] if chosen else self._derived(case)
+
+    def _case(self, actor: Actor, identifier: str) -> str:
+        """Return which of the officer's own cases an identifier names."""
+        own = {item["id"] for item in views.cases(self._store, actor)} | {str(t["id"]) for t in self._tasks(actor)}
+        named = self._names().get(identifier)
+        found = named if named in own else next((case for case in own if self._derived(case) == identifier), None)
+        if found is None:
+            raise NotFoundError("there is no such object")
+        return found
+
+    def _require_new(self, identifier: str) -> None:
+        if identifier in self._names():
+            raise ProcedureError("there is an object of this identifier already", reason="exists")
+
+    def _name(self, identifier: str, case: str) -> None:
+        self._store.documents.commit([Put(KIND, identifier, {"case": case}, 0)])
+
+
+def _belongs(store: Store, actor: Actor) -> str:
+    officer = persons.find_active(store, actor.person_id)
+    return (officer.authority if officer else None) or ""
+
+
+def _targets(task: hi1.TaskObject) -> tuple[WrittenTarget, ...]:
+    found = []
+    for value in task.values:
+        if value.name == "Account" and value.owner == hi1.PROFILE_OWNER:
+            found.append(WrittenTarget("account", value.value))
+        elif value.name in _TARGETS:
+            plus = "+" if value.name == "InternationalE164" else ""
+            found.append(WrittenTarget(_TARGETS[value.name], plus + value.value))
+        else:
+            raise InputError("a target has a format that this side does not search for")
+    return tuple(found)
+
+
+def _window(task: hi1.TaskObject) -> Window:
+    if task.start is None or task.end is None:
+        raise InputError("a task has a start and an end")
+    return Window(parse_instant(task.start), parse_instant(task.end))
+
+
+def _seconds(instant: str) -> str:
+    return f"{instant[:19]}Z"
