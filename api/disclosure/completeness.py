@@ -130,7 +130,7 @@ class Evidence:
         return hashlib.sha256(canonical_json(self.body)).hexdigest()
 
     def named(self) -> dict[str, Any]:
-        """Return what a manifest says of it."""
+        """Return what the receipt of a release says of it."""
         snapshot = self.body["snapshot"]
         return {"sha256": self.digest, "batch_id_max": snapshot["batch_id_max"], "log": snapshot["log"]}
 

@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.disclosure.package import build, verify
+from api.disclosure import package
+from api.disclosure.printing import ndjson, printable
 from schemas.errors import IntegrityError
 from schemas.packing import unpack_table
 from store.audit import verify_directory
@@ -88,14 +88,20 @@ def edit_the_log(root: Root, origin: str, kept: str, work: Path, count: int) -> 
 # Deliveries
 
 
-def parcel(sequence: int, key: Ed25519PrivateKey) -> bytes:
-    names = ("calling_number", "called_number", "start_time", "end_time", "conflict")
-    table = unpack_table(traffic(30, seed=sequence))
-    conflict = pa.array([False] * 30)
-    if "conflict" in table.column_names:
-        table = table.drop_columns(["conflict"])
-    about = {"store": "s", "delivery": {"id": f"SE-D-{sequence:016x}", "sequence": sequence, "of": 4}}
-    return build(table.append_column("conflict", conflict), names, about, key).data
+def whole(sequence: int, key: Ed25519PrivateKey) -> tuple[bytes, bytes]:
+    """Return the cover and the one part of a delivery of 30 records, as its reader has them."""
+    names = ("calling_number", "called_number", "start_time", "end_time")
+    lines = ndjson(printable(unpack_table(traffic(30, seed=sequence)), names))
+    part = package.inner_part(1, 1, 30, {"records.ndjson": lines})
+    about = {"delivery": {"id": f"SE-D-{sequence:016x}"}, "counts": {"records": 30}}
+    text = package.manifest(about, names, [part.as_dict()])
+    return package.cover(text, {"delivery": sequence}, b"<html></html>", key)[0], part.data
+
+
+def check(cover: bytes, part: bytes, public: bytes) -> None:
+    members = package.unpack(cover, package.COVER, package.COVER_BYTES_MAX)
+    manifest, _ = package.verify_cover(members, public)
+    package.open_part(manifest["parts"][0], part)
 
 
 def edit_a_delivery(data: bytes, others: list[bytes], rng: random.Random, how: str) -> bytes:
@@ -126,19 +132,25 @@ def edit_a_delivery(data: bytes, others: list[bytes], rng: random.Random, how: s
 def edit_deliveries(count: int) -> Counter[str]:
     key = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
     public = key.public_key().public_bytes_raw()
-    parcels = [parcel(sequence, key) for sequence in range(1, 5)]
-    for data in parcels:
-        assert verify(data, public)["counts"]["records"] == 30
+    deliveries = [whole(sequence, key) for sequence in range(1, 5)]
+    for cover, part in deliveries:
+        check(cover, part, public)
     found: Counter[str] = Counter()
-    kinds = ("alter", "truncate", "append", "insert", "drop", "reorder", "replay", "exchange")
+    kinds = ("alter", "truncate", "append", "insert", "drop", "reorder", "replay", "exchange", "cover", "swap")
     for number in range(count):
         how = kinds[number % len(kinds)]
         rng = random.Random(f"delivery {number}")
-        data = parcels[number % 4]
-        edited = edit_a_delivery(data, [other for other in parcels if other is not data], rng, how)
-        assert edited != data
+        cover, part = deliveries[number % 4]
+        others = [other for place, other in enumerate(deliveries) if place != number % 4]
+        if how == "cover":
+            edited = edit_a_delivery(cover, [], rng, rng.choice(("alter", "truncate", "append", "insert"))), part
+        elif how == "swap":
+            edited = cover, rng.choice(others)[1]
+        else:
+            edited = cover, edit_a_delivery(part, [other[1] for other in others], rng, how)
+        assert edited != (cover, part)
         with pytest.raises(IntegrityError):
-            verify(edited, public)
+            check(*edited, public)
         found[how] += 1
     return found
 
