@@ -1,0 +1,148 @@
+"""`python -m bench.formats`: what one record of every format costs on its way into a store.
+
+Every format's delivery is made by `bench.format_inputs`, taken in by one process into an empty store, and counted: the
+receipt must name every record, none refused. BENCH_SCALE shrinks the deliveries, arguments name formats. Prints one
+JSON object: by format records/s, and processor time, which other work on the machine hardly changes. Kernels are
+compiled and tables loaded by a small delivery before.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench import workload
+from bench.format_inputs import MAPPING, TEXTS, text_of
+from bench.format_inputs_ber import ber_of
+from bench.micro_decode import ndjson_of
+from ingest.pipeline import ingest_stream
+from ingest.source import SourceConfig
+from store import Store, SystemClock
+
+RECORDS: Final = 300_000
+WARM_RECORDS: Final = 30_000
+CANONICAL: Final = ("csv", "ndjson", "arrow", "parquet")
+BINARY: Final = ("3gpp-ber", "3gpp-32297", "tap3")
+BARS: Final = {
+    **dict.fromkeys(
+        ("csv", "asterisk-csv", "freeswitch-csv", "kamailio-acc", "opensips-acc", "cucm-cdr", "mapping"), 500_000
+    ),
+    **dict.fromkeys(("ndjson", "freeswitch-json", "kamailio-json"), 250_000),
+    **dict.fromkeys(("3gpp-ber", "3gpp-32297", "tap3"), 500_000),
+    "radius-detail": 100_000,
+}
+"""Records/s on two cores that a format must reach; the others have no bar."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one delivery took."""
+
+    records: int
+    seconds: float
+    cpu_seconds: float
+
+
+def names() -> list[str]:
+    """Return the formats that are measured."""
+    return [*CANONICAL, *BINARY, *TEXTS]
+
+
+def delivery(name: str, records: int, midnight: datetime) -> tuple[bytes, int]:
+    """Return a delivery of a format, and how many records it has."""
+    seconds = int(midnight.timestamp())
+    if name in TEXTS:
+        return text_of(name, records, seconds)
+    if name in BINARY:
+        return ber_of(name, records, seconds)
+    return _canonical(name, records, midnight), records
+
+
+def _canonical(name: str, records: int, midnight: datetime) -> bytes:
+    if name == "csv":
+        text = io.BytesIO()
+        workload.write_csv(text, records, start_date=midnight.date())
+        return text.getvalue()
+    tables = list(workload.tables(records, start_date=midnight.date()))
+    if name == "ndjson":
+        return b"".join(map(ndjson_of, tables))
+    sink = pa.BufferOutputStream()
+    if name == "parquet":
+        pq.write_table(pa.concat_tables(tables), sink)
+    else:
+        with pa.ipc.new_stream(sink, tables[0].schema) as writer:
+            for table in tables:
+                writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+def source_of(name: str) -> SourceConfig:
+    """Return the source that a format's delivery comes from."""
+    options = {"mapping": MAPPING} if name == "mapping" else {}
+    return SourceConfig(name, country="SE", options=options)
+
+
+def taken(root: Path, name: str, data: bytes, records: int) -> Cost:
+    """Take a delivery into an empty store.
+
+    Raises:
+        SystemExit: a record was refused or lost.
+    """
+    with Store.create(root, clock=SystemClock()) as store:
+        began, before = time.perf_counter(), time.process_time()
+        receipt = ingest_stream(store, source_of(name), name, io.BytesIO(data))
+        cost = Cost(records, time.perf_counter() - began, time.process_time() - before)
+    shutil.rmtree(root)
+    if (receipt.records, receipt.accepted, receipt.rejected) != (records, records, 0):
+        raise SystemExit(
+            f"{name}: of {records} records {receipt.accepted} were accepted, {receipt.rejected} refused, "
+            f"{receipt.duplicates} known, {receipt.conflicts} in conflict: {receipt.reject_reasons}"
+        )
+    return cost
+
+
+def measure(folder: Path, name: str, records: int, midnight: datetime) -> dict[str, Any]:
+    """Return the cost of one format."""
+    data, count = delivery(name, min(WARM_RECORDS, records), midnight)
+    taken(folder / "warm", name, data, count)
+    data, count = delivery(name, records, midnight)
+    cost = taken(folder / "store", name, data, count)
+    found = {
+        "records": count,
+        "bytes": len(data),
+        "records_per_second": round(count / cost.seconds),
+        "cpu_us_per_record": round(cost.cpu_seconds / count * 1e6, 3),
+    }
+    return found | ({"bar_per_second": BARS[name]} if name in BARS else {})
+
+
+def main() -> int:
+    """Measure all formats, or those that are named."""
+    records = max(10_000, round(RECORDS * float(os.environ.get("BENCH_SCALE", "1"))))
+    midnight = datetime.combine(datetime.now(UTC).date() - timedelta(days=3), datetime.min.time(), UTC)
+    folder = Path(mkdtemp(prefix="lagrum-formats-"))
+    found: dict[str, Any] = {}
+    try:
+        for name in sys.argv[1:] or names():
+            found[name] = measure(folder, name, records, midnight)
+            sys.stderr.write(f"{name}: {found[name]}\n")
+    finally:
+        shutil.rmtree(folder)
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
