@@ -10,11 +10,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/build.txt requirements/dev.txt
-# Kernels are compiled once, here, and not by the first delivery (docs/adr/0007).
+# Kernels are compiled and kept once, here, and not by the first delivery (docs/adr/0007, 0021).
 define COMPILE
-import importlib, pathlib
-for path in sorted(path for folder in ("schemas", "store", "ingest") for path in pathlib.Path(folder).rglob("*kernels.py")):
-    importlib.import_module(".".join(path.with_suffix("").parts))
+import pathlib
+from store import native
+for path in sorted(path for folder in ("schemas", "store", "ingest", "api") for path in pathlib.Path(folder).rglob("*kernels.py")):
+    native.load(".".join(path.with_suffix("").parts))
 endef
 export COMPILE
 # Root of the store that `make serve` serves.
