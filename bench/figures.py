@@ -161,7 +161,7 @@ def _growth(plt: Any, curves: dict[str, Any]) -> Any:
             ("cpu_us_per_record", "taking in", 1.0),
             ("merge_cpu_us_per_record", "merging", 0.4),
         ):
-            there = [(one["stored"] / 1e6, one[name]) for one in points]
+            there = [(one["stored"] / 1e6, one[name]) for one in points if name in one]
             if there:
                 shown = {"markersize": 3, "alpha": alpha, "label": f"{label}, {where}"}
                 left.plot(*zip(*there, strict=True), form, color=COLOURS["lagrum"], **shown)

@@ -85,8 +85,8 @@ def _taken(curve: dict[str, Any], points: Sequence[Point]) -> str:
     )
     header = ("records stored", "system", "delivered", "processor time per record", "of merging", "bytes per record")
     text = (
-        f"Three deliveries over {curve['days']} days; Lagrum reads each as one stream that is made on the fly, the "
-        "others the same records from files. After each the store is merged to its final state."
+        f"Three deliveries over {curve['days']} days. Lagrum reads each as one stream that is made on the fly. After "
+        "each the store is merged to its final state, all of it."
     )
     return f"{text}\n\n{table((*header, 'peak memory'), rows)}"
 
@@ -133,7 +133,7 @@ def _largest(one: Point) -> str:
 
     rows = (
         (
-            KIND_TITLES[kind].partition(" (")[0] + ("" if what == "lookups" else ", of nobody"),
+            KIND_TITLES[kind].partition(" (")[0] + ("" if what == "lookups" else ", nobody's at first"),
             f"{one[what][kind]['found']:.0f}",
             _cell(one, what, kind, "cpu_seconds", seconds),
             _cell(one, what, kind, "seconds", seconds),

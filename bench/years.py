@@ -1,7 +1,8 @@
 """Growth over as many days as are kept: three streams, and after each the lookups over all of it.
 
-Lagrum reads each delivery as one stream from its standard input; the last is 20 GB. The others read the same records
-from files of some days each, which are removed again. Every system is brought to its final state before the lookups.
+Lagrum reads each delivery as one stream from its standard input; the last is about 20 GB. The others read the same
+records from files of some days each, which are removed again. Every system is brought to its final state before the
+lookups.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Delivery:
 
 
 def deliveries(scale: float) -> list[Delivery]:
-    """Return the streams at a scale: each makes the store about four times as large; the last is 20 GB."""
+    """Return the streams at a scale: each makes the store about four times as large; the last is about 20 GB."""
     days = min(KEPT_DAYS, max(40, round(KEPT_DAYS * scale * 4)))
     made: list[Delivery] = []
     for number, count in enumerate((10_000_000, 30_000_000, 123_000_000)):
