@@ -20,7 +20,18 @@ import pyarrow as pa
 
 from ingest.decoders import freeradius_records as records
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
-from ingest.decoders.slices import BLANK_LINE, Block, Column, Faults, Flags, Ints, Lines, gather, read_blocks
+from ingest.decoders.slices import (
+    BLANK_LINE,
+    Block,
+    Column,
+    Faults,
+    Flags,
+    Ints,
+    Lines,
+    gather,
+    line_kernels,
+    read_blocks,
+)
 from ingest.source import SourceConfig
 from schemas.rejects import Reject, RejectReason
 
@@ -68,6 +79,7 @@ class _Packets:
 
     def __init__(self, block: Block, position: int) -> None:
         self._offset = block.offset - _PAD
+        self._escaped = b"\\" in block.data
         padding = b"\n" * _PAD
         self._lines = lines = Lines(padding + block.data + padding)
         begin, limit = _PAD, _PAD + len(block.data)
@@ -102,16 +114,14 @@ class _Packets:
         sizes = lines.ends[self._last] - lines.starts[self.first]
         faults.add(sizes > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
         faults.add(self._any(lines.encoding_faults()), RejectReason.ENCODING)
-        equals = self._equals()
+        equals, codes = self._names()
         broken = self._attribute & (equals < 0)
         faults.add(self._any(broken) | ~self._header[self.first], RejectReason.MALFORMED)
-        codes = _codes(lines.bytes, lines.starts + 1, equals - 1)
-        codes[~self._attribute] = -1
         self._codes = codes
         starts, ends, quoted = self._values(equals)
         faults.add(self._any((codes >= 0) & quoted & (ends < starts)), RejectReason.MALFORMED)
         self._refuse_cut_off(faults)
-        order = np.argsort(codes, kind="stable")
+        order = np.argsort(codes.astype(np.int8), kind="stable")  # so short that NumPy sorts by their digits
         bounds = np.searchsorted(codes[order], np.arange(len(records.ATTRIBUTES) + 1))
         columns = {}
         for code, name in enumerate(records.ATTRIBUTES):
@@ -130,6 +140,22 @@ class _Packets:
         packets = np.zeros(self.count, np.bool_)
         packets[self._packet[lines]] = True
         return packets
+
+    def _names(self) -> tuple[Ints, Ints]:
+        """Return where ` = ` stands in each line, -1 where it does not, and which wanted attribute it names."""
+        lines = self._lines
+        kernels = line_kernels(len(lines.bytes))
+        if kernels is not None:
+            equals, codes = np.empty(len(lines), np.int64), np.empty(len(lines), np.int64)
+            told = (_SPELLED, _BY_LENGTH, _PLACES, _TOLD)
+            kernels.attributes(
+                lines.bytes, lines.starts, lines.ends, self._attribute.view(np.uint8), *told, equals, codes
+            )
+            return equals, codes
+        equals = self._equals()
+        codes = _codes(lines.bytes, lines.starts + 1, equals - 1)
+        codes[~self._attribute] = -1
+        return equals, codes
 
     def _equals(self) -> Ints:
         """Return where ` = ` stands in each line, -1 where it does not."""
@@ -158,7 +184,7 @@ class _Packets:
         from_, to = np.full(self.count, -1, np.int64), np.full(self.count, -1, np.int64)
         from_[packets], to[packets] = starts[where], ends[where]
         column = gather(self._lines.bytes, from_, to)
-        if quoted[where].any() and b"\\" in column.buffers()[2].to_pybytes():
+        if self._escaped and quoted[where].any():
             values = [
                 value if value is None or "\\" not in value else _unescaped(value) for value in column.to_pylist()
             ]
@@ -216,6 +242,10 @@ def _wanted() -> tuple[Ints, Words]:
 
 
 _LENGTHS, _NAMES = _wanted()
+_TOLD: Final = np.argsort(_LENGTHS, kind="stable").astype(np.int64)
+_SPELLED: Final = np.frombuffer("".join(records.ATTRIBUTES[code] for code in _TOLD).encode(), np.uint8)
+_PLACES: Final = np.concatenate([[0], np.cumsum(_LENGTHS[_TOLD])]).astype(np.int64)
+_BY_LENGTH: Final = np.searchsorted(_LENGTHS[_TOLD], np.arange(int(_LENGTHS.max()) + 2)).astype(np.int64)
 _FACTORS: Final = np.array(
     [[0x9E3779B97F4A7C15], [0xC2B2AE3D27D4EB4F], [0x165667B19E3779F9], [0x27D4EB2F165667C5]], np.uint64
 )

@@ -28,6 +28,7 @@ import pyarrow as pa
 
 from ingest import times
 from ingest.decoders.base import Event
+from ingest.decoders.freeradius_times import h323_us, moments_us
 from ingest.decoders.slices import Column, Faults, compute, empty_to_null, fill
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
@@ -90,12 +91,6 @@ _STATUS: Final = {
     "Alive": Event.UPDATE.value,
     "3": Event.UPDATE.value,
 }
-_EVENT_TIME = re.compile(r"([A-Z][a-z]{2}) ([ 0-9]?[0-9]) ([0-9]{4}) ([0-9]{2}):([0-9]{2}):([0-9]{2}) (\S{1,8})")
-_H323_TIME = re.compile(
-    r"(?:h323-[a-z-]+=)?[*.]?([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))? (\S{1,8}) [A-Z][a-z]{2} "
-    r"([A-Z][a-z]{2}) ([ 0-9]?[0-9]) ([0-9]{4})"
-)
-_EPOCH = re.compile(r"[0-9]{9,11}")
 _SIP = re.compile(r"<?(sips?:(?:([^@;<>\"]+)@)?[^;<>\"\s]+)(;[^<>\"]*)?>?")
 _MAC: Final = (
     r"^(?:[0-9A-Fa-f]{2}([-:])(?:[0-9A-Fa-f]{2}[-:]){4}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})$"
@@ -303,7 +298,7 @@ def _mac(column: Column) -> Column:
 def _event_time(get: _Attributes, chosen: Settings, faults: Faults) -> Column:
     """Return the event's time in µs: Event-Timestamp, else Timestamp less Acct-Delay-Time."""
     written = get.text("Event-Timestamp")
-    told = _mapped_int(written, lambda text: _moment_us(text, chosen.zone))
+    told = moments_us(written, chosen.zone)
     faults.add(compute.and_(written.is_valid(), told.is_null()), RejectReason.BAD_TIME, "Event-Timestamp")
     received = compute.subtract(
         get.number("Timestamp", 99_999_999_999), compute.fill_null(get.number("Acct-Delay-Time", OCTETS_MAX), 0)
@@ -313,26 +308,13 @@ def _event_time(get: _Attributes, chosen: Settings, faults: Faults) -> Column:
     return at
 
 
-def _moment_us(text: str, zone: times.ZoneTimes | None) -> int | None:
-    """Return µs of `Nov 22 2026 00:12:29 UTC` or of epoch seconds, or None."""
-    if _EPOCH.fullmatch(text):
-        return int(text) * 1_000_000
-    found = _EVENT_TIME.fullmatch(text)
-    if found is None:
-        return None
-    month, day, year, hour, minute, second, name = found.groups()
-    wall = times.wall_time((int(year), times.month_number(month), int(day)), (int(hour), int(minute), int(second)))
-    offset = None if wall is None else times.offset_s(wall, name, zone)
-    return None if wall is None or offset is None else times.epoch_us(wall, offset)
-
-
 def _h323(get: _Attributes, chosen: Settings, at: Column, closes: Column) -> tuple[Column, Column]:
     """Return start and answer by the end and the differences of Cisco's clock; null where one is missing."""
     if get.text("h323-disconnect-time").null_count == len(at):
         return pa.nulls(len(at), pa.int64()), pa.nulls(len(at), pa.int64())
 
     def clock_us(name: str) -> Column:
-        return _mapped_int(get.text(name), lambda text: _h323_us(text, chosen.zone))
+        return _mapped_int(get.text(name), lambda text: h323_us(text, chosen.zone))
 
     disconnect = fill(clock_us("h323-disconnect-time"), None, compute.invert(closes))
 
@@ -341,21 +323,6 @@ def _h323(get: _Attributes, chosen: Settings, at: Column, closes: Column) -> tup
         return compute.if_else(compute.greater_equal(earlier, 0), compute.subtract(at, earlier), None)
 
     return before_end("h323-setup-time"), before_end("h323-connect-time")
-
-
-def _h323_us(text: str, zone: times.ZoneTimes | None) -> int | None:
-    """Return µs of `*00:14:29.002 UTC Sun Nov 22 2026`, or None."""
-    found = _H323_TIME.fullmatch(text)
-    if found is None:
-        return None
-    hour, minute, second, fraction, name, month, day, year = found.groups()
-    wall = times.wall_time(
-        (int(year), times.month_number(month), int(day)),
-        (int(hour), int(minute), int(second)),
-        int((fraction or "0").ljust(6, "0")),
-    )
-    offset = None if wall is None else times.offset_s(wall, name, zone)
-    return None if wall is None or offset is None else times.epoch_us(wall, offset)
 
 
 def _q850(column: Column) -> Column:

@@ -17,9 +17,18 @@ import pyarrow.compute as pc
 from ingest.decoders.base import RECORD_BYTES_MAX
 from schemas.errors import InputError
 from schemas.rejects import Reject, RejectReason
+from store import native
 
 BLOCK_BYTES: Final = 4 << 20
 """How much is read at once: some ten thousand records, a few megabytes of columns."""
+
+KERNEL_BYTES_MIN: Final = 1 << 12
+"""Fewer bytes are copied by NumPy."""
+
+LOAD_BYTES_MIN: Final = 1 << 18
+"""Fewer bytes are no reason to load the kernels; when they are there, they are used."""
+
+_KERNELS: Final = "ingest.decoders.line_kernels"
 
 LINE_END: Final = (b"\n",)
 BLANK_LINE: Final = (b"\n\n", b"\n\r\n")
@@ -191,9 +200,7 @@ def gather(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Column:
     lengths = np.where(absent, 0, ends - starts)
     offsets = np.zeros(len(starts) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    total = int(offsets[-1])
-    step = np.repeat(starts - offsets[:-1], lengths)
-    values = data[step + np.arange(total)] if total else np.zeros(0, np.uint8)
+    values = _copied(data, starts, ends, offsets)
     validity = None
     if absent.any():
         validity = pa.py_buffer(np.packbits(~absent, bitorder="little").tobytes())
@@ -203,6 +210,25 @@ def gather(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Column:
         _buffer(values),
         validity,
     )
+
+
+def _copied(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, offsets: npt.NDArray[np.int32]) -> Any:
+    """Return the slices one behind the other; slice `i` goes to `offsets[i]`."""
+    total = int(offsets[-1])
+    kernels = line_kernels(total)
+    if kernels is not None:
+        out = np.empty(total, np.uint8)
+        kernels.copy_slices(data, starts, ends, out)
+        return out
+    step = np.repeat(starts - offsets[:-1], offsets[1:] - offsets[:-1])
+    return data[step + np.arange(total)] if total else np.zeros(0, np.uint8)
+
+
+def line_kernels(size_bytes: int) -> Any:
+    """Return the compiled loops over lines; None when so few bytes are not worth loading them."""
+    if size_bytes >= KERNEL_BYTES_MIN and (native.is_loaded(_KERNELS) or size_bytes >= LOAD_BYTES_MIN):
+        return native.load(_KERNELS)
+    return None
 
 
 def _buffer(values: Any) -> pa.Buffer:
