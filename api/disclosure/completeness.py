@@ -69,11 +69,10 @@ class Tally:
         self._salt = salt
         self._days: dict[str, tuple[int, hmac.HMAC]] = {}
 
-    def add(self, kept: pa.Table, names: tuple[str, ...]) -> None:
-        """Take records with logical names, of which the fields `names` leave."""
+    def add(self, kept: pa.Table, lines: bytes) -> None:
+        """Take records with logical names, and the lines that `printing.ndjson` makes of what leaves of them."""
         days = (kept["end_time"].cast(pa.int64()).to_numpy() // DAY_US).tolist()
-        lines = ndjson(printable(kept, names)).splitlines(keepends=True)
-        for number, line in zip(days, lines, strict=True):
+        for number, line in zip(days, lines.splitlines(keepends=True), strict=True):
             day = day_to_date(number).isoformat()
             count, taken = self._days.get(day) or (0, hmac.new(self._salt, day.encode(), hashlib.sha256))
             taken.update(line)
@@ -92,13 +91,12 @@ class Recorder:
         self._case, self._store = case, store
         self._salt = secrets.token_bytes(_SALT_BYTES)
         self._tally = Tally(self._salt)
-        self.names = permitted_fields(case.basis, case.task.categories)
         self._snapshot = completeness.snapshot(store, asked)
         self.query = replace(asked, batch_id_max=self._snapshot.batch_id_max)
 
-    def add(self, kept: pa.Table) -> None:
-        """Take records that leave, in their order."""
-        self._tally.add(kept, self.names)
+    def add(self, kept: pa.Table, lines: bytes) -> None:
+        """Take records that leave and their lines, in their order."""
+        self._tally.add(kept, lines)
 
     def finish(self, delivery_id: str) -> Evidence:
         """Return the evidence."""
@@ -228,7 +226,8 @@ def _compare(store: Store, case: Case, body: Mapping[str, Any], report: Report) 
     found = list(_rows(store, query, hidden_then, thorough=report.thorough))
     if found:
         table = unpack_table(pa.concat_tables(found, promote_options="default"))
-        tally.add(select(table, case.basis, case.task.targets, case.task.window), names)
+        kept = select(table, case.basis, case.task.targets, case.task.window)
+        tally.add(kept, ndjson(printable(kept, names)))
     now, then = tally.days(), body["days"]
     not_comparable: Counter[str] = Counter()
     for day in sorted({*now, *then}):

@@ -17,7 +17,7 @@ from api.disclosure.deliveries import Part
 from api.disclosure.expired import expired_fields
 from api.disclosure.hits import cut, erased_days, hits, too_many
 from api.disclosure.recipients import Recipient
-from api.disclosure.selection import MARKS, permitted_fields, select, target_counts
+from api.disclosure.selection import MARKS, permitted_fields, reading_columns, select, target_counts
 from api.handover import envelope, ts102657
 from api.instants import parse_instant
 from api.subscriptions import holders
@@ -59,12 +59,13 @@ Keep = Callable[[int, bytes], None]
 
 
 def query_of(case: Case) -> ScanQuery:
-    """Return what a task asks of the store, for the purpose that its basis draws on."""
+    """Return what a task asks of the store: the columns that it needs, for the purpose that its basis draws on."""
     task = case.task
     return ScanQuery(
         start_us=task.window.start_us,
         end_us=task.window.end_us,
         targets=tuple(TargetIdentifier(target.kind, target.value, target.port) for target in task.targets),
+        columns=reading_columns(case.basis, task.targets, task.categories),
         purpose=case.basis.draws_on,
     )
 
@@ -117,12 +118,15 @@ def _parts(
     first = 1
     for number, (table, last) in enumerate(cut(_kept(store, case, tally, recorder), package.PART_RECORDS), start=1):
         printed = printing.printable(table, names)
+        lines = printing.ndjson(printed)
+        if recorder is not None:
+            recorder.add(table, lines)
         files: dict[str, bytes] = {}
         for form in recipient.files:
             if form == "csv":
                 content = printing.to_csv(printed, names)
             elif form == "ndjson":
-                content = printing.ndjson(printed)
+                content = lines
             else:
                 content = ts102657.response(header, printing.rows(printed), first, complete=last)
             files[package.FILES[form]] = content
@@ -134,8 +138,6 @@ def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) ->
     """Yield the rows that may leave, sorted, and count them."""
     task, basis = case.task, case.basis
     for kept in found(store, case, recorder.query if recorder else None):
-        if recorder is not None:
-            recorder.add(kept)
         for name in MARKS:
             tally.marks[name] += printing.count(kept, name)
         for place, number in enumerate(target_counts(kept, basis, task.targets)):

@@ -17,8 +17,9 @@ import pyarrow.compute as pc
 
 from api.disclosure.model import Target, Window
 from api.disclosure.targets import IMEI_DIGITS
+from schemas.arrow import PACKED, packed_columns
 from schemas.errors import IntegrityError
-from schemas.fields import FIELDS, Category
+from schemas.fields import BY_NAME, FIELDS, Category
 from schemas.legal_bases import LegalBasis
 from schemas.legal_terms import Overlap
 
@@ -39,6 +40,21 @@ def permitted_fields(basis: LegalBasis, categories: frozenset[Category]) -> tupl
         for field in FIELDS
         if field.name in MARKS or (field.category in categories and basis.permits(field.name))
     )
+
+
+def reading_columns(basis: LegalBasis, targets: Sequence[Target], categories: frozenset[Category]) -> tuple[str, ...]:
+    """Return the packed columns that a search reads: what may leave, what decides and sorts, and nothing else.
+
+    A location that the order does not ask for is not opened, so neither its end nor a fault of it concerns the search.
+    """
+    names = {*permitted_fields(basis, categories), *ORDER}
+    for target in targets:
+        fields = _all_fields(target.kind)
+        names.update(fields)
+        if target.port is not None:
+            names.update(name for field in fields for name in _PORTS.get(field, ()))
+    columns = {column.name for name in names for column in packed_columns(BY_NAME[name])}
+    return tuple(name for name in PACKED.names if name in columns)
 
 
 def select(table: pa.Table, basis: LegalBasis, targets: Sequence[Target], window: Window) -> pa.Table:
@@ -116,7 +132,8 @@ def _equals(column: Any, name: str, target: Target) -> Mask:
         hits = [value is not None and _in_prefix(address, value) for value in text.to_pylist()]
         return np.array(hits, dtype=np.bool_)
     if target.kind == "imei":
-        text = pc.utf8_slice_codeunits(text, 0, IMEI_DIGITS)
+        digits = pc.replace_substring_regex(text, "[^0-9A-Za-z]", "")  # some write it with separators
+        text = pc.utf8_slice_codeunits(digits, 0, IMEI_DIGITS)
     elif target.kind == "mac":
         text = pc.utf8_lower(text)
     return _numpy(pc.equal(text, pa.scalar(target.value)), False)
@@ -137,14 +154,14 @@ _PORTS: Final = {
 
 
 def _uses_port(table: pa.Table, name: str, port: int) -> Mask:
-    first, last = _PORTS.get(name, ("", ""))
-    if first not in table.column_names:
-        return np.zeros(table.num_rows, dtype=np.bool_)
-    low = _numpy(table[first], -1)
-    high = _numpy(table[last], -1) if last in table.column_names else low
-    # A block of one port is written with its first port only.
-    high = np.where(high < 0, low, high)
-    mask: Mask = (low >= 0) & (low <= port) & (port <= high)
+    known = [_numpy(table[column], -1) for column in _PORTS.get(name, ()) if column in table.column_names]
+    if not known:
+        everybody: Mask = np.ones(table.num_rows, dtype=np.bool_)
+        return everybody
+    first, last = known[0], known[-1]
+    # A block of one port is written with one port only; without any, the address was not shared.
+    low, high = np.where(first < 0, last, first), np.where(last < 0, first, last)
+    mask: Mask = (low < 0) | ((low <= port) & (port <= high))
     return mask
 
 

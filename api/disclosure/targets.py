@@ -54,9 +54,15 @@ def _value(kind: str, text: str, country: str) -> str:
         return ":".join(digits[index : index + 2] for index in range(0, 12, 2))
     if kind == "ip":
         try:
-            return str(ipaddress.ip_address(text))
+            address = ipaddress.ip_address(text)
         except ValueError:
             raise _bad(kind) from None
+        # The store keeps an IPv4 address as one, however it was written; a zone is no part of an address.
+        if isinstance(address, ipaddress.IPv6Address):
+            if address.scope_id is not None:
+                raise _bad(kind)
+            address = address.ipv4_mapped or address
+        return str(address)
     return text
 
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from api.disclosure.model import Target, Window
-from api.disclosure.selection import permitted_fields, select
+from api.disclosure.selection import permitted_fields, reading_columns, select
 from schemas.arrow import DELIVERED
 from schemas.errors import IntegrityError
-from schemas.fields import Category
+from schemas.fields import FIELDS, Category
 from schemas.legal_bases import LegalBasis, basis_on
 from schemas.legal_terms import Overlap
 
@@ -55,6 +55,7 @@ def kept(rows: pa.Table, basis: LegalBasis, *targets: Target, window: Window = W
         ("imsi", "240010000000001", {"called_imsi": "240010000000001"}),
         ("imei", "35693803564380", {"imei": "356938035643809"}),
         ("imei", "35693803564380", {"called_imei": "3569380356438012"}),
+        ("imei", "35693803564380", {"imei": "35-693803-564380-9"}),
         ("mac", "02:00:00:00:00:0a", {"mac": "02:00:00:00:00:0A"}),
         ("ip", "203.0.113.5", {"nat_ip": "203.0.113.5"}),
         ("ip", "2001:db8::5", {"ipv6_prefix": "2001:db8::/56"}),
@@ -101,8 +102,28 @@ def test_a_port_leaves_the_other_users_of_a_translated_address_out() -> None:
         {"nat_ip": "203.0.113.5"},
         {"source_ip": "203.0.113.5", "source_port": 2000},
         {"source_ip": "203.0.113.5", "source_port": 2001},
+        {"source_ip": "203.0.113.5"},
     )
-    assert kept(rows, ALL, Target("ip", "203.0.113.5", "x", 2000)) == ["0", "2", "4"]
+    # Who is written without a port had the whole address: leaving that record out would deny who used it.
+    assert kept(rows, ALL, Target("ip", "203.0.113.5", "x", 2000)) == ["0", "2", "3", "4", "6"]
+
+
+def test_a_prefix_belongs_to_one_user_whatever_the_port() -> None:
+    rows = table({"ipv6_prefix": "2001:db8::/56"}, {"source_ip": "2001:db8::5", "source_port": 9})
+    assert kept(rows, ALL, Target("ip", "2001:db8::5", "x", 2000)) == ["0"]
+
+
+def test_a_search_reads_what_may_leave_and_what_decides_and_no_location_that_is_not_asked_for() -> None:
+    few = reading_columns(ALL, (NUMBER,), frozenset({Category.TIME}))
+    assert {"calling_number", "forwarded_number_text", "start_time", "batch_id", "conflict"} <= {*few}
+    assert not {"cell_id", "imsi", "account", "nat_ip", "source_port", "duration_ms"} & ({*few} - {*time_columns()})
+    assert "cell_id" in reading_columns(ALL, (NUMBER,), ALL.categories)
+    with_port = reading_columns(ALL, (Target("ip", "203.0.113.5", "x", 9),), frozenset({Category.TIME}))
+    assert {"nat_port_first", "nat_port_last", "source_port", "nat_ip_v6", "ipv6_prefix"} <= {*with_port}
+
+
+def time_columns() -> list[str]:
+    return [field.name for field in FIELDS if field.category is Category.TIME]
 
 
 def test_rows_come_in_one_order() -> None:

@@ -31,6 +31,7 @@ from schemas.errors import ProcedureError
         ("mac", "0200.5e10.000a", "02:00:5e:10:00:0a"),
         ("ip", "2001:DB8:0:0::5", "2001:db8::5"),
         ("ip", "203.0.113.5", "203.0.113.5"),
+        ("ip", "::ffff:203.0.113.5", "203.0.113.5"),
         ("account", " 10077 ", "10077"),
     ],
 )
@@ -51,6 +52,7 @@ def test_every_way_of_writing_gives_the_value_that_is_searched_for(kind: str, wr
         ("mac", "02:00:5e:10:00", None),
         ("ip", "203.0.113.0/24", None),
         ("ip", "203.0.113.500", None),
+        ("ip", "fe80::1%eth0", None),
         ("ip", "203.0.113.5", 65_536),
         ("number", "46701740007", 5060),
         ("account", "x" * 300, None),
