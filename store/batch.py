@@ -26,12 +26,12 @@ from schemas.rejects import Reject
 from store import siblings
 from store.clocktrust import Verdict
 from store.dedup import Chunk, Fate, classify
-from store.horizon import around, near
+from store.horizon import around, near, nearest_first
 from store.identity import Tags
 from store.incoming import complete
 from store.known import PartSource
 from store.model import Receipt, SourceRef
-from store.partitions import PartitionKey, date_to_day
+from store.partitions import PartitionKey
 from store.parts import WrittenPart
 from store.policies import day_of, partition_of, slots_of
 from store.publish import OnPublish, Publication, publish
@@ -94,6 +94,7 @@ class BatchWriter:
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
         self._parts: list[PartSource] = []
         self._slots: set[int] = set()
+        self._days: set[int] = set()
         self._located: set[int] = set()
         self._policy = store.policies.current()
         self._states = store.catalog.partition_states()
@@ -293,12 +294,11 @@ class BatchWriter:
         self._store.keyring.ensure([key.ref for key in wanted])
         if not new:
             return
-        seen = around(self._slots)
         self._slots |= new
-        days = {day_of(slot) for slot in self._slots}
-        found = [part for part in self._store.parts_of_days(around(new) - seen) if part.part_id <= self._snapshot]
-        self._parts += [PartSource(self._store.known, part) for part in found]
-        self._parts.sort(key=lambda part: min(abs(date_to_day(part.partition.end_date) - day) for day in days))
+        days = around(new)
+        found = [part for part in self._store.parts_of_days(days - self._days) if part.part_id <= self._snapshot]
+        self._days |= days
+        self._parts = nearest_first([*self._parts, *(PartSource(self._store.known, part) for part in found)], new)
 
     def _buffer(self, records: pa.Table, tags: Tags, slots: npt.NDArray[np.int64], epoch: int) -> None:
         if records.num_rows == 0:

@@ -23,3 +23,10 @@ def near(parts: Sequence[PartSource], slots: npt.NDArray[np.int64]) -> list[Part
     days = [day_of(int(slot)) for slot in np.unique(slots)]
     first, last = min(days) - HORIZON_DAYS, max(days) + HORIZON_DAYS
     return [part for part in parts if first <= part.day <= last]
+
+
+def nearest_first(parts: Sequence[PartSource], slots: Iterable[int]) -> list[PartSource]:
+    """Return the parts in the order of their distance to the days that new slots span."""
+    days = sorted({day_of(slot) for slot in slots})
+    middle, reach = (days[0] + days[-1]) / 2, (days[-1] - days[0]) / 2
+    return sorted(parts, key=lambda part: max(0.0, abs(part.day - middle) - reach))
