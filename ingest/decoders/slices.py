@@ -218,7 +218,8 @@ def _copied(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, offsets: npt.
     kernels = line_kernels(total)
     if kernels is not None:
         out = np.empty(total, np.uint8)
-        kernels.copy_slices(data, starts, ends, out)
+        places = (np.ascontiguousarray(places, np.int64) for places in (starts, ends))
+        kernels.copy_slices(np.ascontiguousarray(data), *places, out)
         return out
     step = np.repeat(starts - offsets[:-1], offsets[1:] - offsets[:-1])
     return data[step + np.arange(total)] if total else np.zeros(0, np.uint8)
