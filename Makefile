@@ -54,7 +54,7 @@ demo: env ## see it work: fixtures and 2 M records in, usage, a disclosure, the 
 test: env ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile -m "not torture" $(ARGS)
 
-torture: env ## long campaigns: kills, failing calls, full disks, power loss; CAMPAIGN=kill|strace|full|power|control
+torture: env ## long campaigns: kills, failing calls, full disks, power loss, mutated input; CAMPAIGN=kill|strace|full|power|control|fuzz
 	@$(BIN)/python -m tests.fault.torture $(CAMPAIGN) $(ARGS)
 	@[ -n "$(CAMPAIGN)" ] || $(BIN)/python -m pytest -m torture --timeout 0
 

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.fault import campaign_full, campaign_kill, campaign_power, campaign_strace
+from tests.fault import campaign_full, campaign_fuzz, campaign_kill, campaign_power, campaign_strace
 from tests.fault.nursery import REPOSITORY, Nursery, Template, may_trace
 from tests.fault.operations import OPERATIONS
 from tests.fault.replay import CONTROLS
 from tests.fault.report import Report, say
 
 OUT = REPOSITORY / "bench" / "out"
-RUNS = {"kill": 1000, "strace": 0, "full": 100, "power": 1000, "control": 200}
+RUNS = {"kill": 1000, "strace": 0, "full": 100, "power": 1000, "control": 200, "fuzz": 1_000_000}
 NEED_STRACE = ("strace", "power", "control")
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -82,12 +82,22 @@ def control(place: Path, nursery: Nursery, options: argparse.Namespace) -> list[
     return reports
 
 
+def fuzz(place: Path, _nursery: Nursery, options: argparse.Namespace) -> list[Report]:
+    """Give every decoder `runs` mutated deliveries."""
+    report = Report("fuzz")
+    campaign_fuzz.campaign(
+        report, place, options.runs, options.seed, first=options.first, after_turn=lambda: report.write(OUT)
+    )
+    return [report]
+
+
 CAMPAIGNS: dict[str, Callable[[Path, Nursery, argparse.Namespace], list[Report]]] = {
     "kill": kill,
     "strace": strace,
     "full": full,
     "power": power,
     "control": control,
+    "fuzz": fuzz,
 }
 
 
