@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
 
 from api import authorities, persons
@@ -67,13 +68,17 @@ class Exchange:
             InputError: the message is no HI-1 request.
             AuditError: an entry could not be made durable; actions before it stand.
         """
-        with self._procedure.casebook.refusals("hi1", "", actor):
+        with self._refusals(actor):
             rules.require_role(actor, rules.OFFICER)
             head, actions = read_request(message)
             authority = self._authority(actor, head)
         now = to_text(self._store.clock.now_us())
         back = hi1.Head(hi1.Endpoint(authority.terms.country, self._store.store_id), head.sender, head.transaction, now)
         return write_answers(back, [self._one(actor, action, actions, message) for action in actions])
+
+    def _refusals(self, actor: Actor) -> AbstractContextManager[None]:
+        """Log what is refused here; the procedure logs its own refusals."""
+        return self._procedure.casebook.refusals("hi1", "", actor)
 
     def _authority(self, actor: Actor, head: hi1.Head) -> authorities.Authority:
         officer = persons.find_active(self._store, actor.person_id)
@@ -104,6 +109,8 @@ class Exchange:
             return self._failed(action, UNKNOWN, error.message)
         except (ProcedureError, ConfigurationError) as error:
             return self._failed(action, REFUSED, error.message)
+        with suppress(InputError), self._refusals(actor):
+            raise InputError("this side does not take such an action")
         return self._failed(action, UNSUPPORTED, "this side does not take such an action")
 
     @staticmethod
@@ -118,7 +125,16 @@ class Exchange:
         all_of: Sequence[hi1.Action],
         message: bytes,
     ) -> hi1.Answer:
-        self._require_new(thing.identifier)
+        with self._refusals(actor):
+            self._require_new(thing.identifier)
+            order = self._order(actor, thing, all_of, message)
+        made = self._procedure.authorise(actor, order)
+        self._name(thing.identifier, made.id)
+        return hi1.Answer(number, "CREATE", thing.identifier)
+
+    def _order(
+        self, actor: Actor, thing: hi1.AuthorisationObject, all_of: Sequence[hi1.Action], message: bytes
+    ) -> Order:
         things = [item.thing for item in all_of if item.verb == "CREATE"]
         tasks = [t for t in things if isinstance(t, hi1.TaskObject) and thing.identifier in t.associated]
         documents = [t for t in things if isinstance(t, hi1.DocumentObject) and thing.identifier in t.associated]
@@ -131,31 +147,28 @@ class Exchange:
             if documents
             else SourceDocument("application/xml", message)
         )
-        made = self._procedure.authorise(
-            actor,
-            Order(
-                basis=thing.legal_type.value,
-                decision_reference=thing.reference or "",
-                decided_on=parse_date(thing.decided_at[:10]),
-                authority=authority.authority_id,
-                country=authority.terms.country,
-                targets=tuple(dict.fromkeys(target for task in tasks for target in _targets(task))),
-                window=Window(min(w.start_us for w in windows), max(w.end_us for w in windows)),
-                expires_at_us=parse_instant(thing.end),
-                source=source,
-                emergency="IsEmergency" in thing.flags,
-                is_test="IsTest" in thing.flags,
-            ),
+        return Order(
+            basis=thing.legal_type.value,
+            decision_reference=thing.reference or "",
+            decided_on=parse_date(thing.decided_at[:10]),
+            authority=authority.authority_id,
+            country=authority.terms.country,
+            targets=tuple(dict.fromkeys(target for task in tasks for target in _targets(task))),
+            window=Window(min(w.start_us for w in windows), max(w.end_us for w in windows)),
+            expires_at_us=parse_instant(thing.end),
+            source=source,
+            emergency="IsEmergency" in thing.flags,
+            is_test="IsTest" in thing.flags,
         )
-        self._name(thing.identifier, made.id)
-        return hi1.Answer(number, "CREATE", thing.identifier)
 
     def _register(self, actor: Actor, number: int, thing: hi1.TaskObject) -> hi1.Answer:
-        self._require_new(thing.identifier)
-        if len(thing.associated) != 1:
-            raise InputError("a task is associated with one authorisation")
+        with self._refusals(actor):
+            self._require_new(thing.identifier)
+            if len(thing.associated) != 1:
+                raise InputError("a task is associated with one authorisation")
+            targets, window = _targets(thing), _window(thing)
         case = self._case(actor, thing.associated[0])
-        task = self._procedure.register(actor, case, targets=_targets(thing), window=_window(thing))
+        task = self._procedure.register(actor, case, targets=targets, window=window)
         self._name(thing.identifier, task.id)
         return hi1.Answer(number, "CREATE", thing.identifier)
 
@@ -170,7 +183,8 @@ class Exchange:
         elif wanted == "Approved" and not is_task:
             self._procedure.resume(actor, case)
         else:
-            raise InputError("an order is not changed; it is cancelled, suspended, resumed, or decided anew")
+            with self._refusals(actor):
+                raise InputError("an order is not changed; it is cancelled, suspended, resumed, or decided anew")
         return hi1.Answer(number, "UPDATE", thing.identifier)
 
     def _get(self, actor: Actor, identifier: str) -> hi1.Thing:
@@ -247,7 +261,8 @@ class Exchange:
         named = self._names().get(identifier)
         found = named if named in own else next((case for case in own if self._derived(case) == identifier), None)
         if found is None:
-            raise NotFoundError("there is no such object")
+            with self._refusals(actor):
+                raise NotFoundError("there is no such object")
         return found
 
     def _require_new(self, identifier: str) -> None:
