@@ -18,6 +18,7 @@ from api.audit_metrics import AuditMetrics
 from api.authenticator import Authenticator
 from api.disclosure import lapses
 from api.disclosure.procedure import Disclosure
+from api.disclosure.worklist import Reminders
 from api.door import Door
 from api.grouper import Grouper
 from api.metrics import Metrics
@@ -42,6 +43,7 @@ from api.routes import (
     sessions,
     sources,
     usage,
+    worklist,
 )
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
@@ -63,8 +65,10 @@ CLOCK_INTERVAL_SECONDS: Final = 60
 _STANDS_BACK: Final = frozenset({"expire", "compact", "sessions", "silence"})
 """What computes for long, in threads of a lower priority."""
 LAPSES_INTERVAL_SECONDS: Final = 60
-DELIVERIES_INTERVAL_SECONDS: Final = 3_600
 """What time does to authorisations is put on file so often; every step looks for itself too."""
+DELIVERIES_INTERVAL_SECONDS: Final = 3_600
+DEADLINES_INTERVAL_SECONDS: Final = 300
+"""The shortest deadline is an hour, and its reminder comes a quarter of it before."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
     health.router,
     cdrs.router,
@@ -79,6 +83,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     audit.router,
     clock.router,
     disclosure.router,
+    worklist.router,
     handover.router,
     holds.router,
     policy.router,
@@ -124,6 +129,8 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     metrics.registry.register(RetentionMetrics(store))
     app.state.audit_keeper = AuditKeeper.of(store, settings)
     metrics.registry.register(AuditMetrics(store, app.state.audit_keeper))
+    app.state.reminders = Reminders(store)
+    metrics.registry.register(app.state.reminders)
     _add_gauges(app, metrics, authenticator)
     for router in _ROUTERS:
         app.include_router(router)
@@ -204,6 +211,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
         ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
         ("deliveries", Disclosure(store).erase_due, DELIVERIES_INTERVAL_SECONDS),
+        ("deadlines", app.state.reminders.look, DEADLINES_INTERVAL_SECONDS),
         ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
         # An idle process, too, gives back the keys of what another has erased.
         ("lease", store.keyring.refresh, settings.lease_interval_seconds),

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from api.cli import disclosure_orders, disclosure_reading
+from api.cli import disclosure_orders, disclosure_reading, worklist
 from api.cli.acting import Way, acting
 from api.cli.disclosure_common import FILE, case_id, flat, read_json, tell
 from schemas.errors import ConfigurationError
@@ -28,8 +28,8 @@ def disclosure() -> None:
 
     \b
       officer       authorise, register, confirm, extend, suspend, resume, cancel, deliver, acknowledge
-      case handler  check, run, reject, suspend
-      approver      preflight, approve, release, reject, suspend, resume
+      case handler  check, run, reject, suspend, notice
+      approver      preflight, approve, release, reject, suspend, resume, notice
 
     \b
     Example:
@@ -188,7 +188,7 @@ def resume(way: Way, authorisation: str) -> None:
 
 def register(group: click.Group) -> None:
     """Put the command into the group."""
-    for command in (*disclosure_orders.COMMANDS, *disclosure_reading.COMMANDS):
+    for command in (*disclosure_orders.COMMANDS, *disclosure_reading.COMMANDS, *worklist.COMMANDS):
         disclosure.add_command(command)
     group.add_command(disclosure)
 
