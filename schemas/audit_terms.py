@@ -29,6 +29,7 @@ KEPT_KINDS: Final = (
     "keyring.",
     "policy.enforced",
     "record.corrected",
+    "record.erased",
     "store.",
 )
 """Kinds of entries that outlive their segment, since the store's own verification stands on them; one that ends in a dot

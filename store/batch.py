@@ -271,7 +271,7 @@ class BatchWriter:
     def _is_over(self, slot: int, clock: Verdict) -> bool:
         if day_of(slot) < DAY_MIN:
             return True
-        key = partition_of(self._policy, slot)
+        key = partition_of(self._policy, slot, self._states)
         if self._states.get(key) in ("dropping", "dropped"):
             return True
         try:
@@ -286,9 +286,9 @@ class BatchWriter:
         """
         unique = {int(slot) for slot in np.unique(slots)}
         new = unique - self._slots
-        wanted = [partition_of(self._policy, slot) for slot in sorted(new)]
+        wanted = [partition_of(self._policy, slot, self._states) for slot in sorted(new)]
         if located:
-            beside = [partition_of(self._policy, slot) for slot in sorted(unique - self._located)]
+            beside = [partition_of(self._policy, slot, self._states) for slot in sorted(unique - self._located)]
             wanted += siblings.kept(self._store, beside, clock)
             self._located |= unique
         self._store.keyring.ensure([key.ref for key in wanted])
@@ -340,8 +340,8 @@ class BatchWriter:
 
     def _flush(self, slot: int) -> None:
         buffer = self._buffers.pop(slot)
-        partition = partition_of(self._policy, slot)
-        key = self._store.keyring.key(partition.ref)
+        partition = partition_of(self._policy, slot, self._states)
+        key = siblings.record_key(self._store, partition)
         beside = siblings.writing_key(self._store, partition, buffer.tables)
         self._pending.append((self._pool.submit(self._write, partition, key, beside, buffer), slot, buffer))
         self._collect(WRITERS)

@@ -37,6 +37,8 @@ def paragraphs(certificate: Certificate) -> list[str]:
     parts = "1 file" if body["parts"] == 1 else f"{body['parts']:,} files"
     if body["category"] != WHOLE:
         return _of_category(certificate)
+    if body["rewritten"] is not None:
+        return _of_single_records(certificate)
     said = [
         f"All {body['records']:,} records of communications that ended on {day} (UTC), stored in {parts} of "
         f"{body['bytes']:,} bytes as partition {body['partition']}, were erased on {instant(body['erased_us'])}.",
@@ -71,6 +73,23 @@ def _of_category(certificate: Certificate) -> list[str]:
         _clock(body["clock"]),
     ]
     return said + ([_GONE] if body["key_commitment"] == NONE else [])
+
+
+def _of_single_records(certificate: Certificate) -> list[str]:
+    body = certificate.body
+    day, told = _day(date.fromisoformat(str(body["end_date"]))), body["rewritten"]
+    return [
+        f"{told['erased']:,} of the {body['records']:,} records of communications that ended on {day} (UTC), stored as "
+        f"partition {body['partition']}, were erased on {instant(body['erased_us'])}. The other {told['kept']:,} were "
+        f"written anew under another key before, as partition {told['into']}, and are kept until their period is over; "
+        f"{told['withdrawn']:,} that had been withdrawn were left out.",
+        f"Why: {told['citation']}. The floor of six months, before which nothing may be removed, had passed at "
+        f"{_stamp(body['floor_until'])}.",
+        "How: the key of the partition as it was before was destroyed, then its files were unlinked. "
+        + ROOTS.get(body["root"], _EXPORTLESS),
+        "Holds: none named the erased records.",
+        _clock(body["clock"]),
+    ]
 
 
 def facts(certificate: Certificate) -> dict[str, str]:

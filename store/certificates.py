@@ -61,6 +61,7 @@ MEMBERS: Final = frozenset(
         "keyring_generation",
         "root",
         "policy",
+        "rewritten",
         "holds",
         "clock",
         "begun_us",
@@ -113,8 +114,17 @@ def commitment(key: bytes, store_id: str, partition: PartitionKey) -> str:
     return derive(key, "erasure-commitment", f"{store_id}|{partition}".encode(), 32).hex()
 
 
-def draft(store: Store, key: PartitionKey, held: Mapping[str, int], verdict: Verdict) -> dict[str, Any]:
-    """Return what a certificate says and nobody can say any more once the key is destroyed."""
+def draft(
+    store: Store,
+    key: PartitionKey,
+    held: Mapping[str, int],
+    verdict: Verdict,
+    rewritten: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return what a certificate says and nobody can say any more once the key is destroyed.
+
+    `rewritten` tells of a partition that was written anew which records went, why, and where the others lie.
+    """
     parts = store.catalog.parts("q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?", _name(key))
     if key.category:
         parts = [part for part in parts if part.location_bytes]
@@ -134,6 +144,7 @@ def draft(store: Store, key: PartitionKey, held: Mapping[str, int], verdict: Ver
         "key_commitment": _commitment(store, key),
         "location_key_commitment": NONE if key.category else _commitment(store, key.location),
         "policy": statement(verdict.policy, key),
+        "rewritten": None if rewritten is None else dict(rewritten),
         "holds": dict(held),
         "begun_us": verdict.wall_us,
     }

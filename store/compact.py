@@ -203,12 +203,12 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
             for part, road in zip(group, roads, strict=True)
         ]
         left_out: Counter[int] = Counter()
-        prepares = [partial(_prepared, part, above_floor, left_out) for part in group]
-        made = _written(
+        prepares = [partial(prepared, part, above_floor, left_out) for part in group]
+        made = written_by(
             merged(readers, prepares, MERGED_ROWS_MAX),
             lambda records: (
                 store.part_store.write(key, secret, records, store.hasher.tags(records), location_key=beside),
-                _batches(records),
+                batches_of(records),
             ),
         )
         written, batches = [part for part, _ in made], [counted for _, counted in made]
@@ -231,7 +231,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
     return _Done(group, written, left_out.total())
 
 
-def _written(
+def written_by(
     stretches: Iterator[pa.Table], write: Callable[[pa.Table], tuple[WrittenPart, Counter[int]]]
 ) -> list[tuple[WrittenPart, Counter[int]]]:
     """Write stretches while the next is being merged: one core merges and helps, the other writes."""
@@ -244,7 +244,7 @@ def _written(
         return [one.result() for one in made]
 
 
-def _prepared(part: PartRow, above_floor: bool, left_out: Counter[int], records: pa.Table) -> pa.Table:
+def prepared(part: PartRow, above_floor: bool, left_out: Counter[int], records: pa.Table) -> pa.Table:
     """Name the batch in every row; above the floor leave out what is withdrawn."""
     if part.batch_id is not None:
         if part.withdrawn and above_floor:
@@ -253,12 +253,13 @@ def _prepared(part: PartRow, above_floor: bool, left_out: Counter[int], records:
         return records.append_column("batch_id", pa.array(np.full(records.num_rows, part.batch_id, np.int64)))
     if above_floor and part.withdrawn_batches:
         gone = pc.is_in(records.column("batch_id"), value_set=pa.array(part.withdrawn_batches, pa.int64()))
-        left_out.update(_batches(records.filter(gone)))
+        left_out.update(batches_of(records.filter(gone)))
         records = records.filter(pc.invert(gone))
     return records
 
 
-def _batches(records: pa.Table) -> Counter[int]:
+def batches_of(records: pa.Table) -> Counter[int]:
+    """Return how many records each batch has."""
     counted = pc.value_counts(records.column("batch_id").combine_chunks())
     return Counter({item["values"]: item["counts"] for item in counted.to_pylist()})
 

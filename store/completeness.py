@@ -32,7 +32,10 @@ from store.selection import is_outside
 if TYPE_CHECKING:
     from store.store import Store
 
-_PARTS: Final = ("batch", "compaction", "batch.withdrawn", "erasure.intended", "erasure.done", "store.restored")
+_PARTS: Final = (
+    *("batch", "compaction", "batch.withdrawn", "record.erased"),
+    *("erasure.intended", "erasure.done", "store.restored"),
+)
 _CORRECTED: Final = "record.corrected"
 LOCATION_OVER: Final = "location-over"
 
@@ -116,7 +119,7 @@ class _Told:
 
     def take(self, entry: StoredEntry) -> None:
         public = entry.public
-        if entry.kind == "batch":
+        if entry.kind in ("batch", "record.erased"):
             self._publish(public["parts"])
         elif entry.kind == "compaction":
             before = sum(self.parts[name][1] for name in public["removed"] if name in self.parts)

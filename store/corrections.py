@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from schemas.errors import IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from schemas.holds import Purpose
-from store import explain, rectified
+from store import erasing, explain, rectified
 from store.audit import AuditEntry
 from store.keys import derive, seal, unseal
 from store.model import PartRow, Problem
@@ -50,12 +50,14 @@ class Corrections:
             InputError: the values of a rectification do not have their form.
             ProcedureError: the id is in use (`stale`), or the record is corrected so already (`state`).
         """
-        if wanted.kind not in KINDS:
-            raise ProcedureError("a correction restricts, supersedes or rectifies", reason="kind")
+        if wanted.kind not in (*KINDS, erasing.ERASED):
+            raise ProcedureError("a correction restricts, supersedes, rectifies or erases", reason="kind")
         if wanted.kind == RECTIFIED:
             rectified.check(wanted.fields)
         part = explain.part_of(self._store, wanted.batch_id, wanted.position)
         made = self._made(wanted, part.partition, confirmed=False, said=wanted.said)
+        if wanted.kind == erasing.ERASED:
+            erasing.check(self._store, made, self._store.clock_guard.require_trusted())
         with self._store.catalog.transaction() as cursor:
             self._check(cursor, made)
             if cursor.execute("SELECT 1 FROM corrections WHERE act = ?", (made.act,)).fetchone():
@@ -76,6 +78,8 @@ class Corrections:
         wanted = self.get(act)
         if wanted.confirmed:
             raise ProcedureError("the correction is in force already", reason="state")
+        if wanted.kind == erasing.ERASED:
+            raise ProcedureError("a record is erased by `erasing.erase`", reason="kind")
         made = self._made(wanted, wanted.partition, confirmed=True, said={**wanted.said, **said})
         with self._store.catalog.transaction() as cursor:
             self._check(cursor, made)
@@ -139,6 +143,30 @@ class Corrections:
             for kind in kinds.get(place, ()):
                 found.setdefault(kind, []).append(row)
         return found
+
+    def move(
+        self, cursor: sqlite3.Cursor, old: PartitionKey, new: PartitionKey, gone: Set[tuple[int, int]]
+    ) -> list[str]:
+        """Bring a partition's corrections under the key of its next generation; return the acts of those that end.
+
+        They end with their record, one of `gone`; so does a request to erase several of which one is gone.
+        """
+        ended = []
+        rows = cursor.execute(
+            _SELECT.format("q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?"), _name(old)
+        )
+        for row in rows.fetchall():
+            item = self._opened(row)
+            if not gone.isdisjoint(erasing.places(item)):
+                ended.append(item.act)
+                continue
+            words = unseal(self._sealing_key(old), row[6], _aad(item))
+            cursor.execute(
+                "UPDATE corrections SET sealed = ?, partition_id = (SELECT partition_id FROM partitions "
+                "WHERE end_date = ? AND retention_class = ? AND key_domain = ?) WHERE act = ?",
+                (seal(self._sealing_key(new), words, _aad(item)), *_name(new), item.act),
+            )
+        return ended
 
     def problems(self) -> list[Problem]:
         """Return the rows that do not open, and those whose record is not there."""

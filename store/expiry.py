@@ -173,11 +173,16 @@ def expire(
 
 
 def finish(store: Store, step: Callable[[str], None] | None = None) -> None:
-    """Finish erasures whose key is destroyed already; the caller holds the erasure lock, or is alone."""
+    """Finish erasures whose key is destroyed already, and those of partitions that were written anew.
+
+    The caller holds the erasure lock, or is alone.
+    """
     store.keyring.refresh()
-    left = [item for item in unfinished(store) if not store.keyring.has(item.key.ref)]
+    anew = {name for name, drafted in certificates.drafted(store).items() if drafted["rewritten"] is not None}
+    every = unfinished(store)
+    left = [item for item in every if not store.keyring.has(item.key.ref) or str(item.key) in anew]
     if left:
-        store.flush_outbox()
+        store.flush_outbox(required=any(store.keyring.has(item.key.ref) for item in left))
         certificates.adopt(store)
         _erase(store, left, (), store.clock_guard.observe(), step or (lambda _: None))
 
@@ -254,10 +259,10 @@ def _intend(
             holding = holds(cursor, item.key)
             if holding.blocking:
                 continue
-            _set_state(cursor, [item.key], "live")  # only a live partition's parts can be counted
+            set_state(cursor, [item.key], "live")  # only a live partition's parts can be counted
             drafted = certificates.draft(store, item.key, holding.counts, verdict)
             certificates.begin(cursor, drafted)
-            _set_state(cursor, [item.key], "dropping")
+            set_state(cursor, [item.key], "dropping")
             public = {name: value for name, value in drafted.items() if name != "files"}
             store.outbox.put(cursor, [AuditEntry("erasure.intended", public, None)])
             chosen.append(item)
@@ -287,7 +292,7 @@ def _erase(
         issued = certificates.issue(store, cursor, keys, verdict)
         for key in keys:
             _forget(cursor, key)
-        _set_state(cursor, keys, "dropped", verdict.wall_us)
+        set_state(cursor, keys, "dropped", verdict.wall_us)
         for ref in daily:
             cursor.execute("DELETE FROM quarantine WHERE key_ref = ?", (str(ref),))
         sessions.sweep(cursor, verdict.erase_us)
@@ -343,7 +348,8 @@ def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:
         cursor.execute(statement, _name(key))
 
 
-def _set_state(cursor: sqlite3.Cursor, keys: Iterable[PartitionKey], state: str, now_us: int | None = None) -> None:
+def set_state(cursor: sqlite3.Cursor, keys: Iterable[PartitionKey], state: str, now_us: int | None = None) -> None:
+    """Note how far the erasure of partitions and siblings is, within its transaction."""
     where = "end_date = ? AND retention_class = ? AND key_domain = ?"
     for key in keys:
         if key.category:

@@ -17,6 +17,7 @@ SUFFIXES = (PART_SUFFIX, IDENTITY_SUFFIX, INDEX_SUFFIX, LOCATION_SUFFIX)
 SEGMENT_SUFFIX = ".segment"
 _FILE_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_GENERATION = re.compile(r"\.[1-9][0-9]{0,5}$")  # of a partition that was written anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class Layout:
         stem, dot, suffix = name.partition(".")
         if not _FILE_ID.fullmatch(stem) or dot + suffix not in SUFFIXES:
             return None
-        return (key, stem, dot + suffix) if is_name(retention_class) and is_name(domain) else None
+        return (key, stem, dot + suffix) if is_name(retention_class) and is_name(_GENERATION.sub("", domain)) else None
 
 
 def is_name(text: str) -> bool:

@@ -7,6 +7,7 @@ partition: files and a key of its own. Its key names the category besides, and e
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Final
@@ -73,6 +74,19 @@ class PartitionKey:
     def __str__(self) -> str:
         name = f"{self.end_date.isoformat()}/{self.retention_class}/{self.key_domain}"
         return f"{name}/{self.category}" if self.category else name
+
+
+def successor(key: PartitionKey) -> PartitionKey:
+    """Return the partition that takes a partition's place when it is written anew, under a key of its own: DOMAIN.2."""
+    domain, _, number = key.key_domain.partition(".")
+    return replace(key, key_domain=f"{domain}.{int(number or 1) + 1}")
+
+
+def newest(key: PartitionKey, known: Container[PartitionKey]) -> PartitionKey:
+    """Return the newest generation of a partition among those that are known, or the partition itself."""
+    while (after := successor(key)) in known:
+        key = after
+    return key
 
 
 def to_us(moment: datetime) -> int:

@@ -8,7 +8,7 @@ counts here with the next question.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from store.audit.search import find
 from store.clock import to_date
 from store.documents import Put
 from store.model import Problem
-from store.partitions import PartitionKey, date_to_day, day_to_date, end_days
+from store.partitions import PartitionKey, date_to_day, day_to_date, end_days, newest
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -123,10 +123,13 @@ def slots_of(policy: Policy, records: pa.Table) -> npt.NDArray[np.int64]:
     return slots
 
 
-def partition_of(policy: Policy, slot: int) -> PartitionKey:
-    """Return the partition that a number of `slots_of` names; its day must be 1970 or later."""
+def partition_of(policy: Policy, slot: int, states: Container[PartitionKey] = ()) -> PartitionKey:
+    """Return the partition that a number of `slots_of` names; its day must be 1970 or later.
+
+    Of a partition that was written anew it is the newest generation among `states`.
+    """
     day, code = divmod(slot, CLASSES_MAX)
-    return PartitionKey(day_to_date(day), policy.class_names[code], SHARED_DOMAIN)
+    return newest(PartitionKey(day_to_date(day), policy.class_names[code], SHARED_DOMAIN), states)
 
 
 def day_of(slot: int) -> int:

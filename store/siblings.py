@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.arrow import PACKED, packed_columns
-from schemas.errors import BusyError, ClockError, IntegrityError
+from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailableError
 from schemas.fields import FIELDS, Category
 from store.binding import FileBinding
 from store.columns import Encoding, Stored, encode
@@ -221,6 +221,18 @@ def current(batch: Batch, part: PartRow, watch: Watch) -> Batch:
 def reading_key(store: Store, part: PartRow | WrittenPart) -> LocationKey | None:
     """Return the road to a part's location; None when none is stored, or not any more."""
     return partial(store.keyring.key, part.partition.location.ref) if part.location_bytes else None
+
+
+def record_key(store: Store, partition: PartitionKey) -> bytes:
+    """Return the key under which new records are written.
+
+    Raises:
+        BusyError: the partition was erased, or written anew, since the batch began.
+    """
+    try:
+        return store.keyring.key(partition.ref)
+    except KeyUnavailableError as error:
+        raise BusyError("a partition of the batch ended meanwhile", hint="deliver the batch again") from error
 
 
 def writing_key(store: Store, partition: PartitionKey, records: Sequence[pa.Table]) -> bytes | None:

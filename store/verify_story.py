@@ -196,6 +196,10 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
             story.withdrawn.add(public["batch"])
         elif entry.kind == "record.corrected":
             story.corrected.add((public["act"], public["kind"], public["partition"]))
+        elif entry.kind == "record.erased":
+            story.parts |= {_told(MERGED, one) for one in public["parts"]}
+            story.located |= _located(public["parts"])
+            story.corrected = {_moved(one, public) for one in story.corrected if one[0] not in public["ended"]}
         elif entry.kind == "store.restored":  # erased after the backup was made: the newer log that said so is gone
             story.leaving |= set(public["erased_since"])
             story.erased |= set(public["erased_since"])
@@ -204,6 +208,11 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
         elif entry.kind == "erasure.done":
             story.erased.add(public["partition"])
     return story, twice
+
+
+def _moved(one: tuple[str, str, str], public: dict[str, Any]) -> tuple[str, str, str]:
+    """Return a correction in force after its partition was written anew."""
+    return (one[0], one[1], public["into"]) if one[2] == public["partition"] else one
 
 
 def _located(parts: list[dict[str, Any]]) -> set[Located]:
