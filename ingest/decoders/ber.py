@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.buffers import Bytes, Ints, Mask
+from store import native
 
 SLACK_BYTES: Final = 72
 """Zero bytes behind the data, so that headers and wide loads at its end stay inside the buffer."""
@@ -34,12 +35,27 @@ NUMBER_MAX: Final = 1022
 SEQUENCE: Final = UNIVERSAL | 16
 SET: Final = UNIVERSAL | 17
 
+KERNEL_BYTES_MIN: Final = 1 << 12
+"""Fewer bytes are walked by NumPy."""
+
+LOAD_BYTES_MIN: Final = 1 << 18
+"""Fewer bytes are no reason to load the kernels; when they are there, they are used."""
+
+_KERNELS: Final = "ingest.decoders.ber_kernels"
+
 Slots: TypeAlias = npt.NDArray[np.int64]
 """By tag: the slot in which a walk keeps the element; the number of slots for tags that are skipped."""
 
 _TAGS: Final = 4 << 10
 _HIGH: Final = 0x1F
 _INDEFINITE: Final = 0x80
+
+
+def compiled(size_bytes: int) -> Any:
+    """Return the compiled walk; None when so few bytes are not worth loading it."""
+    if size_bytes >= KERNEL_BYTES_MIN and (native.is_loaded(_KERNELS) or size_bytes >= LOAD_BYTES_MIN):
+        return native.load(_KERNELS)
+    return None
 
 
 def padded(data: bytes) -> Bytes:
@@ -202,6 +218,14 @@ def _walk_level(data: Bytes, starts: Ints, ends: Ints, level: Level, fields: Fie
     places = np.full((len(names) + 1, count), -1, np.int64)
     lengths = np.zeros((len(names) + 1, count), np.int64)
     flat_places, flat_lengths = places.reshape(-1), lengths.reshape(-1)
+    kernels = compiled(int((ends - starts).sum()))
+    if kernels is not None:
+        faults = np.zeros(count, np.uint8)
+        told = (np.ascontiguousarray(starts), np.ascontiguousarray(ends), single, by_tag)
+        kernels.walk(data, *told, 1 if level.first else ELEMENTS_MAX, flat_places, flat_lengths, faults)
+        fields.bad |= (faults & kernels.BAD) != 0
+        fields.indefinite |= (faults & kernels.INDEFINITE) != 0
+        return places[:-1], lengths[:-1]
     row = np.flatnonzero(starts < ends)
     at, end = starts[row], ends[row]
     steps = 0

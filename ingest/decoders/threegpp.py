@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, ClassVar, Final, NamedTuple
+from typing import Any, BinaryIO, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.ber import compiled
 from ingest.decoders.ber_elements import CUT, INDEFINITE, end_of, header
 from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp_columns import Readers
@@ -165,10 +166,13 @@ _BEGINS_RECORD: Final = [0xA0 <= octet <= 0xBF or octet in (0x30, 0x31) for octe
 def _run(data: bytes, at: int, starts: list[int], ends: list[int]) -> int:
     """Add records that follow each other without padding, with the headers that switches write; return where it ends.
 
-    This is the only step that looks at records one by one, so it does nothing but add up lengths.
+    This step looks at records one by one, so it does nothing but add up lengths.
     """
     size = len(data)
     limit = size - 4
+    kernels = compiled(size - at)
+    if kernels is not None:
+        return _run_compiled(kernels, data, at, starts, ends)
     before = len(starts)
     add = starts.append
     while at < limit:
@@ -193,6 +197,19 @@ def _run(data: bytes, at: int, starts: list[int], ends: list[int]) -> int:
         ends.extend(starts[before + 1 :])
         ends.append(at)
     return at
+
+
+def _run_compiled(kernels: Any, data: bytes, at: int, starts: list[int], ends: list[int]) -> int:
+    """Do as `_run`, past padding too."""
+    size = len(data)
+    room = min((size - at) // 2, BLOCK_BYTES // 32) + 1
+    found = np.empty((2, room), np.int64)
+    count = kernels.frame(np.frombuffer(data, np.uint8), at, size - 4, size, found[0], found[1])
+    if not count:
+        return at
+    starts.extend(found[0, :count].tolist())
+    ends.extend(found[1, :count].tolist())
+    return ends[-1]
 
 
 def _end_of_padding(data: bytes, at: int) -> int:

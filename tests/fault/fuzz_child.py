@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Final
 
 from bench import formats
-from ingest.decoders import csv_walk, decoder, slices
+from ingest.decoders import ber, csv_walk, decoder, slices
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError
@@ -123,6 +123,8 @@ def compiled(*, wanted: bool) -> None:
         (csv_walk, "LOAD_BYTES_MIN"),
         (slices, "KERNEL_BYTES_MIN"),
         (slices, "LOAD_BYTES_MIN"),
+        (ber, "KERNEL_BYTES_MIN"),
+        (ber, "LOAD_BYTES_MIN"),
     ):
         setattr(module, setting, least)
 

@@ -27,6 +27,7 @@ def by_kernels(*, wanted: bool) -> Any:
     return mock.patch.multiple(slices, KERNEL_BYTES_MIN=0 if wanted else NEVER, LOAD_BYTES_MIN=0)
 
 
+@settings(deadline=None)
 @given(
     data=st.binary(min_size=1, max_size=200),
     cuts=st.lists(st.tuples(st.integers(-1, 199), st.integers(0, 40)), min_size=1, max_size=30),
@@ -74,7 +75,7 @@ LINES = st.one_of(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(lines=st.lists(LINES, max_size=25), cut=st.integers(0, 30))
 def test_attributes_are_found_alike(lines: list[str], cut: int) -> None:
     data = "\n".join(lines).encode()
@@ -82,7 +83,7 @@ def test_attributes_are_found_alike(lines: list[str], cut: int) -> None:
 
 
 @pytest.mark.parametrize("zone", [None, STOCKHOLM, ZoneTimes("Australia/Lord_Howe")])
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     texts=st.lists(
         st.one_of(

@@ -1,0 +1,94 @@
+"""The compiled walk over BER finds what its twins in NumPy and Python find, in anything."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.decoders import ber, threegpp
+from ingest.decoders.ber import CONTEXT, Level
+from ingest.decoders.threegpp_tables import RECORD_TYPES
+from tests.ingest.threegpp_made import EVERY, calls, decoded, mo
+
+NEVER = 1 << 60
+LEVELS = [
+    Level({CONTEXT | 0: "a", CONTEXT | 31: "b", 16: "c", CONTEXT | 5: Level({CONTEXT | 0: "d", CONTEXT | 1: "e"})}),
+    Level({CONTEXT | 0: "a", 16: "c"}, first=True),
+    *(kind.fields for kind in RECORD_TYPES[:1]),
+]
+
+
+def by_kernels(*, wanted: bool) -> Any:
+    return mock.patch.multiple(ber, KERNEL_BYTES_MIN=0 if wanted else NEVER, LOAD_BYTES_MIN=0)
+
+
+def walked(data: bytes, starts: list[int], ends: list[int], level: Level) -> Any:
+    fields = ber.walk(ber.padded(data), np.array(starts, np.int64), np.array(ends, np.int64), level)
+    sound = ~(fields.bad | fields.indefinite)
+    spans = {name: (span.starts[sound].tolist(), span.lengths[sound].tolist()) for name, span in fields.spans.items()}
+    return spans, fields.bad.tolist(), fields.indefinite.tolist()
+
+
+OCTETS = st.one_of(
+    st.binary(max_size=12),
+    st.sampled_from([b"\x80\x01a", b"\xbf\x1f\x00", b"\x30\x80\x00\x00", b"\x85\x82\x00\x01a", b"\xa5\x03\x80\x01x"]),
+    st.sampled_from([b"\x9f\xff\xff\xff\x01", b"\x84\x85\0\0\0\0\0", b"\x80\x80", b"\x9f\x81\x00\x00", b"\xa5\x80"]),
+)
+
+
+@pytest.mark.parametrize("level", LEVELS, ids=["nested", "first", "call"])
+@settings(max_examples=120, deadline=None)
+@given(records=st.lists(st.lists(OCTETS, max_size=6).map(b"".join), min_size=1, max_size=8))
+def test_a_level_is_walked_alike(level: Level, records: list[bytes]) -> None:
+    ends = np.cumsum([len(one) for one in records]).tolist()
+    starts = [0, *ends[:-1]]
+    with by_kernels(wanted=True):
+        found = walked(b"".join(records), starts, ends, level)
+    with by_kernels(wanted=False):
+        assert found == walked(b"".join(records), starts, ends, level)
+
+
+@pytest.mark.parametrize("elements", [ber.ELEMENTS_MAX, ber.ELEMENTS_MAX + 1])
+def test_a_level_has_so_many_elements_at_most(elements: int) -> None:
+    data = b"\x80\x01a" * elements
+    for wanted in (True, False):
+        with by_kernels(wanted=wanted):
+            assert walked(data, [0], [len(data)], LEVELS[0])[1] == [elements > ber.ELEMENTS_MAX]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    pieces=st.lists(
+        st.one_of(
+            st.sampled_from([*EVERY, b"\0\0\0", b"\xff", b"\xa0\x02\x80\x00", b"\xbf\x81\x00"]), st.binary(max_size=6)
+        ),
+        max_size=8,
+    ),
+    last=st.booleans(),
+)
+def test_records_are_framed_alike(pieces: list[bytes], last: bool) -> None:
+    data = b"".join(pieces)
+    with by_kernels(wanted=True):
+        found = threegpp.frame(data, last=last)
+    with by_kernels(wanted=False):
+        assert found == threegpp.frame(data, last=last)
+
+
+def test_more_records_than_one_walk_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threegpp, "BLOCK_BYTES", 64)
+    with by_kernels(wanted=True):
+        assert len(threegpp.frame(mo() * 20, last=True).starts) == 20
+
+
+@settings(max_examples=25, deadline=None)
+@given(made=st.lists(calls().map(lambda call: call[0]), min_size=1, max_size=5))
+def test_calls_are_decoded_alike(made: list[bytes]) -> None:
+    with by_kernels(wanted=True):
+        found = decoded(b"".join(made))
+    with by_kernels(wanted=False):
+        assert found == decoded(b"".join(made))
