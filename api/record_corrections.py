@@ -1,14 +1,15 @@
-"""How a single record is restricted, superseded or rectified: two custodians, one requesting and the other confirming.
+"""How a single record is restricted, superseded, rectified or erased: two custodians, one requests, the other confirms.
 
 (1) A custodian names a record by its batch and its position in it, which receipts, quarantine and explanations tell: no
 traffic data is read for it. Signed over the digest of everything that is requested.
 (2) Another custodian, another person with another key, confirms; signed over the same digest.
-(3) The store applies the correction to every read from then on; the stored record is never edited or removed.
+(3) The store applies the correction to every read from then on; the stored record is never edited. An erasure, which
+names its legal basis and is refused below the floor, removes it (`store.erasing`).
 (4) Each step is in the audit log in the transaction that does it. The reason is for auditors only; which record it was
 and the values are sealed under its partition's key and end with it. The digest has a salt, which lies there too: once
 the partition is erased, nobody can try values against the digest or a signature.
 
-Source: the design's *Corrections* and promise 7; Regulation (EU) 2016/679 Art 16 and 18.
+Source: the design's *Corrections* and promise 7; Regulation (EU) 2016/679 Art 16 to 18.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from api.persons import Approval, Person
 from api.roles import Role
 from api.signing import digest_of
 from schemas.errors import InputError, ProcedureError
-from store.overlay import KINDS, Correction
+from store import erasing
+from store.erasing import ERASED
+from store.overlay import RECTIFIED, Correction
 from store.partitions import PartitionKey
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ _SOMEWHERE: Final = PartitionKey(date.min, "")
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What shall become of one record; `kind` of `store.overlay.KINDS`."""
+    """What shall become of one record; `kind` of `store.overlay.KINDS`, or `store.erasing.ERASED`."""
 
     kind: str
     batch_id: int
@@ -116,8 +119,8 @@ def request(store: Store, custodian_id: str, act: str, wish: Wish, approval: App
     """
     if not wish.reason.strip() or len(wish.reason) > REASON_CHARS_MAX or not wish.reason.isprintable():
         raise InputError(f"a reason is 1 to {REASON_CHARS_MAX} printable characters")
-    if wish.kind != KINDS[-1] and wish.fields:
-        raise InputError("only a rectification names fields")
+    if wish.kind not in (RECTIFIED, ERASED) and wish.fields:
+        raise InputError("only a rectification or an erasure has fields")
     custodian = _custodian(store, custodian_id, act, wish, approval, REQUEST)
     said = {
         "reason": wish.reason,
@@ -137,7 +140,8 @@ def confirm(store: Store, custodian_id: str, act: str, approval: Approval) -> di
 
     Raises:
         NotFoundError: nothing is requested, or the record's period is over.
-        ProcedureError: the same custodian or key again, done already, a wrong signature.
+        ProcedureError: the same custodian or key again, done already, a wrong signature, a hold.
+        RetentionError, ClockError: the floor forbids an erasure, or nobody can tell.
     """
     requested = store.corrections.get(act)
     if requested.confirmed:
@@ -151,6 +155,9 @@ def confirm(store: Store, custodian_id: str, act: str, approval: Approval) -> di
     first = persons.find_active(store, said["by"])
     if first is None or Role.CUSTODIAN not in first.roles:
         raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    if requested.kind == ERASED:
+        done = erasing.erase(store, act, {}, (said["by"], custodian.person_id))
+        return {**_shown(requested), **done.as_dict(), "confirmed_by": custodian.person_id}
     confirmed = {"confirmed_by": custodian.person_id, "confirmed": approval.time, "signature_2": approval.signature}
     return _shown(store.corrections.confirm(act, confirmed, (said["by"], custodian.person_id)))
 

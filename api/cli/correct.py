@@ -23,9 +23,10 @@ _REASON = click.option("--reason", required=True, help="Why; for auditors only. 
 
 @click.group("correct")
 def correct() -> None:
-    """Correct single records: restrict, supersede or rectify them.
+    """Correct single records: restrict, supersede or rectify them, or erase them after the floor.
 
-    Stored records are never edited: a correction is applied when they are read, and ends with them. RECORD is
+    Stored records are never edited: a correction is applied when they are read, and ends with them. An erasure removes
+    them: their partition is written anew without them, and its old key destroyed. RECORD is
     BATCH:POSITION, the batch as its receipt tells and the position in it, from 1. A whole batch is withdrawn with
     `lagrum withdraw`.
 
@@ -88,6 +89,30 @@ def rectify(way: Way, record: str, reason: str, second: Path | None) -> None:
     if not isinstance(fields, dict):
         raise click.UsageError("the standard input is not a JSON object")
     _act(way, "rectified", record, reason, fields, second)
+
+
+@correct.command("erase")
+@click.argument("records", metavar="RECORD...", nargs=-1, required=True)
+@click.option(
+    "--citation", required=True, help="The legal basis; stands in the certificate, in the clear. Names nobody."
+)
+@_REASON
+@_SECOND
+@acting
+def erase(way: Way, records: tuple[str, ...], citation: str, reason: str, second: Path | None) -> None:
+    """Erase records for good, after the floor of six months; all of one day and retention class.
+
+    Refused below the floor, and while a hold names one of them. Nothing about them is kept, not even what would tell
+    them if they came again: stop their source from delivering them. Backups made before do not bring back the other
+    records of that day: make a new one. The certificate: `lagrum retention certificate show PARTITION`.
+
+    \b
+    Example:
+      lagrum correct erase 17:4 17:9 --citation "Regulation (EU) 2016/679 Art 17(1)(d)" --reason "ticket 4711" \\
+          --as custodian-1.key.json
+    """
+    fields = {"citation": citation, **({"also": ",".join(records[1:])} if records[1:] else {})}
+    _act(way, "erased", records[0], reason, fields, second)
 
 
 @correct.command("confirm")

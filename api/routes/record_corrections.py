@@ -41,7 +41,7 @@ def _answer(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
 class CorrectionModel(Model):
     """What shall become of a record, and why, with the first custodian's signature."""
 
-    kind: Annotated[Literal["restricted", "superseded", "rectified"], Field(examples=["rectified"])]
+    kind: Annotated[Literal["restricted", "superseded", "rectified", "erased"], Field(examples=["rectified"])]
     batch_id: Annotated[int, Field(ge=1, le=2**62, examples=[17])]
     position: Annotated[int, Field(ge=1, le=2**62, description="1-based, in the batch", examples=[2])]
     reason: Annotated[str, Field(min_length=1, max_length=500, examples=["the subscriber objects, ticket 4711"])]
@@ -50,7 +50,8 @@ class CorrectionModel(Model):
         dict[str, str | bool | int | None],
         Field(
             max_length=64,
-            description="Of a rectification: field of the record and its value; null empties it.",
+            description="Of a rectification: field of the record and its value; null empties it. Of an erasure: "
+            "`citation`, its legal basis, and `also`, other records of its partition, BATCH:POSITION, with commas.",
             examples=[{"duration_ms": 60_000}],
         ),
     ]
@@ -89,5 +90,8 @@ def ask(request: Request, act: Act, body: CorrectionModel, principal: Custodian)
 
 @router.post("/v1/corrections/{act}/confirm", summary="Confirm a correction", responses=_answer(_EXAMPLE))
 def confirm(request: Request, act: Act, body: ConfirmationModel, principal: Custodian) -> dict[str, Any]:
-    """Apply the correction to every read; sign action `record.correct.confirm` over the same digest."""
+    """Apply the correction to every read, or erase the records; sign `record.correct.confirm` over the same digest.
+
+    An erasure is refused below the floor and while a hold names a record; its certificate is the partition's.
+    """
     return record_corrections.confirm(get_store(request), principal.person_id, act, body.approval.value())

@@ -12,14 +12,13 @@ import pytest
 
 from api import record_corrections as procedure
 from api.cli import main
-from api.disclosure import package
 from api.settings import Settings
-from api.signing import decode_public_key
 from api.usage import Period, usage
 from schemas.fields import NUMBER_FIELDS
 from store import ScanQuery, Store, TargetIdentifier
 from store.overlay import Correction
-from tests.api.disclosure.conftest import TARGET, WINDOW, _peopled
+from store.partitions import to_us
+from tests.api.disclosure.conftest import TARGET, WINDOW, peopled
 from tests.api.test_openapi_examples import _compare, _example_of
 from tests.api.world import World, running
 from tests.conftest import FixedClock, ends_us
@@ -29,6 +28,7 @@ REASON = "the subscriber objects, ticket 4711"
 ACT = "9f1c2d3e4b5a6978"
 SALT = "00112233445566778899aabbccddeeff"
 NEW = "46701741234"
+ART_17 = "Regulation (EU) 2016/679 Art 17(1)(d)"
 TODAY = Period(date(2026, 11, 22), date(2026, 11, 23))
 
 
@@ -214,7 +214,7 @@ def test_the_log_names_both_and_keeps_the_values_sealed(world: World, batch: int
 
 def test_a_package_tells_which_records_are_restricted_or_rectified(tmp_path: Path, clock: FixedClock) -> None:
     with Store.create(tmp_path / "root", clock=clock) as store:
-        court = _peopled(store, clock)
+        court = peopled(store, clock)
         query = ScanQuery(WINDOW.start_us, WINDOW.end_us, targets=(TargetIdentifier("number", TARGET),))
         found = sorted(row["batch_position"] for rows in store.scan(query) for row in rows.to_pylist())
         before = court.released()
@@ -228,11 +228,11 @@ def test_a_package_tells_which_records_are_restricted_or_rectified(tmp_path: Pat
             store.corrections.request(wanted, {"by": "custodian-1"})
             store.corrections.confirm(act, {}, ("custodian-1", "custodian-2"))
         data = court.deliver(court.released().id)
-        manifest = package.verify(data, decode_public_key(court.procedure.vault.public_key()))
-        rows = package.records_of(data)
+        opened, rows = court.open(data)
+        manifest = opened.manifest
         (restricted,) = manifest["corrections"]["restricted"]
         (rectified,) = manifest["corrections"]["rectified"]
-        assert len(rows) == len(package.records_of(court.deliver(before.id))) - 2
+        assert len(rows) == len(court.open(court.deliver(before.id))[1]) - 2
         assert rows[rectified - 1]["duration_ms"] == 777_000
         assert restricted != rectified
         assert set(manifest["corrections"]) == {"restricted", "rectified"}
@@ -269,3 +269,33 @@ def test_the_command_line_corrects(
         run("rectify", f"{batch}:1", "--reason", REASON, given="[1]", code=2)
         run("rectify", f"{batch}:1", "--reason", REASON, given="{", code=2)
         run("restrict", f"{batch}:9", "--reason", REASON, code=1)
+        run("erase", f"{batch}:1", "--citation", ART_17, "--reason", REASON, code=1)
+        run("erase", f"{batch}:1", "--reason", REASON, code=2)
+        after_the_floor(world)
+        words = ("--citation", ART_17, "--reason", REASON, "--second", keys[1])
+        assert run("erase", f"{batch}:1", f"{batch}:2", *words)["records"] == 2
+
+
+def after_the_floor(world: World) -> str:
+    """Move on until the records of the batch may be erased; return their partition."""
+    (kept,) = world.store.partitions()
+    world.clock.value_us = to_us(kept.key.floor_until)
+    world.tokens.clear()
+    return str(kept.key)
+
+
+def test_two_custodians_erase_after_the_floor_and_not_before(world: World, batch: int) -> None:
+    wanted = wish(batch, "erased", citation=ART_17)
+    answer = ask(world, wanted)
+    assert (answer.status_code, answer.json()["type"].endswith("retention")) == (409, True), answer.text
+    partition = after_the_floor(world)
+    assert ask(world, wish(batch, "erased")).status_code == 400, "it needs its basis"
+    assert ask(world, wanted).json()["state"] == "pending"
+    assert confirm(world, wanted, by="custodian-1").json()["reason"] == "same-person"
+    assert positions(world.store) == [1, 2]
+    answer = confirm(world, wanted)
+    assert (answer.status_code, answer.json()["state"], answer.json()["records"]) == (200, "erased", 1), answer.text
+    assert (answer.json()["partition"], answer.json()["into"]) == (partition, f"{partition}.2")
+    assert positions(world.store) == [1]
+    assert confirm(world, wanted).status_code == 404
+    assert world.store.verify() == []
