@@ -26,11 +26,12 @@ import hashlib
 import hmac
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -40,6 +41,7 @@ from api.disclosure.model import request_digest
 from api.disclosure.printing import ndjson, printable
 from api.disclosure.search import query_of
 from api.disclosure.selection import permitted_fields, select
+from api.disclosure.subscribers import as_spans, spans_of
 from api.signing import canonical_json
 from schemas.errors import LagrumError, NotFoundError
 from schemas.packing import unpack_table
@@ -60,6 +62,8 @@ COMPLETE: Final = "complete"
 PARTLY: Final = "partly"
 """No disagreement, and some days cannot be compared any more."""
 WRONG: Final = "wrong"
+PRESERVED: Final = "preserved"
+"""Days of which records came from a preservation: the log names its files (`hold.carved`), and they end with it."""
 
 
 class Tally:
@@ -91,11 +95,19 @@ class Recorder:
         self._case, self._store = case, store
         self._salt = secrets.token_bytes(_SALT_BYTES)
         self._tally = Tally(self._salt)
+        self._preserved_days: set[int] = set()
+        self.spans = spans_of(store, case)
         self._snapshot = completeness.snapshot(store, asked)
         self.query = replace(asked, batch_id_max=self._snapshot.batch_id_max)
 
-    def add(self, kept: pa.Table, lines: bytes) -> None:
-        """Take records that leave and their lines, in their order."""
+    def add(self, kept: pa.Table, lines: bytes, preserved: Sequence[bool] = ()) -> None:
+        """Take records that leave and their lines, in their order; what only a hold keeps is told by its days."""
+        if any(preserved):
+            ends = kept["end_time"].cast(pa.int64()).to_numpy()[np.array(preserved)]
+            self._preserved_days.update((ends // DAY_US).tolist())
+            kept = kept.filter(pa.array([not item for item in preserved]))
+            pairs = zip(lines.splitlines(keepends=True), preserved, strict=True)
+            lines = b"".join(line for line, is_held in pairs if not is_held)
         self._tally.add(kept, lines)
 
     def finish(self, delivery_id: str) -> Evidence:
@@ -112,6 +124,8 @@ class Recorder:
                 "snapshot": self._snapshot.as_body(),
                 "records": sum(count for count, _ in days.values()),
                 "days": days,
+                "preserved_days": [day_to_date(day).isoformat() for day in sorted(self._preserved_days)],
+                "spans": [None if span is None else list(span) for span in self.spans],
             }
         )
 
@@ -226,10 +240,11 @@ def _compare(store: Store, case: Case, body: Mapping[str, Any], report: Report) 
     found = list(_rows(store, query, hidden_then, thorough=report.thorough))
     if found:
         table = unpack_table(pa.concat_tables(found, promote_options="default"))
-        kept = select(table, case.basis, case.task.targets, case.task.window)
+        spans = as_spans(body["spans"])
+        kept = select(table, case.basis, case.task.targets, case.task.window, spans)
         tally.add(kept, ndjson(printable(kept, names)))
     now, then = tally.days(), body["days"]
-    not_comparable: Counter[str] = Counter()
+    not_comparable: Counter[str] = Counter({PRESERVED: len(body["preserved_days"])} if body["preserved_days"] else {})
     for day in sorted({*now, *then}):
         if now.get(day) == then.get(day):
             report.days += 1

@@ -6,7 +6,7 @@ ended, down to an hour; so the order of a result begins with `end_time`, and doe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Final
@@ -25,7 +25,11 @@ _SLICE_ROWS_LIMIT: Final = 5 * SLICE_ROWS_MAX
 """Of one hour, which is not divided."""
 
 
-def hits(store: Store, query: ScanQuery) -> Iterator[pa.Table]:
+Complete = Callable[[ScanQuery, list[pa.RecordBatch]], list[pa.RecordBatch]]
+"""Adds to the store's records of a query what is kept elsewhere."""
+
+
+def hits(store: Store, query: ScanQuery, complete: Complete | None = None) -> Iterator[pa.Table]:
     """Yield the rows of a query as tables of logical columns; each ends before the next one's first `end_time`.
 
     Every partition of the window is read or this raises: an unreadable part is never an empty answer.
@@ -34,10 +38,12 @@ def hits(store: Store, query: ScanQuery) -> Iterator[pa.Table]:
         KeyUnavailableError, IntegrityError: a part cannot be read.
         ProcedureError: reason `too-many-records`.
     """
-    yield from _halves(store, query, query.start_us, query.end_us, last=True)
+    yield from _halves(store, query, complete, query.start_us, query.end_us, last=True)
 
 
-def _halves(store: Store, query: ScanQuery, start_us: int, end_us: int, *, last: bool) -> Iterator[pa.Table]:
+def _halves(
+    store: Store, query: ScanQuery, complete: Complete | None, start_us: int, end_us: int, *, last: bool
+) -> Iterator[pa.Table]:
     # Only the last stretch has the records that ended after the window, having begun inside it.
     asked = replace(query, start_us=start_us, end_us=query.end_us if last else end_us, by_end=not last)
     batches: list[pa.RecordBatch] = []
@@ -50,13 +56,17 @@ def _halves(store: Store, query: ScanQuery, start_us: int, end_us: int, *, last:
             raise too_many()
         batches.append(batch)
     else:
+        if complete is not None:
+            batches = complete(asked, batches)
+        if sum(batch.num_rows for batch in batches) > _SLICE_ROWS_LIMIT:
+            raise too_many()
         if batches:
             yield unpack_table(_joined(batches))
         return
     del batches
     middle = start_us + (end_us - start_us) // 2
-    yield from _halves(store, query, start_us, middle, last=False)
-    yield from _halves(store, query, middle, end_us, last=last)
+    yield from _halves(store, query, complete, start_us, middle, last=False)
+    yield from _halves(store, query, complete, middle, end_us, last=last)
 
 
 def too_many() -> ProcedureError:

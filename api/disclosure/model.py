@@ -56,25 +56,28 @@ class Signatory:
 class Target:
     """One target: identifier kind, normalised value, and the order's own way of writing it.
 
-    `port` narrows an address behind a translator to one of its users; None takes every port.
+    `port` narrows an address behind a translator to one of its users; None takes every port. `held_on` (ISO date, UTC)
+    narrows it to the subscription of that day; None takes every subscriber, kept apart.
     """
 
     kind: str
     value: str
     as_written: str
     port: int | None = None
+    held_on: str | None = None
 
     def __repr__(self) -> str:
         return f"Target(kind={self.kind!r})"
 
     @property
-    def sought(self) -> tuple[str, str, int | None]:
+    def sought(self) -> tuple[str, str, int | None, str | None]:
         """What is searched for, however it was written."""
-        return self.kind, self.value, self.port
+        return self.kind, self.value, self.port, self.held_on
 
     def as_body(self) -> dict[str, Any]:
         """Return the JSON form."""
-        return {"kind": self.kind, "value": self.value, "as_written": self.as_written, "port": self.port}
+        body = {"kind": self.kind, "value": self.value, "as_written": self.as_written, "port": self.port}
+        return body if self.held_on is None else {**body, "held_on": self.held_on}
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +232,8 @@ class Authorisation:
     confirm_by_us: int | None = None
     confirmation: Confirmation | None = None
     suspension: Suspension | None = None
+    preservation: str | None = None
+    """Reference of the preservation order whose records it reaches too."""
 
     def as_body(self) -> dict[str, Any]:
         """Return the document's body."""

@@ -31,6 +31,7 @@ class WrittenTarget:
     kind: str
     value: str
     port: int | None = None
+    held_on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ class Order:
     """What an officer files; `categories` None asks for all that the basis permits.
 
     `authority` is the id of a registered one. `emergency` claims the basis's emergency path; `is_test` makes a test
-    that runs on records made for it. `source` is needed; None is refused.
+    that runs on records made for it. `source` is needed; None is refused. `preservation` is the reference of the
+    preservation order whose records it reaches too.
     """
 
     basis: str
@@ -53,6 +55,7 @@ class Order:
     source: SourceDocument | None = None
     emergency: bool = False
     is_test: bool = False
+    preservation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +79,7 @@ class CalledBack:
 
 def normalised(targets: Sequence[WrittenTarget], country: str) -> tuple[Target, ...]:
     """Return the targets as they are searched for."""
-    return tuple(normalise_target(item.kind, item.value, country=country, port=item.port) for item in targets)
+    return tuple(
+        normalise_target(item.kind, item.value, country=country, port=item.port, held_on=item.held_on)
+        for item in targets
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,17 @@ from api.disclosure.casebook import Case
 from api.disclosure.deliveries import Part
 from api.disclosure.expired import expired_fields
 from api.disclosure.hits import cut, erased_days, hits, too_many
+from api.disclosure.preserved import Preserved, preserved
 from api.disclosure.recipients import Recipient
-from api.disclosure.selection import MARKS, permitted_fields, reading_columns, select, target_counts
+from api.disclosure.selection import MARKS, Span, permitted_fields, reading_columns, select, target_counts
+from api.disclosure.subscribers import Separation, spans_of
 from api.handover import envelope, ts102657
 from api.instants import parse_instant
 from api.subscriptions import holders
 from api.turns import stand_back
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_date, to_text
-from store.overlay import PLACE
+from store.overlay import PLACE, RESTRICTED
 
 if TYPE_CHECKING:
     from api.disclosure.completeness import Recorder
@@ -48,10 +50,14 @@ class Found:
 class _Tally:
     """What the manifest says of the records, counted while they pass."""
 
+    separation: Separation
+    spans: Sequence[Span | None] = ()
+    held: Preserved | None = None
     records: int = 0
     marks: Counter[str] = field(default_factory=Counter)
     targets: Counter[int] = field(default_factory=Counter)
     corrections: dict[str, list[int]] = field(default_factory=dict)
+    preserved: dict[str, list[int]] = field(default_factory=lambda: {"records": [], "locations": []})
 
 
 Keep = Callable[[int, bytes], None]
@@ -81,7 +87,12 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
     """
     query = recorder.query if recorder else None
     names = permitted_fields(case.basis, case.task.categories)
-    tally = _Tally()
+    is_test = case.authorisation.is_test
+    tally = _Tally(
+        Separation(store, case),
+        recorder.spans if recorder else spans_of(store, case),
+        None if is_test else preserved(store, case),
+    )
     parts: list[Part] = []
     listed: list[dict[str, Any]] = []
     for inner in _parts(store, case, recipient, tally, recorder):
@@ -97,13 +108,19 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
             "conflicts": tally.marks["conflict"],
             "end_inferred": tally.marks["end_inferred"],
             "time_ambiguous": tally.marks["time_ambiguous"],
+            "restricted": len(tally.corrections.get(RESTRICTED, ())),
+            "preserved": len(tally.preserved["records"]),
             "by_target": [tally.targets[place] for place in range(len(case.task.targets))],
         },
         "erased_days": erased_days(store, query) if query else [],
     }
     if tally.corrections:
         about["corrections"] = tally.corrections
-    if "account" in names and not case.authorisation.is_test:
+    if tally.held is not None:
+        about["preserved"] = {"reference": tally.held.reference, "holds": list(tally.held.holds), **tally.preserved}
+    if apart := tally.separation.about():
+        about["subscribers"] = apart
+    if "account" in names and not is_test:
         about["holders"] = _holders(store, case)
     if query is not None:
         about |= expired_fields(store, query, names)
@@ -120,7 +137,7 @@ def _parts(
         printed = printing.printable(table, names)
         lines = printing.ndjson(printed)
         if recorder is not None:
-            recorder.add(table, lines)
+            recorder.add(table, lines, tally.held.rows(table, tally.held.records) if tally.held else ())
         files: dict[str, bytes] = {}
         for form in recipient.files:
             if form == "csv":
@@ -137,10 +154,10 @@ def _parts(
 def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) -> Iterator[pa.Table]:
     """Yield the rows that may leave, sorted, and count them."""
     task, basis = case.task, case.basis
-    for kept in found(store, case, recorder.query if recorder else None):
+    for kept in _found(store, case, recorder.query if recorder else None, tally.spans, tally.held):
         for name in MARKS:
             tally.marks[name] += printing.count(kept, name)
-        for place, number in enumerate(target_counts(kept, basis, task.targets)):
+        for place, number in enumerate(target_counts(kept, basis, task.targets, tally.spans)):
             tally.targets[place] += number
         # Restricted and rectified records leave, and the manifest says which rows they are.
         is_test = case.authorisation.is_test
@@ -148,6 +165,11 @@ def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) ->
         marks = store.corrections.marks(places)
         for kind, rows in marks.items():
             tally.corrections.setdefault(kind, []).extend(row + tally.records for row in rows)
+        tally.separation.add(kept, tally.records)
+        if tally.held is not None:
+            for what, held in (("records", tally.held.records), ("locations", tally.held.locations)):
+                marked = enumerate(tally.held.rows(kept, held), start=tally.records + 1)
+                tally.preserved[what].extend(row for row, is_held in marked if is_held)
         tally.records += kept.num_rows
         if tally.records > package.RECORDS_MAX:
             raise too_many()
@@ -163,13 +185,20 @@ def found(store: Store, case: Case, query: ScanQuery | None = None) -> Iterator[
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
         ProcedureError: reason `too-many-records`.
     """
+    held = None if case.authorisation.is_test else preserved(store, case)
+    yield from _found(store, case, query, spans_of(store, case), held)
+
+
+def _found(
+    store: Store, case: Case, query: ScanQuery | None, spans: Sequence[Span | None], held: Preserved | None
+) -> Iterator[pa.Table]:
     task, basis = case.task, case.basis
     if case.authorisation.is_test:
         yield select(made_records(task, basis), basis, task.targets, task.window)
         return
     stand_back()  # pushes are answered meanwhile
-    for table in hits(store, query or query_of(case)):
-        kept = select(table, basis, task.targets, task.window)
+    for table in hits(store, query or query_of(case), held.complete if held else None):
+        kept = select(table, basis, task.targets, task.window, spans)
         if kept.num_rows:
             yield kept
 

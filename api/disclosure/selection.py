@@ -30,6 +30,9 @@ ORDER: Final = ("end_time", "start_time", "dedup_domain", "switch", "record_key"
 """Sorting columns of a result: total, because no two rows share batch and position. The end comes first: a result that
 does not fit into memory is read by the time in which its records ended (`api.disclosure.hits`)."""
 
+Span = tuple[int, int]
+"""Half-open stretch in µs, UTC."""
+
 Mask = npt.NDArray[np.bool_]
 
 
@@ -57,8 +60,14 @@ def reading_columns(basis: LegalBasis, targets: Sequence[Target], categories: fr
     return tuple(name for name in PACKED.names if name in columns)
 
 
-def select(table: pa.Table, basis: LegalBasis, targets: Sequence[Target], window: Window) -> pa.Table:
-    """Return the rows that the order reaches, sorted.
+def select(
+    table: pa.Table,
+    basis: LegalBasis,
+    targets: Sequence[Target],
+    window: Window,
+    spans: Sequence[Span | None] = (),
+) -> pa.Table:
+    """Return the rows that the order reaches, sorted; of a target with a span only those that began in it.
 
     `table` has logical names (`schemas.packing.unpack_table`). Rows that name the target only in a role which the basis
     does not open (the called side of somebody else's record, another user's port) are left out.
@@ -70,18 +79,29 @@ def select(table: pa.Table, basis: LegalBasis, targets: Sequence[Target], window
     named = _any(_names(table, target, _all_fields(target.kind), None) for target in targets)
     if len(named) != table.num_rows or not bool(np.all(inside & named)):
         raise IntegrityError("the search returned a record that the order does not name")
-    reached = _any(_names(table, target, basis.matchable(target.kind), target.port) for target in targets)
+    each = spans or [None] * len(targets)
+    reached = _any(names_target(table, basis, target, span) for target, span in zip(targets, each, strict=True))
     if basis.overlap is Overlap.STARTS:
         reached = reached & _starts(table, window)
     kept = table.filter(pa.array(reached))
     return kept.sort_by([(name, "ascending") for name in ORDER])
 
 
-def target_counts(table: pa.Table, basis: LegalBasis, targets: Sequence[Target]) -> list[int]:
+def target_counts(
+    table: pa.Table, basis: LegalBasis, targets: Sequence[Target], spans: Sequence[Span | None] = ()
+) -> list[int]:
     """Return how many rows name each target in a role that the basis opens; a call between two targets counts twice."""
+    each = spans or [None] * len(targets)
     return [
-        int(np.count_nonzero(_names(table, target, basis.matchable(target.kind), target.port))) for target in targets
+        int(np.count_nonzero(names_target(table, basis, target, span)))
+        for target, span in zip(targets, each, strict=True)
     ]
+
+
+def names_target(table: pa.Table, basis: LegalBasis, target: Target, span: Span | None = None) -> Mask:
+    """Tell row by row whether it names a target in a role that the basis opens and, with a span, began in it."""
+    named = _names(table, target, basis.matchable(target.kind), target.port)
+    return named if span is None else named & _starts(table, Window(*span))
 
 
 def minimise(table: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from datetime import date
 from typing import Final
 
 from api.disclosure.model import Target
+from api.subscriptions import KINDS
 from schemas.errors import ProcedureError
 from schemas.legal_bases import TARGET_KINDS
 from schemas.numbers import normalise_number, rules
@@ -25,7 +27,9 @@ _MAC_DIGITS: Final = re.compile(r"[0-9a-f]{12}")
 _SEPARATORS: Final = re.compile(r"[\s./:_-]")
 
 
-def normalise_target(kind: str, written: str, *, country: str, port: int | None = None) -> Target:
+def normalise_target(
+    kind: str, written: str, *, country: str, port: int | None = None, held_on: str | None = None
+) -> Target:
     """Return the target of an order's words.
 
     Raises:
@@ -39,7 +43,9 @@ def normalise_target(kind: str, written: str, *, country: str, port: int | None 
         raise _bad(kind)
     if port is not None and (kind != "ip" or not 0 <= port <= 65_535):
         raise _bad(kind)
-    return Target(kind, _value(kind, text, country), text, port)
+    if held_on is not None and (kind not in KINDS or not _is_date(held_on)):
+        raise _bad(kind)
+    return Target(kind, _value(kind, text, country), text, port, held_on)
 
 
 def _value(kind: str, text: str, country: str) -> str:
@@ -64,6 +70,13 @@ def _value(kind: str, text: str, country: str) -> str:
             address = address.ipv4_mapped or address
         return str(address)
     return text
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _matched(kind: str, form: re.Pattern[str], value: str) -> str:

@@ -134,6 +134,7 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
         "basis_version": item.basis_version,
         "decided_on": item.decided_on.isoformat(),
         "country": item.country,
+        "preservation": item.preservation,
         "targets": [target.as_body() for target in item.targets],
         "window": {"from": to_text(item.window.start_us), "to": to_text(item.window.end_us)},
         "categories": sorted(str(category) for category in item.categories),

@@ -28,10 +28,13 @@ class TargetModel(Model):
     ]
     value: Annotated[str, Field(min_length=1, max_length=255, examples=["070-123 45 67"])]
     port: Annotated[int | None, Field(ge=0, le=65_535, description="With an ip.", examples=[None])] = None
+    held_on: Annotated[
+        str | None, Field(max_length=10, description="Only the subscriber of that day (UTC).", examples=[None])
+    ] = None
 
     def written(self) -> WrittenTarget:
         """Return it as the procedure takes it."""
-        return WrittenTarget(self.kind, self.value, self.port)
+        return WrittenTarget(self.kind, self.value, self.port, self.held_on)
 
 
 class WindowModel(Model):
@@ -84,6 +87,10 @@ class OrderModel(Model):
     expires_at: Annotated[str, Field(max_length=40, examples=["2026-12-22"])]
     emergency: Annotated[bool, Field(description="The basis's emergency path.", examples=[False])] = False
     test: Annotated[bool, Field(description="Runs on made records and touches no real data.", examples=[False])] = False
+    preservation: Annotated[
+        str | None,
+        Field(max_length=200, description="Reference of a preservation whose records it reaches.", examples=[None]),
+    ] = None
     document: Annotated[DocumentModel | None, Field(examples=[None])] = None
 
     def order(self, body: bytes) -> Order:
@@ -101,6 +108,7 @@ class OrderModel(Model):
             source=_source(self.document, body),
             emergency=self.emergency,
             is_test=self.test,
+            preservation=self.preservation,
         )
 
 
