@@ -98,6 +98,13 @@ CREATE TABLE idempotency (                  -- keyed hashes of clients' idempote
     until_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE queue_settled (                -- ranges of a queue's messages that are in batches (`store.settled`)
+    queue TEXT NOT NULL,
+    first INTEGER NOT NULL,
+    last  INTEGER NOT NULL,
+    PRIMARY KEY (queue, first)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE quarantine (
     quarantine_id INTEGER PRIMARY KEY AUTOINCREMENT,
     batch_id      INTEGER NOT NULL,
