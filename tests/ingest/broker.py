@@ -1,0 +1,106 @@
+"""A real NATS server of the tests' own, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.js.api import StorageType, StreamConfig
+
+STREAM = "CDR"
+
+
+class Broker:
+    """One broker, which can be killed and comes back with its files."""
+
+    def __init__(self, directory: Path, more: str = "") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        directory.mkdir(mode=0o700)
+        self._config = directory / "nats.conf"
+        self._config.write_text(
+            f'host: "127.0.0.1"\nport: {self.port}\n'
+            f'jetstream {{ store_dir: "{directory / "data"}", sync_interval: always }}\n{more}\n'
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        program = Path(sys.executable).with_name("nats-server")
+        self._process = subprocess.Popen(
+            [program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as made:
+                if made.recv(4) == b"INFO":
+                    return
+            time.sleep(0.05)
+        raise AssertionError("the broker does not start")
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, number)
+            self._process.wait(20)
+            self._process = None
+
+    def publish(self, bodies: Sequence[bytes], subject: str = "cdr.a", **login: Any) -> None:
+        """Publish messages, each acknowledged by the broker."""
+
+        async def work() -> None:
+            client = await nats.connect(self.url, **login)
+            stream = client.jetstream()
+            await stream.add_stream(StreamConfig(name=STREAM, subjects=["cdr.>"], storage=StorageType.FILE))
+            for start in range(0, len(bodies), 200):
+                await asyncio.gather(*(stream.publish(subject, body) for body in bodies[start : start + 200]))
+            await client.close()
+
+        asyncio.run(work())
+
+    def consumer(self, durable: str = "lagrum") -> Any:
+        """Return what the broker says of a consumer."""
+
+        async def work() -> Any:
+            client = await nats.connect(self.url)
+            try:
+                return await client.jetstream().consumer_info(STREAM, durable)
+            finally:
+                await client.close()
+
+        return asyncio.run(work())
+
+    def manage(self, call: str, *given: Any, **named: Any) -> Any:
+        """Call the broker's management."""
+
+        async def work() -> Any:
+            client = await nats.connect(self.url)
+            try:
+                return await getattr(client.jetstream(), call)(*given, **named)
+            finally:
+                await client.close()
+
+        return asyncio.run(work())
+
+
+@contextlib.contextmanager
+def running(directory: Path, more: str = "") -> Iterator[Broker]:
+    broker = Broker(directory, more)
+    broker.start()
+    try:
+        yield broker
+    finally:
+        broker.stop(signal.SIGKILL)
