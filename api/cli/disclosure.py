@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from api.cli import disclosure_orders, disclosure_reading, worklist
+from api.cli import disclosure_orders, disclosure_reading, reports, worklist
 from api.cli.acting import Way, acting
 from api.cli.disclosure_common import FILE, case_id, flat, read_json, tell
 from schemas.errors import ConfigurationError
@@ -188,7 +188,8 @@ def resume(way: Way, authorisation: str) -> None:
 
 def register(group: click.Group) -> None:
     """Put the command into the group."""
-    for command in (*disclosure_orders.COMMANDS, *disclosure_reading.COMMANDS, *worklist.COMMANDS):
+    found = (*disclosure_orders.COMMANDS, *disclosure_reading.COMMANDS, *worklist.COMMANDS, *reports.COMMANDS)
+    for command in found:
         disclosure.add_command(command)
     group.add_command(disclosure)
 
