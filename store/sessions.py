@@ -40,6 +40,7 @@ EVENT_COLUMNS: Final = ("event", "session_key")
 _CHANGED: Final = "another delivery of the same source changed its open sessions"
 _TAGS_A_QUERY: Final = 500
 _SESSIONS_A_BATCH: Final = 1000
+_CODES: Final = {"open": 1, "update": 2, "close": 3}
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class SessionArea:
         """Take events in; return the records that they complete. `table` has `event` and `session_key`."""
         tags = self._session_tags(table.column("session_key"))
         events: list[str] = table.column("event").to_pylist()  # type: ignore[assignment]
-        marks = self._event_marks(table, events)
+        marks: list[int] = self._event_marks(table, events).tolist()
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
         starts = table.column("start_time").cast(pa.int64()).to_pylist()
         self._load(tags)
@@ -88,7 +89,9 @@ class SessionArea:
         numbers: dict[bytes, int] = {}
         session_of = []
         for index, tag in enumerate(tags):
-            state = self._states.setdefault(tag, SessionState(tag, self._source))
+            state = self._states.get(tag)
+            if state is None:
+                state = self._states[tag] = SessionState(tag, self._source)
             start = starts[index]
             if state.closed and events[index] == "open" and _is_after(start, state.ended_us):
                 state = self._states[tag] = SessionState(tag, self._source, stored=state.stored)  # the key is used anew
@@ -138,12 +141,12 @@ class SessionArea:
         if not changed:
             return
         ref = KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")
-        key = derive(self._keyring.key(ref), "session")
+        key, told = derive(self._keyring.key(ref), "session"), str(ref)
         new, known = [], []
         for state in changed:
             # A session that ended says nothing any more but that it was, and until when.
             blob = b"" if state.row is None else seal(key, _encode(state), state.tag)
-            row = ("closed" if state.closed else "open", state.ended_us, now_us, str(ref), blob, batch_id, state.tag)
+            row = ("closed" if state.closed else "open", state.ended_us, now_us, told, blob, batch_id, state.tag)
             if state.stored is None:
                 new.append((*row, state.source))
             else:
@@ -181,13 +184,14 @@ class SessionArea:
         before = [RANK["close"] if state.rank == RANK["close"] else -1 for _, state in old]
         table = pa.concat_tables([*rows, fields], promote_options="default")
         folded = fold(table, numbers, np.array(before + list(ranks), np.int64))
+        states = [self._states[tag] for tag in tags]
         for number, rank in zip(session_of, ranks, strict=True):
-            state = self._states[tags[number]]
+            state = states[number]
             state.rank = max(state.rank, rank)
-        starts = np.asarray(folded.column("start_time").combine_chunks().is_valid())
+        starts = np.asarray(folded.column("start_time").combine_chunks().is_valid()).tolist()
         complete = []
-        for place, number in enumerate(folded.column(SESSION).to_numpy()):
-            state = self._states[tags[number]]
+        for place, number in enumerate(folded.column(SESSION).to_numpy().tolist()):
+            state = states[number]
             if state.rank == RANK["close"] and starts[place]:
                 complete.append(place)
                 state.closed, state.row = True, None
@@ -197,8 +201,8 @@ class SessionArea:
             return None
         records = folded.take(pa.array(complete))
         ends = records.column("end_time").cast(pa.int64()).to_pylist()
-        for number, end in zip(records.column(SESSION).to_numpy(), ends, strict=True):
-            self._states[tags[number]].ended_us = end
+        for number, end in zip(records.column(SESSION).to_numpy().tolist(), ends, strict=True):
+            states[number].ended_us = end
         return completed(records.drop_columns([SESSION]))
 
     def _session_tags(self, keys: Column) -> list[bytes]:
@@ -214,7 +218,7 @@ class SessionArea:
             if name in table.column_names:
                 keyed |= np.asarray(table.column(name).combine_chunks().is_valid())
         tags = np.where(keyed, identities.tags, identities.tags ^ identities.digests)  # no key: known by its content
-        codes = np.array([{"open": 1, "update": 2, "close": 3}.get(event, 0) for event in events], dtype=np.uint64)
+        codes = np.array([_CODES.get(event, 0) for event in events], dtype=np.uint64)
         return tags ^ codes
 
     def _load(self, tags: Iterable[bytes]) -> None:
