@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from bench import workload
 from bench.format_inputs import MAPPING, TEXTS, text_of
 from bench.format_inputs_ber import ber_of
+from bench.format_inputs_ipfix import ipfix_of
 from bench.micro_decode import ndjson_of
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
@@ -34,7 +35,7 @@ from store import Store, SystemClock
 RECORDS: Final = 300_000
 WARM_RECORDS: Final = 30_000
 CANONICAL: Final = ("csv", "ndjson", "arrow", "parquet")
-BINARY: Final = ("3gpp-ber", "3gpp-32297", "tap3")
+BINARY: Final = ("3gpp-ber", "3gpp-32297", "tap3", "ipfix")
 BARS: Final = {
     **dict.fromkeys(
         ("csv", "asterisk-csv", "freeswitch-csv", "kamailio-acc", "opensips-acc", "cucm-cdr", "mapping"), 500_000
@@ -65,6 +66,8 @@ def delivery(name: str, records: int, midnight: datetime) -> tuple[bytes, int]:
     seconds = int(midnight.timestamp())
     if name in TEXTS:
         return text_of(name, records, seconds)
+    if name == "ipfix":
+        return ipfix_of(records, seconds)
     if name in BINARY:
         return ber_of(name, records, seconds)
     return _canonical(name, records, midnight), records
