@@ -19,7 +19,7 @@ from tests.api.disclosure.model.town import REFUSALS, STATUS, Lie, Town
 from tests.store.records import DAY_US, NOW_US
 
 HOUR_US: Final = DAY_US // 24
-STEPS: Final = 24
+STEPS: Final = range(8, 23)
 ROAD: Final = ("check", "approve", "run", "release", "deliver", "acknowledge")
 ASIDE: Final = ("register", "preflight", "explain", "confirm", "suspend", "resume", "extend", "read", "list", "lapsed")
 ENDS: Final = ("reject_task", "cancel_task", "reject_order", "cancel_order")
@@ -92,8 +92,10 @@ class Walk:
             self.order, self.seen = self._file()
             while not self.tasks:
                 self._act("register", self.seen.officer.name, Lie())
-            for _ in range(STEPS):
+            for _ in range(self.chance.choice(STEPS)):
                 self._step()
+                if self.seen.ended and self.chance.random() < 0.4:
+                    break
         except AssertionError as error:
             raise DisagreementError(self.seed, self.path, *error.args) from error
         finally:
@@ -147,7 +149,8 @@ class Walk:
             name = chance.choice([*self.town.people])
             defect = chance.choice((*DEFECTS, {}))
             who = self.town.people[name]
-            allowed = self.judge.enters(who, OFFICER) and who.authority == AUTHORITY and not defect
+            is_own = who.authority == defect.get("authority", AUTHORITY)
+            allowed = self.judge.enters(who, OFFICER) and is_own and not set(defect) - {"authority"}
             self.path.append(("file", name, sorted(defect)))
             try:
                 court.file(name, **defect)

@@ -1,0 +1,301 @@
+"""Every guard of the procedure is taken out, one at a time, and something has to notice.
+
+A mutant is the program with one check gone: a call of a guard, one condition under which something is raised, a look
+into the tables of states, a signature that is not verified. It lives in a process, in which the code of one function
+is exchanged; no file is touched. First the attacks of `test_guards` are made, those
+on the missing guard before the others, then random walks under the judge, then the tests that belong to the module.
+Who passes all of that is a survivor: the exit code is 1, and bench/out/mutants.json names it.
+
+    python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--list]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from schemas.errors import ProcedureError
+from store import Store
+from tests.api.disclosure.model.town import Town
+from tests.api.disclosure.model.walks import Walk
+from tests.api.disclosure.test_guards import ATTACKS, Attack
+from tests.conftest import FixedClock
+from tests.fault.report import say
+from tests.fault.torture import OUT, scratch
+from tests.store.records import NOW_US
+
+HERE: Final = Path(__file__).parents[1]
+CASES: Final = "api/disclosure"
+PROCEDURE: Final = tuple(
+    f"{CASES}/test_{name}.py"
+    for name in ("second_locks", "guards", "matrix", "states", "procedure", "changing", "preflight", "delivery")
+)
+MESSAGES: Final = ("api/handover/test_hi1.py",)
+ENVELOPES: Final = (
+    f"{CASES}/test_package.py",
+    f"{CASES}/test_edits.py",
+    "api/handover/test_opening.py",
+    "api/handover/test_envelope.py",
+)
+MODULES: Final[dict[str, tuple[str, ...]]] = {
+    **{
+        f"api.disclosure.{name}": PROCEDURE
+        for name in (
+            "rules",
+            "states",
+            "steps",
+            "filing",
+            "approving",
+            "changing",
+            "running",
+            "delivering",
+            "preflight",
+        )
+    },
+    "api.disclosure.views": PROCEDURE,
+    "api.disclosure.casebook": PROCEDURE,
+    "api.disclosure.selection": (f"{CASES}/test_selection.py", *PROCEDURE),
+    "api.disclosure.vault": (*PROCEDURE, *ENVELOPES),
+    "api.disclosure.package": ENVELOPES,
+    "api.handover.opening": ENVELOPES,
+    "api.handover.hi1": MESSAGES,
+    "api.persons": (*PROCEDURE, "api/test_persons.py", "api/test_signing.py"),
+    "api.authorities": (*PROCEDURE, "api/test_authorities.py"),
+    "api.signing": ("api/test_signing.py", *PROCEDURE),
+}
+"""Module -> the tests that belong to it."""
+ONLY: Final[dict[str, tuple[str, ...]]] = {
+    "api.persons": ("verify_approval", "find_active", "may_act"),
+    "api.authorities": ("require", "require_officer", "encryption_certificate"),
+    "api.signing": ("verify",),
+    "api.disclosure.casebook": ("basis", "document"),
+    "api.disclosure.vault": ("envelope", "envelopes", "signing_key"),
+}
+"""Of these modules only some functions are guards of the procedure."""
+GUARDS: Final = (
+    "require",
+    "_require",
+    "verify",
+    "_verify",
+    "_enter",
+    "_admit",
+    "_live",
+    "next_",
+    "recipient_of",
+    "check",
+)
+WALKS: Final = 12
+SUITE_SECONDS_MAX: Final = 900
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One check gone: `number` counts the mutations of a function in the order of its source."""
+
+    module: str
+    function: str
+    number: int
+    line: int
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} {self.function}: {self.what}"
+
+
+class _Without(ast.NodeTransformer):
+    """Counts what can be taken out of a function, and takes out the one of a number."""
+
+    def __init__(self, wanted: int = -1) -> None:
+        self.wanted = wanted
+        self.found: list[tuple[int, str]] = []
+
+    def _is(self, node: ast.AST, what: str) -> bool:
+        self.found.append((getattr(node, "lineno", 0), what))
+        return len(self.found) - 1 == self.wanted
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+        name = _called(node.value)
+        if name.startswith(GUARDS) and self._is(node, f"without {name}"):
+            return ast.copy_location(ast.Pass(), node)
+        return self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        if any(isinstance(item, ast.Raise) for item in node.body):
+            parts = node.test.values if isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.Or) else []
+            for place, part in enumerate(parts):
+                if self._is(node, f"not for {ast.unparse(part)}"):
+                    parts[place] = ast.copy_location(ast.Constant(False), part)
+            if not parts and self._is(node, f"not for {ast.unparse(node.test)}"):
+                node.test = ast.copy_location(ast.Constant(False), node.test)
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        name = _called(node)
+        if name in _TABLES and len(node.args) == 2 and self._is(node, f"{name} from any state"):
+            state, action = (ast.unparse(item) for item in node.args)
+            table = f"__import__('api.disclosure.states', fromlist=['x']).{_TABLES[name]}"
+            source = f"next(iter([e for (s, a), e in {table}.items() if a == ({action})]), {state})"
+            return ast.copy_location(ast.parse(source, mode="eval").body, node)
+        return self.generic_visit(node)
+
+
+_TABLES: Final = {"next_stage": "TASK_TRANSITIONS", "next_authorisation": "AUTHORISATION_TRANSITIONS"}
+
+
+def _called(node: ast.AST) -> str:
+    if not isinstance(node, ast.Call):
+        return ""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef):
+                    yield f"{node.name}.{item.name}", item
+
+
+def mutants(names: tuple[str, ...] = tuple(MODULES)) -> list[Mutant]:
+    """Return every mutant there is."""
+    found = []
+    for module in names:
+        tree = ast.parse(inspect.getsource(importlib.import_module(module)))
+        for name, function in _functions(tree):
+            if name.rpartition(".")[2] not in ONLY.get(module, (name.rpartition(".")[2],)):
+                continue
+            looked = _Without()
+            looked.visit(function)
+            found += [Mutant(module, name, number, *where) for number, where in enumerate(looked.found)]
+    return found
+
+
+def _target(mutant: Mutant) -> Any:
+    found: Any = importlib.import_module(mutant.module)
+    for name in mutant.function.split("."):
+        found = inspect.getattr_static(found, name)
+    return getattr(found, "fget", None) or getattr(found, "__func__", None) or inspect.unwrap(found)
+
+
+@contextlib.contextmanager
+def living(mutant: Mutant) -> Iterator[None]:
+    """Exchange the function's code in this process, for a while."""
+    module = importlib.import_module(mutant.module)
+    tree = ast.parse(inspect.getsource(module))
+    _Without(mutant.number).visit(dict(_functions(tree))[mutant.function])
+    ast.fix_missing_locations(tree)
+    code = compile(tree, module.__file__ or "", "exec")
+    for name in mutant.function.split("."):
+        code = next(item for item in code.co_consts if isinstance(item, types.CodeType) and item.co_name == name)
+    target = _target(mutant)
+    before, target.__code__ = target.__code__, code
+    try:
+        yield
+    finally:
+        target.__code__ = before
+
+
+def _attacked(mutant: Mutant, town: Town) -> bool:
+    """Whether an attack comes through, or ends otherwise than it should."""
+    guard = mutant.function if mutant.module == "api.disclosure.rules" else mutant.what.removeprefix("without ")
+    return any(not _is_refused(attack, town) for attack in sorted(ATTACKS, key=lambda item: item.guard != guard))
+
+
+def _is_refused(attack: Attack, town: Town) -> bool:
+    try:
+        attack.act(town.court)
+    except ProcedureError as refusal:
+        return refusal.reason == attack.reason
+    except Exception:
+        return False
+    return False
+
+
+def noticed(mutant: Mutant) -> bool:
+    """Whether an attack or a walk notices, in this process."""
+    clock = FixedClock(NOW_US)
+    with scratch() as place, Store.create(Path(place) / "root", clock=clock) as store:
+        town = Town.build(store, clock)
+        with living(mutant):
+            if _attacked(mutant, town):
+                return True
+            for seed in range(WALKS):
+                try:
+                    Walk(town, seed).go()
+                except Exception:
+                    return True
+    return False
+
+
+def tested(mutant: Mutant) -> bool:
+    """Whether the tests of its module fail, in a process of their own."""
+    paths = [str(HERE / name) for name in MODULES[mutant.module] if (HERE / name).exists()]
+    command = [sys.executable, "-m", "tests.fault.mutate_guards", "--suite", json.dumps(asdict(mutant)), *paths]
+    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, timeout=SUITE_SECONDS_MAX, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr.decode()[-500:] + done.stdout.decode()[-500:])
+    return done.returncode == 1
+
+
+def suite(mutant: Mutant, paths: list[str]) -> int:
+    """Run tests with the mutant in this process."""
+    with living(mutant):
+        return int(pytest.main(["-x", "-m", "not torture", "--rootdir", str(HERE.parent), *paths]))
+
+
+def verdict(mutant: Mutant) -> bool:
+    """Whether a mutant is noticed."""
+    is_quick = PROCEDURE[0] in MODULES[mutant.module]
+    return (is_quick and noticed(mutant)) or tested(mutant)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="mutate_guards")
+    parser.add_argument("--module", action="append", choices=MODULES, help="these only")
+    parser.add_argument("--first", type=int, default=0, help="the mutant to go on with")
+    parser.add_argument("--only", type=int, action="append", help="these mutants only, by number")
+    parser.add_argument("--quick", action="store_true", help="attacks and walks only")
+    parser.add_argument("--list", action="store_true", help="only list them")
+    parser.add_argument("--suite", help=argparse.SUPPRESS)
+    parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.suite:
+        return suite(Mutant(**json.loads(options.suite)), options.paths)
+    found = mutants(tuple(options.module or MODULES))
+    survivors, done = [], 0
+    for number, mutant in enumerate(found):
+        if number < options.first or (options.only and number not in options.only):
+            continue
+        if options.list:
+            sys.stdout.write(f"{number} {mutant}\n")
+            continue
+        done += 1
+        if not (noticed(mutant) if options.quick else verdict(mutant)):
+            survivors.append(str(mutant))
+            say(f"{number} survived: {mutant}")
+        if done % 25 == 0:
+            say(f"{number + 1} of {len(found)}")
+    if not options.list:
+        OUT.mkdir(parents=True, exist_ok=True)
+        (OUT / "mutants.json").write_text(json.dumps({"mutants": done, "survivors": survivors}, indent=1) + "\n")
+        say(f"{done} mutants, {len(survivors)} survived")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
