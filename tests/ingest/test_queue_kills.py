@@ -58,7 +58,7 @@ def load(broker: Broker, acknowledged: set[int]) -> Iterator[None]:
 
 
 def test_whoever_is_killed_every_acknowledged_record_is_stored_once(tmp_path: Path) -> None:
-    chance = random.Random(31)  # noqa: S311 (a schedule, not a secret)
+    chance = random.Random(31)
     root, acknowledged = tmp_path / "root", set[int]()
     Store.create(root, clock=SystemClock()).close()
     with running(tmp_path / "broker") as broker:
