@@ -66,16 +66,15 @@ frame: Any = numba.njit(
 )(_frame_of)
 
 
-@inlined
-def _header(data: Any, at: Any) -> Any:
+def _header_of(data: Any, at: Any) -> Any:
     """Return the tag, where the content begins, its length, and what is wrong with the header that begins at `at`."""
-    first = np.int64(data[at])
-    number = first & _HIGH
+    first: Any = np.int64(data[at])
+    number: Any = first & _HIGH
     place = at + 1
     fault = 0
     if number == _HIGH:
         number = 0
-        more = True
+        more: Any = True
         for _ in range(3):
             octet = np.int64(data[place])
             number = number << 7 | (octet & 0x7F)
@@ -86,7 +85,7 @@ def _header(data: Any, at: Any) -> Any:
         number = min(number, _NUMBER_LAST)
         if more:
             fault = BAD
-    length = np.int64(data[place])
+    length: Any = np.int64(data[place])
     place += 1
     if length == _OPEN:
         fault |= INDEFINITE if first & 0x20 else BAD
@@ -101,6 +100,9 @@ def _header(data: Any, at: Any) -> Any:
             length = length << 8 | np.int64(data[place])
             place += 1
     return (first >> 6) << 10 | number, place, length, fault
+
+
+_header: Any = inlined(_header_of)
 
 
 def _walk_of(
@@ -129,9 +131,9 @@ def _walk_of(
                     faults[row] |= BAD
                 break
             steps += 1
-            first = np.int64(data[at])
+            first: Any = np.int64(data[at])
             slot = single[first]
-            length = np.int64(data[at + 1])
+            length: Any = np.int64(data[at + 1])
             value = at + 2
             stopped = False
             if slot < 0 or length >= _OPEN:

@@ -10,13 +10,16 @@ Times are epoch seconds, so no zone is needed. docs/sources/cucm.md says how to 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import BinaryIO, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 from ingest.decoders import cucm_records as records
 from ingest.decoders.base import Decoded
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
+from ingest.decoders.plain_rows import PlainStretch, Rejoined, plain_columns, shifted
+from ingest.decoders.slices import Block, Column, compute, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
@@ -82,29 +85,93 @@ def _split(line: Line) -> tuple[list[str], RejectReason | None]:
 
 
 def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...], convert: Convert) -> Iterator[Decoded]:
-    by_place = {place: name for name, place in order.items()}
-    names = tuple(by_place.get(place, "") for place in range(max(by_place) + 1))
-    narrowest, widest = records.STANDARD_WIDTHS[len(wanted)], None
-    pick, position = picker(names, wanted), 0
-    stretch = ColumnStretch(wanted)
+    """Yield plain blocks under a line of names at once, and from the first that is not plain on, row by row."""
+    blocks = read_blocks(stream)
+    position, names = 0, None
+    for read in blocks:
+        block = read
+        if not position:
+            block, names = _headed(block)
+        plain = None if names is None or block.overlong_bytes else _plain(block, names, wanted)
+        if plain is None:
+            columns = _Columns(order, wanted, names)
+            rest: Any = io.BufferedReader(Rejoined(block, blocks))
+            yield from shifted(_by_row(rest, columns, convert), position, block.offset)
+            return
+        if plain:
+            stretch = PlainStretch(block, plain, position + 1)
+            position += stretch.rows
+            yield stretch.decoded(convert)
+
+
+def _headed(block: Block) -> tuple[Block, tuple[str, ...] | None]:
+    """Return a delivery's first block without its head lines, and the columns' names; None where it has none."""
+    line, _, rest = block.data.partition(b"\n")
+    row, reason = _split(Line(1, 0, line.removesuffix(b"\r"), len(line)))
+    if reason is not None or not row or row[0].strip().lower() != _NAME:
+        return block, None
+    names = tuple(name.strip().lower() for name in row)
+    types, _, behind = rest.partition(b"\n")
+    if types.strip().upper().startswith(_TYPE.encode() + b","):
+        rest = behind
+    return block._replace(data=rest, offset=block.offset + len(block.data) - len(rest)), names
+
+
+def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, Column] | None:
+    """Return a block's wanted columns; None when it is not plain, or has head lines of another file in it."""
+    data = block.data if block.data.endswith(b"\n") or not block.last else block.data + b"\n"
+    if not data.strip():
+        return {} if block.last and not data.strip(b"\n") else None
+    places = {name: names.index(name) if name in names else None for name in wanted}
+    columns = plain_columns(data, len(names), places)
+    if columns is None or not compute.all(compute.match_substring_regex(columns[wanted[0]], r"^[0-9]{1,3}$")).as_py():
+        return None
+    return columns
+
+
+class _Columns:
+    """Which columns the rows have, until a line of names says otherwise."""
+
+    def __init__(self, order: Mapping[str, int], wanted: tuple[str, ...], names: tuple[str, ...] | None) -> None:
+        by_place = {place: name for name, place in order.items()}
+        self.wanted = wanted
+        self.names = tuple(by_place.get(place, "") for place in range(max(by_place) + 1))
+        self.narrowest, self.widest = records.STANDARD_WIDTHS[len(wanted)], 0
+        self.pick = picker(self.names, wanted)
+        if names is not None:
+            self.named(names)
+
+    def named(self, names: tuple[str, ...]) -> None:
+        """Take a line of names."""
+        self.names = names
+        self.pick, self.narrowest, self.widest = picker(names, self.wanted), len(names), len(names)
+
+    def fits(self, row: list[str]) -> bool:
+        """Tell whether a row may have so many columns."""
+        return len(row) >= self.narrowest and (not self.widest or len(row) <= self.widest)
+
+
+def _by_row(stream: BinaryIO, columns: _Columns, convert: Convert) -> Iterator[Decoded]:
+    position = 0
+    stretch = ColumnStretch(columns.wanted)
     for line in read_records(stream, _reads):
         row, reason = _split(line)
         if row and row[0].strip().lower() == _NAME:
-            names = tuple(name.strip().lower() for name in row)
-            pick, narrowest, widest = picker(names, wanted), len(row), len(row)
+            columns.named(tuple(name.strip().lower() for name in row))
             continue
         if row and row[0].strip().upper() == _TYPE:
             continue
         position += 1
-        if reason is None and (len(row) < narrowest or (widest is not None and len(row) > widest)):
+        if reason is None and not columns.fits(row):
             reason = RejectReason.COLUMN_COUNT
         if reason is not None:
             stretch.refuse(position, line, reason)
         else:
-            row += [""] * (1 + max(0, len(names) - len(row)))  # columns of later releases, and what `picker` asks for
-            stretch.take(position, line, pick(row))
+            # Columns of later releases, and what `picker` asks for.
+            row += [""] * (1 + max(0, len(columns.names) - len(row)))
+            stretch.take(position, line, columns.pick(row))
         if stretch.is_full:
             yield stretch.decoded(convert)
-            stretch = ColumnStretch(wanted)
+            stretch = ColumnStretch(columns.wanted)
     if not stretch.is_empty:
         yield stretch.decoded(convert)

@@ -1,8 +1,8 @@
-"""Compiled loops over lines and slices of text (ADR 7): copies into one buffer, and RADIUS attributes by name.
+"""Compiled loops over lines and slices of text (ADR 7): copies, RADIUS attributes by name, and what CSV is plain.
 
 The twins that the tests compare these with are the NumPy roads of `ingest.decoders.slices` and
-`ingest.decoders.freeradius`. There are no bounds checks: slices lie inside the data, and a line of attributes has at
-least one byte before it and behind it.
+`ingest.decoders.freeradius`, and the row-by-row roads of CSV. There are no bounds checks: slices lie inside the data,
+and a line of attributes has at least one byte before it and behind it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ _BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 _PLACES: Final = types.Array(types.int64, 1, "C", readonly=True)
 _SPACE: Final = np.uint8(0x20)
 _EQUALS: Final = np.uint8(0x3D)
+_QUOTE: Final = np.uint8(0x22)
+_COMMA: Final = np.uint8(0x2C)
+_NEWLINE: Final = np.uint8(0x0A)
+_RETURN: Final = np.uint8(0x0D)
+_NUL: Final = np.uint8(0)
 
 
 def _copy_slices_of(data: Any, starts: Any, ends: Any, out: Any) -> None:
@@ -94,3 +99,54 @@ attributes: Any = numba.njit(
     nogil=True,
     cache=True,
 )(_attributes_of)
+
+
+def _plain_lines_of(data: Any, width: Any) -> Any:
+    """Count the lines of a block of CSV; -1 when it is not plain.
+
+    Plain are lines of `width` values each, the last one ended as the others, with quotes around whole values or doubled
+    inside such, and without line ends in values, NUL and carriage returns.
+    """
+    lines = 0
+    values = 1
+    quoted = False
+    begins = True
+    size = len(data)
+    at = 0
+    while at < size:
+        octet = data[at]
+        at += 1
+        if quoted:
+            if octet == _QUOTE:
+                if at < size and data[at] == _QUOTE:
+                    at += 1
+                elif at < size and data[at] in (_COMMA, _NEWLINE):
+                    quoted = False
+                else:
+                    return -1
+            elif octet in (_NEWLINE, _RETURN, _NUL):
+                return -1
+        elif octet == _COMMA:
+            values += 1
+            begins = True
+        elif octet == _NEWLINE:
+            if values != width or (width == 1 and begins):
+                return -1
+            lines += 1
+            values = 1
+            begins = True
+        elif octet == _QUOTE:
+            if not begins:
+                return -1
+            quoted = True
+            begins = False
+        elif octet in (_RETURN, _NUL):
+            return -1
+        else:
+            begins = False
+    if quoted or values != 1 or not begins:
+        return -1
+    return lines
+
+
+plain_lines: Any = numba.njit(types.int64(_BYTES, types.int64), nogil=True, cache=True)(_plain_lines_of)

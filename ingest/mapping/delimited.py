@@ -19,6 +19,7 @@ import pyarrow.csv
 
 from ingest.decoders.base import CHUNK_ROWS, RECORD_BYTES_MAX
 from ingest.decoders.canonical_lines import BLOCK_BYTES, lines_are_short
+from ingest.decoders.plain_rows import Rejoined
 from ingest.decoders.quoting import quote_faults
 from ingest.decoders.slices import Block, Lines, read_blocks
 from ingest.lines import Line, read_records
@@ -156,7 +157,7 @@ class DelimitedReader:
 
     def _exactly(self, block: Block, rest: Iterator[Block]) -> Iterator[Stretch]:
         """Read the rest of the delivery record by record."""
-        stream: Any = io.BufferedReader(_Rejoined(block, rest))
+        stream: Any = io.BufferedReader(Rejoined(block, rest))
         rows = Rows(self._wanted, self._layout)
         for record in read_records(stream, self._reads, quote=self._quote):
             if record.reason is None and self._controls.takes(record.data, self._count.records):
@@ -209,37 +210,3 @@ def _first_line(block: Block) -> tuple[bytes, Block]:
     if len(line) > HEADER_BYTES_MAX:
         raise InputError("the first line is too long", position=1)
     return line.rstrip(b"\r"), block._replace(data=rest, offset=block.offset + len(line) + len(end))
-
-
-class _Rejoined(io.RawIOBase):
-    """The blocks of a delivery as a stream again; what was read past as too long is as long a line of filler."""
-
-    def __init__(self, first: Block, rest: Iterator[Block]) -> None:
-        self._blocks = _chain(first, rest)
-        self._data = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._data:
-            piece = next(self._blocks, None)
-            if piece is None:
-                return 0
-            self._data = piece
-        size = min(len(buffer), len(self._data))
-        buffer[:size] = self._data[:size]
-        self._data = self._data[size:]
-        return size
-
-
-def _chain(first: Block, rest: Iterator[Block]) -> Iterator[bytes]:
-    yield first.data
-    for block in rest:
-        left = block.overlong_bytes
-        while left > 0:
-            size = min(left, BLOCK_BYTES)
-            left -= size
-            ends = left == 0 and not block.last
-            yield b"x" * (size - ends) + b"\n" * ends
-        yield block.data

@@ -1,0 +1,104 @@
+"""Plain blocks of CSV are read like rows one by one: records, rejects, what is kept of them, positions and offsets."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench import formats
+from ingest.decoders import slices
+from store import native
+from tests.ingest.decoding import fixture
+from tests.ingest.reading import taken
+
+NEVER = 1 << 60
+NAMES, TYPES, *ROWS = fixture("cucm", "cdr.csv").decode().splitlines(keepends=True)
+MADE = {name: formats.delivery(name, 12, datetime(2026, 11, 1, tzinfo=UTC))[0].decode() for name in ("cucm-cdr",)}
+
+
+def by_blocks(*, wanted: bool) -> Any:
+    return mock.patch.multiple(slices, KERNEL_BYTES_MIN=0 if wanted else NEVER, LOAD_BYTES_MIN=0)
+
+
+def same(name: str, data: bytes) -> Any:
+    with by_blocks(wanted=True):
+        found = taken(name, data, formats.source_of(name))
+    with by_blocks(wanted=False):
+        assert found == taken(name, data, formats.source_of(name))
+    return found
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_made_deliveries(name: str) -> None:
+    records, rejects = same(name, MADE[name].encode())
+    assert len(records) == 12
+    assert rejects == []
+    lines = MADE[name].splitlines(keepends=True)
+    for index in range(len(lines)):
+        same(name, "".join([*lines[:index], *lines[index + 1 :]]).encode())
+        same(name, "".join([*lines[:index], lines[index].replace(",", ",,", 1), *lines[index + 1 :]]).encode())
+
+
+def test_a_row_that_is_refused_is_told_with_its_place_and_values() -> None:
+    bad = ROWS[1].replace(",1795165300,", ",x,")
+    assert bad != ROWS[1]
+    records, rejects = same("cucm-cdr", "".join([NAMES, TYPES, ROWS[0], bad, ROWS[2]]).encode())
+    assert [len(records), len(rejects)] == [2, 1]
+    assert rejects[0].offset == len((NAMES + TYPES + ROWS[0]).encode())
+    assert rejects[0].raw is not None and b"0b7e2c1a" in rejects[0].raw
+
+
+PIECES = st.sampled_from(
+    [NAMES, TYPES, *ROWS, ROWS[0].rstrip("\n") + "\r\n", "\n", " \n", '"', ",", "\0", "é", "\ufeff",
+     ROWS[0].replace('"', ""),
+     ROWS[0].replace("46701740605", '4670"1740605'), ROWS[0].replace('"46701740605"', '"a ""b"" c"'),
+     ROWS[0].replace('"46701740605"', '"a\nb"'), ROWS[0].rstrip("\n") + ",\n", ROWS[0].partition(",")[2]]
+)  # fmt: skip
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    pieces=st.lists(PIECES, max_size=8),
+    headed=st.booleans(),
+    cut=st.integers(0, 3),
+    block_bytes=st.sampled_from([600, 2_000, 1 << 22]),
+)
+def test_any_file_of_calls(pieces: list[str], headed: bool, cut: int, block_bytes: int) -> None:
+    data = ("".join([NAMES, TYPES] if headed else []) + "".join(pieces)).encode()
+    with mock.patch.object(slices.read_blocks, "__kwdefaults__", {**_DEFAULTS, "block_bytes": block_bytes}):
+        same("cucm-cdr", data[: len(data) - cut])
+
+
+_DEFAULTS: dict[str, Any] = dict(slices.read_blocks.__kwdefaults__ or {})
+
+
+@settings(deadline=None)
+@given(
+    lines=st.lists(
+        st.lists(
+            st.sampled_from(["", "a", '"', '""', '"a"', '"a,b"', '"a""b"', '"a\nb"', 'a"b', "\0", "\r", " "]),
+            max_size=4,
+        ),
+        max_size=4,
+    ),
+    width=st.integers(1, 4),
+    ended=st.booleans(),
+)
+def test_what_is_plain_is_read_alike_by_the_csv_module(lines: list[list[str]], width: int, ended: bool) -> None:
+    text = "\n".join(",".join(values) for values in lines) + ("\n" if ended else "")
+    kernels = native.load("ingest.decoders.line_kernels")
+    count = kernels.plain_lines(np.frombuffer(text.encode(), np.uint8), width)
+    if count > 0:
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+        assert len(rows) == count == text.count("\n")
+        assert all(len(row) == width for row in rows)
+    elif count < 0 and text.isascii() and '"' not in text and not set(text) & set("\0\r"):
+        assert not ended or any(len(values) != width or values in ([""], []) for values in lines) or not lines
