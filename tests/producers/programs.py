@@ -39,7 +39,12 @@ def started(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Pop
     """Run a program with its children in a process group of its own, and end that group."""
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment(),
         )
     try:
         yield process
@@ -58,3 +63,18 @@ def until(found: Callable[[], bool], seconds: float, what: str) -> None:
     while not found():
         assert time.monotonic() < end, what
         time.sleep(0.1)
+
+
+def isolated(script: Path, *given: object, needs_root: bool = False) -> list[str]:
+    """Return the command that runs a script in a network namespace of its own; skip where there can be none."""
+    unshare = [find("unshare") or "unshare", "-n"] if os.getuid() == 0 else ["unshare", "-rn"]
+    probe = [*unshare, "sh", "-c", "ip link set lo up" + (" && nft list tables && conntrack -L" * needs_root)]
+    done = subprocess.run(probe, capture_output=True, check=False, env=environment())
+    if done.returncode:
+        pytest.skip("needs network namespaces" + (" with netfilter" * needs_root))
+    return [*unshare, "sh", str(script), *map(str, given)]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment with the folders of system programs in its path."""
+    return {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
