@@ -145,10 +145,10 @@ def answer_due_us(authorisation: Authorisation, basis: LegalBasis, task: Task) -
 def notice_window(basis: LegalBasis, delivery: Delivery) -> tuple[int, int | None] | None:
     """Return the first instant at which the customer may be told, and the end of the time for it.
 
-    None: the operator never tells, or nothing has left yet. The days count from the first fetch, which is when the data
+    None: the operator never tells, or no record has left. The days count from the first fetch, which is when the data
     were handed over.
     """
-    if basis.customer_notice is not CustomerNotice.AFTER_DELIVERY or not delivery.fetched:
+    if basis.customer_notice is not CustomerNotice.AFTER_DELIVERY or not delivery.fetched or not delivery.records:
         return None
     left_us = min(delivery.fetched)
     if basis.notice_days is None:

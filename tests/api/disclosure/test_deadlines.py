@@ -210,6 +210,7 @@ def test_nobody_is_told_of_what_never_left_or_where_the_basis_keeps_silent() -> 
         silent = basis.customer_notice is CustomerNotice.PROHIBITED
         assert (notice_window(basis, delivery(fetched=(FRIDAY_US,))) is None) is silent
         assert notice_window(basis, delivery()) is None
+        assert notice_window(basis, delivery(fetched=(FRIDAY_US,), records=0)) is None
     for basis_id in ("secret-surveillance", "intelligence", "subscriber-data", "european-production-order"):
         item, task, basis = case(basis_id, stage=Stage.DELIVERED)
         later = FRIDAY_US + int(timedelta(days=4000) / timedelta(microseconds=1))

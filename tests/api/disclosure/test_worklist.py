@@ -31,7 +31,7 @@ STAFF: Final = {"handler-1", "handler-2", "approver-1", "approver-2"}
 COPYRIGHT: Final[dict[str, Any]] = {
     "basis": "copyright-information-order",
     "decided_on": to_date(NOW_US) - timedelta(days=2),
-    "targets": (WrittenTarget("account", "10077"),),
+    "targets": (WrittenTarget("account", "0077"),),
     "expires_at_us": NOW_US + 200 * DAY_US,
 }
 
@@ -233,6 +233,7 @@ def test_an_approver_withholds_a_notice_and_nobody_else(fresh: Court) -> None:
         (lambda court: court.released(), "notice-prohibited"),
         (lambda court: court.released(**COPYRIGHT), "nothing-left"),
         (lambda court: court.approved(**COPYRIGHT), "nothing-left"),
+        (lambda court: delivered(court, targets=(WrittenTarget("account", "10077"),)), "nothing-left"),
         (lambda court: delivered(court, is_test=True), "test"),
     ],
 )
