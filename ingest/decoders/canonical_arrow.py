@@ -112,9 +112,10 @@ def _ipc_tables(tail: _Tail, end_mark: bytes) -> Iterator[pa.Table]:
         with pa.ipc.open_stream(pa.PythonFile(buffered, "r")) as reader:
             _read_names(reader.schema)
             for batch in reader:
+                # Before anything else is asked of it: offsets that point elsewhere, texts that are not UTF-8.
+                batch.validate(full=True)
                 if batch.nbytes > BATCH_BYTES_MAX:
                     raise InputError("a record batch is too large", hint="write batches of up to a million rows")
-                batch.validate(full=True)  # offsets that point elsewhere, texts that are not UTF-8
                 yield pa.Table.from_batches([batch])
         while buffered.read(_SPOOL_BYTES):
             pass

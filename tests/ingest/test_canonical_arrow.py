@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from datetime import UTC, datetime
 from typing import Any
 
@@ -203,3 +204,18 @@ def test_views_and_large_strings_and_unsigned_figures_are_taken() -> None:
     records, rejects = taken("arrow", stream(table))
     assert [record["volume_up_bytes"] for record in records] == [5]
     assert [reject.field for reject in rejects] == ["volume_up_bytes"]
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 20, (1 << 31) - 1])
+@pytest.mark.parametrize("place", [4, 8])
+def test_offsets_that_point_elsewhere_are_damage_and_never_followed(offset: int, place: int) -> None:
+    table = pa.table({"record_key": ["abcdefghijk", "lmnopqrstuv"], "start_time": ["2026-11-01T10:00:00Z"] * 2})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    data, offsets = sink.getvalue(), struct.pack("<3i", 0, 11, 22)
+    assert data.count(offsets) == 1
+    bad = bytearray(offsets)
+    struct.pack_into("<i", bad, place, offset)
+    with pytest.raises(InputError):
+        taken("arrow", data.replace(offsets, bytes(bad)))
