@@ -15,6 +15,7 @@ import hashlib
 import os
 import secrets
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,6 +29,7 @@ SECRET_BYTES_MAX = 64 * 2**20
 OVERWRITE_CHUNK_BYTES = 2**20
 COPY_CHUNK_BYTES = 2**20
 TEMPORARY_SUFFIX = ".tmp"
+_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_IMMUTABLE_FL = 0x80086601, 0x40086602, 0x10  # linux/fs.h, 64 bits
 
 _T = TypeVar("_T")
 
@@ -186,14 +188,51 @@ def unlink_durable(path: Path, missing_ok: bool = False) -> None:
     Raises:
         FileNotFoundError: There is none, and `missing_ok` is not set.
     """
-    _perform("unlink", path, lambda: path.unlink(missing_ok=missing_ok))
+    _perform("unlink", path, partial(_unlink, path, missing_ok=missing_ok))
     fsync_dir(path.parent)
+
+
+def _unlink(path: Path, *, missing_ok: bool) -> None:
+    try:
+        path.unlink(missing_ok=missing_ok)
+    except PermissionError:
+        if not _set_immutable(path, False):  # then it was something else
+            raise
+        path.unlink(missing_ok=missing_ok)
+
+
+def protect(path: Path) -> bool:
+    """Make the file at `path` immutable, as `chattr +i` does; False where the file system or the rights forbid it.
+
+    From then on nobody opens it for writing, renames or removes it without clearing the mark, root included;
+    `unlink_durable` and `empty_dir` clear it themselves.
+    """
+    return _perform("protect", path, partial(_set_immutable, path, True))
+
+
+def _set_immutable(path: Path, wanted: bool) -> bool:
+    """Set or clear the mark; False if it is not allowed, or if there was none to clear."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        (flags,) = struct.unpack("l", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(struct.calcsize("l"))))
+        after = flags | _FS_IMMUTABLE_FL if wanted else flags & ~_FS_IMMUTABLE_FL
+        if after == flags:
+            return wanted
+        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", after))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def empty_dir(path: Path, suffix: str = "") -> None:
     """Remove the files of the directory `path` whose names end so, durably: one sync at the end, however many."""
     for file in sorted(path.glob(f"*{suffix}")):
-        _perform("unlink", file, partial(file.unlink, missing_ok=True))
+        _perform("unlink", file, partial(_unlink, file, missing_ok=True))
     fsync_dir(path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import secrets
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from store.part_reader import PartReader
 from store.partitions import PartitionKey
 from store.siblings import LocatedReader, LocationKey
 
+_log = logging.getLogger("lagrum.store")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 
@@ -61,9 +63,11 @@ class WrittenPart:
 class PartStore:
     """Writes and reads the parts of one store."""
 
-    def __init__(self, layout: Layout, store_id: str) -> None:
+    def __init__(self, layout: Layout, store_id: str, *, immutable: bool = False) -> None:
+        """Take the layout; `immutable` parts are marked so on the disk, where it allows that."""
         self._layout = layout
         self._store_id = store_id
+        self._immutable = immutable
 
     def write(
         self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags, *, location_key: bytes | None
@@ -99,6 +103,8 @@ class PartStore:
         beside: dict[str, Any] = {}
         if location is not None:
             beside = self._write_location(partition, file_id, location, group_rows, location_key)
+        if self._immutable:
+            self._protect(partition, file_id)
         starts = pc.min(table.column("start_time").cast(pa.int64())).as_py()
         ends = pc.min_max(table.column("end_time").cast(pa.int64())).as_py()
         return WrittenPart(
@@ -116,6 +122,12 @@ class PartStore:
             end_us_max=ends["max"],
             **beside,
         )
+
+    def _protect(self, partition: PartitionKey, file_id: str) -> None:
+        written = self._layout.partition(partition).glob(f"{file_id}.*")
+        if not all(list(map(files.protect, written))):
+            self._immutable = False
+            _log.warning("parts are not immutable: the file system or the service's rights do not allow it")
 
     def _write_location(
         self, partition: PartitionKey, file_id: str, location: pa.Table, group_rows: int, key: bytes | None

@@ -49,6 +49,8 @@ from store.spool import Spool
 from store.writers import Writers
 
 FORMAT_VERSION: Final = 2
+IMMUTABLE: Final = "immutable_parts"
+"""In the marker file: parts are immutable where the disk allows it."""
 T = TypeVar("T")
 _log = logging.getLogger("lagrum.store")
 
@@ -57,12 +59,20 @@ class Store:
     """The facade that `ingest` and `api` use. Thread-safe; several processes may open one root."""
 
     def __init__(
-        self, layout: Layout, store_id: str, clock: Clock, keyring: Keyring, catalog: Catalog, audit: AuditLog
+        self,
+        layout: Layout,
+        store_id: str,
+        clock: Clock,
+        keyring: Keyring,
+        catalog: Catalog,
+        audit: AuditLog,
+        *,
+        immutable_parts: bool = False,
     ):
         self.layout, self.store_id, self.clock = layout, store_id, clock
         self.root = layout.root
         self.keyring, self.catalog, self.audit = keyring, catalog, audit
-        self.part_store = PartStore(layout, store_id)
+        self.part_store = PartStore(layout, store_id, immutable=immutable_parts)
         self.known = Known(self)
         self.readers = Readers(layout, self.part_store, keyring, catalog)
         self._known_generation = keyring.generation
@@ -85,17 +95,20 @@ class Store:
         passphrase: bytes | None = None,
         replicas: Sequence[Path] = (),
         roots: RootProvider | None = None,
+        immutable_parts: bool = False,
     ) -> Store:
         """Make a new store in an empty or missing directory, or where an earlier making was interrupted.
+
+        With `immutable_parts` nobody removes or changes a part by mistake (see `store.files.protect`).
 
         Raises:
             ConfigurationError: there is something already.
         """
         layout = Layout(root.absolute())
         store_id, keyring, catalog, audit = making.make(layout, clock, passphrase, replicas, roots)
-        store = cls(layout, store_id, clock, keyring, catalog, audit)
+        store = cls(layout, store_id, clock, keyring, catalog, audit, immutable_parts=immutable_parts)
         store.clock_guard.begin()
-        marker = {"lagrum": FORMAT_VERSION, "store_id": store_id}
+        marker = {"lagrum": FORMAT_VERSION, "store_id": store_id, **({IMMUTABLE: True} if immutable_parts else {})}
         files.write_atomic(layout.marker, json.dumps(marker, indent=2).encode() + b"\n")  # from here on it is a store
         store.log(AuditEntry("store.created", {"store_id": store_id, "format": FORMAT_VERSION}, None))
         return store
@@ -124,7 +137,8 @@ class Store:
         keyring = Keyring.open(layout.root, passphrase=passphrase)
         catalog = Catalog.open(layout.catalog, store_id)
         audit = AuditLog.open(layout.audit, keyring=keyring, clock=clock)
-        store = cls(layout, store_id, clock, keyring, catalog, audit)
+        immutable = bool(marker.get(IMMUTABLE))
+        store = cls(layout, store_id, clock, keyring, catalog, audit, immutable_parts=immutable)
         store._recover()
         return store
 

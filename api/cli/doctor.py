@@ -8,6 +8,7 @@ import shutil
 import socket
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,6 +82,7 @@ def examine(context: Context) -> Iterator[Finding]:
     yield _folder(root)
     yield from _secrets(root)
     yield _space(root)
+    yield from _immutable(root)
     yield _service(root)
     yield from _open(context)
 
@@ -128,6 +130,21 @@ def _secrets(root: Path) -> Iterator[Finding]:
 def _space(root: Path) -> Finding:
     free = shutil.disk_usage(root).free
     return Finding("disk", "ok" if free >= FREE_BYTES_MIN else "warning", f"{bytes_text(free)} free")
+
+
+def _immutable(root: Path) -> Iterator[Finding]:
+    from store import files
+    from store.store import IMMUTABLE
+
+    if IMMUTABLE not in (root / "lagrum.json").read_text(encoding="ascii"):
+        return
+    with tempfile.TemporaryDirectory(dir=root / "run") as folder:
+        probe = Path(folder) / "probe"
+        files.create_private(probe)
+        allowed = files.protect(probe)
+        files.unlink_durable(probe)
+    text = "can be set here" if allowed else "the file system, or a missing CAP_LINUX_IMMUTABLE, does not allow it"
+    yield Finding("immutable parts", "ok" if allowed else "warning", text)
 
 
 def _service(root: Path) -> Finding:

@@ -56,6 +56,9 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File of mode 0600 with the service's token or the module's PIN; a systemd credential goes before it.",
 )
+@click.option(
+    "--immutable-parts", is_flag=True, help="Mark parts so that nobody removes or changes one by mistake (chattr +i)."
+)
 @click.option("--seal-custodian-keys", is_flag=True, help="Ask for a passphrase of each custodian's key file.")
 @click.pass_obj
 def init(
@@ -71,6 +74,7 @@ def init(
     token: str,
     secret_file: Path | None,
     seal_custodian_keys: bool,
+    immutable_parts: bool,
 ) -> None:
     """Make a new store in DIR and enrol its first two custodians.
 
@@ -79,6 +83,9 @@ def init(
     besides. With --transit or --pkcs11 it never leaves the key service or the module, and its destruction there is
     final; the token or PIN is the systemd credential `lagrum-transit-token` or `lagrum-pkcs11-pin`, or lies in
     --secret-file.
+
+    With --immutable-parts the service needs the capability CAP_LINUX_IMMUTABLE; where that is missing, or the file
+    system knows no such mark, parts are written as ever, and the service's log and `lagrum doctor` say so.
 
     Losing every copy of the keyring loses the store: name a replica on other media.
 
@@ -108,6 +115,7 @@ def init(
         passphrase=passphrase,
         replicas=[path.absolute() for path in replicas],
         roots=roots_of(place) if place is not None else None,
+        immutable_parts=immutable_parts,
     ) as store:
         custodians = create_custodians(store, folder, passphrase=_asked_of if seal_custodian_keys else None)
         document: dict[str, Any] = {
