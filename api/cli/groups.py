@@ -36,6 +36,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("ingest", "ingest", "Take in files of call records."),
             Entry("watch", "watch", "Take in the files of a drop folder as they become ready."),
             Entry("consume", "consume", "Take in the messages of a queue (NATS JetStream)."),
+            Entry("listen", "listen", "Take in RADIUS accounting and flows (IPFIX, NetFlow v9) by UDP."),
             Entry("forward", "forward", "Push a folder's files to a store elsewhere; the agent of a switch's host."),
             Entry("formats", "formats", "List the formats that can be read, try a mapping file."),
             Entry("quarantine", "quarantine", "List, show and replay rejected records."),

@@ -1,0 +1,1 @@
+"""Listeners: what devices send by UDP, on its way into the store."""

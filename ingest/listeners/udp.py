@@ -1,0 +1,153 @@
+"""A UDP port: datagrams received by a thread of their own into bounded memory, and what the kernel dropped.
+
+When the memory is full nothing is read: the kernel's buffer fills, and then it drops. It counts what it drops, per
+socket, and that count is told.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections import deque
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+from schemas.errors import ConfigurationError
+
+DATAGRAM_OCTETS_MAX: Final = 65_535
+QUEUE_OCTETS_MAX: Final = 32 << 20
+"""Datagrams in memory, each counted with what its keeping costs."""
+RECEIVE_BUFFER_OCTETS: Final = 8 << 20
+_KEEPING_OCTETS: Final = 256
+_POLL_S: Final = 0.2
+_TABLES: Final = (Path("/proc/net/udp"), Path("/proc/net/udp6"))
+_INODE_COLUMN, _DROPS_COLUMN = 9, 12
+
+
+class Datagram(NamedTuple):
+    """What came, and from where (address and port as the socket tells them)."""
+
+    peer: tuple[Any, ...]
+    data: bytes
+
+    @property
+    def address(self) -> str:
+        """The sender's address; one of version 4 as such, whatever the socket's family."""
+        text = str(self.peer[0]).partition("%")[0]
+        return text.removeprefix("::ffff:") if "." in text else text
+
+
+class UdpPort:
+    """A bound UDP port. Use as a context manager."""
+
+    def __init__(self, host: str, port: int, *, queue_octets_max: int = QUEUE_OCTETS_MAX) -> None:
+        """Bind.
+
+        Raises:
+            ConfigurationError: the port is taken, or the address is none of this machine.
+        """
+        self._queue_octets_max = queue_octets_max
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
+            self._socket.bind((host, port))
+        except OSError as error:
+            raise ConfigurationError(
+                f"the listener cannot take UDP port {port}: {error.strerror}",
+                hint="another listener may run, or the address is not of this machine",
+            ) from None
+        self._socket.settimeout(_POLL_S)
+        self._inode = str(os.fstat(self._socket.fileno()).st_ino)
+        self._queue: deque[Datagram] = deque()
+        self._octets = 0
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._receive, name="lagrum-udp", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> UdpPort:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def number(self) -> int:
+        """The port's number."""
+        return int(self._socket.getsockname()[1])
+
+    @property
+    def waiting(self) -> int:
+        """Datagrams in memory."""
+        return len(self._queue)
+
+    def take(self, most: int, *, wait_s: float, gather_s: float) -> list[Datagram]:
+        """Return what came: after `wait_s` perhaps nothing, else what came until `gather_s` after the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._stopped, wait_s)
+            if self._queue and gather_s:
+                end = monotonic() + gather_s
+                while len(self._queue) < most and not self._stopped and (left := end - monotonic()) > 0:
+                    if self._octets >= self._queue_octets_max:
+                        break
+                    self._changed.wait(left)
+            found = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
+            self._octets -= sum(len(one.data) + _KEEPING_OCTETS for one in found)
+            self._changed.notify_all()
+        return found
+
+    def send(self, peer: tuple[Any, ...], data: bytes) -> bool:
+        """Send one datagram; False when the kernel does not take it."""
+        try:
+            self._socket.sendto(data, peer)
+        except OSError:
+            return False
+        return True
+
+    def kernel_drops(self) -> int:
+        """Return how many datagrams the kernel dropped since the port was bound."""
+        for table in _TABLES:
+            try:
+                lines = table.read_text().splitlines()[1:]
+            except OSError:
+                continue
+            for line in lines:
+                columns = line.split()
+                if len(columns) > _DROPS_COLUMN and columns[_INODE_COLUMN] == self._inode:
+                    return int(columns[_DROPS_COLUMN])
+        return 0
+
+    def stop_receiving(self) -> None:
+        """Read no more; what is in memory can still be taken, and answered."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def close(self) -> None:
+        """Read no more, and let go of the port."""
+        self.stop_receiving()
+        self._socket.close()
+
+    def _receive(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._octets < self._queue_octets_max or self._stopped)
+                if self._stopped:
+                    return
+            try:
+                data, peer = self._socket.recvfrom(DATAGRAM_OCTETS_MAX)
+            except TimeoutError:
+                continue
+            except OSError:
+                continue  # an error that an earlier answer met, such as a port that nobody listens on
+            with self._changed:
+                self._queue.append(Datagram(peer, data))
+                self._octets += len(data) + _KEEPING_OCTETS
+                self._changed.notify_all()
