@@ -36,16 +36,31 @@ NEUTRAL_TYPES: Final = frozenset(
         "application/octet-stream",
         "application/x-www-form-urlencoded",  # what curl says of every body, and FreeSWITCH of its own
         "application/x-www-form-base64-encoded",
+        "application/x-www-form-plaintext",
     }
 )
 """Types that say nothing about the format; switches send them with everything."""
 
 NAMED_TYPES: Final[dict[str, frozenset[str]]] = {
-    "text/csv": frozenset({"csv", "asterisk-csv", "asterisk-custom", "kamailio-acc", "mapping"}),
+    "text/csv": frozenset(
+        {
+            "csv",
+            "acme-csv",
+            "asterisk-csv",
+            "asterisk-custom",
+            "cucm-cdr",
+            "cucm-cmr",
+            "freeswitch-csv",
+            "kamailio-acc",
+            "mapping",
+        }
+    ),
     "application/json": frozenset({"ndjson", "freeswitch-json", "kamailio-json", "mapping"}),
     "text/json": frozenset({"ndjson", "freeswitch-json", "kamailio-json", "mapping"}),
-    "application/x-ndjson": frozenset({"ndjson", "kamailio-json"}),
+    "application/x-ndjson": frozenset({"ndjson", "freeswitch-json", "kamailio-json"}),
     "application/jsonl": frozenset({"ndjson", "kamailio-json"}),
+    "text/xml": frozenset({"freeswitch-xml", "broadworks-xml"}),
+    "application/xml": frozenset({"freeswitch-xml", "broadworks-xml"}),
     "application/vnd.apache.arrow.stream": frozenset({"arrow"}),
     "application/vnd.apache.arrow.file": frozenset({"arrow"}),
     "application/vnd.apache.parquet": frozenset({"parquet"}),

@@ -54,6 +54,7 @@ class PushDoor:
 
     async def take(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a plain push; False, with nothing read, when it is not plain."""
+        scope["query_string"] = without_uuid(scope["query_string"])
         kind = _kind(scope["query_string"]) if scope["method"] == "POST" else None
         principal: Principal = scope["principal"]
         if kind is None or principal.kind is not PrincipalKind.SWITCH or kind.source_name not in principal.sources:
@@ -124,6 +125,12 @@ class PushDoor:
                         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         except TimeoutError:
             raise InputError("the body stopped coming") from None
+
+
+def without_uuid(query: bytes) -> bytes:
+    """Return a query without what FreeSWITCH appends to the address that it is given: `?uuid=` and a leg's id."""
+    plain, found, _ = query.partition(b"?uuid=")
+    return plain.rstrip(b"&") if found else query
 
 
 @lru_cache(1024)
