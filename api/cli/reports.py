@@ -15,7 +15,6 @@ from schemas.errors import ConfigurationError
 
 OUT: Final = click.Path(path_type=Path, dir_okay=False)
 YEAR: Final = click.IntRange(1970, 9998)
-_WITHHELD: Final = "<5"
 
 
 @click.command("report")
@@ -84,16 +83,17 @@ def look_ups(way: Way, start: str, end: str, person: str | None) -> int:
 
 
 def _show_report(document: Mapping[str, Any]) -> None:
-    rows = [{**row, **row["outcomes"]} for row in document["rows"]]
-    hidden = ("tasks", "emergencies", "late", *document["outcomes"])
-    for row in rows:
-        row |= {name: _WITHHELD for name in hidden if row[name] is None}
-    which = [("basis", "basis"), ("country", "country"), ("tasks", "tasks")]
-    times = (("emergencies", "urgent"), ("late", "late"), ("median_hours", "median h"), ("p95_hours", "p95 h"))
-    show_table(rows, [*which, *times], title=f"{document['year']}, {document['edition']} edition", empty="no tasks")
+    from api.disclosure.report_page import cells
+
+    outcomes = document["outcomes"]
+    names = ("basis", "country", "tasks", *outcomes, "urgent", "late", "lapsed late", "median h", "p95 h")
+    rows = [dict(zip(names, cells(row, outcomes), strict=True)) for row in document["rows"]]
+    title = f"{document['year']}, {document['edition']} edition"
+    first = ("basis", "country", "tasks", "urgent", "late", "median h", "p95 h")
+    show_table(rows, [(name, name) for name in first], title=title, empty="no tasks")
     if rows:
-        ends = [(word, word.partition("-")[0]) for word in document["outcomes"] if any(row[word] for row in rows)]
-        show_table(rows, [*which[:2], *ends])
+        ends = [name for name in outcomes if any(row[name] != "0" for row in rows)]
+        show_table(rows, [(name, name.partition("-")[0]) for name in ("basis", "country", *ends)])
     if document["rule"]:
         note(document["rule"])
     agrees = document["agreement"]

@@ -104,7 +104,10 @@ def test_the_published_edition_is_of_a_year_that_is_over_and_without_small_count
     assert {row["outcomes"][name] for name in ("nothing-found", "refused", "withdrawn", "pending")} == {None}
     assert (row["emergencies"], row["p95_hours"], row["median_hours"]) == (None, None, 2.0)
     assert published["agreement"] == {"agrees": True, "differences": None}
-    assert "<td>&lt;5</td>" in page(published).decode()
+    text = page(published).decode()
+    assert "<td>6+</td>" in text
+    assert "<td>&lt;5</td>" in text
+    assert text.count("<td>*</td>") == 2  # the emergency, which would bound what is withheld, and its lapse
     assert reports.RULE in page(published).decode().replace("&#x27;", "'")
 
 
