@@ -42,6 +42,12 @@ _MONTHS: Final = {
         ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
     )
 }
+_ISO_LENGTH: Final = len("2026-11-22 00:12:29")
+_MINUTE: Final = len("2026-11-22 00:12:")
+_SECONDS: Final = {f"{second:02}": second for second in range(60)}
+_WHOLE_MINUTES: Final = "1972"
+"""Since then every zone changes its offset at a whole minute: within one, only the seconds differ."""
+
 _ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?")
 _CTIME = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})"
@@ -150,6 +156,16 @@ class ZoneTimes:
         cache = self._cache
         if text in cache:
             return cache[text]
+        if len(text) == _ISO_LENGTH and self._parse is parse_iso:
+            second = _SECONDS.get(text[_MINUTE:])
+            if second and text >= _WHOLE_MINUTES:
+                first = text[:_MINUTE] + "00"
+                minute = cache[first] if first in cache else self._converted(first)
+                return None if minute is None else LocalTime(minute[0] + second * 1_000_000, minute[1], minute[2])
+        return self._converted(text)
+
+    def _converted(self, text: str) -> LocalTime | None:
+        cache = self._cache
         wall = self._parse(text)
         result = None if wall is None else self.resolve(wall)
         if len(cache) >= CACHE_TIMES_MAX:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import times
@@ -144,3 +144,23 @@ def test_no_text_raises(text):
     assert times.parse_iso(text) is None or times.parse_iso(text) is not None
     times.parse_ctime(text)
     times.offset_s(naive(2026, 1, 1), text, STOCKHOLM)
+
+
+@pytest.mark.parametrize(
+    "zone", ["UTC", "Europe/Stockholm", "Australia/Lord_Howe", "Africa/Monrovia", "Asia/Kathmandu"]
+)
+@settings(max_examples=150, deadline=None)
+@given(
+    moments=st.lists(st.integers(-(10**6), 2 * 10**9), max_size=8),
+    odd=st.lists(
+        st.sampled_from(
+            ["2026-10-25 02:30:60", "2026-02-30 10:00:01", "2026-03-29 02:30:59", "x" * 19, "1971-12-31 23:59:59"]
+        )
+    ),
+)
+def test_a_minute_read_once_gives_the_times_that_each_text_gives(zone: str, moments: list[int], odd: list[str]) -> None:
+    texts = [f"{datetime.fromtimestamp(one, UTC):%Y-%m-%d %H:%M:%S}" for one in moments] + odd
+    at_once = times.ZoneTimes(zone)
+    for text in texts * 2:
+        wall = times.parse_iso(text)
+        assert at_once.convert(text) == (None if wall is None else times.ZoneTimes(zone).resolve(wall))
