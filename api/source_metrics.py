@@ -1,4 +1,4 @@
-"""What the metrics say about sources: silence, the last delivery, missing and waiting files."""
+"""What the metrics say about sources and listeners: silence, deliveries, missing files, datagrams that were dropped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ingest import silence
+from ingest.listeners import tallies
 from ingest.silence import SourceState
 
 if TYPE_CHECKING:
@@ -45,10 +46,12 @@ class SourceMetrics(Collector):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._states: list[SourceState] = []
+        self._listeners: dict[str, dict[str, int]] = {}
 
     def refresh(self) -> None:
         """Look at every source, and tell of those that fell silent."""
         self._states = silence.check(self._store)
+        self._listeners = tallies.all_of(self._store)
 
     def describe(self) -> list[GaugeMetricFamily]:
         """Describe nothing before the first look."""
@@ -63,3 +66,14 @@ class SourceMetrics(Collector):
                 if value is not None:
                     family.add_metric([state.source], value)
             yield family
+        family = GaugeMetricFamily(
+            "lagrum_listener_events",
+            "What a UDP listener has counted since it started, kernel-dropped datagrams among it.",
+            labels=["listener", "kind"],
+        )
+        for listener, counts in self._listeners.items():
+            for kind, count in counts.items():
+                if kind == tallies.TOLD:
+                    continue
+                family.add_metric([listener, kind], count)
+        yield family

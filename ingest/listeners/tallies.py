@@ -16,6 +16,8 @@ from ingest.listeners import groups
 from store import Put, Store
 
 KIND: Final = "listener"
+TOLD: Final = "told_us"
+"""When the counts were kept, in µs since 1970 UTC."""
 EVENT_S: Final = 10.0
 ALARMS: Final = {
     "kernel-dropped": "udp-dropped",
@@ -50,7 +52,7 @@ class Tallies:
         entries = [event(ALARMS[name], self._name, count=count) for name, count in grown.items()]
         now_us = self._store.clock.now_us()
         try:
-            self._store.documents.commit([Put(KIND, self._name, {**self.counts, "told_us": now_us})], entries)
+            self._store.documents.commit([Put(KIND, self._name, {**self.counts, TOLD: now_us})], entries)
         except groups.FAILURES as error:
             _log.error("the counts of listener %s cannot be kept: %s", self._name, type(error).__name__)
             return

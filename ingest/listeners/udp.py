@@ -50,16 +50,7 @@ class UdpPort:
             ConfigurationError: the port is taken, or the address is none of this machine.
         """
         self._queue_octets_max = queue_octets_max
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
-            self._socket.bind((host, port))
-        except OSError as error:
-            raise ConfigurationError(
-                f"the listener cannot take UDP port {port}: {error.strerror}",
-                hint="another listener may run, or the address is not of this machine",
-            ) from None
+        self._socket = _bound(host, port)
         self._socket.settimeout(_POLL_S)
         self._inode = str(os.fstat(self._socket.fileno()).st_ino)
         self._queue: deque[Datagram] = deque()
@@ -151,3 +142,18 @@ class UdpPort:
                 self._queue.append(Datagram(peer, data))
                 self._octets += len(data) + _KEEPING_OCTETS
                 self._changed.notify_all()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_OCTETS)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ConfigurationError(
+            f"the listener cannot take UDP port {port}: {error.strerror}",
+            hint="another listener may run, or the address is not of this machine",
+        ) from None
+    return bound
