@@ -3,7 +3,8 @@
 Every format's delivery is made by `bench.format_inputs`, taken in by one process into an empty store, and counted: the
 receipt must name every record, none refused. BENCH_SCALE shrinks the deliveries, arguments name formats. Prints one
 JSON object: by format records/s, and processor time, which other work on the machine hardly changes. Kernels are
-compiled and tables loaded by a small delivery before.
+compiled and tables loaded by a small delivery before. With `--keep` the findings go to bench/results/formats.json, from
+which docs/PERFORMANCE.md is made.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench import workload
+from bench import report, workload
 from bench.format_inputs import MAPPING, TEXTS, text_of
 from bench.format_inputs_ber import ber_of
 from bench.format_inputs_ipfix import ipfix_of
+from bench.machine import describe
 from bench.micro_decode import ndjson_of
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
@@ -133,17 +135,23 @@ def measure(folder: Path, name: str, records: int, midnight: datetime) -> dict[s
 
 def main() -> int:
     """Measure all formats, or those that are named."""
+    words = sys.argv[1:]
+    keep = "--keep" in words
+    chosen = [name for name in words if name != "--keep"] or names()
     records = max(10_000, round(RECORDS * float(os.environ.get("BENCH_SCALE", "1"))))
     midnight = datetime.combine(datetime.now(UTC).date() - timedelta(days=3), datetime.min.time(), UTC)
     folder = Path(mkdtemp(prefix="lagrum-formats-"))
     found: dict[str, Any] = {}
     try:
-        for name in sys.argv[1:] or names():
+        for name in chosen:
             found[name] = measure(folder, name, records, midnight)
             sys.stderr.write(f"{name}: {found[name]}\n")
     finally:
         shutil.rmtree(folder)
-    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    told = json.dumps({"machine": describe(), "formats": found}, indent=1) + "\n"
+    if keep:
+        report.FORMATS.write_text(told, encoding="utf-8")
+    sys.stdout.write(told)
     return 0
 
 

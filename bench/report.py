@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bench import tables, tables_growth
+from bench import tables, tables_formats, tables_growth
 
 ROOT: Final = Path(__file__).parents[1]
 RESULTS: Final = ROOT / "bench" / "results" / "latest.json"
 GROWTH: Final = ROOT / "bench" / "results" / "growth.json"
+FORMATS: Final = ROOT / "bench" / "results" / "formats.json"
 README: Final = ROOT / "README.md"
 PERFORMANCE: Final = ROOT / "docs" / "PERFORMANCE.md"
 FIGURES: Final = ROOT / "docs" / "figures"
@@ -22,6 +23,7 @@ Results = dict[str, Any]
 BLOCKS: Final[dict[str, Callable[[Results], str]]] = {
     "measurements": tables.overview,
     "rates": tables.rates,
+    "formats": tables_formats.formats,
     "lookups": tables.lookups,
     "growth": tables_growth.growth,
     "systems": tables.systems,
@@ -60,7 +62,9 @@ def readme(results: Results) -> str:
 
 def performance_page(results: Results) -> str:
     """Return docs/PERFORMANCE.md with its tables."""
-    return rendered(PERFORMANCE.read_text(encoding="utf-8"), results, ("rates", "lookups", "growth", "systems"))
+    found = json.loads(FORMATS.read_text(encoding="utf-8")) if FORMATS.exists() else None
+    names = ("rates", "formats", "lookups", "growth", "systems")
+    return rendered(PERFORMANCE.read_text(encoding="utf-8"), {**results, "formats": found}, names)
 
 
 def performance(results: Results) -> str:

@@ -1,6 +1,6 @@
 """`make bench`: Lagrum beside its peers in one run; every result verified; bench/results/latest.json, tables, figures.
 
-BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes,isolation picks parts;
+BENCH_SCALE shrinks or grows the workloads; BENCH_ONLY=day,years,month,pushes,isolation,formats picks parts;
 BENCH_PEERS=lagrum,duckdb picks systems. Unless all is measured at scale 1, results go to bench/out and documents stay
 as they are. Inputs and stores lie in bench/out/work and are removed. The run fails when a result is not as it must be.
 """
@@ -103,12 +103,24 @@ def isolation(book: Book, names: Sequence[str], sizes: Sizes) -> None:
     book.say(f"isolation, p99 in ms: { {phase: told[phase]['p99_ms'] for phase in BESIDE} }")
 
 
+def formats(book: Book, _names: Sequence[str], sizes: Sizes) -> None:
+    """What a record of every format costs (`bench.formats`, which counts what it stored)."""
+    keep = ["--keep"] if sizes.scale == 1 else []
+    try:
+        told = json.loads(run_child([sys.executable, "-m", "bench.formats", *keep]).output)
+    except RuntimeError:
+        book.differs("a record of some format was refused or lost")
+        return
+    book.say(f"formats, core-µs: { {name: one['cpu_us_per_record'] for name, one in told['formats'].items()} }")
+
+
 PARTS: Final[dict[str, Callable[[Book, Sequence[str], Sizes], None]]] = {
     "day": day,
     "years": years,
     "month": month,
     "pushes": pushes,
     "isolation": isolation,
+    "formats": formats,
 }
 
 

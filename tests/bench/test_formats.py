@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from bench import formats
+from bench import formats, tables_formats
 from ingest.decoders import FORMATS, decoder
 from ingest.normalise import normalise
 
@@ -29,3 +29,13 @@ def test_a_delivery_has_its_records(name: str) -> None:
     parts = [normalise(part, source, NOW_US) for part in decoder(name).decode(io.BytesIO(data), source)]
     assert sum(part.table.num_rows for part in parts) == records == 60
     assert not any(part.rejects for part in parts)
+
+
+def test_the_table_says_what_two_cores_have_time_for() -> None:
+    one = {"records": 300_000, "bytes": 30_000_000, "records_per_second": 90_000, "cpu_us_per_record": 4.0}
+    machine = {"cores": 2, "cpu": "a processor", "commit": "0123456789ab"}
+    found = {"machine": machine, "formats": {"csv": {**one, "bar_per_second": 500_000}, "kannel": one}}
+    text = tables_formats.formats({"formats": found})
+    assert "| `csv` | 300 000 | 100 | 4.0 µs | 0.50 M/s | 90 000 /s | 0.50 M/s |" in text
+    assert "| `kannel` | 300 000 | 100 | 4.0 µs | 0.50 M/s | 90 000 /s |  |" in text
+    assert tables_formats.formats({}) == "Not measured."
