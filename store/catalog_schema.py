@@ -201,7 +201,7 @@ CREATE TABLE corrections (                  -- of single records: requested, or 
     correction_id INTEGER PRIMARY KEY AUTOINCREMENT,
     act           TEXT NOT NULL UNIQUE,
     partition_id  INTEGER NOT NULL REFERENCES partitions,
-    kind          TEXT NOT NULL CHECK (kind IN ('restricted', 'superseded', 'rectified', 'erased')),
+    kind          TEXT NOT NULL CHECK (kind IN ('restricted', 'released', 'superseded', 'rectified', 'erased')),
     confirmed_us  INTEGER,
     sealed        BLOB NOT NULL             -- JSON: record, fields, reason, signatures; under the partition's key
 ) STRICT;

@@ -21,7 +21,7 @@ from store import erasing, explain, rectified
 from store.audit import AuditEntry
 from store.keys import derive, seal, unseal
 from store.model import PartRow, Problem
-from store.overlay import KINDS, RECTIFIED, RESTRICTED, SUPERSEDED, Correction
+from store.overlay import KINDS, RECTIFIED, RELEASED, RESTRICTED, SUPERSEDED, Correction, in_effect
 from store.partitions import PartitionKey
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Corrections:
             ProcedureError: the id is in use (`stale`), or the record is corrected so already (`state`).
         """
         if wanted.kind not in (*KINDS, erasing.ERASED):
-            raise ProcedureError("a correction restricts, supersedes, rectifies or erases", reason="kind")
+            raise ProcedureError("a correction restricts, releases, supersedes, rectifies or erases", reason="kind")
         if wanted.kind == RECTIFIED:
             rectified.check(wanted.fields)
         part = explain.part_of(self._store, wanted.batch_id, wanted.position)
@@ -116,10 +116,11 @@ class Corrections:
         rows = self._store.catalog.query(_SELECT.format("c.confirmed_us IS NOT NULL"))
         if not rows:
             return {}
-        by_partition: dict[PartitionKey, list[Correction]] = {part.partition: [] for part in parts}
+        known: dict[PartitionKey, list[Correction]] = {part.partition: [] for part in parts}
         for row in rows:
-            if _key(row) in by_partition and not (row[1] == RESTRICTED and purpose == Purpose.DISCLOSURE):
-                by_partition[_key(row)].append(self._opened(row))
+            if _key(row) in known and not (row[1] in (RESTRICTED, RELEASED) and purpose == Purpose.DISCLOSURE):
+                known[_key(row)].append(self._opened(row))
+        by_partition = {key: in_effect(items) for key, items in known.items()}
         found = {}
         for part in parts:
             # A merged part may have records of any batch.
@@ -136,7 +137,7 @@ class Corrections:
         """
         rows = self._store.catalog.query(_SELECT.format("c.confirmed_us IS NOT NULL"))
         kinds: dict[tuple[int, int], set[str]] = {}
-        for item in (self._opened(row) for row in rows):
+        for item in in_effect([self._opened(row) for row in rows]):
             kinds.setdefault(item.place, set()).add(item.kind)
         found: dict[str, list[int]] = {}
         for row, place in enumerate(places, start=1):
@@ -205,7 +206,9 @@ class Corrections:
             raise NotFoundError("no such record is stored", hint="its period is over")
         where = "c.confirmed_us IS NOT NULL AND q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?"
         rows = cursor.execute(_SELECT.format(where), _name(wanted.partition)).fetchall()
-        kinds = {item.kind for item in (self._opened(row) for row in rows) if item.place == wanted.place}
+        kinds = {item.kind for item in in_effect([self._opened(row) for row in rows]) if item.place == wanted.place}
+        if wanted.kind == RELEASED and RESTRICTED not in kinds:
+            raise ProcedureError("the record is not restricted", reason="state")
         if SUPERSEDED in kinds or (wanted.kind == RESTRICTED and RESTRICTED in kinds):
             raise ProcedureError("the record is superseded or restricted already", reason="state")
 

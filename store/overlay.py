@@ -1,9 +1,10 @@
 """The overlay: what corrections of single records do to records on their way out. A stored record is never edited.
 
-A record is named by its batch and its position in it, which compaction keeps. Three kinds:
+A record is named by its batch and its position in it, which compaction keeps. The kinds:
 
 * restricted: left out of every read but a disclosure's, which tells that it is restricted;
 * superseded: left out of every read, another delivery takes its place;
+* released: what was restricted is not any more;
 * rectified: named fields are replaced when it is read, in the order in which the corrections were confirmed.
 
 What decides whether a record is found is the corrected record: a search for the replaced number does not find it, for
@@ -39,7 +40,8 @@ pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 RESTRICTED: Final = "restricted"
 SUPERSEDED: Final = "superseded"
 RECTIFIED: Final = "rectified"
-KINDS: Final = (RESTRICTED, SUPERSEDED, RECTIFIED)
+RELEASED: Final = "released"
+KINDS: Final = (RESTRICTED, SUPERSEDED, RECTIFIED, RELEASED)
 PLACE: Final = ("batch_id", "batch_position")
 
 
@@ -63,6 +65,17 @@ class Correction:
     def place(self) -> tuple[int, int]:
         """Batch and position."""
         return self.batch_id, self.position
+
+
+def in_effect(corrections: Sequence[Correction]) -> list[Correction]:
+    """Return those that still change something, in their order: a release ends the restriction before it. Pure."""
+    kept: list[Correction] = []
+    for item in corrections:
+        if item.kind == RELEASED:
+            kept = [other for other in kept if other.kind != RESTRICTED or other.place != item.place]
+        else:
+            kept.append(item)
+    return kept
 
 
 def is_rectifying(corrections: Sequence[Correction]) -> bool:

@@ -23,6 +23,7 @@ import pyarrow.compute
 
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError
 from store import files, index, parquet, quarantine, siblings, spool_drain
+from store.compact import batches_of
 from store.keys import KeyRef, derive, unseal
 from store.layout import LOCATION_SUFFIX
 from store.model import PartRow, Problem
@@ -131,8 +132,16 @@ def _content(store: Store, part: PartRow) -> Iterator[str]:
     with store.readers.part(part) as opened:
         group_rows = opened.reader.group_rows(0)
     yield from index.problems(store.readers.index(part), records, group_rows)
+    if part.batch_id is None and _batches(store, part) != batches_of(records):
+        yield "holds records of other batches than the catalog says"
     if part.location_bytes:
         yield from siblings.problems(store, part)
+
+
+def _batches(store: Store, part: PartRow) -> dict[int, int]:
+    """Return how many records of each batch a merged part holds, as the catalog says."""
+    rows = store.catalog.query("SELECT batch_id, rows FROM part_batches WHERE part_id = ?", (part.part_id,))
+    return {row[0]: row[1] for row in rows}
 
 
 def _keys(store: Store) -> list[Problem]:

@@ -23,7 +23,7 @@ _REASON = click.option("--reason", required=True, help="Why; for auditors only. 
 
 @click.group("correct")
 def correct() -> None:
-    """Correct single records: restrict, supersede or rectify them, or erase them after the floor.
+    """Correct single records: restrict, release, supersede or rectify them, or erase them after the floor.
 
     Stored records are never edited: a correction is applied when they are read, and ends with them. An erasure removes
     them: their partition is written anew without them, and its old key destroyed. RECORD is
@@ -47,6 +47,23 @@ def restrict(way: Way, record: str, reason: str, second: Path | None) -> None:
       lagrum correct restrict 17:4 --reason "the subscriber objects" --as custodian-1.key.json
     """
     _act(way, "restricted", record, reason, {}, second)
+
+
+@correct.command("release")
+@click.argument("record", metavar="RECORD")
+@_REASON
+@_SECOND
+@acting
+def release(way: Way, record: str, reason: str, second: Path | None) -> None:
+    """End the restriction of a record: it is used again as before.
+
+    The person who obtained it is told before (Regulation (EU) 2016/679 Art 18(3)); that is for the operator to do.
+
+    \b
+    Example:
+      lagrum correct release 17:4 --reason "the objection was withdrawn" --as custodian-1.key.json
+    """
+    _act(way, "released", record, reason, {}, second)
 
 
 @correct.command("supersede")

@@ -41,7 +41,9 @@ def _answer(example: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
 class CorrectionModel(Model):
     """What shall become of a record, and why, with the first custodian's signature."""
 
-    kind: Annotated[Literal["restricted", "superseded", "rectified", "erased"], Field(examples=["rectified"])]
+    kind: Annotated[
+        Literal["restricted", "released", "superseded", "rectified", "erased"], Field(examples=["rectified"])
+    ]
     batch_id: Annotated[int, Field(ge=1, le=2**62, examples=[17])]
     position: Annotated[int, Field(ge=1, le=2**62, description="1-based, in the batch", examples=[2])]
     reason: Annotated[str, Field(min_length=1, max_length=500, examples=["the subscriber objects, ticket 4711"])]

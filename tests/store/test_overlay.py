@@ -13,7 +13,7 @@ import pytest
 from schemas.errors import InputError, NotFoundError, ProcedureError
 from schemas.holds import Purpose
 from store import ScanQuery, Store, TargetIdentifier, rectified
-from store.overlay import RECTIFIED, RESTRICTED, SUPERSEDED, Correction, apply
+from store.overlay import RECTIFIED, RELEASED, RESTRICTED, SUPERSEDED, Correction, apply
 from store.partitions import PartitionKey
 from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Disk, run_until
@@ -81,6 +81,21 @@ def test_what_is_restricted_is_left_out_of_all_but_disclosures(store: Store, bat
     assert rows(store, of_number(OLD)) == []
     assert len(rows(store, of_number(OLD, purpose=Purpose.DISCLOSURE))) == 1
     assert store.corrections.marks([(batch, 2), (batch, 3)]) == {RESTRICTED: [2]}
+    assert store.verify() == []
+
+
+def test_a_release_ends_a_restriction_and_another_may_follow(store: Store, batch: int) -> None:
+    refused("state", lambda: ask(store, RELEASED, batch, 3, "00000000000000a0"))
+    correct(store, RESTRICTED, batch, 3, "00000000000000a1")
+    correct(store, RESTRICTED, batch, 4, "00000000000000a2")
+    correct(store, RELEASED, batch, 3, "00000000000000a3")
+    assert (batch, 3) in places(store)
+    assert (batch, 4) not in places(store)
+    assert (batch, 3) in places(store, DISCLOSURE)
+    assert store.corrections.marks([(batch, 3), (batch, 4)]) == {RESTRICTED: [2]}
+    refused("state", lambda: ask(store, RELEASED, batch, 3, "00000000000000a4"))
+    correct(store, RESTRICTED, batch, 3, "00000000000000a5")
+    assert (batch, 3) not in places(store)
     assert store.verify() == []
 
 

@@ -91,3 +91,23 @@ def test_a_damaged_catalog_is_an_error_of_ours_and_no_traceback(store: Store, cl
 def test_a_missing_pinned_key_is_told(store: Store) -> None:
     (store.layout.audit / "origin.pub").unlink()
     assert [problem.where for problem in store.verify()] == ["audit log"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM part_batches WHERE batch_id = 1",
+        "DELETE FROM part_batches",
+        "UPDATE part_batches SET rows = rows + 1 WHERE batch_id = 2",
+        "UPDATE part_batches SET rows = CASE batch_id WHEN 1 THEN 11 WHEN 2 THEN 10 ELSE rows END",
+    ],
+)
+def test_what_a_merged_part_holds_cannot_be_told_otherwise(store: Store, change: str) -> None:
+    """With a row taken away, withdrawing that batch would hide nothing."""
+    for number in range(3):
+        deliver(store, records(10 + number, first_key=1000 * number))
+    store.compact(everything=True)
+    assert store.verify() == []
+    with store.catalog.transaction() as cursor:
+        cursor.execute(change)
+    assert any("other batches" in str(problem) for problem in store.verify())
