@@ -39,10 +39,12 @@ TYPE_PREFIX: Final = "urn:lagrum:problem:"
 RETRY_AFTER_SECONDS: Final = 1
 
 FORBIDDEN_REASONS: Final = frozenset(
-    {"role", "roles", "source", "signature", "same-person", "same-key", "not-yours", "tenant-foreign"}
+    {"role", "roles", "source", "signature", "same-person", "same-key", "tenant-foreign"}
 )
 """Reasons of a `ProcedureError` that say who may not (403); every other reason says when not (409)."""
 
+HIDDEN_REASON: Final = "not-yours"
+"""Answered as what is not there (404), so that nobody learns of another person's case by asking for it."""
 
 DISK_ERRORS: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
 """What a system call says when the disk, or the process's room for files, is at its end."""
@@ -113,6 +115,8 @@ def problem(
 
 def from_error(error: LagrumError) -> Response:
     """Return the problem of an error of the tree."""
+    if isinstance(error, ProcedureError) and error.reason == HIDDEN_REASON:
+        error = NotFoundError(error.message)
     for kind in KINDS:
         if isinstance(error, kind.error):
             status = kind.status

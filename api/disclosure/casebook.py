@@ -20,6 +20,7 @@ from api import persons
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, DECISION, DELIVERY, TASK, Actor, Approval, Authorisation, Decision, Task
 from api.disclosure.orders import SourceDocument
+from api.disclosure.rules import NO_SUCH_CASE
 from schemas.errors import ConfigurationError, InputError, IntegrityError, NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis, basis_on
 from store import Store
@@ -162,8 +163,11 @@ class Casebook:
     def _get(self, kind: str, case: str) -> Document:
         # What is not of our pattern is not looked up, and not quoted: it may be a number typed in the wrong place.
         if kind_of(case) != kind:
-            raise NotFoundError(f"there is no such {kind}")
-        return self._store.documents.get(kind, case)
+            raise NotFoundError(NO_SUCH_CASE)
+        try:
+            return self._store.documents.get(kind, case)
+        except NotFoundError as error:
+            raise NotFoundError(NO_SUCH_CASE) from error
 
 
 def put(item: Authorisation | Task | Delivery, expect: int) -> Put:

@@ -24,7 +24,8 @@ class Changing(Steps):
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("confirm", authorisation_id, actor, {"reference": ruling.decision_reference}):
             self._enter(actor, rules.OFFICER)
-            authorisation, revision = self._live(authorisation_id, now_us)
+            self._require_colleague(actor, authorisation_id)
+            authorisation, revision = self._standing(authorisation_id, now_us)
             require_officer(self._store, persons.get(self._store, actor.person_id), authorisation.authority, now_us)
             state = next_authorisation(authorisation.state, AuthorisationAction.CONFIRM)
             rules.require_awaiting_confirmation(authorisation)
@@ -40,13 +41,19 @@ class Changing(Steps):
             self.casebook.commit([put(after, revision), document], entry_of("confirmed", actor, after))
         return after
 
+    def _require_colleague(self, actor: Actor, authorisation_id: str) -> None:
+        """Any officer of the authority may bring a confirmation; to others the case is not there."""
+        filed, _ = self.casebook.authorisation(authorisation_id)
+        if persons.get(self._store, actor.person_id).authority != filed.authority:
+            rules.require_same_person(actor, filed.officer)
+
     def suspend(self, actor: Actor, authorisation_id: str, reason: str) -> Authorisation:
         """(11) Let an authorisation rest: its officer, or the operator's staff."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("suspend", authorisation_id, actor):
             self._enter(actor, rules.OFFICER, rules.CASE_HANDLER, rules.APPROVER)
             rules.require_reason(reason)
-            authorisation, revision = self._live(authorisation_id, now_us)
+            authorisation, revision = self._live(actor, authorisation_id, now_us)
             by_authority = rules.OFFICER in actor.roles
             rules.require_side(actor, authorisation.officer, cancels=by_authority)
             state = next_authorisation(authorisation.state, AuthorisationAction.SUSPEND)
@@ -62,7 +69,7 @@ class Changing(Steps):
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("resume", authorisation_id, actor):
             self._enter(actor, rules.OFFICER, rules.APPROVER)
-            authorisation, revision = self._live(authorisation_id, now_us)
+            authorisation, revision = self._live(actor, authorisation_id, now_us)
             waits = authorisation.awaits_confirmation
             action = AuthorisationAction.RESUME_EMERGENCY if waits else AuthorisationAction.RESUME
             state = next_authorisation(authorisation.state, action)
@@ -77,7 +84,7 @@ class Changing(Steps):
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("extend", authorisation_id, actor, {"reference": ruling.decision_reference}):
             self._enter(actor, rules.OFFICER)
-            authorisation, revision = self._live(authorisation_id, now_us)
+            authorisation, revision = self._live(actor, authorisation_id, now_us)
             rules.require_same_person(actor, authorisation.officer)
             self._require_officer(actor, authorisation.authority, now_us)
             state: AuthorisationState = next_authorisation(authorisation.state, AuthorisationAction.EXTEND)

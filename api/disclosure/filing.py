@@ -81,7 +81,7 @@ class Filing(Steps):
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("register", authorisation_id, actor):
             self._enter(actor, rules.OFFICER)
-            authorisation, revision = self._live(authorisation_id, now_us)
+            authorisation, revision = self._live(actor, authorisation_id, now_us)
             rules.require_same_person(actor, authorisation.officer)
             self._require_officer(actor, authorisation.authority, now_us)
             rules.require_live(authorisation)

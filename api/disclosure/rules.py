@@ -43,6 +43,9 @@ PREFLIGHTS_MAX: Final = 3
 """Coarse counts of one task: enough to weigh it, too few to search by."""
 CALL_BACK_AGE_US_MAX: Final = DAY_US
 
+NO_SUCH_CASE: Final = "there is no such case, or it is another person's"
+"""One message for both, so that the answer does not tell which; the log does."""
+
 _REFERENCE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,120}")
 _WORD: Final = re.compile(r"[a-z][a-z-]{1,39}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
@@ -132,7 +135,7 @@ def require_resumer(actor: Actor, suspension: Suspension | None, officer: Signat
 def require_same_person(actor: Actor, owner: Signatory | None) -> None:
     """The actor is the person to whom the step belongs in this case."""
     if owner is None or owner.person_id != actor.person_id:
-        raise ProcedureError("this case belongs to another person", reason="not-yours")
+        raise ProcedureError(NO_SUCH_CASE, reason="not-yours")
 
 
 def require_reference(authority: str, country: str, decision_reference: str) -> None:

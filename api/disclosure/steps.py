@@ -33,8 +33,16 @@ class Steps:
         rules.require_separate_duties(actor)
         rules.require_enrolled(actor, self.casebook.enrolled(actor.person_id))
 
-    def _live(self, authorisation_id: str, now_us: int) -> tuple[Authorisation, int]:
-        """Return an authorisation and its revision, once time has done to it what it does and it still stands."""
+    def _live(self, actor: Actor, authorisation_id: str, now_us: int) -> tuple[Authorisation, int]:
+        """Return an authorisation and its revision, once time has done to it what it does and it still stands.
+
+        Whose it is comes before what became of it: an officer learns nothing of another's case, not even its state.
+        """
+        if rules.OFFICER in actor.roles:
+            rules.require_same_person(actor, self.casebook.authorisation(authorisation_id)[0].officer)
+        return self._standing(authorisation_id, now_us)
+
+    def _standing(self, authorisation_id: str, now_us: int) -> tuple[Authorisation, int]:
         lapses.apply(self.casebook, self.vault, authorisation_id, now_us)
         authorisation, revision = self.casebook.authorisation(authorisation_id)
         rules.require_confirmed(authorisation, now_us)
@@ -45,7 +53,7 @@ class Steps:
         """Return the case of a step, once the actor may take such steps at all and the authorisation has not lapsed."""
         self._enter(actor, role)
         task, _ = self.casebook.task(task_id)
-        self._live(task.authorisation_id, now_us)
+        self._live(actor, task.authorisation_id, now_us)
         return self.casebook.case(task_id)
 
     def _require_officer(self, actor: Actor, authority_id: str, now_us: int) -> authorities.Authority:

@@ -13,12 +13,13 @@ import pytest
 
 from api.cli import main
 from api.client import Client
+from api.disclosure.orders import WrittenTarget
 from api.routes.disclosure import router
 from api.settings import Settings
 from api.signing import canonical_json, write_key_file
-from schemas.errors import LagrumError, ProcedureError
+from schemas.errors import ProcedureError
 from store.clock import to_text
-from tests.api.disclosure.conftest import AUTHORITY, CALL_BACK, PEOPLE, TARGET, WINDOW, Court
+from tests.api.disclosure.conftest import AUTHORITY, CALL_BACK, OTHER_AUTHORITY, PEOPLE, TARGET, WINDOW, Court
 from tests.api.world import running
 
 FREE = Settings(port=0)
@@ -222,15 +223,33 @@ def test_a_delivery_over_http_is_the_same_file_every_time_and_is_never_cached(se
         assert hashlib.sha256(canonical_json(opened.manifest) + b"\n").hexdigest() == task.result_digest
 
 
-def test_unknown_and_foreign_cases_look_alike_in_what_they_tell(service: Court) -> None:
-    task = service.released()
+def test_an_unknown_case_and_a_foreign_one_get_the_same_answer_and_only_the_log_knows(service: Court) -> None:
+    """Octet by octet, on every route of an officer, whatever the foreign case found."""
+    found, none = service.released(), service.released(targets=(WrittenTarget("number", "070-174 99 97"),))
+    digits = "0" * 16
+    service.enrol("officer-3", "officer", authority=OTHER_AUTHORITY)
     with Client.local(service.store.root, service.clock) as client:
-        client.log_in(service.keys["officer-2"])
-        for case in (task.id, "SE-T-" + "0" * 16):
-            with pytest.raises(LagrumError) as refusal:
-                client.get(f"/v1/disclosure/cases/{case}")
-            assert TARGET not in str(refusal.value)
-            assert "records" not in str(refusal.value)
+        client.log_in(service.keys["officer-3"])
+        asked = 0
+        for method, path in routes():
+            if "{" not in path or path.endswith("/preflight"):
+                continue
+            answers = set()
+            for task, authorisation in (
+                (found.id, found.authorisation_id),
+                (none.id, none.authorisation_id),
+                (f"SE-T-{digits}", f"SE-A-{digits}"),
+            ):
+                before = service.store.audit.size
+                url = filled(path, task, authorisation)
+                answer = client._send(method, url, json=BODIES.get(url.rsplit("/", 1)[-1]))
+                names = ("content-type", "content-length", "cache-control")
+                answers.add((answer.status_code, answer.content, *(answer.headers.get(name) for name in names)))
+                if answer.status_code == 404:
+                    assert [entry.kind for entry in service.log(before)] == ["disclosure.refused"], path
+            assert len(answers) == 1, (path, answers)
+            asked += next(iter(answers))[0] == 404
+        assert asked >= 8
 
 
 def test_every_person_of_the_matrix_is_known(shared_court: Court) -> None:
