@@ -141,7 +141,7 @@ class Consumer:
         self.totals.redelivered += sum(message.delivered > 1 for message in messages)
         if not fresh:
             return []
-        source = sources.get_or_create(self._store, self._source)
+        source = sources.get_or_create(self._store, self._source).arriving("queue")
         receipt, refused = ingest_messages(self._store, source, self._format, list(fresh.values()))
         self.totals.add(receipt)
         self.totals.messages += len(fresh)

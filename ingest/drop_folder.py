@@ -216,7 +216,7 @@ class DropFolder:
 
     def _together(self, names: list[str]) -> dict[str, Receipt]:
         """Take in the small files among some in one batch; what is in any doubt is left to be taken by itself."""
-        source = sources.get_or_create(self._store, self._source)
+        source = sources.get_or_create(self._store, self._source).arriving("folder")
         reference = SourceRef(source.name, source.domain)
         members: dict[str, tuple[str, bytes]] = {}  # key -> name and content
         if self._format != NAMED_FORMAT:
@@ -253,7 +253,7 @@ class DropFolder:
     def _ingest(self, file: BinaryIO, name: str) -> Receipt:
         stream = Steady(file, self.stop)
         digest = self._digest(stream, name)
-        source = sources.get_or_create(self._store, self._source)
+        source = sources.get_or_create(self._store, self._source).arriving("folder")
         reference, key = SourceRef(source.name, source.domain), self._key(digest)
         earlier = self._store.replayed(reference, key)
         if earlier is not None:

@@ -103,7 +103,7 @@ def _try(
     normalised = normalise(Decoded(table), source, store.clock.now_us())
     if normalised.rejects:
         return np.array([reject.position for reject in normalised.rejects]), None
-    with store.begin_batch(SourceRef(source.name, source.domain), format=format) as batch:
+    with store.begin_batch(SourceRef(source.name, source.domain, source.transport), format=format) as batch:
         batch.add(normalised.table)
         if len(batch.doubtful_positions):
             return batch.doubtful_positions, None

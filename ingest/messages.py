@@ -84,7 +84,7 @@ def ingest_messages(
             secret = {"messages": [[one.queue, one.sequence] for one in lot.refused]}
             store.outbox.put(cursor, [event("messages-refused", source.name, secret=secret, messages=len(lot.refused))])
 
-    with store.begin_batch(SourceRef(source.name, source.domain), format=format) as batch:
+    with store.begin_batch(SourceRef(source.name, source.domain, source.transport), format=format) as batch:
         batch.replay(store.clock.now_us(), lot.expired, note)
         for part in lot.parts:
             batch.reject(part.rejects)

@@ -44,7 +44,7 @@ def ingest_stream(
             f"format {format} writes local times without an offset, and the source has no time zone",
             hint="set the source's zone, e.g. `lagrum sources add NAME --zone Europe/Stockholm`",
         )
-    reference = SourceRef(source.name, source.domain)
+    reference = SourceRef(source.name, source.domain, source.transport)
     reader = CountingReader(stream, progress)
     if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
         return _answered_before(earlier, reader)

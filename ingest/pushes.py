@@ -189,7 +189,7 @@ def _normalised(store: Store, source: SourceConfig, format: str, bodies: Sequenc
     records = delivered + np.bincount(np.searchsorted(ends, refused), minlength=len(ends))
     own = [bodies[place] for place in stretch.places]
     group = PushGroup(
-        source=SourceRef(source.name, source.domain),
+        source=SourceRef(source.name, source.domain, source.transport),
         format=format,
         received_us=now_us,
         table=table,

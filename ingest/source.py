@@ -16,6 +16,9 @@ MAPPING: Final = "mapping"
 FILE_NAME: Final = "file_name"
 """Name of the option under which a delivery brings the name of its file; it is not stored with the source."""
 
+TRANSPORT: Final = "transport"
+"""Name of the option under which a delivery brings the road on which it came; it is not stored with the source."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceConfig:
@@ -50,6 +53,15 @@ class SourceConfig:
     def delivering(self, file_name: str) -> SourceConfig:
         """Return the source for one delivery, whose file has this name."""
         return replace(self, options={**self.options, FILE_NAME: file_name})
+
+    def arriving(self, transport: str) -> SourceConfig:
+        """Return the source for one delivery that comes by this road: file, folder, http, queue, udp."""
+        return replace(self, options={**self.options, TRANSPORT: transport})
+
+    @property
+    def transport(self) -> str:
+        """The road on which a delivery comes."""
+        return self.options.get(TRANSPORT, "file")
 
     @property
     def element(self) -> str:

@@ -83,13 +83,14 @@ CREATE TABLE retired (                      -- merged away; their files go when 
 
 CREATE TABLE intake (                       -- what `reconcile` adds up
     source     TEXT NOT NULL,
+    transport  TEXT NOT NULL,
     hour_us    INTEGER NOT NULL,
     delivered  INTEGER NOT NULL,
     stored     INTEGER NOT NULL,
     duplicates INTEGER NOT NULL,
     conflicts  INTEGER NOT NULL,
     rejects    INTEGER NOT NULL,
-    PRIMARY KEY (source, hour_us)
+    PRIMARY KEY (source, transport, hour_us)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE idempotency (                  -- keyed hashes of clients' idempotency keys, for a week

@@ -14,10 +14,14 @@ TARGET_KINDS: Final = ("number", "imsi", "imei", "mac", "ip", "account")
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
-    """The source of a batch, as far as storage cares."""
+    """The source of a batch, as far as storage cares.
+
+    `transport` is the road on which it came: file, folder, http, queue, udp.
+    """
 
     name: str
     dedup_domain: str
+    transport: str = "file"
 
 
 @dataclass(frozen=True, slots=True)

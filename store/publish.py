@@ -95,7 +95,7 @@ def publish(store: Store, batch: Publication) -> Receipt:
         for part in batch.parts:
             insert_part(cursor, receipt.batch_id, part)
         if batch.format != TIMEOUT_FORMAT:  # nobody delivered it: it was counted when its first event came
-            _count_intake(cursor, receipt, batch.received_us)
+            _count_intake(cursor, receipt, batch.source.transport, batch.received_us)
             ends = [part.end_us_max for part in batch.parts]
             if ends:
                 store.clock_guard.note_arrival(cursor, batch.source.name, batch.received_us, max(ends))
@@ -279,14 +279,15 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
     return cursor.lastrowid
 
 
-def _count_intake(cursor: sqlite3.Cursor, receipt: Receipt, received_us: int) -> None:
+def _count_intake(cursor: sqlite3.Cursor, receipt: Receipt, transport: str, received_us: int) -> None:
     cursor.execute(
-        "INSERT INTO intake VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, hour_us) DO UPDATE SET "
+        "INSERT INTO intake VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (source, transport, hour_us) DO UPDATE SET "
         "delivered = delivered + excluded.delivered, stored = stored + excluded.stored, "
         "duplicates = duplicates + excluded.duplicates, conflicts = conflicts + excluded.conflicts, "
         "rejects = rejects + excluded.rejects",
         (
             receipt.source,
+            transport,
             received_us - received_us % _HOUR_US,
             receipt.records,
             receipt.accepted,

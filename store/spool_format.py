@@ -74,6 +74,7 @@ class PushGroup:
             {
                 "source": self.source.name,
                 "domain": self.source.dedup_domain,
+                "transport": self.source.transport,
                 "format": self.format,
                 "received_us": self.received_us,
                 "pushes": self.pushes,
@@ -98,7 +99,7 @@ class PushGroup:
         with pa.ipc.open_stream(pa.py_buffer(bytes(data[at : at + head["table_bytes"]]))) as reader:  # aligned
             table = reader.read_all()
         rejects = [quarantine.decode(item) for item in head["rejects"]]
-        source = SourceRef(head["source"], head["domain"])
+        source = SourceRef(head["source"], head["domain"], head["transport"])
         received_us = head["received_us"]
         return cls(source, head["format"], received_us, table, rejects, ends, records, expired, sizes, digests)
 

@@ -220,7 +220,7 @@ class Store:
         )
         closed = 0
         for (name,) in rows:
-            domain = self._domain_of(name)
+            domain = self.domain_of(name)
             with self.begin_batch(SourceRef(name, domain), format=TIMEOUT_FORMAT) as batch:
                 batch.close_stale_sessions(before_us)
                 if batch.records:
@@ -255,14 +255,14 @@ class Store:
         return self.catalog.partitions(self.policies.current())
 
     def reconcile(self, source: str | None = None) -> list[dict[str, Any]]:
-        """Return per source and hour of arrival what was delivered and what became of it."""
+        """Return per source, transport and hour of arrival what was delivered and what became of it."""
         self.spool.drain()
         rows = self.catalog.query(
-            "SELECT source, hour_us, delivered, stored, duplicates, conflicts, rejects FROM intake "
-            "WHERE ? IS NULL OR source = ? ORDER BY source, hour_us",
+            "SELECT source, transport, hour_us, delivered, stored, duplicates, conflicts, rejects FROM intake "
+            "WHERE ? IS NULL OR source = ? ORDER BY source, transport, hour_us",
             (source, source),
         )
-        names = ("source", "hour_us", "delivered", "stored", "duplicates", "conflicts", "rejects")
+        names = ("source", "transport", "hour_us", "delivered", "stored", "duplicates", "conflicts", "rejects")
         return [dict(zip(names, row, strict=True)) for row in rows]
 
     def quarantine_entries(self, batch_id: int | None = None) -> list[quarantine.QuarantineEntry]:
@@ -348,7 +348,7 @@ class Store:
         context = json.dumps([source.name, key]).encode()
         return derive(self.keyring.key(IDENTITY_REF), "idempotency", context, 16)
 
-    def _domain_of(self, source: str) -> str:
+    def domain_of(self, source: str) -> str:
         """Return the dedup domain in which the source's newest records lie."""
         try:
             body = self.documents.get("source", source).body

@@ -182,7 +182,7 @@ def source_of(store: Store, name: str, tenant: str | None) -> SourceConfig:
         NotFoundError: it is not registered.
         ProcedureError: it belongs to another tenant.
     """
-    source = sources.get(store, name)
+    source = sources.get(store, name).arriving("http")
     if tenant is None or tenant == source.tenant:
         return source
     if source.tenant is not None:
