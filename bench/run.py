@@ -44,9 +44,26 @@ def day(book: Book, names: Sequence[str], sizes: Sizes) -> None:
 
 
 def years(book: Book, names: Sequence[str], sizes: Sizes) -> None:
-    """Lookups in the longest store, and the expiry of its oldest day."""
+    """Lookups in the longest store, disclosures from it, and the expiry of its oldest day."""
     homes = store_steps.lookups(book, WORK, names, sizes)
+    if "lagrum" in homes:
+        disclosures(book, homes["lagrum"] / "store", sizes)
     store_steps.expiry(book, homes, sizes, "small", sizes.years_rows // sizes.years_days)
+
+
+def disclosures(book: Book, root: Path, sizes: Sizes) -> None:
+    """From approval to package (`bench.disclosure`, which compares each with a full scan)."""
+    what = f"from approval to the delivered package of one number over {sizes.years_days} days"
+    step = book.step("disclosure", what, "s", sizes.years_rows, sizes.years_days, bar="p95 <= 2 s")
+    result = step.of("lagrum")
+    try:
+        told = json.loads(run_child([sys.executable, "-m", "bench.disclosure", str(root)]).output)
+    except RuntimeError as error:
+        result.error = str(error)
+        book.differs("a package does not hold what a full scan finds, or was not made")
+        return
+    result.values, result.cpu, result.more = told.pop("values"), told.pop("cpu"), told
+    book.say(f"disclosure: p50 {told['p50']:.2f} s, p95 {told['p95']:.2f} s")
 
 
 def month(book: Book, names: Sequence[str], sizes: Sizes) -> None:

@@ -145,6 +145,7 @@ def overview(results: Results) -> str:
             _read(f"lookup-{days}-imsi-present"),
             "<= 0.1 %",
         ),
+        (f"from approval to package, one number over {days} days, p50 / p95", "disclosure", _span("disclosure"), ""),
         ("a month's usage of every account", "usage", _cell("usage", "median", seconds), ""),
         ("a large day dropped", "expiry-large", _cell("expiry-large", "median", seconds), ""),
         ("single JSON pushes over HTTP", "pushes", _rates("pushes"), ""),
