@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ import pytest
 
 from api.cli import main
 from api.cli.worklist import duration_text
+from api.disclosure import costs, reports
 from api.disclosure.model import Task
 from api.disclosure.notices import Notices
 from api.disclosure.procedure import WrittenTarget
@@ -61,6 +63,30 @@ def test_who_has_no_part_in_disclosures_has_no_worklist(shared_court: Court, per
             worklist(court.store, court.actor(person))
         assert refusal.value.reason == "wrong-role"
         assert (court.log(before)[-1].kind, court.log(before)[-1].public["step"]) == ("disclosure.refused", "worklist")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"key_id": "0" * 16}, "revoked"),
+        ({"roles": frozenset({"approver", "tenant-admin"})}, "role-conflict"),
+        ({"person_id": "nobody-1"}, "revoked"),
+        ({"person_id": "handler-1"}, "revoked"),
+    ],
+)
+def test_a_lent_role_and_a_revoked_key_read_nothing(shared_court: Court, changes: dict[str, Any], reason: str) -> None:
+    court = shared_court
+    task = delivered(court)
+    actor = replace(court.actor("approver-1"), **changes)
+    for read in (
+        lambda: worklist(court.store, actor),
+        lambda: reports.transparency(court.store, actor, 2026, exact=True),
+        lambda: costs.ledger(court.store, actor, 2026),
+        lambda: Notices(court.store).settle(actor, task.id, withheld="order-forbids"),
+    ):
+        with pytest.raises(ProcedureError) as refusal:
+            read()
+        assert refusal.value.reason == reason
 
 
 def test_no_target_and_no_reference_stands_in_a_worklist(shared_court: Court) -> None:
