@@ -17,7 +17,7 @@ from api.persons import Approval, Person
 from api.roles import Role
 from api.signing import digest_of
 from schemas.errors import InputError, NotFoundError, ProcedureError
-from store import AuditEntry, Put
+from store import AuditEntry, Put, dropped
 
 if TYPE_CHECKING:
     from store import Store
@@ -44,7 +44,8 @@ def show(store: Store, batch_id: int) -> dict[str, Any]:
         body = store.documents.get(KIND, str(batch_id)).body
     except NotFoundError as error:
         raise NotFoundError("no withdrawal is requested for this batch") from error
-    return {"batch_id": batch_id, **{name: body[name] for name in ("state", "reason", "by", "time")}}
+    told = {name: body[name] for name in ("state", "reason", "by", "time")}
+    return {"batch_id": batch_id, **told, "later_duplicates": dropped.since(store, batch_id).as_dict()}
 
 
 def request(store: Store, custodian_id: str, batch_id: int, reason: str, approval: Approval) -> dict[str, Any]:

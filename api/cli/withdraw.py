@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.acting import FILE, Way, acting
-from api.cli.output import emit, show_facts
+from api.cli.output import emit, note, show_facts
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -25,6 +25,7 @@ def withdraw(way: Way, batch_id: int, reason: str | None, confirms: bool, second
 
     Stored records are never edited. A withdrawn batch is hidden from every read, and its records no longer count as
     duplicates: mend the source's settings, then deliver the file once more. The batch's number stands in its receipt.
+    What later batches dropped as duplicates of it is not kept: the answer names the batches to deliver again, too.
     Withdrawing takes two custodians and goes through the running service.
 
     \b
@@ -39,7 +40,15 @@ def withdraw(way: Way, batch_id: int, reason: str | None, confirms: bool, second
     if second is not None and reason is not None:
         with way.open(second) as other:
             shown = _confirm(other, batch_id)
-    emit(way.context, shown, lambda: show_facts({name.replace("_", " "): value for name, value in shown.items()}))
+    later = shown["later_duplicates"]
+    facts = {name.replace("_", " "): value for name, value in shown.items() if value is not later}
+    emit(way.context, shown, lambda: show_facts(facts))
+    if later["batches"]:
+        numbers = ", ".join(map(str, later["deliver_again"][:20]))
+        note(
+            f"{later['batches']} later batches dropped up to {later['records_max']} records as duplicates, of this "
+            f"batch or of others; what was dropped is not kept: deliver them again ({numbers})"
+        )
 
 
 def register(group: click.Group) -> None:

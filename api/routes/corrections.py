@@ -21,6 +21,7 @@ _EXAMPLE: Final = {
     "reason": "read in the wrong time zone",
     "by": "custodian-1",
     "time": "2026-11-22T12:00:00.000000Z",
+    "later_duplicates": {"batches": 1, "records_max": 2, "deliver_again": [18]},
 }
 _ONE: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"application/json": {"example": _EXAMPLE}}}, **ERRORS}
 Custodian = Annotated[Principal, Depends(require_role(Role.CUSTODIAN))]
@@ -42,7 +43,11 @@ class ConfirmationModel(Model):
 
 @router.get("/v1/batches/{batch_id}/withdrawal", summary="Show a withdrawal", responses=_ONE)
 def show(request: Request, batch_id: BatchId, _: Custodian) -> dict[str, Any]:
-    """Return what is requested for a batch, with all that a confirmer signs."""
+    """Return what is requested for a batch, with all that a confirmer signs.
+
+    `later_duplicates` names the batches that may have dropped records because this one had them, and how many at most.
+    Those are not kept: deliver these batches again, after the withdrawal.
+    """
     return corrections.show(get_store(request), batch_id)
 
 

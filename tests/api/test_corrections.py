@@ -63,6 +63,18 @@ def test_two_custodians_withdraw_and_the_delivery_comes_again(world: World, batc
     assert world.store.verify() == []
 
 
+def test_what_a_later_batch_dropped_as_duplicates_is_named_and_comes_back_when_it_is_delivered_again(
+    world: World, batch: int
+) -> None:
+    late = world.deliver(world.switch("pbx-east"))
+    assert late.json()["duplicates"] == 2
+    told = {"batches": 1, "records_max": 2, "deliver_again": [late.json()["batch_id"]]}
+    assert ask(world, batch).json()["later_duplicates"] == told
+    assert confirm(world, batch).json()["later_duplicates"] == told
+    assert visible(world) == 0
+    assert world.deliver(world.switch("pbx-east")).json()["accepted"] == 2
+
+
 def test_the_same_custodian_does_not_confirm(world: World, batch: int) -> None:
     ask(world, batch)
     answer = confirm(world, batch, by="custodian-1")
