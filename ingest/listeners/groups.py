@@ -12,8 +12,8 @@ from ingest.source import SourceConfig
 from schemas.errors import LagrumError
 from store import Receipt, SourceRef, Store
 
-GATHER_S: Final = 0.05
-"""A group stays open for so long after its first datagram: many share one commit."""
+GATHER_S: Final = 0.5
+"""A group stays open for so long after its first datagram: many share one commit, and a day has a bounded number of them."""
 
 FAILURES: Final = (LagrumError, OSError, sqlite3.Error)
 """The store cannot take a group now: it is tried again, or sent again."""
