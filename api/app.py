@@ -24,6 +24,7 @@ from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
 from api.push_door import PushDoor
+from api.queue_metrics import QueueMetrics
 from api.retention_metrics import RetentionMetrics
 from api.routes import (
     audit,
@@ -128,6 +129,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.stream_pool = BoundedPool("stream", workers=settings.stream_workers, queue_max=settings.stream_queue_max)
     app.state.source_metrics = SourceMetrics(store)
     metrics.registry.register(app.state.source_metrics)
+    metrics.registry.register(QueueMetrics(store))
     metrics.registry.register(RetentionMetrics(store))
     app.state.audit_keeper = AuditKeeper.of(store, settings)
     metrics.registry.register(AuditMetrics(store, app.state.audit_keeper))

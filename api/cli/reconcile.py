@@ -1,8 +1,8 @@
-"""`lagrum reconcile`: delivered = stored + duplicates + conflicts + rejects, per source and hour."""
+"""`lagrum reconcile`: delivered = stored + duplicates + conflicts + rejects, per source, transport and hour."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
     from store import Store
 
 FOLDER: Final = ("waiting_files", "failed_files", "missing_files")
-COLUMNS: Final = ("source", "hour", "delivered", "stored", "duplicates", "conflicts", "rejects")
+QUEUE: Final = ("waiting", "unacknowledged", "dropped", "redelivered", "refused")
+SUMS: Final = ("delivered", "stored", "duplicates", "conflicts", "rejects")
+COLUMNS: Final = ("source", "transport", "hour", "delivered", "stored", "duplicates", "conflicts", "rejects")
 
 
 @click.command("reconcile")
 @click.option("--source", metavar="NAME", help="This source only.")
 @click.pass_obj
 def reconcile(context: Context, source: str | None) -> int:
-    """Compare what was delivered with what is stored, per source and hour of delivery.
+    """Compare what was delivered with what is stored, per source, transport and hour of delivery.
 
-    All roads count: files, drop folders, HTTP and queues. What lies in a drop folder and is not taken in yet, or could
-    not be read, is told besides (`watch`).
+    All roads count: file, folder (`watch`), http, queue (`consume`) and udp (listeners). `transports` adds each up, and
+    tells its gaps: numbers of files, or of a queue's messages, that never came. What lies in a drop folder and is not
+    taken in yet, or could not be read, is told besides, and so is how far behind a queue's consumer is.
 
     Every delivered event is stored, a duplicate, a conflict or a reject. Compare the column `delivered` with what the
     switch says that it wrote: that is how a lost file shows.
@@ -43,9 +46,11 @@ def reconcile(context: Context, source: str | None) -> int:
     with context.open_store() as store:
         rows = [as_row(found) for found in store.reconcile(source)]
         folders = [state for state in watched(store) if source in (None, state["source"])]
+        queues = [state for state in consumed(store) if source in (None, state["source"])]
     unbalanced = sum(not row["balanced"] for row in rows)
-    document = {"ok": unbalanced == 0, "rows": rows, "watch": folders}
-    emit(context, document, lambda: _show(rows, folders))
+    transports = added_up(rows, folders, queues)
+    document = {"ok": unbalanced == 0, "rows": rows, "transports": transports, "watch": folders, "queues": queues}
+    emit(context, document, lambda: _show(rows, transports, folders, queues))
     if unbalanced:
         note(f"error: {unbalanced} of {len(rows)} rows do not add up; run `lagrum verify`")
     return 1 if unbalanced else 0
@@ -65,10 +70,45 @@ def watched(store: Store) -> list[dict[str, Any]]:
     return [{name: state.as_dict()[name] for name in shown} for state in states(store) if state.source in names]
 
 
-def _show(rows: list[dict[str, Any]], folders: list[dict[str, Any]]) -> None:
+def consumed(store: Store) -> list[dict[str, Any]]:
+    """Return how far behind the consumers of queues are, per source that has one."""
+    from ingest.consumer import KIND
+
+    documents = store.documents.list(KIND)
+    return [{"source": one.id, **{name: one.body.get(name, 0) for name in QUEUE}} for one in documents]
+
+
+def added_up(
+    rows: Sequence[Mapping[str, Any]], folders: Sequence[Mapping[str, Any]], queues: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return the sums per source and transport, with the gaps of those whose deliveries have numbers."""
+    sums: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        one = sums.setdefault((row["source"], row["transport"]), dict.fromkeys(SUMS, 0))
+        for name in SUMS:
+            one[name] += row[name]
+    gaps = {("folder", state["source"]): state["missing_files"] for state in folders}
+    gaps |= {("queue", state["source"]): state["dropped"] for state in queues}
+    for transport, source in gaps:
+        sums.setdefault((source, transport), dict.fromkeys(SUMS, 0))
+    return [
+        {"source": source, "transport": transport, **counts, "gaps": gaps.get((transport, source))}
+        for (source, transport), counts in sorted(sums.items())
+    ]
+
+
+def _show(
+    rows: list[dict[str, Any]],
+    transports: list[dict[str, Any]],
+    folders: list[dict[str, Any]],
+    queues: list[dict[str, Any]],
+) -> None:
     show_table(rows, [(name, name) for name in (*COLUMNS, "balanced")])
+    show_table(transports, [(name, name) for name in ("source", "transport", *SUMS, "gaps")], title="transports")
     if folders:
         show_table(folders, [(name, name.replace("_", " ")) for name in ("source", *FOLDER)], title="drop folders")
+    if queues:
+        show_table(queues, [(name, name) for name in ("source", *QUEUE)], title="queues")
 
 
 def as_row(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -104,7 +104,10 @@ def test_reconciliation_adds_up_per_source(run: Run, root: Path, calls: Path) ->
     assert ran.code == 0
     row = ran.json["rows"][0]
     assert (row["delivered"], row["stored"], row["duplicates"], row["balanced"]) == (6, 3, 3, True)
-    assert run("--root", root, "--json", "reconcile", "--source", "other").json["rows"] == []
+    sums = {"delivered": 6, "stored": 3, "duplicates": 3, "conflicts": 0, "rejects": 0, "gaps": None}
+    assert ran.json["transports"] == [{"source": "core", "transport": "file", **sums}]
+    other = run("--root", root, "--json", "reconcile", "--source", "other").json
+    assert other["rows"] == other["transports"] == other["queues"] == []
 
 
 def test_one_changed_bit_is_found_and_named(run: Run, root: Path, calls: Path) -> None:
