@@ -26,11 +26,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, BinaryIO, Final
 
+import numpy as np
+import pyarrow as pa
+
+from ingest.decoders.asterisk_columns import plain_records
 from ingest.decoders.asterisk_rows import (
     USED,
     Occurrences,
@@ -43,8 +47,11 @@ from ingest.decoders.asterisk_rows import (
     table_of,
 )
 from ingest.decoders.base import Decoded
-from ingest.lines import read_records
+from ingest.decoders.plain_rows import Rejoined, plain_columns, shifted
+from ingest.decoders.slices import Block, Column, Lines, read_blocks
+from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
+from schemas.buffers import Ints
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
 
@@ -145,39 +152,98 @@ def _getter(names: tuple[str, ...]) -> Callable[[list[str]], tuple[str, ...]]:
 
 
 def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _Layout) -> Iterator[Decoded]:
-    rows, occurrences = Rows(source, format_name), Occurrences()
-    stretch = _Stretch()
-    width = 0
+    """Yield plain blocks at once, and from the first that is not plain on, row by row."""
+    by_row = _ByRow(Rows(source, format_name), layout)
+    blocks = read_blocks(stream)
+    position = 0
+    for block in blocks:
+        names = None if block.overlong_bytes else _names(block, layout)
+        columns = None if names is None else plain_columns(block.data, len(names), _wanted(names))
+        if names is None or columns is None:
+            rest: Any = io.BufferedReader(Rejoined(block, blocks))
+            yield from shifted(by_row.decoded(rest), position, block.offset)
+            return
+        count = len(columns["start"])
+        yield by_row.plain(block, names, columns, np.arange(position + 1, position + 1 + count, dtype=np.int64))
+        position += count
 
-    def accept(data: bytes) -> bool:
-        row = _parse(data)
-        return row is not None and layout(row) is not None
 
-    for line in read_records(stream, accept):
+def _names(block: Block, layout: _Layout) -> tuple[str, ...] | None:
+    """Return the columns' names of a block by its first row; None where each row has to be asked."""
+    row = _parse(block.data.partition(b"\n")[0])
+    if row is None or (layout is _layout_by_count and len(row) in _BY_EVIDENCE):
+        return None
+    return layout(row)
+
+
+@lru_cache(64)
+def _wanted(names: tuple[str, ...]) -> dict[str, int | None]:
+    return {name: None if place < 0 else place for name, place in zip(USED, places(names), strict=True)}
+
+
+class _ByRow:
+    """The rows of one delivery, one by one; `width` is how many columns the last one had."""
+
+    def __init__(self, rows: Rows, layout: _Layout) -> None:
+        self._rows, self._layout = rows, layout
+        self._occurrences = Occurrences()
+        self._width = 0
+
+    def decoded(self, stream: BinaryIO) -> Iterator[Decoded]:
+        """Yield the rows of a stream."""
+
+        def accept(data: bytes) -> bool:
+            row = _parse(data)
+            return row is not None and self._layout(row) is not None
+
+        stretch = _Stretch()
+        for line in read_records(stream, accept):
+            self._take(stretch, line)
+            if stretch.is_full():
+                yield stretch.decoded(self._occurrences)
+                stretch = _Stretch()
+        if stretch.records or stretch.rejects:
+            yield stretch.decoded(self._occurrences)
+
+    def plain(self, block: Block, names: tuple[str, ...], columns: Mapping[str, Column], positions: Ints) -> Decoded:
+        """Return the rows of a plain block; only those in which something is in doubt are read one by one."""
+        self._width = len(names)
+        table, understood = plain_records(columns, positions, self._rows)
+        lines = Lines(block.data)
+        first = int(positions[0])
+
+        def raw_of(asked: Sequence[int]) -> list[bytes | None]:
+            return [_without_content(names, _parse(lines.line(one - first)) or []) for one in asked]
+
+        if understood.all():
+            return Decoded(table, [], raw_of)
+        rest = _Stretch()
+        for index in np.flatnonzero(~understood).tolist():
+            data, offset = lines.line(index), block.offset + int(lines.starts[index])
+            self._take(rest, Line(first + index, offset, data, len(data)))
+        part = rest.decoded(self._occurrences)
+        return Decoded(pa.concat_tables([table, part.table]).sort_by("position"), part.rejects, raw_of)
+
+    def _take(self, stretch: _Stretch, line: Line) -> None:
+        stretch.size_bytes += len(line.data)
         if line.reason is not None:
             stretch.rejects.append(line.reject(line.reason))
-            continue
+            return
         row = _parse(line.data)
-        names = None if row is None else layout(row)
+        names = None if row is None else self._layout(row)
         if row is None or b"\x00" in line.data:
             stretch.rejects.append(line.reject(RejectReason.ENCODING if row else RejectReason.MALFORMED))
-        elif names is None or (not line.terminated and width and len(row) != width):
+        elif names is None or (not line.terminated and self._width and len(row) != self._width):
             # The writer had not finished the last row: its columns so far may be those of an older layout.
             stretch.rejects.append(line.reject(RejectReason.COLUMN_COUNT))
         elif row[:3] != _HEADER:
-            width = len(row)
+            self._width = len(row)
             try:
-                stretch.records.append(rows.record(line.position, _getter(names)([*row, ""]), line.data))
+                stretch.records.append(self._rows.record(line.position, _getter(names)([*row, ""]), line.data))
                 stretch.taken[line.position] = (names, line.data)
             except Refusal as refusal:
                 raw = _without_content(names, row)
                 stretch.rejects.append(line.reject(refusal.reason, field=refusal.field, raw=raw))
-        stretch.size_bytes += len(line.data)
-        if stretch.is_full():
-            yield stretch.decoded(occurrences)
-            stretch = _Stretch()
-    if stretch.records or stretch.rejects:
-        yield stretch.decoded(occurrences)
 
 
 class _Stretch:

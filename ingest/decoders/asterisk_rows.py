@@ -32,9 +32,9 @@ COLUMNS: Final = (
     "end_time", "end_inferred", "utc_offset_s", "time_ambiguous", "duration_ms", "billable_duration_ms", "disposition",
     "cause", "trunk_in", "trunk_out", "call_link", "account",
 )  # fmt: skip
-_KINDS: Final = tuple(pa.int64() if name == "position" else DELIVERED.field(name).type for name in COLUMNS)
+KINDS: Final = tuple(pa.int64() if name == "position" else DELIVERED.field(name).type for name in COLUMNS)
 _KEY: Final = COLUMNS.index("record_key")
-_TEXTS: Final = tuple(index for index, kind in enumerate(_KINDS) if pa.types.is_string(kind))
+_TEXTS: Final = tuple(index for index, kind in enumerate(KINDS) if pa.types.is_string(kind))
 _texts_of: Final = itemgetter(*_TEXTS)
 
 _UNIQUEID: Final = re.compile(r"(?:(.+)-)?[0-9]{9,11}\.[0-9]+")
@@ -47,7 +47,7 @@ _TOLERANCE_US: Final = 2_000_000
 """Start, end and duration are each cut to whole seconds."""
 
 # Words, and the numbers that `${CDR(disposition,u)}` writes.
-_DISPOSITIONS: Final = {
+DISPOSITIONS: Final = {
     "ANSWERED": "answered", "NO ANSWER": "no-answer", "BUSY": "busy", "FAILED": "failed", "CONGESTION": "failed",
     "0": "no-answer", "1": "no-answer", "2": "failed", "4": "busy", "8": "answered", "16": "failed",
 }  # fmt: skip
@@ -142,9 +142,9 @@ class Rows:
         if option not in ("yes", "no", "true", "false"):
             raise ConfigurationError("option usegmtime is neither yes nor no")
         utc = option in ("yes", "true")
-        self._zone = ZoneTimes("UTC") if utc else zone_times(source, format_name)
-        self._element = source.element
-        self._service = source.service_type or "voice"
+        self.zone = ZoneTimes("UTC") if utc else zone_times(source, format_name)
+        self.element = source.element
+        self.service = source.service_type or "voice"
 
     def record(self, position: int, values: tuple[str, ...], line: bytes) -> tuple[Any, ...]:
         """Return one record as a tuple of `COLUMNS`; `values` are those of `USED`, `line` is the row as delivered.
@@ -180,9 +180,9 @@ class Rows:
         system = _UNIQUEID.fullmatch(uniqueid or linkedid)
         record = (
             position,
-            (system.group(1) if system else None) or self._element,
+            (system.group(1) if system else None) or self.element,
             _key(uniqueid, linkedid, sequence, (channel, dstchannel, start_text)) or _row_digest(line),
-            self._service,
+            self.service,
             src or _clid_number(clid),
             dst or None,
             start_us,
@@ -193,7 +193,7 @@ class Rows:
             ambiguous,
             duration,
             billsec,
-            _DISPOSITIONS.get(word.upper()),
+            DISPOSITIONS.get(word.upper()),
             hangupcause or word or None,
             trunk_of(channel),
             trunk_of(dstchannel),
@@ -206,7 +206,7 @@ class Rows:
     def _time(self, text: str, field: str) -> LocalTime | None:
         if not text:
             return None
-        found = self._zone.convert(text)
+        found = self.zone.convert(text)
         if found is None:
             epoch = _EPOCH.fullmatch(text)  # ${CDR(start,u)}
             if epoch is None:
@@ -222,7 +222,7 @@ class Rows:
         wall = parse_iso(text) if time.ambiguous else None
         if wall is None:
             return (time.time_us,)
-        first, second = self._zone.offsets_s(wall)
+        first, second = self.zone.offsets_s(wall)
         return (time.time_us, time.time_us + (first - second) * 1_000_000)
 
 
@@ -335,5 +335,5 @@ def table_of(records: list[tuple[Any, ...]], occurrences: Occurrences) -> pa.Tab
     """Return records as a table of `COLUMNS`, with the occurrence in keys that are row digests."""
     columns: list[Sequence[Any]] = list(zip(*records, strict=True)) if records else [()] * len(COLUMNS)
     columns[_KEY] = occurrences.number(columns[_KEY])
-    arrays = [pa.array(column, kind) for column, kind in zip(columns, _KINDS, strict=True)]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, KINDS, strict=True)]
     return pa.Table.from_arrays(arrays, names=list(COLUMNS))
