@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from api import delivery, problems
 from api.audit_metrics import AuditMetrics
 from api.authenticator import Authenticator
+from api.consuming import Consuming
 from api.disclosure import lapses
 from api.disclosure.procedure import Disclosure
 from api.disclosure.worklist import Reminders
@@ -225,9 +226,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         asyncio.create_task(_repeat(name, work, seconds, metrics, back if name in _STANDS_BACK else None))
         for name, work, seconds in upkeep
     ]
+    consuming = Consuming(store, settings)
+    consuming.start()
     try:
         yield
     finally:
+        await asyncio.to_thread(consuming.stop)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -29,7 +29,7 @@ def _in(table: str, default: Any) -> Any:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the service runs with; the tables of the file are [server], [ingest], [people], [identity],
-    [rates], [background], [witness].
+    [rates], [background], [witness], [queue].
 
     server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
         PEM files; a host beyond loopback needs the first two. `metrics_for_custodians` opens the metrics to the role
@@ -50,6 +50,8 @@ class Settings:
     witness: where checkpoints of the audit log go. `witness_directory` is a folder on another machine, `witness_url` a
         witness (c2sp.org/tlog-witness) with its public key `witness_key` and, where needed, the CA `witness_ca`. Both
         may be set. Checkpoints go every `witness_interval_seconds`, at most 30, so that one lost call costs no minute.
+    queue: a NATS JetStream queue that the service consumes itself, as `lagrum consume` does: none unless
+        `queue_server`, `queue_stream`, `queue_source`, `queue_format` are set. Files are relative to the root.
     """
 
     host: str = _in("server", "127.0.0.1")
@@ -119,6 +121,18 @@ class Settings:
     witness_ca: str = _in("witness", "")
     witness_interval_seconds: int = _in("witness", 15)
 
+    queue_server: str = _in("queue", "")
+    queue_stream: str = _in("queue", "")
+    queue_source: str = _in("queue", "")
+    queue_format: str = _in("queue", "")
+    queue_durable: str = _in("queue", "lagrum")
+    queue_subject: str = _in("queue", "")
+    queue_token_file: str = _in("queue", "")
+    queue_login_file: str = _in("queue", "")
+    queue_ca: str = _in("queue", "")
+    queue_certificate: str = _in("queue", "")
+    queue_key: str = _in("queue", "")
+
     def __post_init__(self) -> None:
         """Check every value; see `load`."""
         for item in fields(self):
@@ -138,6 +152,8 @@ class Settings:
             raise ConfigurationError(f"the setting witness_interval_seconds is at most {WITNESS_INTERVAL_SECONDS_MAX}")
         if bool(self.witness_url) != bool(self.witness_key):
             raise ConfigurationError("witness_url and witness_key come together")
+        if len({bool(getattr(self, f"queue_{name}")) for name in ("server", "stream", "source", "format")}) > 1:
+            raise ConfigurationError("queue_server, queue_stream, queue_source and queue_format come together")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ConfigurationError("tls_certificate and tls_key come together")
         if self.tls_client_ca and not self.tls_certificate:

@@ -61,3 +61,10 @@ def test_nothing_reaches_the_clock_or_the_limits_of_retention() -> None:
     names = " ".join(Settings.__dataclass_fields__)
     for word in ("clock", "now", "floor", "ceiling", "month", "retention", "skip", "disable", "force"):
         assert word not in names
+
+
+def test_a_queue_is_set_whole_or_not_at_all() -> None:
+    whole = {"queue_server": "nats://127.0.0.1", "queue_stream": "CDR", "queue_source": "a", "queue_format": "csv"}
+    assert from_tables({"queue": whole}).queue_durable == "lagrum"
+    with pytest.raises(ConfigurationError, match="queue_server"):
+        from_tables({"queue": {"queue_server": "nats://127.0.0.1"}})
