@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
+import secrets
 import shutil
 import socket
 import stat
 import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -138,11 +138,10 @@ def _immutable(root: Path) -> Iterator[Finding]:
 
     if IMMUTABLE not in (root / "lagrum.json").read_text(encoding="ascii"):
         return
-    with tempfile.TemporaryDirectory(dir=root / "run") as folder:
-        probe = Path(folder) / "probe"
-        files.create_private(probe)
-        allowed = files.protect(probe)
-        files.unlink_durable(probe)
+    probe = root / "run" / f"probe-{secrets.token_hex(6)}"
+    files.create_private(probe)
+    allowed = files.protect(probe)
+    files.unlink_durable(probe)
     text = "can be set here" if allowed else "the file system, or a missing CAP_LINUX_IMMUTABLE, does not allow it"
     yield Finding("immutable parts", "ok" if allowed else "warning", text)
 
