@@ -144,6 +144,19 @@ def _conntrack(call: Call) -> str:
     )
 
 
+def _cgnat(call: Call) -> str:
+    first = 1024 + call.number % 1000 * 64
+    public = f"198.51.{100 + call.number // 1000 % 100}.{call.number // 100_000 % 250 + 1}"
+    words = "used/maximum [1/4] blocks"
+    block = f"port block [{first}-{first + 63}] from {public} in source pool a lsys_id: 0"
+    return (
+        f"{_text(call.start, '%Y-%m-%dT%H:%M:%S')}Z cgn1 RT_NAT: RT_SRC_NAT_PBA_ALLOC: Subscriber {call.ip} {words}, "
+        f"allocates {block} epoch 0x{call.start:x}\n"
+        f"{_text(call.end, '%Y-%m-%dT%H:%M:%S')}Z cgn1 RT_NAT: RT_SRC_NAT_PBA_RELEASE: Subscriber {call.ip} {words}, "
+        f"releases {block} epoch 0x{call.end:x}\n"
+    )
+
+
 def _kamailio_json(call: Call) -> str:
     ids = (
         f'"from_tag": "f{call.key}", "to_tag": "t{call.key}", "callid": "{call.key}@192.0.2.40", "sip_code": "200", '
@@ -247,6 +260,7 @@ TEXTS: Final = {
     "mapping": Text(_mapped),
     "kannel": Text(_kannel),
     "conntrack": Text(_conntrack, 2),
+    "cgnat-syslog": Text(_cgnat, 2),
     "freeswitch-json": Text(_freeswitch_json),
     "kamailio-json": Text(_kamailio_json, 2),
     "freeswitch-xml": Text(_freeswitch_xml),

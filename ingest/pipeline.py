@@ -73,7 +73,7 @@ def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
 
 
 def _decoded(chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int) -> Iterator[Normalised]:
-    for part in chosen.decode(expanded(cast(BinaryIO, reader)), source):
+    for part in chosen.decode(expanded(cast(BinaryIO, reader)), source.receiving(now_us)):
         yield normalise(part, source, now_us)
 
 

@@ -13,6 +13,9 @@ FUTURE_ALLOWANCE: Final = timedelta(hours=26)
 MAPPING: Final = "mapping"
 """Name of the option that holds the text of a mapping file (`ingest.mapping`)."""
 
+RECEIVED_US: Final = "received_us"
+"""Name of the option under which a delivery brings when it came, µs since 1970 UTC; not stored with the source."""
+
 FILE_NAME: Final = "file_name"
 """Name of the option under which a delivery brings the name of its file; it is not stored with the source."""
 
@@ -62,6 +65,10 @@ class SourceConfig:
     def transport(self) -> str:
         """The road on which a delivery comes."""
         return self.options.get(TRANSPORT, "file")
+
+    def receiving(self, now_us: int) -> SourceConfig:
+        """Return the source for one delivery that comes now: formats that write no year need it."""
+        return replace(self, options={**self.options, RECEIVED_US: str(now_us)})
 
     @property
     def element(self) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingest.mapping import read_mapping
-from ingest.source import FILE_NAME, MAPPING, SourceConfig
+from ingest.source import FILE_NAME, MAPPING, RECEIVED_US, SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError
 from schemas.fields import SERVICE_TYPES
 from schemas.numbers import rules
@@ -40,8 +40,9 @@ def check(source: SourceConfig) -> None:
             ) from error
     if source.service_type is not None and source.service_type not in SERVICE_TYPES:
         raise ConfigurationError("the source's service type is not one of " + ", ".join(SERVICE_TYPES))
-    if FILE_NAME in source.options:
-        raise ConfigurationError(f"the option {FILE_NAME} is a delivery's own and cannot be stored with a source")
+    for name in (FILE_NAME, RECEIVED_US):
+        if name in source.options:
+            raise ConfigurationError(f"the option {name} is a delivery's own and cannot be stored with a source")
     if MAPPING in source.options:
         read_mapping(source.options[MAPPING])
     if source.expect_every_s is not None and not 1 <= source.expect_every_s <= EXPECT_EVERY_S_MAX:

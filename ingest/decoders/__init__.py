@@ -34,6 +34,7 @@ FORMATS: Final[dict[str, str]] = {
     "acme-csv": "ingest.decoders.acme:AcmeCsv",
     "broadworks-xml": "ingest.decoders.broadworks:BroadworksXml",
     "conntrack": "ingest.decoders.conntrack:Conntrack",
+    "cgnat-syslog": "ingest.decoders.cgnat_syslog:CgnatSyslog",
     "ipfix": "ingest.decoders.ipfix:Ipfix",
     "mapping": "ingest.decoders.mapping:Mapping",
 }

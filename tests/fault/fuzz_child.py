@@ -51,6 +51,7 @@ FOLDERS: Final = {
     "acme-csv": "acme/*.csv",
     "broadworks-xml": "broadworks/*.xml",
     "conntrack": "conntrack/*",
+    "cgnat-syslog": "cgnat/*.log",
 }
 TOKENS: Final = tuple(
     b'\n;\r\n;\r;\n\n;\0;";"";",";,;|;=; = ;\t;[;];{;};<;>;</;&;%;\\;\\u0000;:;-;0;9;-1;99999999999999999999;1e9;null;'

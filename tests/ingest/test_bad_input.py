@@ -67,6 +67,8 @@ GOOD = {
     b"<releaseTime>20261120090107.750</releaseTime></basicModule></cdrData>\n",
     "conntrack": b"[1795314234.683987]\t    [NEW] ipv4     2 tcp      6 120 SYN_SENT src=100.64.0.2 dst=203.0.113.10 "
     b"sport=42285 dport=80 [UNREPLIED] src=203.0.113.10 dst=203.0.113.1 sport=80 dport=2562 id=3765381819\n",
+    "cgnat-syslog": b"2026-11-20T09:00:00Z cgn1 RT_NAT: RT_SRC_NAT_PBA_ALLOC: Subscriber 100.64.0.3 used/maximum [1/4] "
+    b"blocks, allocates port block [1024-2047] from 203.0.113.7 in source pool a lsys_id: 0\n",
 }
 MAPPING = """
 [layout]
