@@ -13,7 +13,7 @@ from schemas.errors import LagrumError
 from store import Receipt, SourceRef, Store
 
 GATHER_S: Final = 0.5
-"""A group stays open for so long after its first datagram: many share one commit, and a day has a bounded number of them."""
+"""A group stays open for so long after its first datagram: many share one commit, and a day has a bounded number."""
 
 FAILURES: Final = (LagrumError, OSError, sqlite3.Error)
 """The store cannot take a group now: it is tried again, or sent again."""
@@ -30,7 +30,7 @@ def commit(
     digest = hashlib.sha256()
     for one in datagrams:
         digest.update(one)
-    with store.begin_batch(SourceRef(source.name, source.domain), format=format) as batch:
+    with store.begin_batch(SourceRef(source.name, source.domain, "udp"), format=format) as batch:
         for part in parts:
             batch.reject(part.rejects)
             batch.add(part.table)
