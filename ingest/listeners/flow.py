@@ -73,6 +73,7 @@ class FlowCollector:
                 self._take(name, own)
         self.counts["waiting-octets"] = sum(one.waiting_octets for one in self._exporters.values())
         self.tallies.tell()
+        self._store.renew_leases()
         return len(datagrams)
 
     def _take(self, name: str, datagrams: Sequence[Datagram]) -> None:

@@ -90,6 +90,7 @@ class RadiusListener:
             for name, requests in by_source.items():
                 self._take(name, requests)
         self.tallies.tell()
+        self._store.renew_leases()
         return len(datagrams)
 
     def _authentic(self, datagrams: Sequence[Datagram]) -> Iterator[Request]:
@@ -190,7 +191,7 @@ class RadiusListener:
                 if (row["source"], row["switch"]) != (source.name, nas) or row["end_time"] is not None:
                     continue
                 begun = row["start_time"]
-                if begun is None or begun.timestamp() <= before_s:
+                if begun is None or begun.timestamp() < before_s:  # what begins in the same second is new
                     # Interim figures, and ids that a client uses again, carry their time in the key.
                     timed = _TIMED.fullmatch(row["record_key"])
                     yield timed[1] if timed is not None else row["record_key"]
