@@ -148,7 +148,14 @@ def main() -> int:
             sys.stderr.write(f"{name}: {found[name]}\n")
     finally:
         shutil.rmtree(folder)
-    told = json.dumps({"machine": describe(), "formats": found}, indent=1) + "\n"
+    machine = describe()
+    commit = machine.pop("commit")
+    for one in found.values():
+        one["commit"] = commit
+    if keep and report.FORMATS.exists():  # what is not measured now stays as it was
+        known = json.loads(report.FORMATS.read_text(encoding="utf-8"))["formats"]
+        found = {name: one for name in names() if (one := found.get(name, known.get(name)))}
+    told = json.dumps({"machine": machine, "formats": found}, indent=1) + "\n"
     if keep:
         report.FORMATS.write_text(told, encoding="utf-8")
     sys.stdout.write(told)

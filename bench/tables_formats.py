@@ -9,7 +9,7 @@ from bench.tables import count, rate, table
 Results = dict[str, Any]
 NOTE: Final = (
     "End to end: decoded, normalised, sorted, encrypted, indexed, durable. Processor time is of the whole process; "
-    "*two cores* is what it leaves room for, *measured* is by the clock, on a machine that had other work."
+    "*at most* is what it leaves room for, *measured* is by the clock, on a machine that had other work."
 )
 
 
@@ -27,9 +27,19 @@ def formats(results: Results) -> str:
             rate(2e6 / one["cpu_us_per_record"]),
             rate(one["records_per_second"]),
             rate(one["bar_per_second"]) if "bar_per_second" in one else "",
+            one["commit"],
         )
         for name, one in found["formats"].items()
     )
-    header = ("format", "records", "bytes each", "processor time each", "two cores", "measured", "bar")
+    header = (
+        "format",
+        "records",
+        "bytes each",
+        "processor time each",
+        "two cores, at most",
+        "measured",
+        "bar",
+        "commit",
+    )
     machine = found["machine"]
-    return f"{table(header, rows)}\n\n{NOTE} {machine['cores']} cores of {machine['cpu']}; commit {machine['commit']}."
+    return f"{table(header, rows)}\n\n{NOTE} {machine['cores']} cores of {machine['cpu']}."

@@ -32,10 +32,16 @@ def test_a_delivery_has_its_records(name: str) -> None:
 
 
 def test_the_table_says_what_two_cores_have_time_for() -> None:
-    one = {"records": 300_000, "bytes": 30_000_000, "records_per_second": 90_000, "cpu_us_per_record": 4.0}
-    machine = {"cores": 2, "cpu": "a processor", "commit": "0123456789ab"}
+    one = {
+        "records": 300_000,
+        "bytes": 30_000_000,
+        "records_per_second": 90_000,
+        "cpu_us_per_record": 4.0,
+        "commit": "0123456789ab",
+    }
+    machine = {"cores": 2, "cpu": "a processor"}
     found = {"machine": machine, "formats": {"csv": {**one, "bar_per_second": 500_000}, "kannel": one}}
     text = tables_formats.formats({"formats": found})
-    assert "| `csv` | 300 000 | 100 | 4.0 µs | 0.50 M/s | 90 000 /s | 0.50 M/s |" in text
-    assert "| `kannel` | 300 000 | 100 | 4.0 µs | 0.50 M/s | 90 000 /s |  |" in text
+    assert "| `csv` | 300 000 | 100 | 4.0 µs | 0.50 M/s | 90 000 /s | 0.50 M/s | 0123456789ab |" in text
+    assert "| `kannel` | 300 000 | 100 | 4.0 µs | 0.50 M/s | 90 000 /s |  | 0123456789ab |" in text
     assert tables_formats.formats({}) == "Not measured."
