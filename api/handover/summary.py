@@ -125,8 +125,10 @@ def _marks(
     for stretch in manifest["erased_days"]:
         lines.append(
             f"From {stretch['from']} to before {stretch['to']} the data is erased, because its period of retention "
-            "is over. Nothing can be said of those days."
+            "is over. Nothing can be said of those days"
+            + (", beyond what the preservation kept." if "preserved" in manifest else ".")
         )
+    lines += _kept_apart(manifest)
     for category, days in manifest.get("expired", {}).items():
         span = days[0] if len(days) == 1 else f"{len(days)} days between {days[0]} and {days[-1]}"
         lines.append(f"Of {span}, data of the kind {category} is erased; the rest of those records is delivered.")
@@ -134,6 +136,24 @@ def _marks(
         yield "<ul>" + "".join(f"<li>{_t(line)}</li>" for line in lines) + "</ul>"
     else:
         yield '<p class="none">No record is marked as uncertain, and no day of the time asked for is erased.</p>'
+
+
+def _kept_apart(manifest: Mapping[str, Any]) -> Iterable[str]:
+    """Say what came from a preservation, and which target had other subscribers within the time asked for."""
+    held = manifest.get("preserved")
+    if held is not None:
+        yield (
+            f"{len(held['records']):,} records come from the preservation {held['reference']}, and "
+            f"{len(held['locations']):,} others have only their location from it (the manifest lists both)."
+        )
+    for item in manifest.get("subscribers", ()):
+        spans = item["subscriptions"]
+        if len(spans) > 1 or item["rows_without_subscription"]:
+            said = "; ".join(f"from {span['from']} to before {span['to'] or 'today'}" for span in spans)
+            yield (
+                f"Target {item['target'] + 1} did not belong to one subscriber all the time: {said}. The manifest "
+                "tells which records began in which of these times; who communicated is another question."
+            )
 
 
 def _parts(manifest: Mapping[str, Any]) -> Iterable[str]:

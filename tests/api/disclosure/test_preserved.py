@@ -81,6 +81,9 @@ def test_what_was_preserved_leaves_once_beside_what_is_stored_and_the_package_sa
     assert manifest["preserved"]["holds"] == ["h0", "h1"]
     assert manifest["preserved"]["locations"] == []
     assert manifest["counts"]["preserved"] == len(kept)
+    summary = (court.store.root.parent / "opened-1" / "summary.html").read_text()
+    assert f"{len(kept)} records come from the preservation {REFERENCE}" in summary
+    assert "beyond what the preservation kept" in summary
     assert [row for number, row in enumerate(rows, 1) if number not in kept] == live
     assert "preserved" not in plain
     keys = [row["record_key"] for row in rows]

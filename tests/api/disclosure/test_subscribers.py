@@ -59,6 +59,8 @@ def test_every_row_is_told_apart_by_the_subscription_in_which_it_began_and_no_su
     assert all(began(rows[row - 1]) > CHANGED for row in parts[1])
     assert all(began(rows[row - 1]) == CHANGED for row in parts[2])
     assert "before" not in str(manifest["subscribers"])
+    summary = (court.store.root.parent / f"opened-{court.folders}" / "summary.html").read_text()
+    assert f"from 2026-01-01 to before {CHANGED}; from {CHANGED + timedelta(days=1)} to before today" in summary
 
 
 @pytest.mark.parametrize(
