@@ -223,7 +223,7 @@ def _is_refused(attack: Attack, town: Town) -> bool:
     try:
         attack.act(town.court)
     except ProcedureError as refusal:
-        return refusal.reason == attack.reason
+        return refusal.reason == attack.reason and town.court.log()[-1].kind == "disclosure.refused"
     except Exception:
         return False
     return False

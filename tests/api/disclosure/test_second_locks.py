@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,8 +14,9 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from api import persons
+from api import authorities, persons
 from api.disclosure import lapses, rules
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, Actor, Signatory, Window
@@ -22,8 +24,9 @@ from api.disclosure.orders import SourceDocument
 from schemas.errors import ProcedureError
 from store import Put
 from store.clock import to_date
-from tests.api.disclosure.conftest import OTHER_AUTHORITY, PEOPLE, WINDOW, Court
+from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
 from tests.api.disclosure.test_guards import Attack, _gone, _weighed, edited, later, no_authority
+from tests.api.handover.authority import side
 from tests.store.records import DAY_US, NOW_US
 
 WIDE: Final = Window(NOW_US - 800 * DAY_US, NOW_US - DAY_US)
@@ -68,7 +71,7 @@ def case_of(court: Court) -> str:
 
 def extend(court: Court, case: str, person: str = "officer-1", **terms: Any) -> Any:
     ruling = court.ruling(**({"expires_at_us": NOW_US + 90 * DAY_US} | terms))
-    return court.procedure.extend(court.actor(person), case, ruling)
+    return court.procedure.extend(_known(court, person), case, ruling)
 
 
 def confirm(court: Court, **terms: Any) -> Any:
@@ -90,6 +93,19 @@ def without_authority(court: Court, act: Callable[[Court, str], Any], task_id: s
         return act(court, task_id)
 
 
+def expired(court: Court, task_id: str) -> Any:
+    """The authority's certificate is over before the search begins."""
+    found = authorities.find(court.store, AUTHORITY)
+    assert found is not None
+    over = b64encode(side("over", days=30).certificate.public_bytes(Encoding.DER)).decode()
+    past = replace(found, terms=replace(found.terms, certificate=over))
+    court.store.documents.commit([Put(authorities.KIND, AUTHORITY, past.to_body())])
+    try:
+        return court.run(task_id)
+    finally:
+        register_authority(court.store, AUTHORITY)
+
+
 def acknowledge(court: Court, task_id: str) -> Any:
     return court.acknowledge(task_id, "0" * 64)
 
@@ -101,11 +117,11 @@ def fetched(court: Court) -> str:
 
 
 def suspend(court: Court, case: str, person: str = "handler-1", reason: str = "doubt") -> Any:
-    return court.procedure.suspend(court.actor(person), case, reason)
+    return court.procedure.suspend(_known(court, person), case, reason)
 
 
 def resume(court: Court, case: str, person: str = "approver-1") -> Any:
-    return court.procedure.resume(court.actor(person), case)
+    return court.procedure.resume(_known(court, person), case)
 
 
 def gone(court: Court, person: str, act: Callable[[Court, str], Any], case: str) -> Any:
@@ -117,7 +133,7 @@ def rejects(court: Court, case: str) -> Any:
 
 
 def cancels(court: Court, case: str) -> Any:
-    return court.procedure.cancel(court.actor("officer-1"), case, "settled")
+    return court.procedure.cancel(_known(court, "officer-1"), case, "settled")
 
 
 NO_TARGET: Final[dict[str, Any]] = {"targets": []}
@@ -180,9 +196,24 @@ LOCKS: Final = (
     Attack("confirmed without a reference", None, "no-reference", lambda c: confirm(c, decision_reference=" ")),
     Attack("confirmed by a decision of tomorrow", None, "decision-ahead", lambda c: confirm(c, decided_on=TOMORROW)),
     Attack("confirmed without a document", None, "no-source", lambda c: confirm(c, source=None)),
+    Attack("suspended by somebody revoked", None, "revoked",
+           lambda c: gone(c, "handler-1", suspend, case_of(c))),
+    Attack("resumed by somebody revoked", None, "revoked",
+           lambda c: gone(c, "approver-1", resume, suspend(c, case_of(c)).id)),
+    Attack("confirmed by somebody revoked", None, "revoked",
+           lambda c: gone(c, "officer-2", lambda d, a: d.procedure.confirm(_known(d, "officer-2"), a, d.ruling()),
+                          c.emergency().authorisation_id)),
+    Attack("extended by somebody revoked", None, "revoked", lambda c: gone(c, "officer-1", extend, case_of(c))),
     Attack("suspended before it is granted", None, "wrong-state", lambda c: suspend(c, c.file().id)),
     Attack("suspended by another officer", None, "not-yours", lambda c: suspend(c, case_of(c), "officer-2")),
     Attack("resumed though it does not rest", None, "wrong-state", lambda c: resume(c, case_of(c))),
+    Attack("resumed from the end", None, "wrong-state",
+           lambda c: resume(c, changed(c, suspend(c, case_of(c)).id, state="Cancelled"))),
+    Attack("run for an expired certificate", None, "certificate-expired", lambda c: expired(c, c.approved().id)),
+    Attack("run twice", None, "wrong-state", lambda c: c.run(c.run(c.approved().id).id)),
+    Attack("checked twice", None, "wrong-state", lambda c: c.check(c.checked().id, "handler-2")),
+    Attack("released before the run", None, "wrong-state", lambda c: c.release(c.approved().id)),
+    Attack("fetched before the release", None, "wrong-state", lambda c: c.deliver(c.run(c.approved().id).id)),
     Attack("extended by another officer", None, "not-yours",
            lambda c: extend(c, case_of(c), person="officer-2")),
     Attack("extended by an officer of another authority", None, "authority",

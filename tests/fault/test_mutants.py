@@ -1,0 +1,59 @@
+"""A few of the mutants of `mutate_guards`, and its control: the program as it is passes what the mutants fail."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from api.disclosure import rules
+from schemas.errors import ProcedureError
+from store import Store
+from tests.api.disclosure.model.town import Town
+from tests.conftest import FixedClock
+from tests.fault import mutate_guards
+from tests.fault.mutate_guards import Mutant, living, mutants, noticed
+from tests.fault.torture import scratch
+from tests.store.records import NOW_US
+
+SAMPLE = (
+    ("api.disclosure.steps", "without require_three_persons"),
+    ("api.disclosure.steps", "without require_signed"),
+    ("api.disclosure.running", "without _require_granted"),
+    ("api.disclosure.delivering", "without _require_released"),
+)
+
+
+@pytest.mark.parametrize(("module", "what"), SAMPLE)
+def test_a_missing_guard_is_noticed(module: str, what: str) -> None:
+    assert noticed(next(mutant for mutant in mutants((module,)) if mutant.what == what))
+
+
+def test_the_program_as_it_is_passes_the_attacks() -> None:
+    nothing = Mutant("api.disclosure.rules", "require_role", -1, 0, "as it is")
+    with scratch() as place, Store.create(Path(place) / "root", clock=FixedClock(NOW_US)) as store:
+        town = Town.build(store, town_clock(store))
+        with living(nothing):
+            assert not mutate_guards._attacked(nothing, town)
+
+
+def town_clock(store: Store) -> FixedClock:
+    assert isinstance(store.clock, FixedClock)
+    return store.clock
+
+
+def test_a_mutant_lives_for_a_while_only() -> None:
+    mutant = next(item for item in mutants(("api.disclosure.rules",)) if item.function == "require_same_person")
+    before = rules.require_same_person.__code__
+    with living(mutant), pytest.raises(AttributeError):
+        rules.require_same_person(None, None)  # type: ignore[arg-type]
+    assert rules.require_same_person.__code__ is before
+    with pytest.raises(ProcedureError):
+        rules.require_same_person(None, None)  # type: ignore[arg-type]
+
+
+def test_every_guard_of_the_rules_has_its_mutants() -> None:
+    named = {mutant.function for mutant in mutants(("api.disclosure.rules",))}
+    assert named >= {name for name, _ in inspect.getmembers(rules, inspect.isfunction) if name.startswith("require_")}
+    assert len(mutants()) > 200
