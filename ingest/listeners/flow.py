@@ -98,6 +98,7 @@ class FlowCollector:
         parts: list[Normalised] = []
         while True:
             try:
+                self._store.renew_leases()
                 if source is None:
                     source = sources.get_or_create(self._store, name)
                     parts = [normalise(part, source, now_us) for part in decoded]
