@@ -31,6 +31,7 @@ from schemas.policy import Policy
 from schemas.retention import floor_until
 from store import certificates, files, sessions, siblings, spool_drain
 from store.audit import AuditEntry
+from store.audit.search import find
 from store.clock import to_date
 from store.clocktrust import Verdict
 from store.keys import KeyRef
@@ -178,13 +179,24 @@ def finish(store: Store, step: Callable[[str], None] | None = None) -> None:
     The caller holds the erasure lock, or is alone.
     """
     store.keyring.refresh()
-    anew = {name for name, drafted in certificates.drafted(store).items() if drafted["rewritten"] is not None}
+    anew = _written_anew(store)
     every = unfinished(store)
     left = [item for item in every if not store.keyring.has(item.key.ref) or str(item.key) in anew]
     if left:
         store.flush_outbox(required=any(store.keyring.has(item.key.ref) for item in left))
         certificates.adopt(store)
         _erase(store, left, (), store.clock_guard.observe(), step or (lambda _: None))
+
+
+def _written_anew(store: Store) -> set[str]:
+    """Return the partitions whose other records lie elsewhere by now: the log decides, the catalog can be edited."""
+    drafted = {name for name, draft in certificates.drafted(store).items() if draft.get("rewritten")}
+    if not drafted:
+        return drafted
+    store.flush_outbox(required=True)
+    store.audit.refresh()
+    logged = find(store.layout.audit, store.audit.size, ("record.erased",))
+    return drafted & {str(entry.public["partition"]) for entry in logged}
 
 
 def unfinished(store: Store) -> list[PartitionStatus]:

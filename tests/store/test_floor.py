@@ -52,7 +52,7 @@ EDITS = [
     "DELETE FROM clock_mark",
     "UPDATE clock_sources SET end_us = 9000000000000000",
 ]
-HARMLESS = [*EDITS[-4:], "DELETE FROM part_batches", "INSERT INTO retired SELECT file_id, partition_id FROM parts"]
+HARMLESS = [*EDITS[-4:], "INSERT INTO retired SELECT file_id, partition_id FROM parts"]
 """What `verify` does not tell, because it takes nothing away or is mended at once."""
 
 
@@ -100,6 +100,21 @@ def test_a_folder_that_somebody_deletes_with_its_rows_is_named_by_the_log(full: 
     assert any(str(key) in problem.where and "audit log names it" in problem.what for problem in full.verify())
 
 
+def test_a_forged_draft_of_a_partition_that_was_written_anew_destroys_no_key(full: Store, clock: FixedClock) -> None:
+    before, keys = data_files(full), set(full.keyring.refs())
+    with full.catalog.transaction() as cursor:
+        cursor.execute(
+            "INSERT INTO certificates (partition, draft) "
+            """SELECT end_date || '/standard/shared', '{"rewritten": {"erased": 1}}' FROM partitions"""
+        )
+        cursor.execute("UPDATE partitions SET state = 'dropping'")
+    with Store.open(full.root, clock=clock) as other:
+        other.expire()
+        assert data_files(other) == before
+        assert keys <= set(other.keyring.refs())
+        assert other.verify() != []
+
+
 def test_the_file_that_a_crash_left_still_goes(full: Store, clock: FixedClock) -> None:
     key = full.partitions()[0].key
     orphan = full.layout.part(key, "0" * 32)
@@ -138,7 +153,7 @@ def test_no_command_and_no_route_deletes_records(full: Store) -> None:
     """Told by name: whoever adds a road that removes something looks here."""
     words = ("delete", "drop", "erase", "purge", "destroy", "expire", "remove", "shorten", "terminate", "truncate")
     commands = [path for path, _ in walk(lagrum) if any(word in path for word in words)]
-    assert commands == ["lagrum retention expire"]
+    assert commands == ["lagrum correct erase", "lagrum retention expire"]  # the first: tests/store/test_erasing.py
     options = [
         (path, option)
         for path, command in walk(lagrum)
