@@ -62,12 +62,20 @@ class Broker:
         """Publish messages, each acknowledged by the broker."""
 
         async def work() -> None:
-            client = await nats.connect(self.url, **login)
-            stream = client.jetstream()
-            await stream.add_stream(StreamConfig(name=STREAM, subjects=["cdr.>"], storage=StorageType.FILE))
-            for start in range(0, len(bodies), 200):
-                await asyncio.gather(*(stream.publish(subject, body) for body in bodies[start : start + 200]))
-            await client.close()
+            client = await nats.connect(self.url, allow_reconnect=False, **login)
+            try:
+                stream = client.jetstream()
+                await stream.add_stream(StreamConfig(name=STREAM, subjects=["cdr.>"], storage=StorageType.FILE))
+                for start in range(0, len(bodies), 200):
+                    step = bodies[start : start + 200]
+                    done = await asyncio.gather(
+                        *(stream.publish(subject, body) for body in step), return_exceptions=True
+                    )
+                    for failure in done:
+                        if isinstance(failure, BaseException):
+                            raise failure
+            finally:
+                await client.close()
 
         asyncio.run(work())
 
