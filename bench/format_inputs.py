@@ -133,6 +133,16 @@ def _kannel(call: Call) -> str:
     )
 
 
+def _smpp(call: Call) -> str:
+    dates = f"submit date:{_text(call.start, '%y%m%d%H%M%S')} done date:{_text(call.end, '%y%m%d%H%M%S')}"
+    return (
+        f"{_text(call.start)} submit_sm_resp smsc=nord message_id={call.key} source_addr={call.calling} "
+        f'destination_addr={call.called} short_message="hello world"\n'
+        f"{_text(call.end)} deliver_sm smsc=nord source_addr={call.called} destination_addr={call.calling} "
+        f'short_message="id:{call.key} sub:001 dlvrd:001 {dates} stat:DELIVRD err:000 text:hello world"\n'
+    )
+
+
 def _conntrack(call: Call) -> str:
     return (
         f"[{call.start}.{call.number % 1_000_000:06d}]\t    [NEW] ipv4     2 tcp      6 120 SYN_SENT src={call.ip} "
@@ -259,6 +269,7 @@ TEXTS: Final = {
     "cucm-cdr": Text(_cucm, head=_CUCM_HEAD),
     "mapping": Text(_mapped),
     "kannel": Text(_kannel),
+    "smpp": Text(_smpp, 2),
     "conntrack": Text(_conntrack, 2),
     "cgnat-syslog": Text(_cgnat, 2),
     "freeswitch-json": Text(_freeswitch_json),

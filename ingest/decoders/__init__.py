@@ -29,6 +29,7 @@ FORMATS: Final[dict[str, str]] = {
     "tap3": "ingest.decoders.tap3:Tap3",
     "radius-detail": "ingest.decoders.freeradius:RadiusDetail",
     "kannel": "ingest.decoders.kannel:Kannel",
+    "smpp": "ingest.decoders.smpp:Smpp",
     "cucm-cdr": "ingest.decoders.cucm:CucmCdr",
     "cucm-cmr": "ingest.decoders.cucm:CucmCmr",
     "acme-csv": "ingest.decoders.acme:AcmeCsv",

@@ -46,6 +46,7 @@ FOLDERS: Final = {
     "opensips-acc": "opensips/*.log",
     "radius-detail": "freeradius/detail*",
     "kannel": "kannel/*.log",
+    "smpp": "smpp/*.log",
     "cucm-cdr": "cucm/cdr.csv",
     "cucm-cmr": "cucm/cmr.csv",
     "acme-csv": "acme/*.csv",

@@ -56,6 +56,8 @@ GOOD = {
     b'\tAcct-Session-Time = 60\n\tEvent-Timestamp = "Nov 22 2026 00:12:29 UTC"\n\tTimestamp = 1795313551\n\n',
     "kannel": b"2026-11-22 02:23:05 Receive SMS [SMSC:FAKE1] [SVC:] [ACT:] [BINF:] [FID:] [META:] [from:+46701740605] "
     b"[to:4321] [flags:-1:0:-1:-1:-1] [msg:11:hello world] [udh:0:]\n",
+    "smpp": b"2026-11-20 09:00:07 deliver_sm source_addr=46701740611 destination_addr=46701740605 short_message=id:A1 "
+    b"sub:001 dlvrd:001 submit date:2611200900 done date:2611200901 stat:DELIVRD err:000 text:hello world\n",
     "cucm-cdr": b"1,0b7e2c1a-9f60-4d15-8e0a-52f4c2d9a001,1795165200,1795165207,1795165267,46701740605,46701740611,60\n",
     "cucm-cmr": b"2,1c7e2c1a-9f60-4d15-8e0a-52f4c2d9b001,1795165267,46701740605,60\n",
     "acme-csv": b'2,"192.0.2.60",5060,"SDA0001-0001","ic1@192.0.2.40","","SIP","","","<sip:+46701740605@192.0.2.40>",'
