@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api import authorities, persons
-from api.disclosure import lapses, rules
+from api.disclosure import lapses, rules, views
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, Actor, Signatory, Window
 from api.disclosure.orders import SourceDocument
@@ -210,6 +210,10 @@ LOCKS: Final = (
     Attack("resumed from the end", None, "wrong-state",
            lambda c: resume(c, changed(c, suspend(c, case_of(c)).id, state="Cancelled"))),
     Attack("run for an expired certificate", None, "certificate-expired", lambda c: expired(c, c.approved().id)),
+    Attack("another officer reads an order", None, "not-yours",
+           lambda c: views.show(c.store, c.actor("officer-2"), c.file().id)),
+    Attack("another officer reads a task", None, "not-yours",
+           lambda c: views.show(c.store, c.actor("officer-2"), c.checked().id)),
     Attack("run twice", None, "wrong-state", lambda c: c.run(c.run(c.approved().id).id)),
     Attack("checked twice", None, "wrong-state", lambda c: c.check(c.checked().id, "handler-2")),
     Attack("released before the run", None, "wrong-state", lambda c: c.release(c.approved().id)),
