@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from api.disclosure.model import TASK
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.report_page import page
 from api.instants import parse_date
+from api.roles import Role
 from api.routes.reports import router
 from api.settings import Settings
 from api.signing import write_key_file
@@ -303,6 +305,12 @@ def test_four_eyes_are_two_persons_and_two_roles(court: Court, changes: dict[str
     assert lookups.four_eyes({"T": item}, enrolled) == {"released": 1, "violations": []}
     item.persons |= changes
     assert lookups.four_eyes({"T": item}, enrolled)["violations"] == ["T"]
+    # Whoever was let to be everything is still one person.
+    everything = {who: replace(person, roles=frozenset(Role)) for who, person in enrolled.items()}
+    expected = (
+        [] if changes in ({"disclosure.released": {"handler-2"}}, {"disclosure.checked": {"approver-2"}}) else ["T"]
+    )
+    assert lookups.four_eyes({"T": item}, everything)["violations"] == expected
 
 
 def test_the_commands_print_write_and_never_overwrite(
