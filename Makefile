@@ -56,7 +56,7 @@ test: env ## run the tests
 
 torture: env ## long campaigns: kills, failing calls, full disks, power loss, mutated input; CAMPAIGN=kill|strace|full|power|control|fuzz
 	@$(BIN)/python -m tests.fault.torture $(CAMPAIGN) $(ARGS)
-	@[ -n "$(CAMPAIGN)" ] || $(BIN)/python -m pytest -m torture --timeout 0
+	@[ -n "$(CAMPAIGN)" ] || { $(BIN)/python -m pytest -m torture --timeout 0 && $(BIN)/python -m tests.fault.mutate_guards; }
 
 check: env ## style, types, import layers, generated files fresh; runs them all and fails if one does
 	@status=0; for step in "ruff check -q ." "ruff format -q --check ." "mypy --no-error-summary" "lint-imports" \
