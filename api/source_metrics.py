@@ -32,6 +32,11 @@ _GAUGES: Final[tuple[tuple[str, str, Callable[[SourceState], float | None]], ...
         lambda state: float(state.missing),
     ),
     (
+        "lagrum_source_records_lost",
+        "Records that the source's nodes say they lost.",
+        lambda state: float(state.records_lost),
+    ),
+    (
         "lagrum_watch_files_waiting",
         "Files of a drop folder that are not whole yet.",
         lambda state: float(state.waiting),

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, cast
 
+from ingest import numbering
 from ingest.decoders import Decoder, decoder
+from ingest.decoders.base import FileSeries
 from ingest.normalise import Normalised, normalise
 from ingest.source import SourceConfig
 from ingest.streams import CountingReader, expanded
@@ -48,8 +50,9 @@ def ingest_stream(
     reader = CountingReader(stream, progress)
     if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
         return _answered_before(earlier, reader)
+    files: list[FileSeries] = []
     with store.begin_batch(reference, format=format, idempotency_key=idempotency_key) as batch:
-        for part in _ahead(_decoded(chosen, reader, source, store.clock.now_us())):
+        for part in _ahead(_decoded(chosen, reader, source, store.clock.now_us(), files)):
             batch.reject(part.rejects)
             batch.add(part.table)
         reader.drain()
@@ -59,7 +62,10 @@ def ingest_stream(
                 f"the delivery is not empty, but holds no record of format {format}",
                 hint="check the format; `lagrum formats` lists them",
             )
-        return batch.commit()
+        receipt = batch.commit()
+    for file in files:
+        numbering.note(store, source.name, file)
+    return receipt
 
 
 def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
@@ -72,8 +78,13 @@ def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
     return earlier
 
 
-def _decoded(chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int) -> Iterator[Normalised]:
+def _decoded(
+    chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int, files: list[FileSeries]
+) -> Iterator[Normalised]:
+    """Yield what the decoder yields, normalised; what a file says of itself goes to `files`."""
     for part in chosen.decode(expanded(cast(BinaryIO, reader)), source.receiving(now_us)):
+        if part.series is not None:
+            files.append(part.series)
         yield normalise(part, source, now_us)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ingest import sources
+from ingest import numbering, sources
 from ingest.events import event
 from ingest.source import SourceConfig
 from ingest.watch import Sequence
@@ -37,6 +37,8 @@ class SourceState:
     """Numbers of files that did not come."""
     waiting: int = 0
     failed: int = 0
+    records_lost: int = 0
+    """Records that the source's nodes say they lost."""
 
     @property
     def silent(self) -> bool:
@@ -54,6 +56,7 @@ class SourceState:
             "missing_files": self.missing,
             "waiting_files": self.waiting,
             "failed_files": self.failed,
+            "records_lost": self.records_lost,
         }
 
 
@@ -114,12 +117,16 @@ def _state(store: Store, source: SourceConfig, known: dict[str, Any] | None) -> 
     except NotFoundError:
         journal = {}
     series = [Sequence.from_dict(body) for body in journal.get("sequences", {}).values()]
+    missing, records_lost = numbering.counts(store, source.name)
     return SourceState(
         source.name,
         source.expect_every_s,
         last_us,
         overdue_s(source.expect_every_s, since_us, now_us),
-        missing=sum(len(one.missing) + one.lost for one in series),
+        missing=max(
+            missing, sum(len(one.missing) + one.lost for one in series)
+        ),  # names and headers tell the same files
         waiting=int(journal.get("waiting", 0)),
         failed=int(journal.get("failed", 0)),
+        records_lost=records_lost,
     )

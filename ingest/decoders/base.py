@@ -29,6 +29,17 @@ class Event(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FileSeries:
+    """What a file says of itself: its number in the series of one node, and how many records the node lost."""
+
+    series: str
+    number: int
+    records_lost: int = 0
+    lost_at_least: bool = False
+    """Whether more than `records_lost` may be lost."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decoded:
     """One stretch of a delivery.
 
@@ -48,6 +59,8 @@ class Decoded:
     raw_of: Callable[[Sequence[int]], Sequence[bytes | None]] | None = None
     """Returns, by position, the bytes of records in `table` that are refused later, content cut out; None where the
     decoder cannot tell."""
+    series: FileSeries | None = None
+    """In the first stretch of a file that numbers itself."""
 
 
 class Decoder(Protocol):

@@ -22,7 +22,7 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.base import Decoded
+from ingest.decoders.base import Decoded, FileSeries
 from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp import ByteReader
 from ingest.decoders.threegpp_columns import Readers
@@ -183,6 +183,8 @@ class Threegpp32297:
         header = read_header(reader.data)
         walk = _FileWalk(reader, header, framing == "strict")
         readers = Readers(source)
+        series = FileSeries(header.node.hex(), header.sequence, header.lost_records, header.lost_at_least)
+        yield Decoded(pa.table({"position": pa.array([], pa.int64())}), series=series)
         for stretch in walk.stretches():
             yield from decode_stretch(stretch, readers)
         if walk.rest is not None:
