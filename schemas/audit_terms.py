@@ -32,8 +32,8 @@ KEPT_KINDS: Final = (
     "record.erased",
     "store.",
 )
-"""Kinds of entries that outlive their segment, since the store's own verification stands on them; one that ends in a dot
-is a beginning. Their sealed parts go with the key of their month."""
+"""Kinds of entries that outlive their segment, since the store's own verification stands on them; one that ends in a
+dot is a beginning. Their sealed parts go with the key of their month."""
 
 
 def is_kept(kind: str) -> bool:
