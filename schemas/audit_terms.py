@@ -3,8 +3,8 @@
 Our bound, not the law's, where the law names none: the log has to outlive the time in which an unlawful disclosure can
 be prosecuted, and is personal data itself, so it has to end.
 
-Source: Brottsbalken (1962:700) 4:9 c (gross unlawful access, six years at most) with 35:1 first paragraph 3 (ten years);
-Regulation (EU) 2016/679 Art 5(1)(e) and 5(2).
+Source: Brottsbalken (1962:700) 4:9 c (gross unlawful access, six years at most) with 35:1 first paragraph 3 (ten
+years); Regulation (EU) 2016/679 Art 5(1)(e) and 5(2).
 """
 
 from __future__ import annotations
