@@ -27,7 +27,7 @@ from schemas.errors import BusyError, IntegrityError
 from store import Store
 from store.clock import to_date
 from store.figure_batch import FigureBatch
-from store.overlay import KINDS, RECTIFIED, Correction
+from store.overlay import KINDS, RECTIFIED, RELEASED, RESTRICTED, Correction
 from store.partitions import PartitionKey
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
@@ -238,7 +238,8 @@ def test_both_roads_obey_the_overlay_the_conflicts_and_the_batches(
         deliver(store, with_column(first, "duration_ms", [1] * 60))
         if compacted == "before":
             store.compact(everything=True)
-        for number, (kind, row) in enumerate(acts):
+        steps = [(step, row) for kind, row in acts for step in ((RESTRICTED, kind) if kind == RELEASED else (kind,))]
+        for number, (kind, row) in enumerate(steps):
             ended = to_date(first["end_time"].cast(pa.int64())[row].as_py())
             fields = {"calling_number": "46701740002", "volume_up_bytes": 9} if kind == RECTIFIED else {}
             key = PartitionKey(ended, "standard", "shared")

@@ -22,7 +22,8 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 NOW_US = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
 BINARY = ("arrow", "parquet")
 BER = ("3gpp-32297", "3gpp-ber", "tap3")  # test_decode_3gpp, test_3gpp_framing, test_decode_tap3
-TEXTS = tuple(name for name in FORMATS if name not in (*BINARY, *BER))
+PACKETS = ("ipfix",)  # test_decode_ipfix
+TEXTS = tuple(name for name in FORMATS if name not in (*BINARY, *BER, *PACKETS))
 SECRET = "46701740605"
 
 HEADERS = {
