@@ -13,11 +13,9 @@ Messages: `ingest.decoders.cgnat_messages`. Times: `ingest.decoders.cgnat_prefix
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO, ClassVar, Final, cast
+from typing import BinaryIO, ClassVar, Final
 
-import pyarrow as pa
-
-from ingest.decoders.base import CHUNK_ROWS, Decoded, Event
+from ingest.decoders.base import Decoded, Event
 from ingest.decoders.cgnat_messages import (
     BINDING,
     MalformedMessageError,
@@ -26,13 +24,11 @@ from ingest.decoders.cgnat_messages import (
     read_message,
 )
 from ingest.decoders.cgnat_prefix import PrefixReader
-from ingest.decoders.ipfix_records import generations
-from ingest.decoders.slices import Column, compute
-from ingest.lines import Line, read_lines
+from ingest.decoders.event_rows import EventRows
+from ingest.lines import Line
 from ingest.source import SourceConfig
 from ingest.times import LocalTime
-from schemas.arrow import DELIVERED, TIME_TYPE
-from schemas.rejects import Reject, RejectReason
+from schemas.rejects import RejectReason
 
 LINE_BYTES_MAX: Final = 8192
 """A structured line has some 1 000 bytes. Longer ones are refused before a pattern sees them."""
@@ -60,7 +56,6 @@ _NAMES: Final = (
     "disposition",
     "cause",
 )
-_OWN: Final[dict[str, pa.DataType]] = {"position": pa.int64(), "event": pa.string(), "session_key": pa.string()}
 
 
 class CgnatSyslog:
@@ -72,28 +67,25 @@ class CgnatSyslog:
     options: ClassVar[tuple[str, ...]] = ()
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the events in order.
+        """Return the events in order.
 
         Raises:
             InputError: the stream is UTF-16.
             ConfigurationError: a line's time has no offset, and the source has no zone.
         """
-        reader = _Reader(source)
-        for line in read_lines(stream, bytes_max=LINE_BYTES_MAX):
-            reader.take(line)
-            if len(reader.rows) + len(reader.rejects) >= CHUNK_ROWS:
-                yield from reader.flush()
-        yield from reader.flush()
+        return _Reader(source).read(stream)
 
 
-class _Reader:
+class _Reader(EventRows):
     """Events on their way into columns."""
 
+    names: ClassVar = _NAMES
+    service_type: ClassVar = "nat"
+    line_bytes_max: ClassVar = LINE_BYTES_MAX
+
     def __init__(self, source: SourceConfig) -> None:
-        self._source = source
+        super().__init__(source)
         self._prefixes = PrefixReader(source, CgnatSyslog.name)
-        self.rows: list[tuple[object, ...]] = []
-        self.rejects: list[Reject] = []
 
     def take(self, line: Line) -> None:
         """Take one line in, as an event or a reject."""
@@ -166,20 +158,3 @@ class _Reader:
                 one.cause,
             )
         )
-
-    def flush(self) -> Iterator[Decoded]:
-        """Yield what was taken in since the last call."""
-        rows, rejects = self.rows, self.rejects
-        self.rows, self.rejects = [], []
-        if not rows:
-            yield Decoded(pa.table({"position": pa.array([], pa.int64())}), rejects)
-            return
-        columns: dict[str, Column] = {}
-        for name, values in zip(_NAMES, [list(one) for one in zip(*rows, strict=True)], strict=True):
-            kind: Any = _OWN.get(name) or DELIVERED.field(name).type
-            column = pa.array(cast(Any, values), pa.int64() if kind == TIME_TYPE else kind)
-            columns[name] = compute.cast(column, kind)
-        columns["service_type"] = pa.repeat(self._source.service_type or "nat", len(rows))
-        for table in generations(pa.table(columns)):
-            yield Decoded(table, rejects)
-            rejects = []

@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import CHUNK_ROWS, Decoded
+from ingest.decoders.event_rows import generations
 from ingest.decoders.ipfix_messages import MESSAGE_OCTETS_MAX, DataSet, Exporters, Header, Template, message_octets
-from ingest.decoders.ipfix_records import Records, generations, message_of
+from ingest.decoders.ipfix_records import Records, message_of
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject, RejectReason

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -329,26 +329,6 @@ def message_of(header: Header, template: Template | None, payload: bytes, set_id
     if header.protocol == V9:
         return header.octets[:2] + struct.pack(">H", len(sets)) + header.octets[4:] + body
     return header.octets[:2] + struct.pack(">H", 16 + len(body)) + header.octets[4:] + body
-
-
-def generations(table: pa.Table) -> Iterator[pa.Table]:
-    """Yield the rows so that a translation that begins anew under the same key comes in a later table than its end."""
-    codes = compute.dictionary_encode(table.column("session_key").combine_chunks()).indices.to_numpy()
-    positions = table.column("position").to_numpy()
-    closes = np.asarray(compute.equal(table.column("event"), Event.CLOSE.value)).astype(np.int64)
-    order = np.lexsort((positions, codes))
-    before = np.cumsum(closes[order]) - closes[order]
-    sorted_codes = codes[order]
-    first = np.searchsorted(sorted_codes, sorted_codes)
-    number = np.empty(len(order), np.int64)
-    number[order] = before - before[first]
-    if not number.any():
-        yield table
-        return
-    by_number = np.argsort(number, kind="stable")
-    bounds = np.flatnonzero(np.diff(number[by_number])) + 1
-    for rows in np.split(by_number, bounds):
-        yield compute.take(table, pa.array(np.sort(rows)))
 
 
 def _set_of(set_id: int, payload: bytes) -> bytes:

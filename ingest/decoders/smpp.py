@@ -17,19 +17,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any, BinaryIO, ClassVar, Final, cast
+from typing import BinaryIO, ClassVar, Final
 
-import pyarrow as pa
-
-from ingest.decoders.base import CHUNK_ROWS, Decoded, Event
+from ingest.decoders.base import Decoded, Event
 from ingest.decoders.cgnat_prefix import PrefixReader
-from ingest.decoders.ipfix_records import generations
-from ingest.decoders.slices import Column, compute
-from ingest.lines import Line, read_lines
+from ingest.decoders.event_rows import EventRows
+from ingest.lines import Line
 from ingest.source import SourceConfig
 from ingest.times import LocalTime, ZoneTimes, parse_iso, wall_time, zone_times
-from schemas.arrow import DELIVERED, TIME_TYPE
-from schemas.rejects import Reject, RejectReason
+from schemas.rejects import RejectReason
 
 LINE_BYTES_MAX: Final = 65_536
 """A message of 255 parts, in hexadecimal, with its headers."""
@@ -65,7 +61,6 @@ _NAMES: Final = (
     "trunk_out",
     "account",
 )
-_OWN: Final[dict[str, pa.DataType]] = {"position": pa.int64(), "event": pa.string(), "session_key": pa.string()}
 
 
 class Smpp:
@@ -77,30 +72,27 @@ class Smpp:
     options: ClassVar[tuple[str, ...]] = ()
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the events in order.
+        """Return the events in order.
 
         Raises:
             InputError: the stream is UTF-16.
             ConfigurationError: the source has no zone.
         """
-        reader = _Reader(source)
-        for line in read_lines(stream, bytes_max=LINE_BYTES_MAX):
-            reader.take(line)
-            if len(reader.rows) + len(reader.rejects) >= CHUNK_ROWS:
-                yield from reader.flush()
-        yield from reader.flush()
+        return _Reader(source).read(stream)
 
 
-class _Reader:
+class _Reader(EventRows):
     """Events on their way into columns."""
 
+    names: ClassVar = _NAMES
+    service_type: ClassVar = "sms"
+    line_bytes_max: ClassVar = LINE_BYTES_MAX
+
     def __init__(self, source: SourceConfig) -> None:
-        self._source = source
+        super().__init__(source)
         self._zone = zone_times(source, Smpp.name, _receipt_time)
         self._iso = ZoneTimes(source.zone or "UTC", parse_iso)
         self._prefixes = PrefixReader(source, Smpp.name)
-        self.rows: list[tuple[object, ...]] = []
-        self.rejects: list[Reject] = []
 
     def take(self, line: Line) -> None:
         """Take one line in, as an event or a reject."""
@@ -200,23 +192,6 @@ class _Reader:
                 pairs.get("system_id"),
             )
         )
-
-    def flush(self) -> Iterator[Decoded]:
-        """Yield what was taken in since the last call."""
-        rows, rejects = self.rows, self.rejects
-        self.rows, self.rejects = [], []
-        if not rows:
-            yield Decoded(pa.table({"position": pa.array([], pa.int64())}), rejects)
-            return
-        columns: dict[str, Column] = {}
-        for name, values in zip(_NAMES, [list(one) for one in zip(*rows, strict=True)], strict=True):
-            kind: Any = _OWN.get(name) or DELIVERED.field(name).type
-            column = pa.array(cast(Any, values), pa.int64() if kind == TIME_TYPE else kind)
-            columns[name] = compute.cast(column, kind)
-        columns["service_type"] = pa.repeat(self._source.service_type or "sms", len(rows))
-        for table in generations(pa.table(columns)):
-            yield Decoded(table, rejects)
-            rejects = []
 
 
 def _is_receipt(esm_class: str | None) -> bool:
