@@ -11,7 +11,6 @@ from api.disclosure import rules
 from api.disclosure.casebook import Case, entry_of, kept, new_id, put
 from api.disclosure.model import AUTHORISATION, TASK, Actor, Authorisation, Task, Window
 from api.disclosure.orders import Order, WrittenTarget, normalised
-from api.disclosure.preserved import require_preserving
 from api.disclosure.states import AuthorisationState, Stage
 from api.disclosure.steps import Steps
 from schemas.fields import Category
@@ -35,7 +34,7 @@ class Filing(Steps):
             rules.require_source(order.source)
             basis = basis_on(order.basis, order.decided_on)
             rules.require_discloses(basis)
-            require_preserving(basis, order.preservation)
+            rules.require_preserving(basis, order.preservation)
             hours = basis.emergency_path().confirm_hours if order.emergency else None
             item = Authorisation(
                 id=new_id(order.country, AUTHORISATION),

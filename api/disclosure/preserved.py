@@ -10,16 +10,16 @@ Source: Code of Judicial Procedure 27:16; Regulation (EU) 2023/1543 Art 11; the 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
+from api.disclosure import rules
 from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
 from schemas.holds import Purpose
-from schemas.legal_terms import Draws
 from store.holds import KIND
 from store.overlay import PLACE, RECTIFIED
 from store.siblings import LOCATION_COLUMNS
@@ -27,27 +27,11 @@ from store.targets import matches
 
 if TYPE_CHECKING:
     from api.disclosure.casebook import Case
-    from schemas.legal_bases import LegalBasis
     from store import ScanQuery, Store
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-REFERENCE_CHARS_MAX: Final = 200
 Place = tuple[int, int]
-
-
-def require_preserving(basis: LegalBasis, reference: str | None) -> None:
-    """A preservation is named by its reference, under a basis that reaches what only a duty keeps; or not at all.
-
-    Raises:
-        ProcedureError: reason `preservation-basis` or `no-reference`.
-    """
-    if reference is None:
-        return
-    if basis.draws_on is not Draws.DUTY:
-        raise ProcedureError("the basis does not reach preserved records", reason="preservation-basis")
-    if not reference.strip() or len(reference) > REFERENCE_CHARS_MAX or not reference.isprintable():
-        raise ProcedureError("a preservation is named by its reference", reason="no-reference")
 
 
 def preserved(store: Store, case: Case) -> Preserved | None:
@@ -57,7 +41,7 @@ def preserved(store: Store, case: Case) -> Preserved | None:
         ProcedureError: reason `no-preservation`: nothing is preserved under that reference any more.
     """
     reference = case.authorisation.preservation
-    require_preserving(case.basis, reference)
+    rules.require_preserving(case.basis, reference)
     if reference is None:
         return None
     now_us = store.clock.now_us()

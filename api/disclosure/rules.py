@@ -33,6 +33,7 @@ from api.signing import key_id, verify
 from schemas.errors import ConfigurationError, ProcedureError
 from schemas.fields import Category
 from schemas.legal_bases import LegalBasis
+from schemas.legal_terms import Draws
 
 OFFICER: Final = Role.OFFICER
 CASE_HANDLER: Final = Role.CASE_HANDLER
@@ -42,6 +43,7 @@ DAY_US: Final = 86_400 * 1_000_000
 PREFLIGHTS_MAX: Final = 3
 """Coarse counts of one task: enough to weigh it, too few to search by."""
 CALL_BACK_AGE_US_MAX: Final = DAY_US
+PRESERVATION_CHARS_MAX: Final = 200
 
 NO_SUCH_CASE: Final = "there is no such case, or it is another person's"
 """One message for both, so that the answer does not tell which; the log does."""
@@ -162,6 +164,16 @@ def require_discloses(basis: LegalBasis) -> None:
         raise ProcedureError(
             "an order to preserve lets nothing leave", reason="preserves", hint="custodians place it: lagrum hold add"
         )
+
+
+def require_preserving(basis: LegalBasis, reference: str | None) -> None:
+    """A preservation is named by its reference, under a basis that reaches what only a duty keeps; or not at all."""
+    if reference is None:
+        return
+    if basis.draws_on is not Draws.DUTY:
+        raise ProcedureError("the basis does not reach preserved records", reason="preservation-basis")
+    if not reference.strip() or len(reference) > PRESERVATION_CHARS_MAX or not reference.isprintable():
+        raise ProcedureError("a preservation is named by its reference", reason="no-reference")
 
 
 def require_call_back(authorisation: Authorisation, task: Task) -> None:

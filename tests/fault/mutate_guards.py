@@ -6,7 +6,9 @@ is exchanged; no file is touched. First the attacks of `test_guards` are made, t
 on the missing guard before the others, then random walks under the judge, then the tests that belong to the module.
 Who passes all of that is a survivor: the exit code is 1, and bench/out/mutants.json names it.
 
-    python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--list]
+    python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--resume] [--list]
+
+A verdict is written as soon as it is known. `--resume` keeps those of an earlier run whose function reads as it did.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import hashlib
 import importlib
 import inspect
 import json
@@ -69,6 +72,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.views": PROCEDURE,
     "api.disclosure.casebook": PROCEDURE,
     "api.disclosure.selection": (f"{CASES}/test_selection.py", *PROCEDURE),
+    "api.disclosure.preserved": (f"{CASES}/test_preserved.py", *PROCEDURE),
     "api.disclosure.vault": (*PROCEDURE, *ENVELOPES),
     "api.disclosure.package": ENVELOPES,
     "api.handover.opening": ENVELOPES,
@@ -99,6 +103,7 @@ GUARDS: Final = (
     "check",
 )
 WALKS: Final = 12
+RESULTS: Final = OUT / "mutants.json"
 SUITE_SECONDS_MAX: Final = 900
 
 
@@ -249,7 +254,10 @@ def tested(mutant: Mutant) -> bool:
     """Whether the tests of its module fail, in a process of their own."""
     paths = [str(HERE / name) for name in MODULES[mutant.module] if (HERE / name).exists()]
     command = [sys.executable, "-m", "tests.fault.mutate_guards", "--suite", json.dumps(asdict(mutant)), *paths]
-    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, timeout=SUITE_SECONDS_MAX, check=False)
+    try:
+        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, timeout=SUITE_SECONDS_MAX, check=False)
+    except subprocess.TimeoutExpired:
+        return True
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr.decode()[-500:] + done.stdout.decode()[-500:])
     return done.returncode == 1
@@ -267,36 +275,65 @@ def verdict(mutant: Mutant) -> bool:
     return (is_quick and noticed(mutant)) or tested(mutant)
 
 
+def _name(mutant: Mutant) -> str:
+    """Return what a mutant is called as long as its function reads the same, wherever in the module it stands."""
+    tree = ast.parse(inspect.getsource(importlib.import_module(mutant.module)))
+    source = ast.dump(dict(_functions(tree))[mutant.function])
+    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
+    return f"{mutant.module} {mutant.function} {mutant.number} {digest}"
+
+
+def _keep(verdicts: dict[str, dict[str, Any]]) -> None:
+    survivors = [item["mutant"] for item in verdicts.values() if not item["noticed"]]
+    report = {"mutants": len(verdicts), "survivors": survivors, "verdicts": verdicts}
+    OUT.mkdir(parents=True, exist_ok=True)
+    fresh = RESULTS.with_suffix(".new")
+    fresh.write_text(json.dumps(report, indent=1) + "\n")
+    fresh.replace(RESULTS)
+
+
+def _kept() -> dict[str, dict[str, Any]]:
+    return dict(json.loads(RESULTS.read_text()).get("verdicts", {})) if RESULTS.exists() else {}
+
+
+def _chosen(options: argparse.Namespace) -> list[tuple[int, Mutant]]:
+    found = enumerate(mutants(tuple(options.module or MODULES)))
+    return [item for item in found if item[0] >= options.first and (not options.only or item[0] in options.only)]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="mutate_guards")
     parser.add_argument("--module", action="append", choices=MODULES, help="these only")
     parser.add_argument("--first", type=int, default=0, help="the mutant to go on with")
     parser.add_argument("--only", type=int, action="append", help="these mutants only, by number")
     parser.add_argument("--quick", action="store_true", help="attacks and walks only")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run ended")
     parser.add_argument("--list", action="store_true", help="only list them")
     parser.add_argument("--suite", help=argparse.SUPPRESS)
     parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.suite:
         return suite(Mutant(**json.loads(options.suite)), options.paths)
-    found = mutants(tuple(options.module or MODULES))
-    survivors, done = [], 0
-    for number, mutant in enumerate(found):
-        if number < options.first or (options.only and number not in options.only):
-            continue
-        if options.list:
-            sys.stdout.write(f"{number} {mutant}\n")
-            continue
-        done += 1
-        if not (noticed(mutant) if options.quick else verdict(mutant)):
-            survivors.append(str(mutant))
+    chosen = _chosen(options)
+    if options.list:
+        sys.stdout.writelines(f"{number} {mutant}\n" for number, mutant in chosen)
+        return 0
+    before = _kept() if options.resume else {}
+    verdicts: dict[str, dict[str, Any]] = {}
+    for done, (number, mutant) in enumerate(chosen, start=1):
+        name = _name(mutant)
+        known = before.get(name)
+        if known is None:
+            is_noticed = noticed(mutant) if options.quick else verdict(mutant)
+            known = {"mutant": str(mutant), "noticed": is_noticed}
+        verdicts[name] = known
+        _keep(before | verdicts)
+        if not known["noticed"]:
             say(f"{number} survived: {mutant}")
         if done % 25 == 0:
-            say(f"{number + 1} of {len(found)}")
-    if not options.list:
-        OUT.mkdir(parents=True, exist_ok=True)
-        (OUT / "mutants.json").write_text(json.dumps({"mutants": done, "survivors": survivors}, indent=1) + "\n")
-        say(f"{done} mutants, {len(survivors)} survived")
+            say(f"{done} of {len(chosen)}")
+    survivors = [item for item in verdicts.values() if not item["noticed"]]
+    say(f"{len(verdicts)} mutants, {len(survivors)} survived")
     return 1 if survivors else 0
 
 

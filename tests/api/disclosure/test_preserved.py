@@ -11,7 +11,7 @@ import pytest
 from api.disclosure.completeness import PARTLY, verify
 from api.disclosure.model import Task, Window
 from api.disclosure.orders import WrittenTarget
-from api.disclosure.preserved import require_preserving
+from api.disclosure.rules import require_preserving
 from schemas.errors import KeyUnavailableError, ProcedureError
 from schemas.fields import Category
 from schemas.holds import hold_basis
