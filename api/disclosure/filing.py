@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,16 +15,24 @@ from api.disclosure.states import AuthorisationState, Stage
 from api.disclosure.steps import Steps
 from schemas.fields import Category
 from schemas.legal_bases import basis_on
+from store import Put
 from store.clock import to_date
 
 _HOUR_US: Final = 3_600_000_000
+Beside = Callable[[str], Sequence[Put]]
+"""What a door keeps with a new case, given its id: an authority's own name of it, for one."""
+
+
+def no_writes(_case: str) -> Sequence[Put]:
+    """Keep nothing beside a new case."""
+    return ()
 
 
 class Filing(Steps):
     """The officer's first two steps."""
 
-    def authorise(self, actor: Actor, order: Order) -> Authorisation:
-        """(1) File an authorisation, with the decision's document."""
+    def authorise(self, actor: Actor, order: Order, *, beside: Beside = no_writes) -> Authorisation:
+        """(1) File an authorisation, with the decision's document; `beside` names writes of the same transaction."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("authorise", "", actor, {"reference": order.decision_reference}):
             self._enter(actor, rules.OFFICER)
@@ -64,7 +72,7 @@ class Filing(Steps):
             document, decision = kept(item, order.source)
             item = replace(item, decisions=(decision,))
             # (1)
-            self.casebook.commit([put(item, 0), document], entry_of("authorised", actor, item))
+            self.casebook.commit([put(item, 0), document, *beside(item.id)], entry_of("authorised", actor, item))
         return item
 
     def register(
@@ -75,8 +83,9 @@ class Filing(Steps):
         targets: Sequence[WrittenTarget] | None = None,
         window: Window | None = None,
         categories: frozenset[Category] | None = None,
+        beside: Beside = no_writes,
     ) -> Task:
-        """(2) Register a task; what is not named is the authorisation's."""
+        """(2) Register a task; what is not named is the authorisation's. `beside` as for `authorise`."""
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("register", authorisation_id, actor):
             self._enter(actor, rules.OFFICER)
@@ -102,5 +111,6 @@ class Filing(Steps):
             rules.require_order(case.basis, authorisation, task, now_us)
             self._require_reach(case.basis, task, now_us)
             # (2)
-            self.casebook.commit(case.puts(task), entry_of("registered", actor, authorisation, task))
+            puts = [*case.puts(task), *beside(task.id)]
+            self.casebook.commit(puts, entry_of("registered", actor, authorisation, task))
         return task

@@ -6,7 +6,7 @@
     UPDATE                       a desired status: Cancelled; of an authorisation also Suspended and Approved (resume)
     GET                          the object; of a delivery one envelope, the cover under sequence number 0
     LIST                         the officer's own authorisations, tasks and released deliveries
-    DELIVER                      refused: this side takes no deliveries
+    DELIVER                      the officer's signed acknowledgement of one of our deliveries; no other object comes in
 
 Who sends is the officer whom the door has recognised, and the sender in the header is the officer's authority. An
 identifier that the authority chose is kept beside our own; the others follow from ours.
@@ -17,10 +17,11 @@ Source: ETSI TS 103 120 V1.12.1, clause 6.4 (actions).
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
+
+import orjson
 
 from api import authorities, persons
 from api.disclosure import rules, views
@@ -29,12 +30,13 @@ from api.disclosure.model import AUTHORISATION, TASK, Actor, Window
 from api.disclosure.orders import Order, SourceDocument, WrittenTarget
 from api.disclosure.procedure import Disclosure
 from api.handover import ts103120 as hi1
+from api.handover.identifiers import envelope_id, object_id
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers
 from api.instants import parse_date, parse_instant
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
 from store import Put, Store
-from store.clock import to_text
+from store.clock import to_date, to_text
 
 KIND: Final = "hi1"
 MALFORMED, REFUSED, UNKNOWN, UNSUPPORTED = 400, 409, 404, 501
@@ -58,7 +60,6 @@ class Exchange:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._procedure = Disclosure(store)
-        self._space = uuid.uuid5(uuid.NAMESPACE_URL, f"urn:lagrum:{store.store_id}")
 
     def answer(self, actor: Actor, message: bytes) -> bytes:
         """Return the response to a request.
@@ -103,6 +104,9 @@ class Exchange:
                     return hi1.Answer(action.number, "GET", thing=self._get(actor, identifier))
                 case hi1.Action(verb="LIST"):
                     return hi1.Answer(action.number, "LIST", listed=self._list(actor, action.kind))
+                case hi1.Action(verb="DELIVER"):
+                    self._acknowledge(actor, action)
+                    return hi1.Answer(action.number, "DELIVER", action.identifier)
         except InputError as error:
             return self._failed(action, MALFORMED, error.message)
         except NotFoundError as error:
@@ -128,8 +132,7 @@ class Exchange:
         with self._refusals(actor):
             self._require_new(thing.identifier)
             order = self._order(actor, thing, all_of, message)
-        made = self._procedure.authorise(actor, order)
-        self._name(thing.identifier, made.id)
+        self._procedure.authorise(actor, order, beside=lambda case: [_named(thing.identifier, case)])
         return hi1.Answer(number, "CREATE", thing.identifier)
 
     def _order(
@@ -159,6 +162,7 @@ class Exchange:
             source=source,
             emergency="IsEmergency" in thing.flags,
             is_test="IsTest" in thing.flags,
+            preservation=_preservation(tasks),
         )
 
     def _register(self, actor: Actor, number: int, thing: hi1.TaskObject) -> hi1.Answer:
@@ -168,8 +172,12 @@ class Exchange:
                 raise InputError("a task is associated with one authorisation")
             targets, window = _targets(thing), _window(thing)
         case = self._case(actor, thing.associated[0])
-        task = self._procedure.register(actor, case, targets=targets, window=window)
-        self._name(thing.identifier, task.id)
+        with self._refusals(actor):
+            if _preservation([thing]) not in (None, self._procedure.casebook.authorisation(case)[0].preservation):
+                raise ProcedureError("the authorisation names another preservation, or none", reason="preservation")
+        self._procedure.register(
+            actor, case, targets=targets, window=window, beside=lambda task: [_named(thing.identifier, task)]
+        )
         return hi1.Answer(number, "CREATE", thing.identifier)
 
     def _update(self, actor: Actor, number: int, thing: hi1.AuthorisationObject | hi1.TaskObject) -> hi1.Answer:
@@ -190,7 +198,7 @@ class Exchange:
     def _get(self, actor: Actor, identifier: str) -> hi1.Thing:
         for task in self._tasks(actor):
             for sequence in self._sequences(task["delivery"]):
-                if self._derived(f"{task['delivery']}/{sequence}") == identifier:
+                if envelope_id(self._store.store_id, task["delivery"], sequence) == identifier:
                     return self._envelope(actor, task["id"], sequence, identifier)
         case = self._case(actor, identifier)
         shown = views.show(self._store, actor, case)
@@ -227,6 +235,22 @@ class Exchange:
             (self._identifier(task_id),),
         )
 
+    def _acknowledge(self, actor: Actor, action: hi1.Action) -> None:
+        """Take the officer's acknowledgement of a delivery; the same one again is taken again and changes nothing."""
+        with self._refusals(actor):
+            thing = action.thing
+            if not isinstance(thing, hi1.DeliveryObject) or thing.manifest != hi1.ACKNOWLEDGEMENT_ID:
+                raise ProcedureError("this side takes acknowledgements and no other deliveries", reason="direction")
+            if action.identifier != thing.identifier or hashlib.sha256(thing.envelope).hexdigest() != thing.checksum:
+                raise InputError("the object is not the one that its identifier or checksum tells")
+            signed = _signed(thing.envelope)
+            own = {task["id"]: task["delivery"] for task in self._tasks(actor) if task["delivery"]}
+            if thing.ldid not in own or self._derived(own[thing.ldid]) != thing.delivery:
+                raise NotFoundError("there is no such object")
+        known = self._procedure.casebook.delivery(own[thing.ldid])[0].acknowledgement
+        if known is None or known["signature"] != signed.signature:
+            self._procedure.acknowledge(actor, thing.ldid, signed)
+
     def _list(self, actor: Actor, kind: str | None) -> tuple[hi1.Listed, ...]:
         found: list[hi1.Listed] = []
         for case in views.cases(self._store, actor):
@@ -234,8 +258,8 @@ class Exchange:
             for task in case["tasks"]:
                 found.append(hi1.Listed("LDTask", self._identifier(task["id"]), 1, task["id"]))
                 for sequence in self._sequences(task.get("delivery")):
-                    name = f"{task['delivery']}/{sequence}"
-                    found.append(hi1.Listed("Delivery", self._derived(name), 1, name))
+                    named = envelope_id(self._store.store_id, task["delivery"], sequence)
+                    found.append(hi1.Listed("Delivery", named, 1, f"{task['delivery']}/{sequence}"))
         return tuple(item for item in found if kind in (None, item.kind))
 
     def _tasks(self, actor: Actor) -> list[dict[str, Any]]:
@@ -246,7 +270,7 @@ class Exchange:
         return range(len(self._procedure.casebook.delivery(delivery_id)[0].parts) + 1) if delivery_id else range(0)
 
     def _derived(self, name: str) -> str:
-        return str(uuid.uuid5(self._space, name))
+        return object_id(self._store.store_id, name)
 
     def _names(self) -> dict[str, str]:
         return {item.id: item.body["case"] for item in self._store.documents.list(KIND)}
@@ -269,8 +293,9 @@ class Exchange:
         if identifier in self._names():
             raise ProcedureError("there is an object of this identifier already", reason="exists")
 
-    def _name(self, identifier: str, case: str) -> None:
-        self._store.documents.commit([Put(KIND, identifier, {"case": case}, 0)])
+
+def _named(identifier: str, case: str) -> Put:
+    return Put(KIND, identifier, {"case": case}, 0)
 
 
 def _belongs(store: Store, actor: Actor) -> str:
@@ -278,17 +303,41 @@ def _belongs(store: Store, actor: Actor) -> str:
     return (officer.authority if officer else None) or ""
 
 
+def _signed(content: bytes) -> persons.Approval:
+    try:
+        body = orjson.loads(content)
+        time, signature = body["time"], body["signature"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        raise InputError("an acknowledgement is JSON of a time and a signature") from None
+    if not isinstance(time, str) or not isinstance(signature, str) or len(body) > 2:
+        raise InputError("an acknowledgement is JSON of a time and a signature")
+    return persons.Approval(time, signature)
+
+
 def _targets(task: hi1.TaskObject) -> tuple[WrittenTarget, ...]:
+    held_on = None if task.observed is None else to_date(parse_instant(task.observed)).isoformat()
     found = []
     for value in task.values:
-        if value.name == "Account" and value.owner == hi1.PROFILE_OWNER:
-            found.append(WrittenTarget("account", value.value))
+        ours = value.owner == hi1.PROFILE_OWNER
+        if ours and value.name == hi1.PRESERVATION:
+            continue
+        if ours and value.name == "Account":
+            found.append(WrittenTarget("account", value.value, held_on=held_on))
         elif value.name in _TARGETS:
             plus = "+" if value.name == "InternationalE164" else ""
-            found.append(WrittenTarget(_TARGETS[value.name], plus + value.value))
+            found.append(WrittenTarget(_TARGETS[value.name], plus + value.value, held_on=held_on))
         else:
             raise InputError("a target has a format that this side does not search for")
     return tuple(found)
+
+
+def _preservation(tasks: Sequence[hi1.TaskObject]) -> str | None:
+    """Return the reference of the preservation order that the tasks name."""
+    values = [value for task in tasks for value in task.values]
+    named = {each.value for each in values if (each.owner, each.name) == (hi1.PROFILE_OWNER, hi1.PRESERVATION)}
+    if len(named) > 1:
+        raise InputError("an order names one preservation")
+    return named.pop() if named else None
 
 
 def _window(task: hi1.TaskObject) -> Window:

@@ -24,6 +24,11 @@ VERBS: Final = ("GET", "CREATE", "UPDATE", "LIST", "DELIVER")
 ACTIONS_MAX: Final = 100
 ENVELOPE_TYPE: Final = "application/pkcs7-mime; smime-type=enveloped-data"
 MANIFEST_ID: Final = "urn:lagrum:delivery:2"
+ACKNOWLEDGEMENT_ID: Final = "urn:lagrum:acknowledgement:1"
+"""What a DeliveryObject holds that an authority sends back: JSON of `time` and `signature`, the officer's."""
+ACKNOWLEDGEMENT_TYPE: Final = "application/json"
+PRESERVATION: Final = "PreservationReference"
+"""A request value of this profile's owner: the preservation order whose records are asked for too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,7 @@ class RequestValue:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class TaskObject:
-    """One request for stored data (LDTask)."""
+    """One request for stored data (LDTask); `observed` is when the identifiers were in their holder's hands."""
 
     identifier: str
     ldid: str | None = None
@@ -90,6 +95,7 @@ class TaskObject:
     desired_status: Word | None = None
     start: str | None = None
     end: str | None = None
+    observed: str | None = None
     values: tuple[RequestValue, ...] = ()
     associated: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
@@ -109,7 +115,7 @@ class DocumentObject:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class DeliveryObject:
-    """One envelope of a delivery; the cover has sequence number 0."""
+    """One envelope of a delivery, the cover under sequence number 0; or what its manifest's id says that it is."""
 
     identifier: str
     ldid: str
@@ -119,6 +125,8 @@ class DeliveryObject:
     envelope: bytes
     checksum: str
     associated: tuple[str, ...] = ()
+    manifest: str = MANIFEST_ID
+    media_type: str = ENVELOPE_TYPE
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,14 @@ from api.handover.ts103120 import (
     ACTIONS_MAX,
     AUTHORISATION,
     COMMON,
+    DELIVERY,
     DOCUMENT,
     TASK,
     VERBS,
     Action,
     Answer,
     AuthorisationObject,
+    DeliveryObject,
     DocumentObject,
     Endpoint,
     Failure,
@@ -157,6 +159,10 @@ def _thing(item: Element) -> Thing:
         return _read_task(item, identifier, associated)
     if kind == clark("DocumentObject", DOCUMENT):
         return _read_document(item, identifier, associated)
+    if kind == clark("DeliveryObject", DELIVERY):
+        delivery = _read_delivery(item, identifier, associated)
+        if delivery is not None:
+            return delivery
     return OtherObject(identifier, kind.rpartition("}")[2][:40])
 
 
@@ -195,20 +201,57 @@ def _read_task(item: Element, identifier: str, associated: tuple[str, ...]) -> T
         desired_status=_read_word(item, clark("DesiredStatus", TASK)),
         start=text_of(item, details + clark("StartTime", TASK)),
         end=text_of(item, details + clark("EndTime", TASK)),
+        observed=_observed(item, details),
         values=tuple(values),
         associated=associated,
         flags=_read_flags(item, TASK, "Flags/LDTaskFlag"),
     )
 
 
+def _observed(item: Element, details: str) -> str | None:
+    one = text_of(item, details + clark("ObservedTime", TASK))
+    several = [(each.text or "").strip() for each in item.findall(details + clark("ObservedTimes", TASK))]
+    found = {stamp for stamp in (one, *several) if stamp}
+    if len(found) > 1:
+        raise InputError("the identifiers of a task were observed at one time; others are other tasks'")
+    return found.pop() if found else None
+
+
+def _read_delivery(item: Element, identifier: str, associated: tuple[str, ...]) -> DeliveryObject | None:
+    """Return a delivery of binary data under an LDID; None for other kinds of it."""
+
+    def d(path: str) -> str | None:
+        return text_of(item, clark(path, DELIVERY))
+
+    ldid, delivery, data = d("Reference/LDID"), d("DeliveryID"), d("Delivery/BinaryData/Data")
+    if ldid is None or delivery is None or data is None:
+        return None
+    return DeliveryObject(
+        identifier,
+        ldid,
+        _uuid(delivery),
+        _number(d("SequenceNumber") or "0"),
+        d("LastSequence") in ("true", "1"),
+        _base64(data),
+        (d("Delivery/BinaryData/Checksum") or "").lower(),
+        associated,
+        d("Manifest/ExternalSchema/ManifestID") or "",
+        d("Delivery/BinaryData/ContentType") or "",
+    )
+
+
+def _base64(text: str) -> bytes:
+    try:
+        return b64decode("".join(text.split()), validate=True)
+    except (Base64Error, ValueError):
+        raise InputError("an object's content is not base64") from None
+
+
 def _read_document(item: Element, identifier: str, associated: tuple[str, ...]) -> DocumentObject:
     body = clark("DocumentBody", DOCUMENT) + "/"
     text = _need(text_of(item, body + clark("Contents", DOCUMENT)), "content of the document")
     kind = text_of(item, body + clark("ContentType", DOCUMENT)) or "application/pdf"
-    try:
-        return DocumentObject(identifier, kind, b64decode("".join(text.split()), validate=True), associated)
-    except (Base64Error, ValueError):
-        raise InputError("a document's content is not base64") from None
+    return DocumentObject(identifier, kind, _base64(text), associated)
 
 
 def _read_word(item: Element, path: str) -> Word | None:

@@ -16,8 +16,6 @@ from api.handover.ts103120 import (
     CORE,
     DELIVERY,
     DOCUMENT,
-    ENVELOPE_TYPE,
-    MANIFEST_ID,
     PROFILE_OWNER,
     PROFILE_VERSION,
     TASK,
@@ -187,10 +185,11 @@ def _write_task(item: Element, thing: TaskObject) -> None:
     _if(item, t("Reference"), thing.ldid)
     _word(item, t("Status"), thing.status)
     _word(item, t("DesiredStatus"), thing.desired_status)
-    if thing.values or thing.start is not None:
+    if thing.values or thing.start is not None or thing.observed is not None:
         details = put(item, t("RequestDetails"))
         _if(details, t("StartTime"), thing.start)
         _if(details, t("EndTime"), thing.end)
+        _if(details, t("ObservedTime"), thing.observed)
         if thing.values:
             holder = put(details, t("RequestValues"))
             for value in thing.values:
@@ -219,9 +218,9 @@ def _write_delivery(item: Element, thing: DeliveryObject) -> None:
     put(item, d("DeliveryID"), thing.delivery)
     put(item, d("SequenceNumber"), str(thing.sequence))
     put(item, d("LastSequence"), "true" if thing.last else "false")
-    put(put(put(item, d("Manifest")), d("ExternalSchema")), d("ManifestID"), MANIFEST_ID)
+    put(put(put(item, d("Manifest")), d("ExternalSchema")), d("ManifestID"), thing.manifest)
     data = put(put(item, d("Delivery")), d("BinaryData"))
     put(data, d("Data"), b64encode(thing.envelope).decode("ascii"))
-    put(data, d("ContentType"), ENVELOPE_TYPE)
+    put(data, d("ContentType"), thing.media_type)
     put(data, d("Checksum"), thing.checksum)
     put(data, d("ChecksumType"), "SHA-256")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from dataclasses import replace
 from typing import Any
 
+import orjson
 import pytest
 
+from api.disclosure.delivering import ACKNOWLEDGE
+from api.disclosure.model import AUTHORISATION, TASK
 from api.handover import ts103120 as hi1
 from api.handover.hi1 import Exchange
+from api.handover.identifiers import object_id
 from api.handover.markup import parse
 from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
 from schemas.errors import InputError, ProcedureError
+from store import Put
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW, Court, court, shared_court
 from tests.api.handover.etsi import validated
@@ -92,6 +98,8 @@ def test_messages_meet_the_same_guards_as_persons(court: Court) -> None:
     assert codes(court, get) == [None]
     assert codes(court, get, person="officer-2") == [404]
     assert codes(court, hi1.Action(0, "GET", identifier=str(uuid.uuid4()))) == [404]
+    picture = hi1.Action(0, "DELIVER", str(uuid.uuid4()), hi1.DocumentObject(str(uuid.uuid4()), "text/plain", b"x"))
+    assert codes(court, picture) == [409]
     wide = replace(task, identifier=str(uuid.uuid4()), end="2026-11-22T11:00:00Z")
     assert codes(court, hi1.Action(0, "CREATE", thing=wide)) == [409]
     odd = replace(task, identifier=str(uuid.uuid4()), values=(hi1.RequestValue("3GPP", "5GSTMSI", "A"),))
@@ -118,3 +126,112 @@ def test_an_order_is_cancelled_by_message_and_not_changed(court: Court) -> None:
     other = hi1.OtherObject(str(uuid.uuid4()), "x")
     with pytest.raises(KeyError):
         write_request(head(), [hi1.Action(0, "CREATE", thing=other)])
+
+
+def test_an_order_names_the_day_of_the_holder_and_the_preservation_that_it_reaches(court: Court) -> None:
+    authorisation, task = order()
+    named = hi1.RequestValue("Lagrum", "PreservationReference", "K 4711-26")
+    task = replace(task, observed="2026-11-14T00:30:00+01:00", values=(*task.values, named))
+    answers, _ = send(court, hi1.Action(0, "CREATE", thing=authorisation), hi1.Action(1, "CREATE", thing=task))
+    assert [item.failure for item in answers] == [None, None]
+    (item,) = court.procedure.casebook.tasks()
+    assert court.procedure.casebook.authorisation(item.authorisation_id)[0].preservation == "K 4711-26"
+    assert [(target.value, target.held_on) for target in item.targets] == [(TARGET, "2026-11-13")]
+    more = replace(task, identifier=str(uuid.uuid4()))
+    for values, code in (
+        ((task.values[0], replace(named, value="K 1-26")), 409),
+        ((*task.values, replace(named, value="K 1-26")), 400),
+        ((task.values[0], hi1.RequestValue("ETSI", "PreservationReference", "K 4711-26")), 400),
+    ):
+        assert codes(court, hi1.Action(0, "CREATE", thing=replace(more, values=values))) == [code]
+    assert codes(court, hi1.Action(0, "CREATE", thing=replace(more, observed="2026-11-14T09:00:00Z"))) == [409], (
+        "another day"
+    )
+    plain = replace(more, values=task.values[:1])
+    assert codes(court, hi1.Action(0, "CREATE", thing=plain)) == [None]
+
+
+def test_a_crash_while_an_object_is_created_leaves_all_of_it_or_nothing(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever write of a CREATE is the last one before the crash, the same message then files the order once."""
+    authorisation, task = order()
+    actions = hi1.Action(0, "CREATE", thing=authorisation), hi1.Action(1, "CREATE", thing=task)
+    real = court.store.documents.commit
+    for survive in range(3):
+        left = survive
+
+        def commit(puts: Any, entries: Any = (), *, more: Any = real) -> None:
+            nonlocal left
+            if puts and not left:
+                raise KeyboardInterrupt
+            left -= bool(puts)
+            more(puts, entries)
+
+        monkeypatch.setattr(court.store.documents, "commit", commit)
+        try:
+            send(court, *actions)
+        except KeyboardInterrupt:
+            assert survive < 2
+        monkeypatch.setattr(court.store.documents, "commit", real)
+        cases = [item.id for item in court.procedure.casebook.authorisations()]
+        cases += [item.id for item in court.procedure.casebook.tasks()]
+        assert len(cases) == survive
+        assert sorted(item.body["case"] for item in court.store.documents.list("hi1")) == sorted(cases)
+        if survive < 2:
+            found = codes(court, *actions)
+            assert found == [409 if survive else None, None]
+            for kind in ("hi1", AUTHORISATION, TASK):
+                named = court.store.documents.list(kind)
+                assert named
+                real([Put(kind, item.id, None) for item in named])
+
+
+def test_an_acknowledgement_is_delivered_back_and_nothing_else_is(court: Court) -> None:
+    filed(court)
+    (item,) = court.procedure.casebook.tasks()
+    for step in (court.check, court.approve, court.run, court.release):
+        step(item.id)
+    opened, _ = court.open(court.deliver(item.id))
+    opening = court.procedure.casebook.delivery(opened.receipt["delivery"]["id"])[0].cover
+    assert opening is not None
+    signed = court.signed("officer-1", ACKNOWLEDGE, item.id, opening.opening)
+
+    def acknowledged(body: bytes, **changes: Any) -> hi1.Action:
+        delivery = object_id(court.store.store_id, opened.receipt["delivery"]["id"])
+        thing = hi1.DeliveryObject(
+            str(uuid.uuid4()),
+            item.id,
+            delivery,
+            0,
+            True,
+            body,
+            hashlib.sha256(body).hexdigest(),
+            manifest=hi1.ACKNOWLEDGEMENT_ID,
+            media_type=hi1.ACKNOWLEDGEMENT_TYPE,
+        )
+        thing = replace(thing, **changes)
+        return hi1.Action(0, "DELIVER", identifier=thing.identifier, thing=thing)
+
+    good = orjson.dumps({"time": signed.time, "signature": signed.signature})
+    for body, changes, code in (
+        (good, {"manifest": hi1.MANIFEST_ID}, 409),
+        (good, {"checksum": "00" * 32}, 400),
+        (good, {"ldid": "SE-T-0000000000000000"}, 404),
+        (good, {"delivery": str(uuid.uuid4())}, 404),
+        (b"{}", {}, 400),
+        (b"no", {}, 400),
+        (orjson.dumps({"time": signed.time, "signature": 1}), {}, 400),
+        (orjson.dumps({"time": signed.time, "signature": "AAAA"}), {}, 409),
+    ):
+        start = court.store.audit.size
+        assert codes(court, acknowledged(body, **changes)) == [code]
+        assert [entry.kind for entry in court.log(start)][-1] == "disclosure.refused"
+    other = replace(acknowledged(good), identifier=str(uuid.uuid4()))
+    assert codes(court, other) == [400]
+    assert codes(court, acknowledged(good), person="officer-2") == [404]
+    assert codes(court, acknowledged(good)) == [None]
+    assert court.procedure.casebook.delivery(opened.receipt["delivery"]["id"])[0].acknowledged_at_us is not None
+    start = court.store.audit.size
+    assert codes(court, acknowledged(good)) == [None], "an answer was lost, and the message came again"
+    assert "disclosure.acknowledged" not in [entry.kind for entry in court.log(start)]
