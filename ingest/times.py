@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
+from schemas.buffers import Ints, Mask, text_views, valid_mask
 from schemas.errors import ConfigurationError
 
 CACHE_TIMES_MAX: Final = 200_000
@@ -45,6 +46,11 @@ _MONTHS: Final = {
 _ISO_LENGTH: Final = len("2026-11-22 00:12:29")
 _MINUTE: Final = len("2026-11-22 00:12:")
 _SECONDS: Final = {f"{second:02}": second for second in range(60)}
+_ISO_FORM: Final = np.frombuffer(b"0000-00-00 00:00:00", np.uint8)
+_ISO_LIMIT: Final = np.where(np.isin(_ISO_FORM, ord("0")), 9, 0).astype(np.uint8)
+_ISO_PAIRS: Final = (0, 2, 5, 8, 11, 14, 17)
+_HOUR: Final = timedelta(hours=1)
+_NEVER_S: Final = 1 << 31
 _WHOLE_MINUTES: Final = "1972"
 """Since then every zone changes its offset at a whole minute: within one, only the seconds differ."""
 
@@ -83,6 +89,9 @@ class LocalTime(NamedTuple):
     time_us: int
     offset_s: int
     ambiguous: bool
+
+
+_NO_TIME: Final = LocalTime(0, 0, False)  # told from a true one by its identity
 
 
 class LocalTimes(NamedTuple):
@@ -195,15 +204,67 @@ class ZoneTimes:
         return None
 
     def convert_column(self, texts: pa.Array[Any]) -> LocalTimes:
-        """Convert a string column; each distinct text is read once."""
-        encoded = texts if isinstance(texts, pa.DictionaryArray) else texts.dictionary_encode()
-        found = [None if text is None else self.convert(text) for text in encoded.dictionary.to_pylist()]
-        indices = encoded.indices
-        times = pa.array([None if one is None else one.time_us for one in found], pa.int64()).take(indices)
-        offsets = pa.array([None if one is None else one.offset_s for one in found], pa.int32()).take(indices)
-        ambiguous = pa.array([None if one is None else one.ambiguous for one in found], pa.bool_()).take(indices)
-        bad = np.asarray(times.is_null()) & ~np.asarray(indices.is_null())
-        return LocalTimes(times.cast(TIME_TYPE), offsets, ambiguous, bad)
+        """Convert a string column: an hour at a time, and each distinct text that this leaves by itself."""
+        rows = len(texts)
+        time, offset, ambiguous = np.zeros(rows, np.int64), np.zeros(rows, np.int32), np.zeros(rows, np.bool_)
+        good, valid = np.zeros(rows, np.bool_), valid_mask(texts)
+        if texts.type == pa.string() and self._parse is parse_iso:
+            self._convert_hours(texts, valid, (time, offset, good))
+        left = valid & ~good
+        if left.any():
+            encoded = texts.filter(pa.array(left))
+            encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.dictionary_encode()
+            found = [self.convert(text) or _NO_TIME for text in encoded.dictionary.to_pylist()]
+            table, codes = np.array(found, np.int64).reshape(-1, 3), np.asarray(encoded.indices)
+            time[left], offset[left], ambiguous[left] = table[codes].T
+            good[left] = np.array([one is not _NO_TIME for one in found])[codes]
+        none = ~good
+        return LocalTimes(
+            pa.array(time, mask=none).view(TIME_TYPE),
+            pa.array(offset, mask=none),
+            pa.array(ambiguous, mask=none),
+            valid & none,
+        )
+
+    def _convert_hours(self, texts: pa.Array[Any], valid: Mask, into: tuple[Ints, npt.NDArray[np.int32], Mask]) -> None:
+        """Convert times of whole seconds, in hours throughout which the zone has one offset."""
+        offsets, data = text_views(texts)
+        rows = np.flatnonzero(valid & (offsets[1:] - offsets[:-1] == _ISO_LENGTH))
+        if not len(rows):
+            return
+        if len(rows) * _ISO_LENGTH == len(data):
+            figures = data.reshape(-1, _ISO_LENGTH) - _ISO_FORM
+        else:
+            figures = data[offsets[rows][:, None] + np.arange(_ISO_LENGTH)] - _ISO_FORM
+        if (strange := figures > _ISO_LIMIT).any():
+            formed = ~strange.any(axis=1)
+            rows, figures = rows[formed], figures[formed]
+        century, year, month, day, hour, minute, second = (
+            figures[:, place] * np.uint8(10) + figures[:, place + 1] for place in _ISO_PAIRS
+        )
+        hours = np.zeros(len(rows), np.int64)
+        for pair in (century, year, month, day, hour):
+            hours = hours * 100 + pair
+        runs = np.flatnonzero(np.diff(hours, prepend=-1))
+        distinct, which = np.unique(hours[runs], return_inverse=True)
+        known = np.array([self._hour(int(one)) for one in distinct], np.int64).reshape(-1, 2)
+        known = np.repeat(known[which], np.diff(runs, append=len(hours)), axis=0)
+        plain = (known[:, 1] != _NEVER_S) & (minute < 60) & (second < 60)
+        time, offset, good = into
+        chosen = rows[plain]
+        seconds = (known[:, 0] + minute * np.int64(60) + second)[plain]
+        time[chosen], offset[chosen], good[chosen] = seconds * 1_000_000, known[plain, 1], True
+
+    def _hour(self, figures: int) -> tuple[int, int]:
+        """Return seconds since 1970 UTC and offset of the hour `YYYYMMDDHH`; `_NEVER_S` where it has no one offset."""
+        date, hour = divmod(figures, 100)
+        wall = wall_time((date // 10_000, date // 100 % 100, date % 100), (hour, 0, 0))
+        if wall is None:
+            return 0, _NEVER_S
+        first, then = self.offsets_s(wall), self.offsets_s(wall + _HOUR)
+        if len({*first, *then}) > 1:
+            return 0, _NEVER_S
+        return epoch_us(wall, first[0]) // 1_000_000, first[0]
 
 
 def zone_times(

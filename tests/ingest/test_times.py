@@ -114,6 +114,28 @@ def test_a_column_is_converted_like_its_single_texts():
     assert column.bad.tolist() == [False, False, True, False, False]
 
 
+WALLS = st.datetimes(naive(1969, 12, 1), naive(2031, 1, 1)) | st.datetimes(
+    naive(2026, 10, 25, 0, 0), naive(2026, 10, 25, 5, 0)
+)
+TEXTS = WALLS.map(lambda wall: wall.replace(microsecond=0).isoformat(" ")) | st.sampled_from(
+    ["2026-02-29 00:00:00", "2026-13-01 00:00:00", "2026-11-22 24:00:00", "2026-11-22 00:60:00", "2026-11-22 00:00:60",
+     "2026-11-22T00:00:00", "2026-11-22 00:00:0x", "2026-11-22 00:00:00.5", "9998-12-31 23:59:59", "é026-11-22 00:00:0",
+     "9999-12-31 23:00:00", "2006-10-29 00:00:30", "2006-10-29 00:01:30", ""]
+)  # fmt: skip
+
+
+@given(
+    texts=st.lists(st.none() | TEXTS), zone=st.sampled_from(["Europe/Stockholm", "America/St_Johns", "Africa/Cairo"])
+)
+def test_a_column_of_hours_is_converted_like_its_texts(texts: list[str | None], zone: str):
+    zoned = times.ZoneTimes(zone)
+    column = zoned.convert_column(pa.array(["", *texts], pa.string()).slice(1))
+    singles = [None if text is None else times.ZoneTimes(zone).convert(text) for text in texts]
+    found = (column.times.cast(pa.int64()), column.offsets_s, column.ambiguous)
+    assert list(zip(*(one.to_pylist() for one in found), strict=True)) == [one or (None,) * 3 for one in singles]
+    assert column.bad.tolist() == [one is None and text is not None for text, one in zip(texts, singles, strict=True)]
+
+
 def test_an_empty_column_stays_empty():
     column = STOCKHOLM.convert_column(pa.array([], pa.string()))
     assert len(column.times) == len(column.bad) == 0
