@@ -214,7 +214,8 @@ class ZoneTimes:
         if left.any():
             encoded = texts.filter(pa.array(left))
             encoded = encoded if isinstance(encoded, pa.DictionaryArray) else encoded.dictionary_encode()
-            found = [self.convert(text) or _NO_TIME for text in encoded.dictionary.to_pylist()]
+            distinct: list[Any] = encoded.dictionary.to_pylist()
+            found = [self.convert(text) or _NO_TIME for text in distinct]
             table, codes = np.array(found, np.int64).reshape(-1, 3), np.asarray(encoded.indices)
             time[left], offset[left], ambiguous[left] = table[codes].T
             good[left] = np.array([one is not _NO_TIME for one in found])[codes]

@@ -26,12 +26,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, BinaryIO, Final
 
-import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.asterisk_columns import plain_records
@@ -47,11 +46,10 @@ from ingest.decoders.asterisk_rows import (
     table_of,
 )
 from ingest.decoders.base import Decoded
-from ingest.decoders.plain_rows import Rejoined, plain_columns, shifted
-from ingest.decoders.slices import Block, Column, Lines, read_blocks
+from ingest.decoders.plain_rows import PlainRows, Rejoined, plain_rows, shifted
+from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
-from schemas.buffers import Ints
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
 
@@ -69,6 +67,7 @@ _LAYOUTS: Final[dict[int, tuple[str, ...]]] = {
 _BY_EVIDENCE: Final[dict[int, tuple[str, ...]]] = {17: (), 20: _NEW}
 _STRETCH_ROWS: Final = 16_384
 _STRETCH_BYTES: Final = 16 << 20
+_FIRST_LINES: Final = 20
 _HEADER: Final = ["accountcode", "src", "dst"]
 
 _Layout = Callable[[list[str]], tuple[str, ...] | None]
@@ -157,23 +156,24 @@ def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _L
     blocks = read_blocks(stream)
     position = 0
     for block in blocks:
-        names = None if block.overlong_bytes else _names(block, layout)
-        columns = None if names is None else plain_columns(block.data, len(names), _wanted(names))
-        if names is None or columns is None:
+        names = _names(block, layout)
+        rows = None if names is None else plain_rows(block, position + 1, len(names), _wanted(names))
+        if names is None or rows is None:
             rest: Any = io.BufferedReader(Rejoined(block, blocks))
             yield from shifted(by_row.decoded(rest), position, block.offset)
             return
-        count = len(columns["start"])
-        yield by_row.plain(block, names, columns, np.arange(position + 1, position + 1 + count, dtype=np.int64))
-        position += count
+        yield by_row.plain(names, rows)
+        position += rows.count
 
 
 def _names(block: Block, layout: _Layout) -> tuple[str, ...] | None:
-    """Return the columns' names of a block by its first row; None where each row has to be asked."""
-    row = _parse(block.data.partition(b"\n")[0])
-    if row is None or (layout is _layout_by_count and len(row) in _BY_EVIDENCE):
-        return None
-    return layout(row)
+    """Return the columns' names of a block by its first row that is one; None where none is found soon."""
+    for line in block.data.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]:
+        row = _parse(line)
+        names = None if row is None else layout(row)
+        if names is not None:
+            return names
+    return None
 
 
 @lru_cache(64)
@@ -205,22 +205,24 @@ class _ByRow:
         if stretch.records or stretch.rejects:
             yield stretch.decoded(self._occurrences)
 
-    def plain(self, block: Block, names: tuple[str, ...], columns: Mapping[str, Column], positions: Ints) -> Decoded:
-        """Return the rows of a plain block; only those in which something is in doubt are read one by one."""
-        self._width = len(names)
-        table, understood = plain_records(columns, positions, self._rows)
-        lines = Lines(block.data)
-        first = int(positions[0])
+    def plain(self, names: tuple[str, ...], rows: PlainRows) -> Decoded:
+        """Return the rows of a block; only those in which something is in doubt are read one by one."""
+        table, understood = plain_records(rows.columns, rows.positions, self._rows)
 
         def raw_of(asked: Sequence[int]) -> list[bytes | None]:
-            return [_without_content(names, _parse(lines.line(one - first)) or []) for one in asked]
+            lines = [rows.line(rows.at(position)).data for position in asked]
+            return [_without_content(self._layout(row) or (), row) for row in map(_parse, lines) if row is not None]
 
-        if understood.all():
+        rest, before = _Stretch(), int(rows.places[0]) - 1
+        for line in rows.odd_lines(understood):
+            if line.position != before + 1:
+                self._width = len(names)
+            self._take(rest, line)
+            before = line.position
+        if before != int(rows.places[-1]):
+            self._width = len(names)
+        if not rest.records and not rest.rejects:
             return Decoded(table, [], raw_of)
-        rest = _Stretch()
-        for index in np.flatnonzero(~understood).tolist():
-            data, offset = lines.line(index), block.offset + int(lines.starts[index])
-            self._take(rest, Line(first + index, offset, data, len(data)))
         part = rest.decoded(self._occurrences)
         return Decoded(pa.concat_tables([table, part.table]).sort_by("position"), part.rejects, raw_of)
 

@@ -33,7 +33,9 @@ def plain_records(columns: Mapping[str, Column], positions: Ints, rows: Rows) ->
         understood &= np.asarray(compute.not_equal(columns[name], ""))
     ends_late = compute.greater_equal(end.times, start.times)
     understood &= np.asarray(compute.fill_null(ends_late, False))
-    found = compute.struct_field(compute.extract_regex(columns["uniqueid"], _SYSTEM), "system")
+    parts = compute.extract_regex(columns["uniqueid"], _SYSTEM)
+    understood &= np.asarray(parts.is_valid())  # by it the columns of a row were told, where their number is 17 or 20
+    found = compute.struct_field(parts, "system")
     word = columns["disposition"]
     made = {
         "position": pa.array(positions),

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO, ClassVar, Final
 from ingest.decoders import cucm_records as records
 from ingest.decoders.base import Decoded
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
-from ingest.decoders.plain_rows import PlainStretch, Rejoined, plain_columns, shifted
-from ingest.decoders.slices import Block, Column, compute, read_blocks
+from ingest.decoders.plain_rows import PlainRows, PlainStretch, Rejoined, plain_rows, shifted
+from ingest.decoders.slices import Block, compute, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
@@ -88,20 +88,17 @@ def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...],
     """Yield plain blocks under a line of names at once, and from the first that is not plain on, row by row."""
     blocks = read_blocks(stream)
     position, names = 0, None
-    for read in blocks:
-        block = read
-        if not position:
-            block, names = _headed(block)
-        plain = None if names is None or block.overlong_bytes else _plain(block, names, wanted)
+    for number, read in enumerate(blocks):
+        block, names = (read, names) if number else _headed(read)
+        plain = None if names is None else _plain(block, names, wanted, position + 1)
         if plain is None:
             columns = _Columns(order, wanted, names)
             rest: Any = io.BufferedReader(Rejoined(block, blocks))
             yield from shifted(_by_row(rest, columns, convert), position, block.offset)
             return
-        if plain:
-            stretch = PlainStretch(block, plain, position + 1)
-            position += stretch.rows
-            yield stretch.decoded(convert)
+        if plain.count:
+            position += plain.count
+            yield PlainStretch(plain).decoded(convert)
 
 
 def _headed(block: Block) -> tuple[Block, tuple[str, ...] | None]:
@@ -117,16 +114,16 @@ def _headed(block: Block) -> tuple[Block, tuple[str, ...] | None]:
     return block._replace(data=rest, offset=block.offset + len(block.data) - len(rest)), names
 
 
-def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...]) -> dict[str, Column] | None:
-    """Return a block's wanted columns; None when it is not plain, or has head lines of another file in it."""
-    data = block.data if block.data.endswith(b"\n") or not block.last else block.data + b"\n"
-    if not data.strip():
-        return {} if block.last and not data.strip(b"\n") else None
+def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...], position: int) -> PlainRows | None:
+    """Return a block's rows; None when one is not plain, or is a head line of another file."""
+    if block.last and block.data and not block.data.endswith(b"\n"):
+        block = block._replace(data=block.data + b"\n")
     places = {name: names.index(name) if name in names else None for name in wanted}
-    columns = plain_columns(data, len(names), places)
-    if columns is None or not compute.all(compute.match_substring_regex(columns[wanted[0]], r"^[0-9]{1,3}$")).as_py():
+    rows = plain_rows(block, position, len(names), places)
+    if rows is None or next(rows.odd_lines(), None) is not None:
         return None
-    return columns
+    kinds = rows.columns[wanted[0]]
+    return rows if compute.all(compute.match_substring_regex(kinds, r"^[0-9]{1,3}$")).as_py() is not False else None
 
 
 class _Columns:

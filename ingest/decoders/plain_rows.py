@@ -1,8 +1,8 @@
-"""Blocks of plain CSV, cut by Arrow into the columns that a format reads.
+"""Blocks of CSV, cut at once into the columns that a format reads, as far as their lines are plain.
 
-Plain is what a compiled look finds so (`line_kernels.plain_lines`): the same number of values in every line, quotes
-only around whole values, no line end in a value. A block that is not goes the row-by-row road, and all that follows it
-with it: what a quote left open means, only that road knows.
+Plain is what a compiled look finds so (`line_kernels.plain_values`): as many values as the others, quotes only around
+whole values, no line end in a value. What is not is for the format to read, line by line. A quote that is open at the
+end of a line may make one record of several: then no line of the block is plain, and of none that follows.
 """
 
 from __future__ import annotations
@@ -11,80 +11,139 @@ import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 
 from ingest.decoders.base import Decoded
 from ingest.decoders.canonical_lines import lines_are_short
 from ingest.decoders.delimited import Convert
-from ingest.decoders.slices import Block, Column, Faults, Lines, line_kernels
+from ingest.decoders.slices import Block, Column, Faults, Lines, compute, gather, is_utf8, line_kernels
+from ingest.lines import Line
 from ingest.row_faults import RawOf
-from schemas.rejects import Reject
+from schemas.buffers import Bytes, Ints
 
 _FILLER_BYTES: Final = 6 << 20
+_NEWLINE: Final = 0x0A
 
 
-def plain_columns(data: bytes, width: int, wanted: Mapping[str, int | None]) -> dict[str, Column] | None:
-    """Return the wanted columns, by name and place, as texts; those without a place are empty.
+class PlainRows:
+    """A block's plain rows: `columns` as texts by name, `indices` the line of each; and all its lines, `odd` set where
+    one is not plain."""
 
-    None when the block is not plain, not UTF-8, or too small to load the kernels for it.
+    def __init__(self, block: Block, position: int, columns: dict[str, Column], odd: Bytes) -> None:
+        self.block, self.columns, self.odd = block, columns, odd
+        self.indices: Ints = np.flatnonzero(odd == 0)
+        counted = np.ones(len(odd), np.bool_) if len(self.indices) == len(odd) else ~self.lines.blank()
+        self.places: Ints = position + np.cumsum(counted) - 1
+        self.positions: Ints = self.places[self.indices]
+        self.count = int(counted.sum())
+        """Lines that are not blank."""
+
+    @cached_property
+    def lines(self) -> Lines:
+        """All lines of the block."""
+        return Lines(self.block.data)
+
+    def line(self, index: int) -> Line:
+        """Return a line of the block."""
+        start, data = int(self.lines.starts[index]), self.lines.line(index)
+        terminated = bool(self.lines.terminated[index])
+        length = len(data) + int(terminated and self.lines.data[start + len(data)] != _NEWLINE)
+        return Line(int(self.places[index]), self.block.offset + start, data, length, None, terminated)
+
+    def odd_lines(self, understood: Any = None) -> Iterator[Line]:
+        """Yield in order the lines that are not plain, and the plain ones that are not understood; no blank ones."""
+        asked = self.odd != 0
+        if understood is not None:
+            asked[self.indices[~understood]] = True
+        if asked.any():
+            asked &= ~self.lines.blank()
+        yield from map(self.line, np.flatnonzero(asked).tolist())
+
+    def at(self, position: int) -> int:
+        """Return the index of the line at a position."""
+        return int(np.searchsorted(self.places, position))
+
+
+def plain_rows(
+    block: Block, position: int, width: int, wanted: Mapping[str, int | None], *, quoted: bool = False
+) -> PlainRows | None:
+    """Return a block's plain rows, of so many values; `wanted` tells the place of each column, None where it is empty.
+
+    None when the block is too small to load the kernels for it, has a line that is too long, or one with an open quote.
+
+    Args:
+        block: whole lines.
+        position: of the first line.
+        width: how many values a plain row has.
+        wanted: the columns that are read.
+        quoted: a line is a row whatever quotes it has; plain is one whose values all stand in quotes, and have none.
     """
-    kernels = line_kernels(len(data))
-    if kernels is None or not lines_are_short(data):
+    kernels = line_kernels(len(block.data))
+    if kernels is None or block.overlong_bytes or not lines_are_short(block.data):
         return None
-    rows = int(kernels.plain_lines(np.frombuffer(data, np.uint8), width))
-    if rows <= 0:
+    data = np.frombuffer(block.data, np.uint8)
+    most = int(np.count_nonzero(data == _NEWLINE)) + 1
+    places = sorted({place for place in wanted.values() if place is not None})
+    into = np.full(width, -1, np.int64)
+    into[places] = np.arange(len(places))
+    starts, ends = np.empty((len(places), most), np.int64), np.empty((len(places), most), np.int64)
+    doubled, odd, state = (
+        np.zeros(len(places), np.uint8),
+        np.zeros(most, np.uint8),
+        np.zeros(kernels.STATE_SIZE, np.int64),
+    )
+    address = int(data.ctypes.data)
+    lines = kernels.plain_values(data, address, into, int(quoted), starts, ends, doubled, odd, state)
+    if state[kernels.OPEN] and not quoted:
         return None
-    names = [str(place) for place in range(width)]
-    chosen = [str(place) for place in sorted({place for place in wanted.values() if place is not None})]
-    read = pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names)
-    convert = pa.csv.ConvertOptions(column_types=dict.fromkeys(chosen, pa.string()), include_columns=chosen)
-    source: Any = pa.py_buffer(data)
-    try:
-        table = pa.csv.read_csv(source, read, pa.csv.ParseOptions(newlines_in_values=False), convert)
-    except pa.ArrowInvalid:
-        return None
-    if table.num_rows != rows:
-        return None
-    return {
-        name: pa.repeat("", rows) if place is None else table.column(str(place)).combine_chunks()
-        for name, place in wanted.items()
-    }
+    odd = odd[:lines]
+    chosen: Any = slice(int(state[kernels.ROWS]))
+    if not block.data.isascii() and not is_utf8(block.data):
+        strange = Lines(block.data).encoding_faults()
+        chosen = np.flatnonzero(~strange[odd == 0])
+        odd |= strange
+    rows = lines - int(np.count_nonzero(odd))
+    columns = {}
+    for name, place in wanted.items():
+        if place is None:
+            columns[name] = pa.repeat("", rows)
+            continue
+        column = gather(data, starts[into[place], chosen], ends[into[place], chosen])
+        columns[name] = compute.replace_substring(column, '""', '"') if doubled[into[place]] else column
+    return PlainRows(block, position, columns, odd)
 
 
 class PlainStretch:
-    """The rows of one plain block; `position` is that of the first one."""
+    """The plain rows of a block on their way into columns."""
 
-    def __init__(self, block: Block, columns: Mapping[str, Column], position: int) -> None:
-        self._block, self._columns, self._position = block, columns, position
-        self.rows = len(next(iter(columns.values())))
+    def __init__(self, rows: PlainRows) -> None:
+        self._rows = rows
 
     def decoded(self, convert: Convert) -> Decoded:
         """Convert the rows; those that `convert` finds faulty are rejects."""
-        faults = Faults(self.rows)
-        table = convert(self._columns, self.rows, faults)
-        positions = np.arange(self._position, self._position + self.rows, dtype=np.int64)
-        table = table.append_column("position", pa.array(positions))
+        rows = self._rows
+        faults = Faults(len(rows.indices))
+        table = convert(rows.columns, len(rows.indices), faults)
+        table = table.append_column("position", pa.array(rows.positions))
         if not faults.mask.any():
             return Decoded(table, [], self.raw_of)
-        lines, rejects = Lines(self._block.data), []
-        for index, reason, field in faults.found():
-            start, end = int(lines.starts[index]), int(lines.ends[index])
-            offset = self._block.offset + start
-            rejects.append(Reject(int(positions[index]), reason, field, offset, end - start, self._kept(index)))
+        rejects = [
+            rows.line(int(rows.indices[index])).reject(reason, field=field, raw=self._kept(index))
+            for index, reason, field in faults.found()
+        ]
         return Decoded(table.filter(pa.array(~faults.mask)), rejects, self.raw_of)
 
     def raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
         """Return what is kept of rows that are refused later."""
-        return [self._kept(position - self._position) for position in positions]
+        return [self._kept(int(index)) for index in np.searchsorted(self._rows.positions, positions)]
 
     def _kept(self, index: int) -> bytes:
         """Return a line of names and one of values, of the row's wanted columns that are not empty."""
-        values = {name: column[index].as_py() for name, column in self._columns.items()}
+        values = {name: column[index].as_py() for name, column in self._rows.columns.items()}
         text = io.StringIO()
         pairs = [(name, value) for name, value in values.items() if value]
         csv.writer(text, lineterminator="\n").writerows(zip(*pairs, strict=True))
