@@ -25,6 +25,7 @@ from api.grouper import Grouper
 from api.metrics import Metrics
 from api.pools import BoundedPool
 from api.push_door import PushDoor
+from api.pusher import Pusher
 from api.queue_metrics import QueueMetrics
 from api.retention_metrics import RetentionMetrics
 from api.routes import (
@@ -70,6 +71,7 @@ _STANDS_BACK: Final = frozenset({"expire", "compact", "sessions", "silence"})
 LAPSES_INTERVAL_SECONDS: Final = 60
 """What time does to authorisations is put on file so often; every step looks for itself too."""
 DELIVERIES_INTERVAL_SECONDS: Final = 3_600
+PUSH_INTERVAL_SECONDS: Final = 5
 DEADLINES_INTERVAL_SECONDS: Final = 300
 """The shortest deadline is an hour, and its reminder comes a quarter of it before."""
 _ROUTERS: Final[tuple[APIRouter, ...]] = (
@@ -136,6 +138,8 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     metrics.registry.register(AuditMetrics(store, app.state.audit_keeper))
     app.state.reminders = Reminders(store)
     metrics.registry.register(app.state.reminders)
+    app.state.pusher = Pusher(store)
+    metrics.registry.register(app.state.pusher)
     _add_gauges(app, metrics, authenticator)
     for router in _ROUTERS:
         app.include_router(router)
@@ -216,6 +220,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
         ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
         ("deliveries", Disclosure(store).erase_due, DELIVERIES_INTERVAL_SECONDS),
+        ("push", app.state.pusher.look, PUSH_INTERVAL_SECONDS),
         ("deadlines", app.state.reminders.look, DEADLINES_INTERVAL_SECONDS),
         ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
         # An idle process, too, gives back the keys of what another has erased.
@@ -231,6 +236,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        app.state.pusher.stop()
         await asyncio.to_thread(consuming.stop)
         for task in tasks:
             task.cancel()

@@ -23,7 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api.settings import is_safe_url
+from api.authority_endpoint import check_endpoint
 from api.signing import decode_public_key, digest_of
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import Document
@@ -73,7 +73,8 @@ class Terms:
 
     `organisation` is TS 102 657's `authorisedOrganisationID`; `fingerprints` are SHA-256 (hex) of the client
     certificates of its systems; `signing_key` is Ed25519 in base64; `certificate` is the X.509 certificate to which
-    deliveries are encrypted (DER, base64); `call_back` is E.164 with `+`; `endpoint` takes deliveries that are pushed.
+    deliveries are encrypted (DER, base64); `call_back` is E.164 with `+`; `endpoint` and its certificates are where
+    deliveries are pushed (`api.authority_endpoint`).
     In force in [`from_us`, `until_us`), UTC microseconds.
     """
 
@@ -90,6 +91,8 @@ class Terms:
     fingerprints: tuple[str, ...] = ()
     signing_key: str | None = None
     endpoint: str | None = None
+    endpoint_ca: str | None = None
+    endpoint_client: str | None = None
 
     def to_body(self) -> dict[str, Any]:
         """Return the terms as JSON; the id is the document's."""
@@ -106,6 +109,8 @@ class Terms:
             "fingerprints": list(self.fingerprints),
             "signing_key": self.signing_key,
             "endpoint": self.endpoint,
+            "endpoint_ca": self.endpoint_ca,
+            "endpoint_client": self.endpoint_client,
         }
 
     def digest(self, store_id: str) -> str:
@@ -186,6 +191,8 @@ def terms_of(authority_id: str, body: dict[str, Any]) -> Terms:
         fingerprints=tuple(body["fingerprints"]),
         signing_key=body["signing_key"],
         endpoint=body["endpoint"],
+        endpoint_ca=body["endpoint_ca"],
+        endpoint_client=body["endpoint_client"],
     )
 
 
@@ -332,7 +339,6 @@ def check_terms(terms: Terms, now_us: int) -> Terms:
             and all(_FINGERPRINT.fullmatch(item) for item in terms.fingerprints),
             f"fingerprints are at most {FINGERPRINTS_MAX} SHA-256 of client certificates, 64 hex digits in lower case",
         ),
-        (terms.endpoint is None or is_safe_url(terms.endpoint), "an endpoint is an https URL without a password"),
     )
     for holds, what in checks:
         if not holds:
@@ -340,7 +346,9 @@ def check_terms(terms: Terms, now_us: int) -> Terms:
     if terms.signing_key is not None:
         decode_public_key(terms.signing_key)
     certificate = parse_certificate(terms.certificate, now_us)
-    return terms_of(terms.authority_id, terms.to_body() | {"certificate": certificate})
+    ca, client = check_endpoint(terms.endpoint, terms.endpoint_ca, terms.endpoint_client)
+    checked = {"certificate": certificate, "endpoint_ca": ca, "endpoint_client": client}
+    return terms_of(terms.authority_id, terms.to_body() | checked)
 
 
 def _is_valid(certificate: x509.Certificate, now_us: int) -> bool:

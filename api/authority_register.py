@@ -2,7 +2,8 @@
 
 (1) A custodian requests a registration, or other terms for an authority that stands; signed over the
     digest of all of it.
-(2) The terms have their forms, the certificate takes encryption, and the client certificates are nobody else's.
+(2) The terms have their forms, the certificate takes encryption, the client certificates are nobody else's, and the one
+    that we are to present at its endpoint is of our own key.
 (3) Another custodian, another person with another key, confirms; signed over the same digest. Other terms replace the
     ones before as a whole; until then the old ones hold.
 (4) A revocation takes the same two steps. From then on its officers can do nothing, and nothing is delivered to it.
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from api import authorities, client_certificates
 from api.authorities import ACTIVE, KIND, PENDING, REVOKED, Authority, Terms
+from api.authority_endpoint import public_key_of
 from api.custodians import act, acting, refuse_same, requested_of
+from api.disclosure.push_key import PushKey
 from api.persons import Approval, Person
 from api.signing import digest_of
 from schemas.errors import ConfigurationError, ProcedureError
@@ -46,6 +49,7 @@ def request_registration(store: Store, custodian_id: str, terms: Terms, approval
     digest = terms.digest(store.store_id)
     case = terms.authority_id
     custodian = acting(store, custodian_id, approval, action=REGISTER_REQUEST, case=case, digest=digest)
+    _require_own_key(store, terms)
     before = authorities.find(store, case)
     pending = act(REGISTER_REQUEST, custodian, approval, digest=digest, terms=terms.to_body())
     if before is None:
@@ -145,6 +149,16 @@ def withdraw(store: Store, custodian_id: str, authority_id: str, approval: Appro
     put = replace(_put(after), body=None) if is_new else _put(after)
     _commit(store, [put], _entry(WITHDRAW, after, custodian, withdrawn, authority.pending))
     return after
+
+
+def _require_own_key(store: Store, terms: Terms) -> None:
+    """What we present to an authority is a certificate of our own key."""
+    if terms.endpoint_client is not None and public_key_of(terms.endpoint_client) != PushKey(store).public_bytes():
+        raise ProcedureError(
+            "the certificate that we are to present is of another key",
+            reason="push-key",
+            hint="the authority issues it for the request of: lagrum disclosure push-key",
+        )
 
 
 def _put(authority: Authority) -> Put:

@@ -160,8 +160,8 @@ class Client:
             raise _error(response)
         return response.content
 
-    def download_to(self, path: str, target: Path) -> int:
-        """GET bytes into a new file, which is there whole or not at all; return how many.
+    def download_to(self, path: str, target: Path, told: dict[str, str] | None = None) -> int:
+        """GET bytes into a new file, which is there whole or not at all; return how many. `told` gets the headers.
 
         Raises:
             LagrumError: as `call`; ConfigurationError: there is a file of this name.
@@ -175,6 +175,8 @@ class Client:
                 if response.is_error:
                     response.read()
                     raise _error(response)
+                if told is not None:
+                    told.update(response.headers)
                 files.create_private(partial)
                 with partial.open("r+b", buffering=0) as sink:
                     size = sum(sink.write(chunk) for chunk in response.iter_bytes(1 << 20))

@@ -66,6 +66,8 @@ def _terms(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--client-certificate", "clients", multiple=True, type=FILE, metavar="FILE", help="PEM."),
         click.option("--signing-key", metavar="KEY", help="Ed25519 in base64, as `authority key` prints it."),
         click.option("--endpoint", metavar="URL", help="https; deliveries are pushed to it."),
+        click.option("--endpoint-ca", type=FILE, metavar="FILE", help="PEM; its chain ends in it."),
+        click.option("--endpoint-client", type=FILE, metavar="FILE", help="PEM; what we present, of `push-key`."),
         click.option("--from", "begins", metavar="TIME", help="In force from; default: now."),
         click.option("--until", "ends", metavar="TIME", help="In force until; default: open."),
     )
@@ -194,6 +196,8 @@ def _read(
     ends: str | None,
     formats: tuple[str, ...],
     kind: str,
+    endpoint_ca: Path | None,
+    endpoint_client: Path | None,
     **plain: Any,
 ) -> Terms:
     from api import authorities
@@ -209,6 +213,8 @@ def _read(
         from_us=now_us if begins is None else parse_instant(begins),
         until_us=None if ends is None else parse_instant(ends),
         fingerprints=tuple(fingerprint_of(read_text(path)) for path in clients),
+        endpoint_ca=None if endpoint_ca is None else read_text(endpoint_ca),
+        endpoint_client=None if endpoint_client is None else read_text(endpoint_client),
         **plain,
     )
     return authorities.check_terms(terms, now_us)
@@ -243,5 +249,6 @@ def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
 
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:
-    facts = {name: value for name, value in shown.items() if name != "certificate" and value is not None}
+    long = ("certificate", "endpoint_ca", "endpoint_client")
+    facts = {name: value for name, value in shown.items() if name not in long and value is not None}
     emit(way.context, shown, lambda: show_facts(facts))

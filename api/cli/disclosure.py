@@ -124,9 +124,10 @@ def deliver(way: Way, task: str, output: Path) -> None:
 
     `lagrum delivery open` opens it with the authority's private key.
     """
+    headers: dict[str, str] = {}
     with way.open() as client:
-        size = client.download_to(f"/v1/disclosure/tasks/{case_id(task)}/delivery", output)
-    tell(way, {"file": str(output), "bytes": size, "task": task})
+        size = client.download_to(f"/v1/disclosure/tasks/{case_id(task)}/delivery", output, headers)
+    tell(way, {"file": str(output), "bytes": size, "task": task, "push": headers.get("lagrum-push")})
 
 
 @disclosure.command("acknowledge")

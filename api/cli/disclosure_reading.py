@@ -1,4 +1,4 @@
-"""`lagrum disclosure list|show|document|lapsed|key|bases`: what reads, and what needs no service."""
+"""`lagrum disclosure list|show|document|lapsed|key|push-key|bases`: what reads, and what needs no service."""
 
 from __future__ import annotations
 
@@ -90,6 +90,16 @@ def key(way: Way) -> None:
     emit(way.context, document, lambda: click.echo(document["public_key"]))
 
 
+@click.command("push-key")
+@click.option("--request", "is_request", is_flag=True, help="Print a request for a certificate of the authority's.")
+@acting
+def push_key(way: Way, is_request: bool) -> None:
+    """Show the certificate with which the service comes to authorities' endpoints, as PEM."""
+    with way.open() as client:
+        document = client.get("/v1/disclosure/push-key")
+    emit(way.context, document, lambda: click.echo(document["request" if is_request else "certificate"], nl=False))
+
+
 @click.command("bases")
 @click.argument("basis", required=False)
 @click.pass_obj
@@ -144,4 +154,4 @@ def _told(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: fact for name, fact in facts.items() if name != "own_bounds"}
 
 
-COMMANDS: Final = (list_cases, show, document, lapsed, key, bases)
+COMMANDS: Final = (list_cases, show, document, lapsed, key, push_key, bases)

@@ -61,8 +61,12 @@ def _row(item: Mapping[str, Any]) -> dict[str, Any]:
         "waits_for": item["person"] or item["waits_for"],
         "step": item["step"],
         "case": item["case"],
-        "mark": " ".join(word for word in ("emergency", "test") if item[word]),
+        "mark": " ".join([word for word in ("emergency", "test") if item[word]] + _push(item["push"])),
     }
+
+
+def _push(word: str | None) -> list[str]:
+    return [] if word is None else [f"push: {word}"]
 
 
 COMMANDS: Final = (worklist, notice)

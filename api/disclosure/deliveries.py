@@ -61,6 +61,10 @@ class Delivery:
     acknowledged_at_us: int | None = None
     erased_at_us: int | None = None
     erased_reason: str | None = None
+    releases: int = 0
+    """How often it was released: each has a cover of its own."""
+    pushed: Mapping[str, Any] | None = None
+    """How its push ended (`api.disclosure.pushes`); None while it waits, or was never to be pushed."""
 
     @property
     def size_bytes(self) -> int:

@@ -17,6 +17,7 @@ from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
 from api.disclosure.deliveries import Cover, Delivery, due
 from api.disclosure.model import Actor, Approval, Task
+from api.disclosure.outgoing import queued
 from api.disclosure.recipients import Recipient, recipient_of
 from api.disclosure.states import Stage, TaskAction, next_stage
 from api.disclosure.steps import APPROVE_RELEASE, Steps
@@ -47,9 +48,12 @@ class Delivering(Steps):
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)
             cover = self._cover(replace(case, task=after), delivery, recipient, manifest, now_us)
-            released = replace(delivery, cover=cover, released_at_us=now_us)
+            released = replace(
+                delivery, cover=cover, released_at_us=now_us, releases=delivery.releases + 1, pushed=None
+            )
             entry = entry_of("released", actor, case.authorisation, after, approval=approval)
-            self.casebook.commit([*case.puts(after), put(released, revision)], entry)
+            puts = [*case.puts(after), put(released, revision), *queued(self._store, released, now_us)]
+            self.casebook.commit(puts, entry)
         return after
 
     def deliver(self, actor: Actor, task_id: str) -> Parcel:

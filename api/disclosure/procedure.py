@@ -14,6 +14,8 @@ Steps, each by one role, each one transaction of documents and audit entry (`# (
 (7)  The result is put on file with its digest. Anything that fails in (6) makes the task Error, never "none found".
 (8)  release: an approver, not officer or case handler, signs the result's digest; approving the request was not enough.
 (9)  deliver: the officer fetches. The entry is durable before the package leaves; signature and digest are verified.
+     Where the authority has registered an endpoint, the service pushes what was released, behind the same guards
+     (`pushing`); the officer can fetch it all the same.
 (10) reject: case handler or approver, before release; cancel: the officer, before release. A result is destroyed then.
 (11) An officer confirms an emergency or extends an authorisation by a further decision; either side suspends it, and
      the same side lets it go on.

@@ -99,7 +99,8 @@ def tasks(store: Store) -> dict[str, Told]:
             told.basis, told.stage = public["basis"], public["stage"]
             told.is_test = bool(public.get("test"))
             told.releases += entry.kind == RELEASED
-            told.persons.setdefault(entry.kind, set()).add(public["person"])
+            if "person" in public:  # what the service does by itself is nobody's step
+                told.persons.setdefault(entry.kind, set()).add(public["person"])
             if entry.kind == REGISTERED:
                 told.registered_us = entry.time_us
     return found

@@ -13,6 +13,7 @@ from api.disclosure.casebook import Casebook, kind_of, who
 from api.disclosure.deliveries import Delivery, kept_until_us
 from api.disclosure.lapses import delivered
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Task, request_digest
+from api.disclosure.outgoing import push_of
 from api.disclosure.results import result_of
 from api.disclosure.states import AuthorisationState, Stage
 from api.roles import Role
@@ -46,6 +47,8 @@ def show(store: Store, actor: Actor, case_id: str) -> dict[str, Any]:
         shown = task_view(case.task, case.authorisation, officer=rules.OFFICER in actor.roles)
         if rules.OFFICER not in actor.roles:
             shown["result"] = result_of(store, case.task)
+        if case.task.stage in _OPEN_TO_OFFICER:
+            shown["push"] = push_of(store, casebook.delivery(case.task.delivery_id or "")[0])
         return shown
 
 

@@ -1,5 +1,7 @@
 """The worklist: what waits for whom, overdue first, and the reminders of it. No target stands in either.
 
+Beside a delivery that waits for its push stands why: `waiting`, or the word of what went wrong last.
+
 An officer sees the own cases, and of the operator's steps only that the operator is at work: which step it is would
 tell that something was found or ran. Case handlers and approvers see all. Nobody else has a worklist.
 
@@ -22,6 +24,8 @@ from api.disclosure.casebook import Casebook
 from api.disclosure.deadlines import Clock, Due, Standing, open_ends
 from api.disclosure.model import Actor, Task
 from api.disclosure.notices import settled
+from api.disclosure.outgoing import waiting
+from api.disclosure.pushes import WAITING
 from api.roles import Role
 from schemas.errors import NotFoundError, ProcedureError
 from schemas.legal_bases import basis_on
@@ -72,7 +76,8 @@ def worklist(store: Store, actor: Actor, *, mine: bool = False) -> dict[str, Any
         if (not officer or (due.authorisation.officer.person_id == actor.person_id and due.clock is not Clock.NOTICE))
         and (not mine or _is_mine(due, actor))
     ]
-    items = [_shown(due, now_us, officer=officer) for due in shown]
+    pushes = {push.task_id: push.reason or WAITING for push, _ in waiting(store)}
+    items = [_shown(due, now_us, officer=officer) | {"push": pushes.get(due.case)} for due in shown]
     counts = {str(standing): sum(item["standing"] == standing for item in items) for standing in Standing}
     return {"items": items, "counts": counts}
 

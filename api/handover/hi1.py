@@ -30,7 +30,7 @@ from api.disclosure.model import AUTHORISATION, TASK, Actor, Window
 from api.disclosure.orders import Order, SourceDocument, WrittenTarget
 from api.disclosure.procedure import Disclosure
 from api.handover import ts103120 as hi1
-from api.handover.identifiers import envelope_id, object_id
+from api.handover.objects import KIND, chosen_names, delivery_object, envelope_id, identifier_of, object_id
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers
 from api.instants import parse_date, parse_instant
@@ -38,7 +38,6 @@ from schemas.errors import ConfigurationError, InputError, NotFoundError, Proced
 from store import Put, Store
 from store.clock import to_date, to_text
 
-KIND: Final = "hi1"
 MALFORMED, REFUSED, UNKNOWN, UNSUPPORTED = 400, 409, 404, 501
 """Error codes of this profile; the standard's schemas list none."""
 CANCELLED_WORD: Final = "cancelled-by-authority"
@@ -199,7 +198,8 @@ class Exchange:
         for task in self._tasks(actor):
             for sequence in self._sequences(task["delivery"]):
                 if envelope_id(self._store.store_id, task["delivery"], sequence) == identifier:
-                    return self._envelope(actor, task["id"], sequence, identifier)
+                    delivery = self._procedure.deliver(actor, task["id"]).delivery  # logged before anything leaves
+                    return delivery_object(self._store, self._procedure.vault, delivery, sequence)
         case = self._case(actor, identifier)
         shown = views.show(self._store, actor, case)
         if kind_of(case) == AUTHORISATION:
@@ -217,22 +217,8 @@ class Exchange:
             status=hi1.Word("ETSI", "LDTaskStatus", shown["state"]),
             start=_seconds(shown["window"]["from"]),
             end=_seconds(shown["window"]["to"]),
-            associated=(self._identifier(shown["authorisation_id"]),),
+            associated=(identifier_of(self._store, shown["authorisation_id"]),),
             external=case,
-        )
-
-    def _envelope(self, actor: Actor, task_id: str, sequence: int, identifier: str) -> hi1.DeliveryObject:
-        delivery = self._procedure.deliver(actor, task_id).delivery  # logged before anything leaves
-        data = self._procedure.vault.envelope(delivery, sequence)
-        return hi1.DeliveryObject(
-            identifier,
-            task_id,
-            self._derived(delivery.id),
-            sequence,
-            sequence == len(delivery.parts),
-            data,
-            hashlib.sha256(data).hexdigest(),
-            (self._identifier(task_id),),
         )
 
     def _acknowledge(self, actor: Actor, action: hi1.Action) -> None:
@@ -254,9 +240,9 @@ class Exchange:
     def _list(self, actor: Actor, kind: str | None) -> tuple[hi1.Listed, ...]:
         found: list[hi1.Listed] = []
         for case in views.cases(self._store, actor):
-            found.append(hi1.Listed("Authorisation", self._identifier(case["id"]), 1, case["id"]))
+            found.append(hi1.Listed("Authorisation", identifier_of(self._store, case["id"]), 1, case["id"]))
             for task in case["tasks"]:
-                found.append(hi1.Listed("LDTask", self._identifier(task["id"]), 1, task["id"]))
+                found.append(hi1.Listed("LDTask", identifier_of(self._store, task["id"]), 1, task["id"]))
                 for sequence in self._sequences(task.get("delivery")):
                     named = envelope_id(self._store.store_id, task["delivery"], sequence)
                     found.append(hi1.Listed("Delivery", named, 1, f"{task['delivery']}/{sequence}"))
@@ -272,17 +258,10 @@ class Exchange:
     def _derived(self, name: str) -> str:
         return object_id(self._store.store_id, name)
 
-    def _names(self) -> dict[str, str]:
-        return {item.id: item.body["case"] for item in self._store.documents.list(KIND)}
-
-    def _identifier(self, case: str) -> str:
-        chosen = [identifier for identifier, named in self._names().items() if named == case]
-        return chosen[0] if chosen else self._derived(case)
-
     def _case(self, actor: Actor, identifier: str) -> str:
         """Return which of the officer's own cases an identifier names."""
         own = {item["id"] for item in views.cases(self._store, actor)} | {str(t["id"]) for t in self._tasks(actor)}
-        named = self._names().get(identifier)
+        named = chosen_names(self._store).get(identifier)
         found = named if named in own else next((case for case in own if self._derived(case) == identifier), None)
         if found is None:
             with self._refusals(actor):
@@ -290,7 +269,7 @@ class Exchange:
         return found
 
     def _require_new(self, identifier: str) -> None:
-        if identifier in self._names():
+        if identifier in chosen_names(self._store):
             raise ProcedureError("there is an object of this identifier already", reason="exists")
 
 

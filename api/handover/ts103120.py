@@ -127,6 +127,7 @@ class DeliveryObject:
     associated: tuple[str, ...] = ()
     manifest: str = MANIFEST_ID
     media_type: str = ENVELOPE_TYPE
+    generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -224,6 +224,7 @@ def _read_delivery(item: Element, identifier: str, associated: tuple[str, ...]) 
         return text_of(item, clark(path, DELIVERY))
 
     ldid, delivery, data = d("Reference/LDID"), d("DeliveryID"), d("Delivery/BinaryData/Data")
+    generation = text_of(item, clark("Generation"))
     if ldid is None or delivery is None or data is None:
         return None
     return DeliveryObject(
@@ -237,6 +238,7 @@ def _read_delivery(item: Element, identifier: str, associated: tuple[str, ...]) 
         associated,
         d("Manifest/ExternalSchema/ManifestID") or "",
         d("Delivery/BinaryData/ContentType") or "",
+        None if generation is None else _number(generation),
     )
 
 

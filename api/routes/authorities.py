@@ -31,6 +31,8 @@ _TERMS: Final = {
     "fingerprints": [_FINGERPRINT],
     "signing_key": None,
     "endpoint": None,
+    "endpoint_ca": None,
+    "endpoint_client": None,
 }
 _AUTHORITY: Final = {
     "id": "police-se",
@@ -87,6 +89,22 @@ class RegistrationModel(Model):
     endpoint: Annotated[
         str | None,
         Field(max_length=300, description="https URL to which deliveries are pushed.", examples=[None]),
+    ] = None
+    endpoint_ca: Annotated[
+        str | None,
+        Field(
+            max_length=authorities.CERTIFICATE_CHARS_MAX,
+            description="X.509 in which the endpoint's chain ends, a CA's or its own: DER in base64.",
+            examples=[None],
+        ),
+    ] = None
+    endpoint_client: Annotated[
+        str | None,
+        Field(
+            max_length=authorities.CERTIFICATE_CHARS_MAX,
+            description="X.509 that we present there, of the push key; null: the self-signed one. DER in base64.",
+            examples=[None],
+        ),
     ] = None
     approval: ApprovalModel
 

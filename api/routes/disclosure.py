@@ -17,7 +17,9 @@ from api.deps import get_store
 from api.disclosure import views
 from api.disclosure.bases import bases
 from api.disclosure.model import Actor, Authorisation, Task
+from api.disclosure.outgoing import push_of
 from api.disclosure.procedure import Disclosure
+from api.disclosure.push_key import PushKey
 from api.disclosure.rules import OFFICER
 from api.routes.disclosure_models import CheckModel, OrderModel, ReasonModel, RulingModel, SignedModel, TaskModel
 from api.routes.models import ERRORS
@@ -103,6 +105,16 @@ def list_bases(_: Person) -> dict[str, Any]:
 def delivery_key(request: Request, _: Person) -> dict[str, Any]:
     """Return the public key under which deliveries verify."""
     return {"algorithm": "Ed25519", "public_key": Disclosure(get_store(request)).vault.public_key()}
+
+
+@router.get(
+    "/v1/disclosure/push-key",
+    summary="Read the push key",
+    responses=_answers(200, {"certificate": "-----BEGIN…", "sha256": "e3b0c442…", "request": "-----BEGIN…"}),
+)
+def push_key(request: Request, _: Person) -> dict[str, Any]:
+    """Return the certificate with which the service comes to endpoints, and a request for one of the authority's."""
+    return PushKey(get_store(request)).as_dict()
 
 
 @router.get(
@@ -292,6 +304,9 @@ def deliver(request: Request, task_id: TaskId, principal: Person) -> Response:
         "Lagrum-Delivery": parcel.delivery.id,
         "Lagrum-Parts": str(len(parcel.delivery.parts)),
     }
+    push = push_of(get_store(request), parcel.delivery)
+    if push is not None:
+        headers["Lagrum-Push"] = push["state"]
     return StreamingResponse(parcel.chunks(), media_type="application/zip", headers=headers)
 
 

@@ -32,6 +32,7 @@ _ITEM: Final = {
     "due_at": "2026-12-02T12:00:00.000000Z",
     "left_seconds": 180_000,
     "citation": "Regulation (EU) 2023/1543 Art 10(2) and (3)",
+    "push": None,
 }
 _NOTICE: Final = {
     "task": _T,

@@ -220,6 +220,7 @@ def test_a_client_certificate_has_one_owner_for_ever(world: World) -> None:
         world.authority("tax-se", fingerprints=("cd" * 32,))
 
 
+CA = police.certificate()
 WRONG: dict[str, dict[str, Any]] = {
     "id": {"authority_id": "Police"},
     "name": {"name": " "},
@@ -233,10 +234,21 @@ WRONG: dict[str, dict[str, Any]] = {
     "neither certificate nor key": {"signing_key": None, "fingerprints": ()},
     "fingerprint": {"fingerprints": ("AB" * 32,)},
     "fingerprint twice": {"fingerprints": (FINGERPRINT, FINGERPRINT)},
-    "endpoint in the clear": {"endpoint": "http://police.example/"},
-    "endpoint with a password": {"endpoint": "https://a:b@police.example/"},
-    "endpoint of another scheme": {"endpoint": "file:///etc/passwd"},
-    "endpoint with a broken port": {"endpoint": "https://police.example:x/"},
+    "endpoint in the clear": {"endpoint": "http://police.example/", "endpoint_ca": CA},
+    "endpoint in the clear here": {"endpoint": "http://127.0.0.1:1/", "endpoint_ca": CA},
+    "endpoint with a password": {"endpoint": "https://a:b@police.example/", "endpoint_ca": CA},
+    "endpoint of another scheme": {"endpoint": "file:///etc/passwd", "endpoint_ca": CA},
+    "endpoint with a broken port": {"endpoint": "https://police.example:x/", "endpoint_ca": CA},
+    "endpoint with a query": {"endpoint": "https://police.example/?a=b", "endpoint_ca": CA},
+    "endpoint of anybody": {"endpoint": "https://police.example/"},
+    "endpoint of no certificate": {"endpoint": "https://police.example/", "endpoint_ca": "MIID"},
+    "endpoint to which we show nothing": {
+        "endpoint": "https://police.example/",
+        "endpoint_ca": CA,
+        "endpoint_client": "-----BEGIN CERTIFICATE-----",
+    },
+    "certificate of no endpoint": {"endpoint_ca": CA},
+    "our certificate for no endpoint": {"endpoint_client": CA},
     "no certificate": {"certificate": "MIID"},
     "long certificate": {"certificate": "A" * 20_000},
 }
@@ -245,7 +257,8 @@ WRONG: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("changes", WRONG.values(), ids=WRONG)
 def test_terms_without_their_form_are_refused(changes: dict[str, Any]) -> None:
     now_us = 1_795_305_600_000_000
-    assert authorities.check_terms(police.terms(endpoint="http://127.0.0.1:1/hi1"), now_us)
+    taken = police.terms(endpoint="https://police.example/hi1", endpoint_ca=police.certificate())
+    assert authorities.check_terms(taken, now_us).endpoint_ca == police.terms().certificate
     with pytest.raises(ConfigurationError):
         authorities.check_terms(police.terms(**changes), now_us)
 

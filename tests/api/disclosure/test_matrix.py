@@ -263,7 +263,11 @@ ENDPOINTS: Final = {
     ("GET", "/v1/disclosure/cases/{case_id}/document"): "document",
     ("GET", "/v1/disclosure/lapsed"): "lapsed",
 }
-OPEN_TO_EVERY_PERSON: Final = {("GET", "/v1/disclosure/bases"), ("GET", "/v1/disclosure/delivery-key")}
+OPEN_TO_EVERY_PERSON: Final = {
+    ("GET", "/v1/disclosure/bases"),
+    ("GET", "/v1/disclosure/delivery-key"),
+    ("GET", "/v1/disclosure/push-key"),
+}
 
 
 def test_every_endpoint_is_a_step_of_the_matrices() -> None:

@@ -14,8 +14,8 @@ from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import AUTHORISATION, TASK
 from api.handover import ts103120 as hi1
 from api.handover.hi1 import Exchange
-from api.handover.identifiers import object_id
 from api.handover.markup import parse
+from api.handover.objects import object_id
 from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
 from schemas.errors import InputError, ProcedureError
