@@ -7,7 +7,8 @@ In this order, for every request:
 (3) A plain small delivery goes the short way (`api.push_door`). Is there room for the others? People's requests beyond
     the limit: 503. (Deliveries have their own pool.)
 (4) The body of everything but a delivery is cut at `request_bytes_max`.
-(5) A bug answers 500 without a word about it; the log names the place in the code, never the message.
+(5) No answer leaves before the audit log has an entry of the request (`api.request_log`).
+(6) A bug answers 500 without a word about it; the log names the place in the code, never the message.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from api.auth import LOCAL, Peer, PrincipalKind, UnauthenticatedError
 from api.authenticator import Authenticator
 from api.logins import RATE, Event
 from api.rates import AUTHORITY
+from api.request_log import METHODS, UNROUTED, RequestLog
 from api.tls import peer_of
 from schemas.errors import LagrumError
 from store.clock import to_text
@@ -43,10 +45,8 @@ if TYPE_CHECKING:
 HEALTH_PATH: Final = "/v1/health"
 SESSIONS_PATH: Final = "/v1/sessions"
 DELIVERY_PATH: Final = "/v1/cdrs"
-UNROUTED: Final = "(none)"
 _THREADS: Final = 4
 T = TypeVar("T")
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 logger = logging.getLogger("lagrum.http")
 
@@ -64,7 +64,8 @@ class Door:
         metrics: Metrics,
         pushes: PushDoor,
     ) -> None:
-        self._app = app
+        self._open = app
+        self._app = RequestLog(app, store)  # (5)
         self._store = store
         self._settings = settings
         self._authenticator = authenticator
@@ -76,7 +77,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request; the lifespan passes."""
         if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
+            await self._open(scope, receive, send)
             return
         if scope["type"] != "http":
             return
@@ -84,19 +85,19 @@ class Door:
         watch = _Watch(send)
         try:
             await self._admit(scope, receive, watch.send)
-        except Exception as error:  # (5)
+        except Exception as error:  # (6)
             _log_bug(error)
             if watch.status is None:
                 await problems.internal()(scope, receive, watch.send)
         finally:
-            method = scope["method"] if scope["method"] in _METHODS else UNROUTED
+            method = scope["method"] if scope["method"] in METHODS else UNROUTED
             seconds = time.perf_counter() - started
             self._metrics.answered(method, _template(scope), watch.status or 0, seconds)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
         if path == HEALTH_PATH:  # (1)
-            await self._app(scope, receive, send)
+            await self._open(scope, receive, send)
             return
         refusal = await self._recognise(scope)  # (2)
         if refusal is not None:

@@ -11,6 +11,7 @@ from schemas.errors import NotFoundError, ProcedureError
 from store.audit import AuditEntry
 from store.catalog import Catalog
 from store.keys import KeyRef, Keyring, derive, seal, unseal
+from store.noted import note
 from store.outbox import Outbox
 
 
@@ -94,6 +95,7 @@ class Documents:
                     (put.kind, put.id, current + 1, str(refs[put.kind]), blob),
                 )
             self._outbox.put(cursor, entries)
+        note(entries)
         if entries:
             self._outbox.flush()
 

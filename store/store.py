@@ -37,6 +37,7 @@ from store.known import Known
 from store.layout import Layout
 from store.making import IDENTITY_REF
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
+from store.noted import note
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
@@ -308,7 +309,9 @@ class Store:
             AuditError: it could not be made durable; nothing may leave.
         """
         self.outbox.flush()
-        return self.audit.append([entry]).first_index
+        index = self.audit.append([entry]).first_index
+        note([entry])
+        return index
 
     def flush_outbox(self, *, required: bool = False) -> None:
         """Hand waiting entries to the audit log; a failure matters only when `required`.

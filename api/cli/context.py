@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -64,6 +66,23 @@ class Context:
 
         root = self.require_root()
         return Store.open(root, clock=self.clock, passphrase=passphrase(root))
+
+    @contextmanager
+    def read_store(self, **about: str | None) -> Iterator[Store]:
+        """Open the store for a command that shows what is stored about people; the reading is logged first.
+
+        `about` says what is asked for, to auditors only.
+
+        Raises:
+            AuditError: the reading could not be logged.
+        """
+        from store import AuditEntry
+
+        with self.open_store() as store:
+            asked = {name: value for name, value in about.items() if value is not None}
+            command = click.get_current_context().command_path.removeprefix("lagrum ")
+            store.log(AuditEntry("command.read", {"command": command, "uid": os.getuid()}, asked or None))
+            yield store
 
 
 def keep_kernels() -> None:

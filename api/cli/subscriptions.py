@@ -50,7 +50,7 @@ def list_rows(context: Context, account: str | None) -> None:
     """List subscriptions."""
     from api.subscriptions import COLUMNS, load
 
-    with context.open_store() as store:
+    with context.read_store(account=account) as store:
         items = [item for item in load(store) if account in (None, item.account)]
     rows = [{name: getattr(item, name) for name in COLUMNS} for item in items]
     emit(context, {"subscriptions": rows}, lambda: show_table(rows, [(name, name) for name in COLUMNS]))

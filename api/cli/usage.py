@@ -71,7 +71,7 @@ def usage(ctx: click.Context, account: str | None, form: str, output: Path | Non
 
     context: Context = ctx.obj
     period = _period(start, end)
-    with context.open_store() as store:
+    with context.read_store(account=account) as store:
         lines, closed = figures(store, period, account=account)
     head = {"from": period.start.isoformat(), "to": period.end.isoformat(), "closed": closed}
     if account is not None:
@@ -97,7 +97,7 @@ def periods(context: Context) -> None:
     """List the closed periods."""
     from api.periods import closed_periods
 
-    with context.open_store() as store:
+    with context.read_store() as store:
         rows = [item.as_dict() for item in closed_periods(store)]
     columns = [("from", "from"), ("to", "to"), ("closed_at", "closed"), ("lines", "lines")]
     emit(context, {"periods": rows}, lambda: show_table(rows, columns))
@@ -113,7 +113,7 @@ def adjustments(context: Context, account: str | None, form: str, output: Path |
     from api.periods import adjustments as adjustment_lines
 
     period = _period(start, end)
-    with context.open_store() as store:
+    with context.read_store(account=account) as store:
         lines = adjustment_lines(store, period, account=account)
     head = {"from": period.start.isoformat(), "to": period.end.isoformat()}
     _answer(context, head, lines, form, output)
