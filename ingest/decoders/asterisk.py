@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 
-from ingest.decoders.asterisk_columns import plain_records
+from ingest.decoders.asterisk_columns import PLAIN, plain_records
 from ingest.decoders.asterisk_rows import (
     USED,
     Occurrences,
@@ -68,6 +68,7 @@ _BY_EVIDENCE: Final[dict[int, tuple[str, ...]]] = {17: (), 20: _NEW}
 _STRETCH_ROWS: Final = 16_384
 _STRETCH_BYTES: Final = 16 << 20
 _FIRST_LINES: Final = 20
+_HEAD_BYTES: Final = 1 << 16
 _HEADER: Final = ["accountcode", "src", "dst"]
 
 _Layout = Callable[[list[str]], tuple[str, ...] | None]
@@ -168,7 +169,8 @@ def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _L
 
 def _names(block: Block, layout: _Layout) -> tuple[str, ...] | None:
     """Return the columns' names of a block by its first row that is one; None where none is found soon."""
-    for line in block.data.split(b"\n", _FIRST_LINES)[:_FIRST_LINES]:
+    head = block.data[:_HEAD_BYTES]
+    for line in head[: head.rfind(b"\n") + 1].split(b"\n", _FIRST_LINES)[:_FIRST_LINES]:
         row = _parse(line)
         names = None if row is None else layout(row)
         if names is not None:
@@ -178,7 +180,8 @@ def _names(block: Block, layout: _Layout) -> tuple[str, ...] | None:
 
 @lru_cache(64)
 def _wanted(names: tuple[str, ...]) -> dict[str, int | None]:
-    return {name: None if place < 0 else place for name, place in zip(USED, places(names), strict=True)}
+    found = zip(USED, places(names), strict=True)
+    return {name: None if place < 0 else place for name, place in found if name in PLAIN}
 
 
 class _ByRow:

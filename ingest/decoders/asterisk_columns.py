@@ -12,18 +12,20 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.asterisk_rows import COLUMNS, DISPOSITIONS, KINDS, Rows
-from ingest.decoders.slices import Column, compute, empty_to_null
+from ingest.decoders.asterisk_rows import COLUMNS, DISPOSITIONS, KINDS, USED, Rows
+from ingest.decoders.slices import Column, compute, empty_to_null, figures, fill, gather
 from ingest.times import LocalTimes
-from schemas.buffers import Ints, Mask, map_unique
+from schemas.buffers import Ints, Mask, map_unique, text_views
+from store import native
 
-_SYSTEM: Final = r"^(?:(?P<system>.+)-)?[0-9]{9,11}\.[0-9]+$"
-_SERIAL: Final = r"-[0-9a-f]+(;[12])?$"
-_FIGURE: Final = r"^[0-9]{1,9}$"
+PLAIN: Final = tuple(name for name in USED if name != "clid")
+"""Columns that are read here: the caller's name and number stand in for a party that is not there."""
+
+_KERNELS: Final = "ingest.decoders.line_kernels"
 
 
 def plain_records(columns: Mapping[str, Column], positions: Ints, rows: Rows) -> tuple[pa.Table, Mask]:
-    """Return the records of the rows that are understood, and which rows those are; `columns` are those of `USED`."""
+    """Return the records of the rows that are understood, and which rows those are; `columns` are those of `PLAIN`."""
     count = len(positions)
     start, end, answer = (rows.zone.convert_column(empty_to_null(columns[name])) for name in ("start", "end", "answer"))
     understood = ~(_doubtful(start) | _doubtful(end) | _doubtful(answer))
@@ -33,13 +35,12 @@ def plain_records(columns: Mapping[str, Column], positions: Ints, rows: Rows) ->
         understood &= np.asarray(compute.not_equal(columns[name], ""))
     ends_late = compute.greater_equal(end.times, start.times)
     understood &= np.asarray(compute.fill_null(ends_late, False))
-    parts = compute.extract_regex(columns["uniqueid"], _SYSTEM)
-    understood &= np.asarray(parts.is_valid())  # by it the columns of a row were told, where their number is 17 or 20
-    found = compute.struct_field(parts, "system")
+    # What is no uniqueid may be another column: where a row has 17 or 20 of them, its form decides.
+    system = _system(columns["uniqueid"], understood)
     word = columns["disposition"]
     made = {
         "position": pa.array(positions),
-        "switch": compute.fill_null(empty_to_null(found), rows.element),
+        "switch": compute.fill_null(system, rows.element),
         "record_key": compute.binary_join_element_wise(columns["uniqueid"], columns["sequence"], "/"),
         "service_type": pa.repeat(rows.service, count),
         "calling_number": columns["src"],
@@ -71,9 +72,8 @@ def _doubtful(times: LocalTimes) -> Mask:
 
 def _milliseconds(column: Column, understood: Mask) -> Column:
     """Return whole seconds in ms, null where there are none; rows with anything else are not understood."""
-    figure = compute.match_substring_regex(column, _FIGURE)
-    understood &= np.asarray(compute.or_(figure, compute.equal(column, "")))
-    seconds = compute.cast(compute.if_else(figure, column, pa.scalar(None, pa.string())), pa.int64())
+    seconds, bad = figures(column, 9)
+    understood &= ~bad
     return compute.multiply(seconds, 1000)
 
 
@@ -82,11 +82,19 @@ def _disposition(word: str) -> str | None:
 
 
 def _trunk(channel: Column) -> Column:
-    """Do as `asterisk_rows.trunk_of`: without their serials, channels are few."""
+    """Do as `asterisk_rows.trunk_of`."""
+    offsets, data = text_views(channel)
+    ends = np.empty(len(channel), np.int64)
+    native.load(_KERNELS).peers(data, offsets, ends)
+    peer = gather(data, np.where(ends == offsets[:-1], -1, offsets[:-1]), ends)
     local = compute.starts_with(channel, "Local/")
-    peer = map_unique(compute.replace_substring_regex(channel, _SERIAL, ""), _peer, pa.string())
-    return compute.if_else(local, pa.scalar("Local"), peer)
+    return fill(peer, "Local", local) if compute.any(local).as_py() else peer
 
 
-def _peer(text: str) -> str | None:
-    return "/".join(text.split("/", 2)[:2]) or None
+def _system(uniqueid: Column, understood: Mask) -> Column:
+    """Return the system names of uniqueids, null where they have none; what is no uniqueid is not understood."""
+    offsets, data = text_views(uniqueid)
+    ends = np.empty(len(uniqueid), np.int64)
+    native.load(_KERNELS).systems(data, offsets, ends)
+    understood &= ends >= 0
+    return gather(data, np.where(ends > offsets[:-1], offsets[:-1], -1), ends)

@@ -33,7 +33,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from ingest.decoders.slices import Column, Faults, compute, empty_to_null, fill
+from ingest.decoders.slices import Column, Faults, compute, empty_to_null, figures, fill
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import map_unique
@@ -192,18 +192,15 @@ def _first(columns: Mapping[str, Column], *names: str) -> Column:
 
 def _whole(columns: Mapping[str, Column], name: str, faults: Faults) -> Column:
     """Return whole numbers, null for an empty text."""
-    text = empty_to_null(columns[name])
-    good = compute.fill_null(compute.match_substring_regex(text, r"^[0-9]{1,15}$"), False)
-    faults.add(compute.and_(compute.invert(good), compute.invert(text.is_null())), RejectReason.BAD_FIELD, name)
-    return compute.cast(fill(text, None, compute.invert(good)), pa.int64())
+    whole, bad = figures(columns[name], 15)
+    faults.add(bad, RejectReason.BAD_FIELD, name)
+    return whole
 
 
 def _epoch(columns: Mapping[str, Column], name: str, faults: Faults) -> Column:
     """Return µs since 1970 of epoch seconds; null where there are none, which 0 stands for as well."""
-    text = empty_to_null(columns[name])
-    good = compute.fill_null(compute.match_substring_regex(text, r"^[0-9]{1,10}$"), False)
-    faults.add(compute.and_(compute.invert(good), compute.invert(text.is_null())), RejectReason.BAD_TIME, name)
-    seconds = compute.cast(fill(text, None, compute.invert(good)), pa.int64())
+    seconds, bad = figures(columns[name], 10)
+    faults.add(bad, RejectReason.BAD_TIME, name)
     return compute.multiply(fill(seconds, None, compute.equal(seconds, 0)), 1_000_000)
 
 
@@ -212,7 +209,7 @@ def _cause(columns: Mapping[str, Column], faults: Faults) -> Column:
     sides = []
     for name in ("origcause_value", "destcause_value"):
         text = compute.if_else(compute.equal(columns[name], ""), "0", columns[name])
-        faults.add(compute.invert(compute.match_substring_regex(text, r"^[0-9]{1,10}$")), RejectReason.BAD_FIELD, name)
+        faults.add(figures(text, 10)[1], RejectReason.BAD_FIELD, name)
         sides.append(text)
     return compute.if_else(compute.equal(sides[0], "0"), sides[1], sides[0])
 

@@ -33,7 +33,16 @@ STATE_SIZE: Final = 2
 
 _BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 _PLACES: Final = types.Array(types.int64, 1, "C", readonly=True)
+_OFFSETS: Final = types.Array(types.int32, 1, "C", readonly=True)
 _SPACE: Final = np.uint8(0x20)
+_DASH: Final = np.uint8(0x2D)
+_DOT: Final = np.uint8(0x2E)
+_SLASH: Final = np.uint8(0x2F)
+_ZERO: Final = np.uint8(0x30)
+_NINE: Final = np.uint8(0x39)
+_SEMICOLON: Final = np.uint8(0x3B)
+_LOW_A: Final = np.uint8(0x61)
+_LOW_F: Final = np.uint8(0x66)
 _EQUALS: Final = np.uint8(0x3D)
 _QUOTE: Final = np.uint8(0x22)
 _COMMA: Final = np.uint8(0x2C)
@@ -274,3 +283,71 @@ plain_values: Any = numba.njit(
     nogil=True,
     cache=True,
 )(_plain_values_of)
+
+
+def _is_hex(octet: Any) -> Any:
+    return (octet >= _ZERO and octet <= _NINE) or (octet >= _LOW_A and octet <= _LOW_F)
+
+
+_is_hex_of: Any = inlined(_is_hex)
+
+
+def _peers_of(data: Any, offsets: Any, ends: Any) -> None:
+    """Tell where technology and peer of channel names end: before `-<hexadecimal serial>`, `;1` behind it or not.
+
+    Text `i` is `offsets[i]:offsets[i + 1]`; what follows a second slash is cut, and all but `Local` of such a channel.
+    """
+    for index in range(len(ends)):
+        start: Any = np.int64(offsets[index])
+        end: Any = np.int64(offsets[index + 1])
+        at = end
+        if at - start >= 2 and data[at - 2] == _SEMICOLON and (data[at - 1] == _ZERO + 1 or data[at - 1] == _ZERO + 2):
+            at -= 2
+        serial = at
+        while at > start and _is_hex_of(data[at - 1]):
+            at -= 1
+        if at < serial and at > start and data[at - 1] == _DASH:
+            end = at - 1
+        slashes = 0
+        for place in range(start, end):
+            if data[place] == _SLASH:
+                slashes += 1
+                if slashes == 2:
+                    end = place
+                    break
+        ends[index] = end
+
+
+peers: Any = numba.njit(types.void(_BYTES, _OFFSETS, types.Array(types.int64, 1, "C")), nogil=True, cache=True)(
+    _peers_of
+)
+
+
+def _systems_of(data: Any, offsets: Any, ends: Any) -> None:
+    """Tell where the system name of a uniqueid ends, at its start where it has none; -1 for what is no uniqueid.
+
+    Its form is `<epoch of 9 to 11 digits>.<digits>`, or that behind a name and a dash.
+    """
+    for index in range(len(ends)):
+        start, at = np.int64(offsets[index]), np.int64(offsets[index + 1])
+        ends[index] = -1
+        behind = at
+        while at > start and data[at - 1] >= _ZERO and data[at - 1] <= _NINE:
+            at -= 1
+        if at in (behind, start) or data[at - 1] != _DOT:
+            continue
+        at -= 1
+        behind = at
+        while at > start and data[at - 1] >= _ZERO and data[at - 1] <= _NINE:
+            at -= 1
+        if behind - at < 9 or behind - at > 11:
+            continue
+        if at == start:
+            ends[index] = start
+        elif data[at - 1] == _DASH and at - 1 > start:
+            ends[index] = at - 1
+
+
+systems: Any = numba.njit(types.void(_BYTES, _OFFSETS, types.Array(types.int64, 1, "C")), nogil=True, cache=True)(
+    _systems_of
+)

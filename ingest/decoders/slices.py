@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.decoders.base import RECORD_BYTES_MAX
+from schemas.buffers import text_views
 from schemas.errors import InputError
 from schemas.rejects import Reject, RejectReason
 from store import native
@@ -40,7 +41,7 @@ compute: Final[Any] = pc
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
-_NEWLINE, _RETURN = 0x0A, 0x0D
+_NEWLINE, _RETURN, _ZERO, _DIGIT_MAX = 0x0A, 0x0D, 0x30, 9
 
 
 class Block(NamedTuple):
@@ -246,6 +247,21 @@ def fill(column: Column, replacement: Column, where: Column) -> Column:
 def empty_to_null(column: Column) -> Column:
     """Return the column with null for empty texts."""
     return fill(column, None, compute.equal(compute.binary_length(column), 0))
+
+
+def figures(column: Column, digits_max: int) -> tuple[Column, Flags]:
+    """Return whole numbers of 1 to so many digits, at most 18, null for an empty text; and which rows hold others.
+
+    Those are null as well. `column` is text without nulls.
+    """
+    offsets, data = text_views(column)
+    text, bad = empty_to_null(column), np.zeros(len(column), np.bool_)
+    longest = int((offsets[1:] - offsets[:-1]).max(initial=0))
+    if longest > digits_max or (data - np.uint8(_ZERO)).max(initial=0) > _DIGIT_MAX:
+        good = compute.match_substring_regex(column, f"^[0-9]{{0,{digits_max}}}$")
+        bad = ~np.asarray(good)
+        text = compute.if_else(good, text, pa.scalar(None, pa.string()))
+    return compute.cast(text, pa.int64()), bad
 
 
 class Faults:

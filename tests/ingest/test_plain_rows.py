@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import formats
-from ingest.decoders import slices
+from ingest.decoders import asterisk_columns, asterisk_rows, slices
 from ingest.decoders.plain_rows import plain_rows
 from ingest.source import SourceConfig
 from tests.ingest.decoding import fixture
@@ -164,3 +166,28 @@ def read_plainly(line: str, width: int) -> tuple[str, ...] | None:
         return None
     row = next(csv.reader([line], strict=True))
     return tuple(row) if len(row) == width else None
+
+
+@given(
+    channel=st.from_regex(
+        re.compile(r"(Local|PJSIP|DAHDI|SIP)?/?[a-fxé]{0,3}(/[a-f0-9x]{0,3}){0,2}(-[0-9a-fx]{0,4}){0,2}(;[123])?"),
+        fullmatch=True,
+    ),
+    uniqueid=st.from_regex(re.compile(r"([a-z0-9é-]{0,4}-)?[0-9x]{7,12}[.]{0,2}[0-9]{0,3}[ x]?"), fullmatch=True),
+)
+def test_channels_and_uniqueids_are_read_like_single_texts(channel: str, uniqueid: str) -> None:
+    before = pa.array(["x", channel, ""]).slice(1)
+    assert asterisk_columns._trunk(before).to_pylist() == [asterisk_rows.trunk_of(channel), None]
+    understood = np.ones(2, np.bool_)
+    system = asterisk_columns._system(pa.array(["x", uniqueid, "1795158902.52"]).slice(1), understood)
+    found = asterisk_rows._UNIQUEID.fullmatch(uniqueid)
+    assert understood.tolist() == [found is not None, True]
+    assert system.to_pylist() == [found and found.group(1), None]
+
+
+@given(texts=st.lists(st.sampled_from(["", "0", "7", "123456789", "1234567890", "-1", "+1", " 1", "0x1", "1.0", "é"])))
+def test_figures_are_read_like_single_texts(texts: list[str]) -> None:
+    found, bad = slices.figures(pa.array(texts, pa.string()), 9)
+    good = [text.isdecimal() and len(text) <= 9 for text in texts]
+    assert found.to_pylist() == [int(text) if fine else None for text, fine in zip(texts, good, strict=True)]
+    assert bad.tolist() == [bool(text) and not fine for text, fine in zip(texts, good, strict=True)]
