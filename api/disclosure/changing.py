@@ -85,7 +85,6 @@ class Changing(Steps):
         with self.casebook.refusals("extend", authorisation_id, actor, {"reference": ruling.decision_reference}):
             self._enter(actor, rules.OFFICER)
             authorisation, revision = self._live(actor, authorisation_id, now_us)
-            rules.require_same_person(actor, authorisation.officer)
             self._require_officer(actor, authorisation.authority, now_us)
             state: AuthorisationState = next_authorisation(authorisation.state, AuthorisationAction.EXTEND)
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)

@@ -90,7 +90,6 @@ class Filing(Steps):
         with self.casebook.refusals("register", authorisation_id, actor):
             self._enter(actor, rules.OFFICER)
             authorisation, revision = self._live(actor, authorisation_id, now_us)
-            rules.require_same_person(actor, authorisation.officer)
             self._require_officer(actor, authorisation.authority, now_us)
             rules.require_live(authorisation)
             basis = basis_on(authorisation.basis_id, authorisation.decided_on)

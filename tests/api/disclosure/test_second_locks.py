@@ -17,15 +17,15 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from api import authorities, persons
-from api.disclosure import lapses, rules, views
+from api.disclosure import casebook, lapses, rules, views
 from api.disclosure.deliveries import Delivery
-from api.disclosure.model import AUTHORISATION, Actor, Signatory, Window
+from api.disclosure.model import AUTHORISATION, DELIVERY, Actor, Signatory, Window
 from api.disclosure.orders import SourceDocument
 from schemas.errors import ProcedureError
 from store import Put
 from store.clock import to_date
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
-from tests.api.disclosure.test_guards import Attack, _gone, _weighed, edited, later, no_authority
+from tests.api.disclosure.test_guards import Attack, _gone, _weighed, edited, later, no_authority, signatory, twin
 from tests.api.handover.authority import side
 from tests.store.records import DAY_US, NOW_US
 
@@ -206,6 +206,11 @@ LOCKS: Final = (
     Attack("extended by somebody revoked", None, "revoked", lambda c: gone(c, "officer-1", extend, case_of(c))),
     Attack("suspended before it is granted", None, "wrong-state", lambda c: suspend(c, c.file().id)),
     Attack("suspended by another officer", None, "not-yours", lambda c: suspend(c, case_of(c), "officer-2")),
+    Attack("suspended by the officer's key under a second account", None, "same-key",
+           lambda c: c.procedure.suspend(c.actor(twin(c, "handler-7", "officer-1", "case-handler")),
+                                         case_of(c), "doubt")),
+    Attack("confirmed by an officer who has nothing to do with it", None, "not-yours",
+           lambda c: c.procedure.confirm(foreign(c), c.emergency().authorisation_id, c.ruling())),
     Attack("resumed though it does not rest", None, "wrong-state", lambda c: resume(c, case_of(c))),
     Attack("resumed from the end", None, "wrong-state",
            lambda c: resume(c, changed(c, suspend(c, case_of(c)).id, state="Cancelled"))),
@@ -240,6 +245,10 @@ LOCKS: Final = (
            lambda c: c.procedure.register(c.actor("officer-1"), changed(c, c.file().id, window=WIDE.as_body()))),
     Attack("a task without a category", None, "no-category",
            lambda c: c.procedure.register(c.actor("officer-1"), c.file().id, categories=frozenset())),
+    Attack("fetched by the order's officer, of another officer's task", None, "not-yours",
+           lambda c: c.deliver(edited(c, c.released().id, officer=signatory(c, "officer-2")))),
+    Attack("acknowledged by the order's officer, of another officer's task", None, "not-yours",
+           lambda c: acknowledge(c, edited(c, fetched(c), officer=signatory(c, "officer-2")))),
     Attack("another version of the law", None, "basis-changed",
            lambda c: c.procedure.register(c.actor("officer-1"), changed(c, c.file().id, basis_version=99))),
 )  # fmt: skip
@@ -263,6 +272,11 @@ def _granted(court: Court) -> str:
     case = case_of(court)
     court.enrol("officer-1", "officer", authority=OTHER_AUTHORITY)
     return case
+
+
+def foreign(court: Court) -> Actor:
+    court.enrol("officer-8", "officer", authority=OTHER_AUTHORITY)
+    return court.actor("officer-8")
 
 
 def confirm_filed(court: Court) -> Any:
@@ -289,13 +303,13 @@ def reason_of(act: Callable[..., Any], *arguments: Any, **terms: Any) -> str:
 def test_who_acted_before_is_still_there_with_key_and_role() -> None:
     held = Actor("a", "k", frozenset({"officer"}))
     rules.require_in_office(Signatory("a", "k"), held, "officer")
-    for signatory, now in (
+    for who, now in (
         (None, held),
         (Signatory("a", "k"), None),
         (Signatory("a", "other"), held),
         (Signatory("a", "k"), replace(held, roles=frozenset())),
     ):
-        assert reason_of(rules.require_in_office, signatory, now, "officer") == "revoked-role"
+        assert reason_of(rules.require_in_office, who, now, "officer") == "revoked-role"
     assert reason_of(rules.require_same_person, held, None) == "not-yours"
 
 
@@ -358,3 +372,13 @@ def test_a_signature_is_verified_where_it_is_kept_too(shared_court: Court, monke
     forged = persons.Approval("2026-11-22T12:00:00.000000Z", "AA==")
     actor = shared_court.actor("approver-1")
     assert reason_of(shared_court.procedure.approve, actor, task.id, forged) == "approval-signature"
+
+
+def test_a_result_is_put_on_file_of_a_task_that_runs(shared_court: Court) -> None:
+    procedure, actor = shared_court.procedure, shared_court.actor("handler-1")
+    case = procedure.casebook.case(shared_court.approved().id)
+    delivery_id = casebook.new_id("SE", DELIVERY)
+    assert reason_of(procedure._search, actor, case, delivery_id, None) == "wrong-state"
+    assert reason_of(procedure._fail, actor, case, delivery_id, ValueError()) == "wrong-state"
+    assert procedure.casebook.task(case.task.id)[0] == case.task
+    procedure.vault.destroy(delivery_id)
