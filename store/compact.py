@@ -207,7 +207,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
         made = written_by(
             merged(readers, prepares, MERGED_ROWS_MAX),
             lambda records: (
-                store.part_store.write(key, secret, records, store.hasher.tags(records), location_key=beside),
+                store.part_store.write(key, secret, records, None, location_key=beside),
                 batches_of(records),
             ),
         )

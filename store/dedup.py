@@ -19,10 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.errors import InputError
-from store.identity import IdentityHasher, Tags, same_identity, same_record
+from store.identity import IDENTITY_COLUMNS, IdentityHasher, Tags, same_identity, same_record
 from store.known import PartSource, Stored
 from store.partitions import end_days
-from store.runs import cut
+from store.runs import Asked, cut
 from store.screen import Screened
 
 HORIZON_DAYS: Final = 35
@@ -113,6 +113,7 @@ class _Decision:
     def __init__(self, table: pa.Table, tags: Tags, hasher: IdentityHasher) -> None:
         self.table, self.tags, self.hasher = table, tags, hasher
         self.fates: Fates = np.zeros(table.num_rows, dtype=np.int8)
+        self._asked: tuple[Rows, Asked] | None = None
         self._digests: Tags | None = None
         self._made = np.zeros(0, np.bool_)
 
@@ -127,6 +128,15 @@ class _Decision:
         """Return the rows that are not known for duplicates yet."""
         left: Rows = rows[self.fates[rows] != Fate.DUPLICATE]
         return left
+
+    def asked(self, rows: Rows) -> Asked:
+        """Return the identities of rows in the order of their tags, to look for them in parts."""
+        latest = self._asked
+        if latest is None or not np.array_equal(latest[0], rows):
+            names = [name for name in self.table.column_names if name in IDENTITY_COLUMNS]
+            keyed = self.hasher.keyed(self.table.select(names).take(rows))
+            self._asked = latest = rows, Asked(cut(self.tags[rows]), keyed)
+        return latest[1]
 
     def digests(self, rows: Rows) -> Tags:
         """Return digests of rows; each is made once."""
@@ -171,7 +181,7 @@ def _against_part(decision: _Decision, rows: Rows, part: PartSource) -> None:
     rows = decision.open(rows)
     if len(rows) == 0:
         return
-    places, groups = part.find(cut(decision.tags[rows]))
+    places, groups = part.find(decision.asked(rows))
     for number, stored in part.groups(np.unique(groups).tolist()):
         _settle(decision, np.unique(places[groups == number]), rows, stored)
 

@@ -40,8 +40,13 @@ KERNEL_ROWS_MIN: Final = 8192
 
 _KERNELS: Final = "store.identity_kernels"
 
+NO_KEY: Final = np.int64(-1)
+"""Packed identifiers of digits begin with a 1: they are never negative."""
+
 PREFIXES_MAX: Final = 65_536
 """Up to so many pairs of domain and network element, the tag's beginning is computed once a pair, not once a row."""
+
+IDENTITY_COLUMNS: Final = ("dedup_domain", "switch", "record_key", "record_key_text")
 
 DIGEST_COLUMNS: Final[tuple[tuple[str, int], ...]] = tuple(
     # (packed column, divisor that brings it to its digest precision)
@@ -52,6 +57,23 @@ DIGEST_COLUMNS: Final[tuple[tuple[str, int], ...]] = tuple(
     for _divisor in (1 if field.digest is Digest.EXACT else 1_000_000 if field.kind is Kind.TIME else 1000,)
 )
 _PAIRS: Final = tuple(DIGEST_COLUMNS[index : index + 2] for index in range(0, len(DIGEST_COLUMNS), 2))
+
+
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """Identities as their record keys: what is before the key in a tag, and the key, of every row.
+
+    `states` has one row for each pair of dedup domain and network element (or more), `codes` names it for every row.
+    `keys` are the packed record keys; NO_KEY where the key is not one of digits.
+    """
+
+    states: Words
+    codes: npt.NDArray[np.int32]
+    keys: npt.NDArray[np.int64]
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Keyed:
+        """Return some rows."""
+        return Keyed(self.states, self.codes[rows], self.keys[rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +115,29 @@ class IdentityHasher:
         tags = np.empty(table.num_rows, np.uint64)
         for at in range(0, table.num_rows, STRETCH_ROWS):
             tags[at : at + STRETCH_ROWS] = self._identity(table.slice(at, STRETCH_ROWS))[:, 0]
+        return tags
+
+    def keyed(self, table: pa.Table) -> Keyed | None:
+        """Return the identities by their keys; None where there are too many pairs of domain and network element."""
+        domains, domain_codes = _label(table.column("dedup_domain"))
+        switches, switch_codes = _label(table.column("switch"))
+        if len(domains) * len(switches) > PREFIXES_MAX:
+            return None
+        keys = _one(_column(table, "record_key"))
+        values = keys.fill_null(int(NO_KEY)).to_numpy(zero_copy_only=False) if keys.null_count else values_int64(keys)
+        codes = switch_codes if len(domains) == 1 else domain_codes * np.int32(len(switches)) + switch_codes
+        return Keyed(self._beginnings(domains, switches), codes, values)
+
+    def tags_of(self, keyed: Keyed) -> Tags:
+        """Return the tags of identities that all have keys of digits."""
+        tags = np.empty(len(keyed.keys), np.uint64)
+        words = keyed.keys.view(np.uint64)
+        for at in range(0, len(tags), STRETCH_ROWS):
+            stretch = slice(at, at + STRETCH_ROWS)
+            blocks = keyed.states[keyed.codes[stretch]]
+            blocks[:, 0] ^= words[stretch]
+            blocks[:, 1] ^= _DIGITS
+            tags[stretch] = self._tag.encrypt(blocks)[:, 0]
         return tags
 
     def strings(self, texts: Column) -> Words:
@@ -214,7 +259,7 @@ def same_record(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
 def same_identity(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
     """Tell row by row whether the full identities are equal."""
     agree = np.ones(left.num_rows, dtype=bool)
-    for name in ("dedup_domain", "switch", "record_key", "record_key_text"):
+    for name in IDENTITY_COLUMNS:
         ours = _plain(_column(left, name), 1)
         theirs = _plain(_column(right, name), 1)
         equal = pc.fill_null(pc.equal(ours, theirs), False)

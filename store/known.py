@@ -19,7 +19,7 @@ from store import siblings
 from store.identity import DIGEST_COLUMNS, IdentityHasher
 from store.model import PartRow
 from store.partitions import PartitionKey, date_to_day
-from store.runs import RunReader, Words
+from store.runs import Asked, RunReader, Words
 from store.screen import Screen
 from store.siblings import LocationKey
 
@@ -88,10 +88,15 @@ class PartSource:
         """Return the part's run."""
         return self._known.unless_gone(self, lambda: self._known.run(self).words(), np.zeros(0, np.uint64))
 
-    def find(self, tags: npt.NDArray[np.uint64]) -> tuple[Places, Places]:
-        """Return which of these sorted cut tags the part may have, and in which row group."""
+    def asked(self) -> Asked:
+        """Return its identities, to look for them in another part."""
+        nothing = Asked(np.zeros(0, np.uint64), None)
+        return self._known.unless_gone(self, lambda: self._known.run(self).asked(), nothing)
+
+    def find(self, asked: Asked) -> tuple[Places, Places]:
+        """Return which of these identities the part may have, and in which row group."""
         nothing = np.zeros(0, np.int64)
-        return self._known.unless_gone(self, lambda: self._known.run(self).find(tags), (nothing, nothing))
+        return self._known.unless_gone(self, lambda: self._known.run(self).find(asked), (nothing, nothing))
 
     def groups(self, numbers: Iterable[int]) -> Iterator[tuple[int, Stored]]:
         """Yield the identities of row groups."""

@@ -19,7 +19,7 @@ from schemas.fields import SCHEMA_VERSION
 from store import blocks, files, parquet, runs, siblings
 from store.binding import FileBinding
 from store.columns import encode, group_rows_of
-from store.identity import Tags
+from store.identity import IdentityHasher, Tags
 from store.index import postings
 from store.layout import Layout
 from store.model import PartRow, RetiredPart
@@ -63,16 +63,17 @@ class WrittenPart:
 class PartStore:
     """Writes and reads the parts of one store."""
 
-    def __init__(self, layout: Layout, store_id: str, *, immutable: bool = False) -> None:
-        """Take the layout; `immutable` parts are marked so on the disk, where it allows that."""
+    def __init__(self, layout: Layout, store_id: str, hasher: IdentityHasher, *, immutable: bool = False) -> None:
+        """Take the layout and what makes identities; `immutable` parts are marked so where the disk allows that."""
         self._layout = layout
         self._store_id = store_id
+        self._hasher = hasher
         self._immutable = immutable
 
     def write(
-        self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags, *, location_key: bytes | None
+        self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags | None, *, location_key: bytes | None
     ) -> WrittenPart:
-        """Write records (any order) and their tags; durable but for the directory entry.
+        """Write records (any order); durable but for the directory entry. Who has their tags already gives them.
 
         `records` has packed columns; `batch_id` only in a merged part, else the catalog keeps it for the whole part.
         Their location goes to the sibling under `location_key`; without that key it is not kept.
@@ -87,9 +88,15 @@ class PartStore:
         table, location = siblings.split(table)
         stored = siblings.marked(encode(table, group_rows, parquet.size_of), location)
         size, digest = parquet.write_stored(path, stored, self.binding(partition, file_id, "records"), key)
+        run = runs.run_of(
+            lambda: self._hasher.tags(table) if tags is None else tags[order],
+            self._hasher.keyed(table),
+            table.num_rows,
+            group_rows,
+        )
         run_size, run_digest = runs.write(
             self._layout.identities(partition, file_id),
-            tags[order],
+            run,
             group_rows,
             self.binding(partition, file_id, "identities"),
             key,
@@ -151,7 +158,7 @@ class PartStore:
             IntegrityError: the file is missing or does not authenticate.
         """
         binding = self.binding(partition, file_id, "identities")
-        return runs.RunReader(self._layout.identities(partition, file_id), binding, key)
+        return runs.RunReader(self._layout.identities(partition, file_id), binding, key, self._hasher)
 
     def open(
         self, partition: PartitionKey, file_id: str, key: bytes, location: LocationKey | None = None

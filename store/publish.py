@@ -23,7 +23,6 @@ from store.model import Receipt, SourceRef
 from store.partitions import date_to_day
 from store.parts import WrittenPart
 from store.quarantine import RejectSpool
-from store.runs import cut_of
 from store.sessions import SessionArea
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     parts: list[WrittenPart] = []
     counts: Counter[str] = Counter()
     for part in batch.parts:
-        own = cut_of(PartSource(store.known, part).words())
+        own = PartSource(store.known, part).asked()
         shared = [other for other in known if len(other.find(own)[0])]
         if not shared:
             parts.append(part)

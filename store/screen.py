@@ -24,7 +24,7 @@ ROWS_MIN: Final = 16_384
 
 _LOOK_UP_US: Final = 30.0  # one tag in one run: a block is read, decrypted and unpacked
 _READ_US: Final = 0.01  # one tag of a run that is read whole
-_PUT_US: Final = 0.03
+_PUT_US: Final = 0.06
 _LOAD_US: Final = 50_000.0  # the kernels, once in a process
 _STALE: Final = 0.7  # a full sieve is made anew when what is needed fills less than this
 

@@ -73,12 +73,12 @@ class Store:
         self.layout, self.store_id, self.clock = layout, store_id, clock
         self.root = layout.root
         self.keyring, self.catalog, self.audit = keyring, catalog, audit
-        self.part_store = PartStore(layout, store_id, immutable=immutable_parts)
+        self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
+        self.part_store = PartStore(layout, store_id, self.hasher, immutable=immutable_parts)
         self.known = Known(self)
         self.readers = Readers(layout, self.part_store, keyring, catalog)
         self._known_generation = keyring.generation
         self.writers = Writers(layout)
-        self.hasher = IdentityHasher(keyring.key(IDENTITY_REF))
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)

@@ -27,6 +27,9 @@ KEY = bytes(range(32))
 BINDING = FileBinding("ab" * 16, PartitionKey(date(2026, 11, 20), "standard"), "cd" * 16, "identities")
 
 
+HASHER = IdentityHasher(KEY)
+
+
 def some_tags(rows: int, seed: int = 0) -> Any:
     return np.random.default_rng(seed).integers(0, 2**64, rows, dtype=np.uint64)
 
@@ -53,11 +56,11 @@ def test_a_sieve_that_is_full_says_so() -> None:
 def test_runs_are_packed_alike_by_both_twins(rows: int, group_rows: int, bits: int, seed: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "TAG_BITS", bits)
-        words = runs.words_of(some_tags(rows, seed), group_rows)
-        both = []
+        run = runs.run_of(lambda: some_tags(rows, seed), None, rows, group_rows)
+        words, both = run.words, []
         for compiled in (False, True):
             patch.setattr(runs, "_compiled", lambda _, one=compiled: one)
-            both.append(runs.encode(words, group_rows))
+            both.append(runs.encode(run, group_rows))
         assert both[0] == both[1]
         for compiled in (False, True):
             read = np.empty(len(words), np.uint64)
@@ -71,20 +74,21 @@ def test_runs_are_packed_alike_by_both_twins(rows: int, group_rows: int, bits: i
 def test_a_run_finds_every_tag_and_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
     monkeypatch.setattr(runs, "TAG_BITS", bits)
     tags = some_tags(20_000)
-    size, _ = runs.write(tmp_path / "run", tags, 1000, BINDING, KEY)
+    run = runs.run_of(lambda: tags, None, len(tags), 1000)
+    size, _ = runs.write(tmp_path / "run", run, 1000, BINDING, KEY)
     assert size < 6 * len(tags)
-    reader = runs.RunReader(tmp_path / "run", BINDING, KEY)
+    reader = runs.RunReader(tmp_path / "run", BINDING, KEY, HASHER)
     for rows in ([7], [0, 19_999, 5_000], list(range(0, 20_000, 3))):
         asked = np.sort(runs.cut(tags[rows]))
-        places, groups = reader.find(asked)
+        places, groups = reader.find(runs.Asked(asked, None))
         found = {(int(asked[place]), int(group)) for place, group in zip(places, groups, strict=True)}
         assert {(int(runs.cut(tags[row : row + 1])[0]), row // 1000) for row in rows} <= found
     assert np.array_equal(reader.words(), runs.words_of(tags, 1000))
     if bits == 46:
-        assert len(reader.find(np.sort(runs.cut(some_tags(50, 9))))[0]) == 0
+        assert len(reader.find(runs.Asked(np.sort(runs.cut(some_tags(50, 9))), None))[0]) == 0
     monkeypatch.setattr(runs, "TAG_BITS", bits + 1)
     with pytest.raises(IntegrityError):
-        runs.RunReader(tmp_path / "run", BINDING, KEY)
+        runs.RunReader(tmp_path / "run", BINDING, KEY, HASHER)
 
 
 def test_compiled_tags_are_those_of_the_twin(monkeypatch: pytest.MonkeyPatch) -> None:
