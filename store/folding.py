@@ -21,23 +21,45 @@ pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 RANK: Final[dict[str, int]] = {"update": 0, "open": 1, "close": 2}
 """Whose word counts more."""
 
-SESSION: Final = "session"
 _DURATIONS: Final = (("duration_ms", "start_time"), ("billable_duration_ms", "answer_time"))
 
+Ints = npt.NDArray[np.int64]
 
-def fold(table: pa.Table, sessions: npt.NDArray[np.int64], ranks: npt.NDArray[np.int64]) -> pa.Table:
-    """Fold rows of equal session number; return one row a session, with a column `session` of its number.
 
-    `ranks` orders what a session's rows say; among equal ranks the later row counts.
+def fold(table: pa.Table, sessions: Ints, ranks: Ints) -> tuple[pa.Table, Ints]:
+    """Fold rows of equal session number; return one row a session, and the numbers of these sessions.
+
+    `ranks` orders what a session's rows say; among equal ranks the later row counts. Sessions come in the order of
+    the first row of each, the rows taken in the order of their ranks.
     """
-    order = np.lexsort((np.arange(len(ranks)), ranks))
-    names = table.column_names
-    plain = [_plain(column) for column in table.columns]
-    grouped = pa.table([*plain, pa.array(sessions)], names=[*names, SESSION]).take(order)
-    folded = grouped.group_by(SESSION, use_threads=False).aggregate([(name, "last") for name in names])
-    columns = [folded.column(f"{name}_last") for name in names]
-    columns = [column.cast(table.schema.field(name).type) for column, name in zip(columns, names, strict=True)]
-    return pa.table([*columns, folded.column(SESSION)], names=[*names, SESSION])
+    if not len(ranks):
+        return table.slice(0, 0), np.zeros(0, np.int64)
+    order = np.argsort(ranks, kind="stable")
+    numbers, first, number_of = np.unique(sessions[order], return_index=True, return_inverse=True)
+    group_of = np.empty(len(numbers), np.int64)
+    by_first = np.argsort(first)
+    group_of[by_first] = np.arange(len(numbers))
+    groups = group_of[number_of]
+    by_group = np.argsort(groups, kind="stable")
+    rows = order[by_group]
+    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
+    last = rows[np.append(starts[1:], len(rows)) - 1]
+    whole = [name for name in table.column_names if not table.column(name).null_count]
+    folded = table.select(whole).take(last)
+    columns: dict[str, Column] = dict(zip(whole, folded.columns, strict=True))
+    for name in table.column_names:
+        if name not in columns:
+            columns[name] = _last_valid(table.column(name), rows, starts)
+    return pa.table({name: columns[name] for name in table.column_names}), numbers[by_first]
+
+
+def _last_valid(column: Column, rows: Ints, starts: Ints) -> Column:
+    """Return of each group of rows the last value that is none null."""
+    if column.null_count == len(column):
+        return pa.nulls(len(starts), column.type)
+    valid = np.asarray(column.is_valid())[rows]
+    last = np.maximum.reduceat(np.where(valid, np.arange(len(rows)), -1), starts)
+    return column.take(pa.array(rows[last], mask=last < 0))
 
 
 def completed(table: pa.Table) -> pa.Table:
@@ -53,22 +75,22 @@ def completed(table: pa.Table) -> pa.Table:
     return table
 
 
-def timed_out(row: pa.Table, seen_us: int) -> pa.Table:
-    """Return the record of a session that never closed, or never opened.
+def timed_out(rows: pa.Table, seen_us: Ints) -> pa.Table:
+    """Return the records of sessions that never closed, or never opened.
 
     The missing end is the start and what was counted so far, the missing start the end less the duration. A session
-    of which no event said a time ended when it was last heard of (`seen_us`).
+    of which no event said a time ended when it was last heard of (`seen_us`, row for row).
     """
     kind = PACKED.field("start_time").type
-    start, end = _value(row, "start_time"), _value(row, "end_time")
-    span_us = (_value(row, "duration_ms") or 0) * 1000
-    if end is None:
-        end = seen_us if start is None else start + span_us
-        row = with_column(row, "end_time", pa.array([end], pa.int64()).cast(kind))
-        row = with_column(row, "end_inferred", pa.array([True]))
-    if start is None:
-        row = with_column(row, "start_time", pa.array([end - span_us], pa.int64()).cast(kind))
-    return completed(row)
+    start, end = _integers(rows, "start_time"), _integers(rows, "end_time")
+    span_us = pc.multiply(pc.fill_null(_integers(rows, "duration_ms"), 0), 1000)
+    inferred = end.is_null()
+    end = pc.coalesce(end, pc.add(start, span_us), pa.array(seen_us))
+    flags = rows.column("end_inferred") if "end_inferred" in rows.column_names else pa.nulls(len(rows), pa.bool_())
+    rows = with_column(rows, "end_inferred", pc.if_else(inferred, pa.scalar(True), flags))
+    rows = with_column(rows, "end_time", end.cast(kind))
+    rows = with_column(rows, "start_time", pc.coalesce(start, pc.subtract(end, span_us)).cast(kind))
+    return completed(rows)
 
 
 def with_column(table: pa.Table, name: str, column: Column) -> pa.Table:
@@ -78,12 +100,5 @@ def with_column(table: pa.Table, name: str, column: Column) -> pa.Table:
     return table.append_column(name, column)
 
 
-def _value(row: pa.Table, name: str) -> Any:
-    if name not in row.column_names:
-        return None
-    column: Column = row.column(name)
-    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column)[0].as_py()
-
-
-def _plain(column: Column) -> Column:
-    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+def _integers(rows: pa.Table, name: str) -> Column:
+    return rows.column(name).cast(pa.int64()) if name in rows.column_names else pa.nulls(len(rows), pa.int64())

@@ -9,8 +9,8 @@ come.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -18,17 +18,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
+from schemas.arrow import PACKED
 from schemas.buffers import Column
 from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
 from store.dedup import HORIZON_DAYS
-from store.folding import RANK, SESSION, completed, fold, timed_out, with_column
+from store.folding import RANK, completed, fold, timed_out, with_column
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.model import TargetIdentifier
 from store.parquet import conform
 from store.partitions import DAY_US
+from store.session_rows import MARKS, OWN, RANKS, decode, encode
+from store.session_states import NO_END, SessionStates
 from store.targets import check, matches
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -40,22 +43,14 @@ EVENT_COLUMNS: Final = ("event", "session_key")
 _CHANGED: Final = "another delivery of the same source changed its open sessions"
 _TAGS_A_QUERY: Final = 500
 _SESSIONS_A_BATCH: Final = 1000
-_CODES: Final = {"open": 1, "update": 2, "close": 3}
+_EVENTS: Final = ("update", "open", "close")
+"""Their place is their rank (`store.folding.RANK`)."""
+_MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
+"""What an event's kind adds to its mark: none of the three, update, open, close."""
+_KNOWN, _DIRECT, _TAKEN = range(3)
+_NO_START: Final = np.iinfo(np.int64).min
 
-
-@dataclass(slots=True)
-class SessionState:
-    """What is known of one session."""
-
-    tag: bytes
-    source: str
-    events: set[int] = field(default_factory=set)
-    row: pa.Table | None = None
-    rank: int = 0  # the best among the events so far (`store.folding.RANK`)
-    closed: bool = False
-    ended_us: int | None = None
-    stored: bytes | None = None  # the sealed bytes that were read, to notice a change by somebody else
-    changed: bool = False
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,67 +64,62 @@ class Folded:
     duplicates: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """A stretch of events, row for row: session, kind (as rank, -1 for none), mark, start in µs."""
+
+    sessions: Ints
+    kinds: Ints
+    marks: npt.NDArray[np.uint64]
+    starts: Ints
+
+    def of(self, rows: Ints) -> _Events:
+        return _Events(self.sessions[rows], self.kinds[rows], self.marks[rows], self.starts[rows])
+
+
 class SessionArea:
     """The open sessions that one batch sees: the catalog's, with the batch's own changes on top."""
 
     def __init__(self, catalog: Catalog, keyring: Keyring, hasher: IdentityHasher, source: str, domain: str) -> None:
         self._catalog, self._keyring, self._hasher = catalog, keyring, hasher
         self._source, self._domain = source, domain
-        self._states: dict[bytes, SessionState] = {}
+        self._states = SessionStates()
 
     def fold(self, table: pa.Table) -> Folded:
         """Take events in; return the records that they complete. `table` has `event` and `session_key`."""
-        tags = self._session_tags(table.column("session_key"))
-        events: list[str] = table.column("event").to_pylist()  # type: ignore[assignment]
-        marks: list[int] = self._event_marks(table, events).tolist()
+        events = self._events(table)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
-        starts = table.column("start_time").cast(pa.int64()).to_pylist()
-        self._load(tags)
-        duplicates, direct, taken = 0, [], []
-        numbers: dict[bytes, int] = {}
-        session_of = []
-        for index, tag in enumerate(tags):
-            state = self._states.get(tag)
-            if state is None:
-                state = self._states[tag] = SessionState(tag, self._source)
-            start = starts[index]
-            if state.closed and events[index] == "open" and _is_after(start, state.ended_us):
-                state = self._states[tag] = SessionState(tag, self._source, stored=state.stored)  # the key is used anew
-            if state.closed and state.row is not None and events[index] == "close":
-                state.closed = False  # it was closed by timeout; the dedup of records decides between the two ends
-            if state.closed and events[index] == "close" and start is not None:
-                direct.append(index)  # complete by itself: the dedup of records decides
-            elif state.closed or marks[index] in state.events:
-                duplicates += 1
-            else:
-                state.events.add(marks[index])
-                state.changed = True
-                taken.append(index)
-                session_of.append(numbers.setdefault(tag, len(numbers)))
-        ranks = [RANK[events[index]] for index in taken]
-        complete = self._merge(fields.take(pa.array(taken, pa.int64())), ranks, session_of, list(numbers))
-        tables = [part for part in (fields.take(pa.array(direct)) if direct else None, complete) if part is not None]
+        fates = self._fates(events)
+        candidates = np.flatnonzero(fates == _TAKEN)
+        sessions = np.unique(events.sessions[candidates])
+        before = sessions[self._states.has_row(sessions)]
+        old = self._states.rows(before)
+        new, marks = _unmarked(events.of(candidates), before, old)
+        taken, direct = candidates[new], np.flatnonzero(fates == _DIRECT)
+        complete = self._merge(fields.take(taken), events.of(taken), before, old, marks)
+        tables = [part for part in (fields.take(direct) if len(direct) else None, complete) if part is not None]
         records = pa.concat_tables(tables, promote_options="default") if tables else None
         completed = complete.num_rows if complete is not None else 0
-        return Folded(records, len(taken) - completed, duplicates)
+        return Folded(records, len(taken) - completed, table.num_rows - len(taken) - len(direct))
 
     def stale(self, before_us: int) -> pa.Table | None:
         """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends."""
-        rows = self._catalog.query(
+        found = self._catalog.query(
             "SELECT tag, seen_us FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ?",
             (self._source, before_us),
         )
-        self._load([row[0] for row in rows])
-        tables = []
-        for tag, seen_us in rows:
-            state = self._states[tag]
-            if state.row is None:
-                continue
-            record = timed_out(state.row, seen_us)
-            tables.append(record)
-            state.ended_us = int(record.column("end_time").cast(pa.int64())[0].as_py())
-            state.closed, state.changed = True, True
-        return pa.concat_tables(tables, promote_options="default") if tables else None
+        states = self._states
+        self._load([tag for tag, _ in found])
+        numbers = states.numbers([tag for tag, _ in found])
+        seen_us = np.array([seen for _, seen in found], np.int64)
+        known = states.has_row(numbers)
+        if not known.any():
+            return None
+        numbers, seen_us = numbers[known], seen_us[known]
+        records = timed_out(states.rows(numbers).drop_columns(list(OWN)), seen_us)
+        states.ended_us[numbers] = _filled(records.column("end_time"), NO_END)
+        states.closed[numbers] = states.changed[numbers] = True
+        return records
 
     def write(self, cursor: sqlite3.Cursor, batch_id: int, now_us: int) -> None:
         """Put the batch's changes into the open transaction.
@@ -137,20 +127,22 @@ class SessionArea:
         Raises:
             BusyError: another batch changed one of these sessions meanwhile; the delivery can be tried again.
         """
-        changed = [state for state in self._states.values() if state.changed]
+        states = self._states
+        changed = np.flatnonzero(states.changed[: len(states)]).tolist()
+        changed.sort(key=states.tags.__getitem__)  # neighbours in the table, whose pages are written once then
         if not changed:
             return
         ref = KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")
-        key, told = derive(self._keyring.key(ref), "session"), str(ref)
+        sealed, told = self._sealed(np.array(changed), ref), str(ref)
         new, known = [], []
-        for state in changed:
+        for number in changed:
             # A session that ended says nothing any more but that it was, and until when.
-            blob = b"" if state.row is None else seal(key, _encode(state), state.tag)
-            row = ("closed" if state.closed else "open", state.ended_us, now_us, told, blob, batch_id, state.tag)
-            if state.stored is None:
-                new.append((*row, state.source))
+            state, ended_us = ("closed" if states.closed[number] else "open"), int(states.ended_us[number])
+            row = (state, None if ended_us == NO_END else ended_us, now_us, told, sealed.get(number, b""), batch_id)
+            if number not in states.stored:
+                new.append((*row, states.tags[number], self._source))
             else:
-                known.append((*row, state.stored))
+                known.append((*row, states.tags[number], states.stored[number]))
         try:
             cursor.executemany(
                 "INSERT INTO sessions (state, ended_us, seen_us, key_ref, sealed, batch_id, tag, source) "
@@ -170,70 +162,118 @@ class SessionArea:
     @property
     def changed(self) -> bool:
         """Whether the batch changed any session."""
-        return any(state.changed for state in self._states.values())
+        return bool(self._states.changed.any())
 
-    def _merge(
-        self, fields: pa.Table, ranks: Sequence[int], session_of: Sequence[int], tags: Sequence[bytes]
-    ) -> pa.Table | None:
-        if not ranks:
+    def _events(self, table: pa.Table) -> _Events:
+        kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
+        tags = self._session_tags(table.column("session_key"))
+        self._load(tags)
+        marks = self._event_marks(table) ^ _MARKS[kinds + 1]
+        return _Events(self._states.numbers(tags), kinds, marks, _filled(table.column("start_time"), _NO_START))
+
+    def _fates(self, events: _Events) -> Ints:
+        """Tell which events say something (unless they came before), are complete by themselves, or come too late.
+
+        An opening after the end of its session uses the key anew; a true end wakes a session that was closed by
+        timeout, and the dedup of records decides between the two ends. What follows either is taken.
+        """
+        states, sessions = self._states, events.sessions
+        opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
+        closed, started = states.closed[sessions], events.starts != _NO_START
+        fates: Ints = np.where(closed, np.where(closes & started, _DIRECT, _KNOWN), _TAKEN)
+        anew = opens & started & (events.starts > states.ended_us[sessions])
+        turns = np.flatnonzero(closed & (anew | (closes & states.has_row(sessions))))
+        if not len(turns):
+            return fates
+        turned, first = np.unique(sessions[turns], return_index=True)
+        since = np.full(len(states), len(sessions))
+        since[turned] = turns[first]
+        fates[np.arange(len(sessions)) >= since[sessions]] = _TAKEN
+        states.closed[turned] = False
+        begun = turned[opens[turns[first]]]
+        states.drop_rows(begun)
+        states.ended_us[begun] = NO_END
+        return fates
+
+    def _merge(self, fields: pa.Table, events: _Events, before: Ints, old: pa.Table, marks: pa.Table) -> Any:
+        if not len(events.kinds):
             return None
-        old = [(number, state) for number, tag in enumerate(tags) if (state := self._states[tag]).row is not None]
-        rows: list[Any] = [state.row for _, state in old]
-        numbers = np.array([number for number, _ in old] + list(session_of), np.int64)
+        states = self._states
+        # Sessions are numbered as they come; of what was folded before, those that something is added to.
+        sessions, first, number_of = np.unique(events.sessions, return_index=True, return_inverse=True)
+        by_first = np.argsort(first)
+        place = np.empty(len(sessions), np.int64)
+        place[by_first] = np.arange(len(sessions))
+        added = np.flatnonzero(np.isin(before, sessions))
+        places = place[np.searchsorted(sessions, before[added])]
+        in_order = np.argsort(places)
+        old, places = old.take(added[in_order]), places[in_order]
         # What was folded before closes if it had its close; else it is older than any new interim figures.
-        before = [RANK["close"] if state.rank == RANK["close"] else -1 for _, state in old]
-        table = pa.concat_tables([*rows, fields], promote_options="default")
-        folded = fold(table, numbers, np.array(before + list(ranks), np.int64))
-        states = [self._states[tag] for tag in tags]
-        for number, rank in zip(session_of, ranks, strict=True):
-            state = states[number]
-            state.rank = max(state.rank, rank)
-        starts = np.asarray(folded.column("start_time").combine_chunks().is_valid()).tolist()
-        complete = []
-        for place, number in enumerate(folded.column(SESSION).to_numpy().tolist()):
-            state = states[number]
-            if state.rank == RANK["close"] and starts[place]:
-                complete.append(place)
-                state.closed, state.row = True, None
-            else:
-                state.row = folded.slice(place, 1).drop_columns([SESSION])
-        if not complete:
+        told = np.asarray(old.column(RANKS)).astype(np.int64)
+        ranks = np.concatenate([np.where(told == RANK["close"], told, -1), np.maximum(events.kinds, 0)])
+        numbers = np.concatenate([places, place[number_of]])
+        best = np.zeros(len(sessions), np.int64)
+        np.maximum.at(best, numbers, np.concatenate([told, events.kinds]))
+        table = _joined(old.drop_columns(list(OWN)), fields)
+        folded, order = fold(table, numbers, ranks)
+        numbered, best = sessions[by_first][order], best[order]
+        ended = (best == RANK["close"]) & np.asarray(folded.column("start_time").is_valid())
+        states.changed[numbered] = True
+        rest = folded.filter(pa.array(~ended)).append_column(RANKS, pa.array(best[~ended].astype(np.int8)))
+        kept = pc.index_in(pa.array(numbered[~ended]), marks.column("session").combine_chunks())
+        states.put(numbered[~ended], rest.append_column(MARKS, marks.column(MARKS).take(kept)))
+        if not ended.any():
             return None
-        records = folded.take(pa.array(complete))
-        ends = records.column("end_time").cast(pa.int64()).to_pylist()
-        for number, end in zip(records.column(SESSION).to_numpy().tolist(), ends, strict=True):
-            states[number].ended_us = end
-        return completed(records.drop_columns([SESSION]))
+        records = folded.filter(pa.array(ended))
+        states.closed[numbered[ended]] = True
+        states.drop_rows(numbered[ended])
+        states.ended_us[numbered[ended]] = _filled(records.column("end_time"), NO_END)
+        return completed(records)
+
+    def _sealed(self, numbers: Ints, ref: KeyRef) -> dict[int, bytes]:
+        """Return the fields of sessions, those that have some, sealed."""
+        numbers = numbers[self._states.has_row(numbers)]
+        if not len(numbers):
+            return {}
+        key, tags = derive(self._keyring.key(ref), "session"), self._states.tags
+        rows = zip(numbers.tolist(), encode(self._states.rows(numbers)), strict=True)
+        return {number: seal(key, plain, tags[number]) for number, plain in rows}
 
     def _session_tags(self, keys: Column) -> list[bytes]:
         joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys.cast(pa.string()), pa.scalar("\x1f"))
-        words = self._hasher.strings(joined.combine_chunks())
-        data = words.tobytes()
+        data = self._hasher.strings(joined.combine_chunks()).tobytes()
         return [data[index : index + 16] for index in range(0, len(data), 16)]
 
-    def _event_marks(self, table: pa.Table, events: Sequence[str]) -> npt.NDArray[np.uint64]:
-        identities = self._hasher.identities(table)
+    def _event_marks(self, table: pa.Table) -> npt.NDArray[np.uint64]:
+        marks = self._hasher.tags(table)
         keyed = np.zeros(table.num_rows, dtype=bool)
         for name in ("record_key", "record_key_text"):
             if name in table.column_names:
                 keyed |= np.asarray(table.column(name).combine_chunks().is_valid())
-        tags = np.where(keyed, identities.tags, identities.tags ^ identities.digests)  # no key: known by its content
-        codes = np.array([_CODES.get(event, 0) for event in events], dtype=np.uint64)
-        return tags ^ codes
+        if not keyed.all():  # no key: known by its content
+            bare = np.flatnonzero(~keyed)
+            marks[bare] ^= self._hasher.identities(table.take(bare)).digests
+        return marks
 
-    def _load(self, tags: Iterable[bytes]) -> None:
-        unknown = list(set(tags) - self._states.keys())
+    def _load(self, tags: Sequence[bytes]) -> None:
+        """Give sessions their numbers, and read what the catalog knows of them."""
+        states = self._states
+        unknown = states.unknown(tags)
+        states.add(unknown)
+        rows: list[Any] = []
         for start in range(0, len(unknown), _TAGS_A_QUERY):
             some = unknown[start : start + _TAGS_A_QUERY]
             marks = ", ".join("?" * len(some))
-            sql = f"SELECT tag, state, source, ended_us, key_ref, sealed FROM sessions WHERE tag IN ({marks})"  # noqa: S608
-            for tag, state, source, ended_us, ref, blob in self._catalog.query(sql, some):
-                if blob:
-                    plain = unseal(derive(self._keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
-                    self._states[tag] = _decode(tag, source, plain, blob)
-                else:
-                    self._states[tag] = SessionState(tag, source, stored=blob)
-                self._states[tag].closed, self._states[tag].ended_us = state == "closed", ended_us
+            sql = f"SELECT tag, key_ref, sealed, state, ended_us FROM sessions WHERE tag IN ({marks})"  # noqa: S608
+            rows += self._catalog.query(sql, some)
+        if not rows:
+            return
+        numbers = states.numbers([row[0] for row in rows])
+        states.closed[numbers] = [row[3] == "closed" for row in rows]
+        states.ended_us[numbers] = [NO_END if row[4] is None else row[4] for row in rows]
+        states.stored.update(zip(numbers.tolist(), (row[2] for row in rows), strict=True))
+        known = [place for place, row in enumerate(rows) if row[2]]
+        states.put(numbers[known], _opened(self._keyring, [rows[place] for place in known]))
 
 
 def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
@@ -254,15 +294,8 @@ def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdenti
         (last, _SESSIONS_A_BATCH),
     ):
         last = rows[-1][0]
-        found = []
-        for tag, batch_id, ref, blob in rows:
-            plain = unseal(derive(keyring.key(KeyRef.parse(ref)), "session"), blob, tag)
-            row = _decode(tag, "", plain, blob).row
-            if row is not None:
-                found.append(with_column(row, "batch_id", pa.array([batch_id], pa.int64())))
-        if not found:
-            continue
-        table = conform(pa.concat_tables(found, promote_options="default"))
+        opened = _opened(keyring, [(row[0], *row[2:]) for row in rows]).drop_columns(list(OWN))
+        table = conform(with_column(opened, "batch_id", pa.array([row[1] for row in rows], pa.int64())))
         if targets:
             masks = [np.asarray(matches(table, target)) for target in targets]
             table = table.filter(pa.array(np.logical_or.reduce(masks)))
@@ -279,24 +312,46 @@ def sweep(cursor: sqlite3.Cursor, now_us: int) -> None:
     cursor.execute("DELETE FROM sessions WHERE state = 'closed' AND seen_us < ?", (now_us - HORIZON_DAYS * DAY_US,))
 
 
-def _is_after(start_us: int | None, ended_us: int | None) -> bool:
-    return start_us is not None and ended_us is not None and start_us > ended_us
+def _opened(keyring: Keyring, rows: Sequence[tuple[bytes, str, bytes]]) -> pa.Table:
+    """Return the fields of sessions, given as (tag, key, sealed bytes, …), with `marks` and `rank`."""
+    refs = {row[1] for row in rows}
+    keys = {ref: derive(keyring.key(KeyRef.parse(ref)), "session") for ref in refs}
+    return decode([unseal(keys[row[1]], row[2], row[0]) for row in rows])
 
 
-def _encode(state: SessionState) -> bytes:
-    marks = np.array(sorted(state.events), dtype=np.uint64).tobytes()
-    row = b""
-    if state.row is not None:
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, state.row.schema) as writer:
-            writer.write_table(state.row)
-        row = sink.getvalue().to_pybytes()
-    return bytes([state.rank]) + len(marks).to_bytes(4, "big") + marks + row
+def _unmarked(events: _Events, sessions: Ints, old: pa.Table) -> tuple[Ints, pa.Table]:
+    """Return the events that their sessions have not seen, and the marks of all sessions with those of the events.
+
+    `old` has the marks of `sessions` so far.
+    """
+    seen: Any = old.column(MARKS).combine_chunks()
+    counts = np.asarray(pc.list_value_length(seen)).astype(np.int64)
+    owners = np.concatenate([np.repeat(sessions, counts), events.sessions])
+    marks = np.concatenate([np.asarray(seen.flatten()), events.marks])
+    order = np.lexsort((marks, owners))  # equal ones in their own order, the old ones first
+    owners, marks = owners[order], marks[order]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (owners[1:] != owners[:-1]) | (marks[1:] != marks[:-1])
+    fresh = np.zeros(len(order), np.bool_)
+    fresh[order[first]] = True
+    numbers, begins = np.unique(owners[first], return_index=True)
+    offsets = pa.array(np.append(begins, first.sum()), pa.int32())
+    values: Any = pa.array(marks[first])
+    lists = pa.ListArray.from_arrays(offsets, values)
+    return np.flatnonzero(fresh[len(order) - len(events.marks) :]), pa.table({"session": numbers, MARKS: lists})
 
 
-def _decode(tag: bytes, source: str, plain: bytes, blob: bytes) -> SessionState:
-    size = int.from_bytes(plain[1:5], "big")
-    marks = np.frombuffer(plain[5 : 5 + size], dtype=np.uint64)
-    rest = plain[5 + size :]
-    row = pa.ipc.open_stream(rest).read_all() if rest else None
-    return SessionState(tag, source, {int(mark) for mark in marks}, row, plain[0], stored=blob)
+def _joined(old: pa.Table, fields: pa.Table) -> Any:
+    """Return what was folded before and what came since as one table of one chunk."""
+    if old.num_rows:
+        for name in old.column_names:
+            kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
+            old = with_column(old, name, old.column(name).cast(kind))
+        fields = pa.concat_tables([old, fields], promote_options="default")
+    return fields.unify_dictionaries().combine_chunks()
+
+
+def _filled(column: Any, missing: int) -> Ints:
+    """Return a column of whole numbers or times, with a number where there is none."""
+    numbers: Ints = np.asarray(pc.fill_null(column.cast(pa.int64()), missing))
+    return numbers
