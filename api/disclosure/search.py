@@ -21,6 +21,7 @@ from api.disclosure.recipients import Recipient
 from api.disclosure.selection import MARKS, Span, permitted_fields, reading_columns, select, target_counts
 from api.disclosure.subscribers import Separation, spans_of
 from api.handover import envelope, ts102657
+from api.handover.requests import number_of
 from api.instants import parse_instant
 from api.subscriptions import holders
 from api.turns import stand_back
@@ -224,7 +225,8 @@ def _header(store: Store, case: Case, recipient: Recipient) -> ts102657.Header:
     """Return the head of every message of a result; its time is the approval's, so that a repetition is the same."""
     approval = case.task.request_approval
     time_us = case.task.registered_at_us if approval is None else parse_instant(approval.statement.time)
-    return ts102657.Header(recipient.country, recipient.organisation, case.task.id, store.store_id, time_us)
+    number = number_of(store, case.task.id)
+    return ts102657.Header(recipient.country, recipient.organisation, number, store.store_id, time_us)
 
 
 def _about(store: Store, case: Case, recipient: Recipient) -> dict[str, Any]:

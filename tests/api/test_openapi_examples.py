@@ -236,6 +236,7 @@ ELSEWHERE = (
     "/v1/corrections",
     "/v1/disclosure/",
     "/v1/hi1",
+    "/v1/retained-data",
     "/v1/holds",
     "/v1/policy",
     "/v1/usage",

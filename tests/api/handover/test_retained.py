@@ -1,0 +1,141 @@
+"""Messages of TS 102 657 walk the road that people do; what this side does not read is refused, never passed over."""
+
+from __future__ import annotations
+
+import pytest
+
+from api.handover.markup import parse, text_of
+from api.handover.requests import document_id
+from api.handover.retained import RetainedData
+from api.handover.ts102657 import NAMESPACE
+from api.handover.ts102657_read import read_message
+from schemas.errors import InputError, ProcedureError
+from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, Court, court, shared_court
+
+__all__ = ["court", "shared_court"]
+
+NUMBER = "0160103711-TEST45"
+STATUS, CANCEL, ACKNOWLEDGED = "<getStatusMessage/>", "<cancelMessage/>", "<responseAcknowledgement/>"
+
+
+def wanted(authorisation: str, header: str = "lagrum.1", more: str = "") -> str:
+    national = f"<countryCode>SE</countryCode><headerID>{header}</headerID>"
+    named = f'<field name="authorisation">{authorisation}</field>'
+    inner = f"<nationalRequestParameters>{national}{named}</nationalRequestParameters>"
+    return f"<requestMessage>{inner}{more}</requestMessage>"
+
+
+def message(payload: str, number: str = NUMBER, organisation: str = AUTHORITY.upper(), space: str = NAMESPACE) -> bytes:
+    asked = f"<countryCode>SE</countryCode><authorisedOrganisationID>{organisation}</authorisedOrganisationID>"
+    return (
+        f'<retainedDataMessage xmlns="{space}"><retainedDataHeader><requestID>{asked}'
+        f"<requestNumber>{number}</requestNumber></requestID><cSPID>1</cSPID><timeStamp>20261122130000+0100</timeStamp>"
+        f"</retainedDataHeader><retainedDataPayload>{payload}</retainedDataPayload></retainedDataMessage>"
+    ).encode()
+
+
+def send(court: Court, payload: str, person: str = "officer-1", **head: str) -> tuple[str, str | None]:
+    """Return the answer's kind, and its status or error code."""
+    answer = RetainedData(court.store).answer(court.actor(person), message(payload, **head))
+    root = parse(answer)
+    assert b"UNVERIFIED PROFILE" in answer
+    space = f"{{{NAMESPACE}}}"
+    assert text_of(root, f"{space}retainedDataHeader/{space}requestID/{space}requestNumber") == head.get(
+        "number", NUMBER
+    )
+    (found,) = root.findall(f"{space}retainedDataPayload")[0]
+    word = text_of(found, f"{space}requestStatus") or text_of(found, f"{space}errorCode")
+    return found.tag.removeprefix(space), word
+
+
+def test_a_request_goes_by_message_from_its_number_to_the_acknowledged_response(court: Court) -> None:
+    filed = court.file()
+    assert send(court, wanted(filed.id)) == ("requestAcknowledgement", None)
+    (task,) = court.procedure.casebook.tasks()
+    assert task.targets == filed.targets
+    assert send(court, STATUS) == ("statusMessage", "AwaitingApproval")
+    assert send(court, ACKNOWLEDGED) == ("errorMessage", "409"), "nothing was fetched yet"
+    court.release(court.run(court.approve(court.check(task.id).id).id).id)
+    opened, _ = court.open(court.deliver(task.id))
+    part = (court.store.root.parent / "opened-1" / "part-0001" / "records.xml").read_bytes()
+    assert f"<requestNumber>{NUMBER}</requestNumber>".encode() in part
+    start = court.store.audit.size
+    assert send(court, ACKNOWLEDGED) == ("statusMessage", "Disclosed")
+    assert court.log(start)[-1].kind == "disclosure.response-acknowledged"
+    delivery = court.procedure.casebook.delivery(opened.receipt["delivery"]["id"])[0]
+    assert delivery.acknowledged_at_us is None, "that takes a signature"
+
+
+def test_a_request_is_cancelled_by_its_number(court: Court) -> None:
+    assert send(court, wanted(court.file().id))[0] == "requestAcknowledgement"
+    assert send(court, CANCEL) == ("cancelAcknowledgement", None)
+    assert str(court.procedure.casebook.tasks()[0].state) == "Cancelled"
+    assert send(court, STATUS) == ("statusMessage", "Cancelled")
+    assert send(court, CANCEL) == ("errorMessage", "409")
+
+
+def test_messages_meet_the_guards_of_persons(court: Court) -> None:
+    filed = court.file()
+    assert send(court, wanted("SE-A-0000000000000000")) == ("errorMessage", "404")
+    assert send(court, wanted("0701740007")) == ("errorMessage", "404")
+    assert send(court, wanted(court.file("officer-2").id)) == ("errorMessage", "409")
+    assert send(court, STATUS) == ("errorMessage", "404")
+    assert send(court, wanted(filed.id)) == ("requestAcknowledgement", None)
+    assert send(court, wanted(filed.id)) == ("errorMessage", "409"), "a number is one request's"
+    for payload in (STATUS, CANCEL, ACKNOWLEDGED):
+        start = court.store.audit.size
+        assert send(court, payload, "officer-2") == ("errorMessage", "404")
+        assert court.log(start)[-1].kind == "disclosure.refused"
+    for person in ("handler-1", "approver-1", "auditor-1", "custodian-1", "dpo-1", "billing-1"):
+        with pytest.raises(ProcedureError):
+            send(court, STATUS, person)
+    with pytest.raises(ProcedureError):
+        send(court, STATUS, organisation=OTHER_AUTHORITY.upper())
+
+
+def test_the_catalog_does_not_show_the_authority_s_number(court: Court) -> None:
+    send(court, wanted(court.file().id))
+    assert [item.id for item in court.store.documents.list("rd-request")] == [
+        document_id(court.store, AUTHORITY, NUMBER)
+    ]
+    assert not [path for path in court.store.root.rglob("*") if path.is_file() and NUMBER.encode() in path.read_bytes()]
+
+
+BROKEN = {
+    "another root": b"<a/>",
+    "another namespace": message(STATUS, space="urn:other"),
+    "no payload": message(""),
+    "two payloads": message(STATUS + CANCEL),
+    "a response": message("<responseMessage/>"),
+    "a foreign element": message('<getStatusMessage xmlns="urn:other"/>'),
+    "constraints on records": message(wanted("SE-A-0000000000000000", more="<requestParameters/>")),
+    "something in a question": message("<getStatusMessage><requestParameters/></getStatusMessage>"),
+    "another profile": message(wanted("SE-A-0000000000000000", header="01.28.01")),
+    "no authorisation": message("<requestMessage/>"),
+    "two authorisations": message(
+        wanted('A</field><field name="authorisation">B'),
+    ),
+    "a number with a space": message(STATUS, number="1 2"),
+    "a number without end": message(STATUS, number="1" * 65),
+    "no number": message(STATUS, number=""),
+    "an entity": b'<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>' + message(STATUS, number="&x;"),
+    "a billion laughs": b'<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;">]>' + message(STATUS, number="&y;"),
+    "too long": message(STATUS + " " * (4 << 20)),
+    "too deep": message("<getStatusMessage>" + "<a>" * 50 + "</a>" * 50 + "</getStatusMessage>"),
+    "too many": message("<getStatusMessage>" + "<a/>" * 21_000 + "</getStatusMessage>"),
+    "cut": message(STATUS)[:-5],
+    "not XML": b"\x00\xff",
+}
+
+
+@pytest.mark.parametrize("octets", BROKEN.values(), ids=BROKEN)
+def test_what_does_not_have_its_form_is_refused_and_logged(shared_court: Court, octets: bytes) -> None:
+    start = shared_court.store.audit.size
+    with pytest.raises(InputError):
+        RetainedData(shared_court.store).answer(shared_court.actor("officer-1"), octets)
+    assert [entry.kind for entry in shared_court.log(start)] == ["disclosure.refused"]
+
+
+def test_the_namespace_of_another_minor_version_is_read(shared_court: Court) -> None:
+    other = message(STATUS, space="http://uri.etsi.org/02657/v1.30.1#/RetainedData")
+    assert read_message(other).number == NUMBER
