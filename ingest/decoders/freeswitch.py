@@ -19,74 +19,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from operator import itemgetter
 from typing import Any, BinaryIO, Final
 from urllib.parse import unquote
 
 import orjson
-import pyarrow as pa
 
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch_bodies import Body, posted, read_bodies
-from ingest.decoders.freeswitch_values import Refusal, decoder_of, encoding_option, kept, utc_offset_s
+from ingest.decoders.freeswitch_stretch import COLUMNS, DISPOSITIONS, TEXT_COLUMNS, Row, Stretch, texts_of
+from ingest.decoders.freeswitch_values import Refusal, decoder_of, encoding_option, utc_offset_s
+from ingest.decoders.freeswitch_walk import Legs, Walker
 from ingest.source import SourceConfig
 from ingest.times import ZoneTimes
-from schemas.arrow import DELIVERED
-from schemas.rejects import Reject, RejectReason
+from schemas.rejects import RejectReason
 
-_STRETCH_BODIES: Final = 4096
-_STRETCH_BYTES: Final = 16 << 20
+__all__ = ["DISPOSITIONS", "FreeswitchJson", "address_of", "decode_legs", "profile_name"]
+
 _TIME_US_MAX: Final = 253_370_764_800_000_000  # 9999-01-01
 _MILLISECONDS_MAX: Final = 1 << 40
 _WITHHELD: Final = frozenset({"", "anonymous", "Anonymous", "restricted", "Restricted", "unavailable", "unknown"})
-
-_COLUMNS: Final = (
-    "position",
-    "switch",
-    "record_key",
-    "service_type",
-    "calling_number",
-    "called_number",
-    "dialled_number",
-    "forwarded_number",
-    "start_time",
-    "answer_time",
-    "end_time",
-    "end_inferred",
-    "utc_offset_s",
-    "time_ambiguous",
-    "duration_ms",
-    "billable_duration_ms",
-    "source_ip",
-    "source_port",
-    "destination_ip",
-    "user_agent",
-    "disposition",
-    "cause",
-    "trunk_in",
-    "trunk_out",
-    "call_link",
-    "tenant",
-    "account",
-)
-_TYPES: Final = tuple(pa.int64() if name == "position" else DELIVERED.field(name).type for name in _COLUMNS)
-_STRUCT: Final = pa.struct(list(zip(_COLUMNS, _TYPES, strict=True)))
-_FEW_ROWS: Final = 32
-_TEXTS: Final = tuple(index for index, kind in enumerate(_TYPES) if pa.types.is_string(kind))
-
-_texts_of: Final = itemgetter(*_TEXTS)
-
-DISPOSITIONS: Final = {
-    "USER_BUSY": "busy",
-    "NO_ANSWER": "no-answer",
-    "NO_USER_RESPONSE": "no-answer",
-    "ALLOTTED_TIMEOUT": "no-answer",
-    "ORIGINATOR_CANCEL": "cancelled",
-    "LOSE_RACE": "cancelled",
-    "PICKED_OFF": "cancelled",
-}
-
-_Row = tuple[Any, ...]
 
 
 class FreeswitchJson:
@@ -104,7 +55,8 @@ class FreeswitchJson:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        return decode_legs(read_bodies(stream), source, orjson.loads)
+        walker = Walker(source)
+        return decode_legs(read_bodies(stream, walker), source, orjson.loads, walker)
 
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> tuple[Decoded, Sequence[int]] | None:
         """Return the legs of many bodies, and the last position of each body's; None beyond one stretch."""
@@ -114,59 +66,37 @@ class FreeswitchJson:
 
 
 def decode_legs(
-    bodies: Iterable[Body], source: SourceConfig, load: Callable[[bytes], dict[str, Any]]
+    bodies: Iterable[Body | Legs],
+    source: SourceConfig,
+    load: Callable[[bytes], dict[str, Any]],
+    walker: Walker | None = None,
 ) -> Iterator[Decoded]:
     """Yield the legs that bodies hold, in order; `load` makes a document of a body's text once more.
+
+    `walker` may hold legs of bodies that it took from the same stream.
 
     Raises:
         ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
     """
     legs = _Legs(source)
-    stretch, size_bytes = _Stretch(load), 0
+    stretch = Stretch(source, load)
     for body in bodies:
-        if body.document is None:
-            stretch.rejects.append(_reject(body, body.reason or RejectReason.MALFORMED, None))
+        if isinstance(body, Legs):
+            stretch.take_walked(body)
+        elif body.document is None:
+            stretch.refuse(body, body.reason or RejectReason.MALFORMED, None)
         else:
             try:
-                stretch.rows.append(legs.row(body.document, body))
-                stretch.texts[body.position] = body.text
+                stretch.take(legs.row(body.document, body), body)
             except Refusal as refusal:
-                stretch.rejects.append(_reject(body, refusal.reason, refusal.field))
-        size_bytes += body.length_bytes
-        if size_bytes >= _STRETCH_BYTES or len(stretch.rows) + len(stretch.rejects) >= _STRETCH_BODIES:
+                stretch.refuse(body, refusal.reason, refusal.field)
+        if stretch.is_full:
+            if walker is not None and (rest := walker.rest()) is not None:
+                stretch.take_walked(rest)
             yield stretch.decoded()
-            stretch, size_bytes = _Stretch(load), 0
-    if stretch.rows or stretch.rejects:
+            stretch = Stretch(source, load)
+    if not stretch.is_empty:
         yield stretch.decoded()
-
-
-class _Stretch:
-    """Some bodies of a delivery, held as texts for what is refused later; documents would slow the collector down."""
-
-    def __init__(self, load: Callable[[bytes], dict[str, Any]]) -> None:
-        self._load = load
-        self.rows: list[_Row] = []
-        self.rejects: list[Reject] = []
-        self.texts: dict[int, bytes] = {}
-
-    def decoded(self) -> Decoded:
-        return Decoded(_table(self.rows), self.rejects, self.raw_of)
-
-    def raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
-        return [kept(self._load(self.texts[position])) for position in positions]
-
-
-def _reject(body: Body, reason: RejectReason, field: str | None) -> Reject:
-    raw = kept(body.document) if body.document is not None else None
-    return Reject(body.position, reason, field, body.offset, body.length_bytes, raw)
-
-
-def _table(rows: list[_Row]) -> pa.Table:
-    if len(rows) < _FEW_ROWS:  # a posted body: one conversion instead of one per column, five times faster
-        few: Any = pa.array([dict(zip(_COLUMNS, row, strict=True)) for row in rows], _STRUCT)
-        return pa.Table.from_batches([pa.RecordBatch.from_struct_array(few)])
-    arrays = [pa.array(column, kind) for column, kind in zip(zip(*rows, strict=True), _TYPES, strict=True)]
-    return pa.Table.from_arrays(arrays, names=list(_COLUMNS))
 
 
 class _Legs:
@@ -179,7 +109,7 @@ class _Legs:
         self._option = encoding_option(source.options.get("encode_values", "auto"))
         self._zone = None if source.zone is None else ZoneTimes(source.zone)
 
-    def row(self, document: dict[str, Any], body: Body) -> _Row:
+    def row(self, document: dict[str, Any], body: Body) -> Row:
         """Return the row of one leg.
 
         Raises:
@@ -382,19 +312,19 @@ def profile_name(channel: Any) -> str | None:
     return f"{parts[0]}/{parts[1]}" if len(parts) == 3 else parts[0] or None
 
 
-def _check_texts(row: _Row, altered: bool) -> None:
+def _check_texts(row: Row, altered: bool) -> None:
     """Refuse a text field that is no text, holds NUL, or lost bytes outside UTF-8."""
     try:
-        text = "".join(filter(None, _texts_of(row)))
+        text = "".join(filter(None, texts_of(row)))
         if not altered and "\x00" not in text:
             return
     except TypeError:
         pass
-    for index in _TEXTS:
+    for index in TEXT_COLUMNS:
         value = row[index]
         if value is None:
             continue
         if type(value) is not str or "\x00" in value:
-            raise Refusal(RejectReason.BAD_FIELD, _COLUMNS[index])
-        if altered and "\ufffd" in value and _COLUMNS[index] != "user_agent":
-            raise Refusal(RejectReason.ENCODING, _COLUMNS[index])
+            raise Refusal(RejectReason.BAD_FIELD, COLUMNS[index])
+        if altered and "\ufffd" in value and COLUMNS[index] != "user_agent":
+            raise Refusal(RejectReason.ENCODING, COLUMNS[index])

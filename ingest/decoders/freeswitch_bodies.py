@@ -19,6 +19,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 
 from ingest.decoders.base import RECORD_BYTES_MAX
+from ingest.decoders.freeswitch_walk import Legs, Walker
 from ingest.window import WINDOW_BYTES, Window
 from schemas.rejects import RejectReason
 
@@ -58,10 +59,11 @@ class Body(NamedTuple):
     altered: bool = False
 
 
-def read_bodies(stream: BinaryIO) -> Iterator[Body]:
+def read_bodies(stream: BinaryIO, walker: Walker | None = None) -> Iterator[Body | Legs]:
     """Yield the stream's bodies in order; blank space between them is skipped.
 
-    A body that is no JSON object ends at its line end, or where the next body evidently begins, and costs no other.
+    What `walker` takes comes as legs, and later than bodies behind them; positions tell the order. A body that is no
+    JSON object ends at its line end, or where the next body evidently begins, and costs no other.
 
     Raises:
         InputError: the stream is UTF-16.
@@ -69,6 +71,13 @@ def read_bodies(stream: BinaryIO) -> Iterator[Body]:
     window = _Window(stream)
     position = 0
     while window.skip_space():
+        if walker is not None:
+            rows, legs = walker.walk(window, position + 1)
+            position += rows
+            if legs is not None:
+                yield legs
+            if rows:
+                continue
         position += 1
         offset = window.offset
         if window.data[window.at] == 0x7B:
@@ -83,6 +92,8 @@ def read_bodies(stream: BinaryIO) -> Iterator[Body]:
             yield Body(position, offset, length, None, reason)
         else:
             yield Body(position, offset, length, document[0], None, document[1], document[2])
+    if walker is not None and (rest := walker.rest()) is not None:
+        yield rest
 
 
 def posted(deliveries: Sequence[bytes]) -> tuple[list[Body], list[int]]:
@@ -101,7 +112,7 @@ def posted(deliveries: Sequence[bytes]) -> tuple[list[Body], list[int]]:
         if type(document) is dict:  # one JSON document is one body
             bodies.append(Body(len(bodies) + 1, 0, len(delivery), document, None, delivery))
         else:
-            found = list(read_bodies(BytesIO(delivery)))
+            found = [body for body in read_bodies(BytesIO(delivery)) if isinstance(body, Body)]
             bodies += [body._replace(position=place) for place, body in enumerate(found, start=len(bodies) + 1)]
         ends.append(len(bodies))
     return bodies, ends

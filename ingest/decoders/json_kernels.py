@@ -28,6 +28,7 @@ BARE: Final = 1  # a column may hold whole numbers
 EMPTY: Final = 2  # an empty text of a column says as much as null
 
 LINE_BYTES_MAX: Final = 1 << 19
+TEXT_BYTES_MAX: Final = 1 << 16
 _DIGITS_MAX: Final = 18
 _NULL: Final = 0x6C6C_756E
 _QUOTE: Final = 0x22
@@ -35,7 +36,16 @@ _MINUS: Final = 0x2D
 _ZERO: Final = 0x30
 _NEWLINE: Final = 0x0A
 _RETURN: Final = 0x0D
+_SPACE: Final = 0x20
+_TAB: Final = 0x09
+_DOT: Final = 0x2E
+_TRUE: Final = 0x6575_7274
+_FALSE: Final = 0x736C_6166
 _U = np.uint64
+_PLAIN_ESCAPE: Final = np.array([chr(byte) in '"\\/bfnrt' for byte in range(256)], np.bool_)
+_HEX: Final = np.array([chr(byte) in "0123456789abcdefABCDEF" for byte in range(256)], np.bool_)
+
+compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def _match(at: Any, marks: Any, begin: Any, end: Any) -> Any:
@@ -141,3 +151,70 @@ def _find_values(
 
 
 find_values: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(_find_values)
+
+
+def _string(at: Any) -> Any:
+    """Return (bytes up to the quote, whether there are escapes, whether some are not ASCII); -1: it is none."""
+    length, escaped, wild = np.int64(0), False, _U(0)
+    while length < TEXT_BYTES_MAX:
+        quotes, slashes = quotes32(at + length), backslashes32(at + length)
+        stops = quotes | slashes | controls32(at + length)
+        wild |= high32(at + length)
+        if stops == _U(0):
+            length += 32
+            continue
+        first = np.int64(ctz(stops))
+        length += first
+        if (quotes >> _U(first)) & _U(1) != _U(0):
+            return length, escaped, wild != _U(0)
+        if (slashes >> _U(first)) & _U(1) == _U(0):
+            break
+        escaped = True
+        after = load8(at + length + 1)
+        if _PLAIN_ESCAPE[after]:
+            length += 2
+        elif after == 0x75:
+            for place in range(2, 6):
+                if not _HEX[load8(at + length + place)]:
+                    return np.int64(-1), escaped, False
+            if (load8(at + length + 2) | 0x20) == 0x64 and load8(at + length + 3) >= 0x38:  # half of a pair
+                break
+            length += 6
+        else:
+            break
+    return np.int64(-1), escaped, False
+
+
+string: Any = compiled(_string)
+
+
+def _bare(at: Any) -> Any:
+    """Return the bytes of a number, `true`, `false` or `null`; -1 when there is none."""
+    word = load32(at)
+    if word in (_NULL, _TRUE):
+        return np.int64(4)
+    if word == _FALSE:
+        return np.int64(5) if load8(at + 4) == 0x65 else np.int64(-1)
+    length = np.int64(load8(at) == _MINUS)
+    count = np.int64(ctz(no_digits32(at + length)))
+    if count < 1 or count > _DIGITS_MAX or (count > 1 and load8(at + length) == _ZERO):
+        return np.int64(-1)
+    length += count
+    if load8(at + length) == _DOT:
+        count = np.int64(ctz(no_digits32(at + length + 1)))
+        if count < 1 or count > _DIGITS_MAX:
+            return np.int64(-1)
+        length += 1 + count
+    return length
+
+
+bare: Any = compiled(_bare)
+
+
+def _behind_blanks(at: Any) -> Any:
+    while load8(at) == _SPACE or load8(at) == _TAB:
+        at += 1
+    return at
+
+
+behind_blanks: Any = compiled(_behind_blanks)
