@@ -19,15 +19,23 @@ Option `template`: sql, example, snom, linksys, asterisk, opencdrrate, default (
 from __future__ import annotations
 
 import csv
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
 
 from ingest.decoders.asterisk_rows import settle
 from ingest.decoders.base import Decoded
-from ingest.decoders.freeswitch import DISPOSITIONS, address_of, profile_name
-from ingest.decoders.row_stretch import Columns, Refusal, RowStretch, kept_values
-from ingest.lines import read_lines
+from ingest.decoders.freeswitch import address_of, profile_name
+from ingest.decoders.freeswitch_csv_columns import LEGS, NEVER_US, PLAIN, UUID, plain_legs
+from ingest.decoders.freeswitch_stretch import DISPOSITIONS
+from ingest.decoders.plain_rows import PlainRows, Rejoined, plain_rows, shifted
+from ingest.decoders.row_stretch import Refusal, RowStretch, kept_values
+from ingest.decoders.slices import Block, read_blocks
+from ingest.lines import Line, read_lines
 from ingest.source import SourceConfig
 from ingest.times import LocalTime, parse_iso, zone_times
 from schemas.errors import ConfigurationError
@@ -57,25 +65,14 @@ TEMPLATES: Final[dict[str, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 _SNIFFED: Final = ("default", "opencdrrate", "example", "linksys", "asterisk", "snom")
-_USED: Final = (
-    "caller_id_number", "ani", "destination_number", "start_stamp", "answer_stamp", "end_stamp", "duration", "billsec",
-    "hangup_cause", "uuid", "accountcode", "channel_name", "bridge_channel", "direction", "network_addr",
-    "sip_user_agent", "sip_gateway_name", "start_epoch", "answer_epoch", "end_epoch",
-)  # fmt: skip
-_COLUMNS: Final = Columns(
-    (
-        "position", "switch", "record_key", "service_type", "calling_number", "called_number", "start_time",
-        "answer_time", "end_time", "end_inferred", "utc_offset_s", "time_ambiguous", "duration_ms",
-        "billable_duration_ms", "source_ip", "user_agent", "disposition", "cause", "trunk_in", "trunk_out", "call_link",
-        "account",
-    )
-)  # fmt: skip
+_EPOCHS: Final = ("start_epoch", "answer_epoch", "end_epoch")
+_USED: Final = (*PLAIN, *_EPOCHS)
+_FIRST_LINES: Final = 20
+_HEAD_BYTES: Final = 1 << 16
 _SQL: Final = re.compile(r"INSERT\s+INTO\s+\w+\s+VALUES\s*\((.*)\)\s*;?", re.IGNORECASE | re.DOTALL)
 _BETWEEN: Final = re.compile(r'" ?, ?"')
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_UUID: Final = re.compile(UUID)
 _NAME: Final = re.compile(r"\$\{(?:regex\('?\$\{)?([A-Za-z_][\w-]*)")
-_NEVER_US: Final = 86_400_000_000
-"""An answer on the first day of 1970 is FreeSWITCH's "never" in local time."""
 
 
 class FreeswitchCsv:
@@ -93,26 +90,83 @@ class FreeswitchCsv:
             ConfigurationError: the source has no zone; `template` writes no uuid, no party or no time.
             InputError: the delivery is UTF-16.
         """
-        chosen = _template(source.options.get("template"))
-        legs = _Legs(source)
-        stretch = RowStretch(_COLUMNS, kept_values)
-        for line in read_lines(stream):
-            found = None if line.reason is not None else _read(line.data, chosen)
+        rows = _Rows(_template(source.options.get("template")), _Legs(source))
+        blocks = read_blocks(stream)
+        position = 0
+        for block in blocks:
+            names = rows.names(block)
+            plain = None if names is None else plain_rows(block, position + 1, len(names), _places(names), quoted=True)
+            if names is None or plain is None:
+                rest: Any = io.BufferedReader(Rejoined(block, blocks))
+                yield from shifted(rows.decoded(read_lines(rest)), position, block.offset)
+                return
+            yield rows.plain(names, plain)
+            position += plain.count
+
+
+class _Rows:
+    """The rows of one delivery: those of a plain block at once, all others one by one."""
+
+    def __init__(self, chosen: tuple[str, ...] | None, legs: _Legs) -> None:
+        self._chosen, self._legs = chosen, legs
+
+    def decoded(self, lines: Iterable[Line]) -> Iterator[Decoded]:
+        """Yield the legs of lines."""
+        stretch = RowStretch(LEGS, kept_values)
+        for line in lines:
+            found = None if line.reason is not None else _read(line.data, self._chosen)
             if found is None:
                 stretch.refuse(line.reject(line.reason or RejectReason.COLUMN_COUNT))
             elif b"\x00" in line.data:
                 stretch.refuse(line.reject(RejectReason.ENCODING))
             else:
-                values = {name: value for name, value in zip(*found, strict=True) if name in _USED}
+                values = _values(*found)
                 try:
-                    stretch.take(legs.record(line.position, values), values, line.length_bytes)
+                    stretch.take(self._legs.record(line.position, values), values, line.length_bytes)
                 except Refusal as refusal:
                     stretch.refuse(line.reject(refusal.reason, field=refusal.field, raw=kept_values(values)))
             if stretch.is_full:
                 yield stretch.decoded()
-                stretch = RowStretch(_COLUMNS, kept_values)
+                stretch = RowStretch(LEGS, kept_values)
         if not stretch.is_empty:
             yield stretch.decoded()
+
+    def names(self, block: Block) -> tuple[str, ...] | None:
+        """Return the columns of a block, by its first row that a template writes; None where each has to be asked."""
+        if self._chosen is not None:
+            return None if set(self._chosen) & set(_EPOCHS) else self._chosen
+        head = block.data[:_HEAD_BYTES]
+        for line in head[: head.rfind(b"\n") + 1].split(b"\n", _FIRST_LINES)[:_FIRST_LINES]:
+            found = _read(line, None)
+            if found is not None:
+                return found[0]
+        return None
+
+    def plain(self, names: tuple[str, ...], rows: PlainRows) -> Decoded:
+        """Return the legs of a block; only rows in which something is in doubt are read one by one."""
+        starts = "start_stamp" in names
+        table, understood = plain_legs(rows.columns, rows.positions, self._legs.zone, self._legs.names, starts=starts)
+        parts = list(self.decoded(rows.odd_lines(understood)))
+
+        def raw_of(asked: Sequence[int]) -> list[bytes | None]:
+            found = (_read(rows.line(rows.at(position)).data, self._chosen) for position in asked)
+            return [None if one is None else kept_values(_values(*one)) for one in found]
+
+        if not parts:
+            return Decoded(table, [], raw_of)
+        table = pa.concat_tables([table, *(part.table for part in parts)]).sort_by("position")
+        return Decoded(table, [reject for part in parts for reject in part.rejects], raw_of)
+
+
+def _values(names: tuple[str, ...], row: list[str]) -> dict[str, str]:
+    return {name: value for name, value in zip(names, row, strict=True) if name in _USED}
+
+
+@lru_cache(64)
+def _places(names: tuple[str, ...]) -> dict[str, int | None]:
+    """Return where each column of `PLAIN` stands: the last of a name, as everywhere here."""
+    found = {name: place for place, name in enumerate(names)}
+    return {name: found.get(name) for name in PLAIN}
 
 
 def _template(text: str | None) -> tuple[str, ...] | None:
@@ -172,9 +226,8 @@ class _Legs:
     """Makes records of rows; what the source settles is read once."""
 
     def __init__(self, source: SourceConfig) -> None:
-        self._zone = zone_times(source, FreeswitchCsv.name)
-        self._element = source.element
-        self._service = source.service_type or "voice"
+        self.zone = zone_times(source, FreeswitchCsv.name)
+        self.names = source.element, source.service_type or "voice"
 
     def record(self, position: int, values: dict[str, str]) -> tuple[Any, ...]:
         """Return one leg as a tuple of `_COLUMNS`.
@@ -203,9 +256,9 @@ class _Legs:
         address = address_of(get("network_addr"))
         record = (
             position,
-            self._element,
+            self.names[0],
             key.lower(),
-            self._service,
+            self.names[1],
             get("caller_id_number") or get("ani") or None,
             get("destination_number") or None,
             start,
@@ -225,7 +278,7 @@ class _Legs:
             key.lower(),
             get("accountcode") or None,
         )
-        _COLUMNS.check_texts(record)
+        LEGS.check_texts(record)
         return record
 
     def _times(
@@ -235,7 +288,7 @@ class _Legs:
         start, start_text = self._time(values, "start")
         answer, answer_text = self._time(values, "answer")
         end, end_text = self._time(values, "end")
-        if answer is not None and answer.time_us < _NEVER_US:
+        if answer is not None and answer.time_us < NEVER_US:
             answer = None
         if start is None and "start_stamp" not in values and "start_epoch" not in values:
             start, start_text = (answer, answer_text) if answer is not None else (end, end_text)
@@ -257,7 +310,7 @@ class _Legs:
             return (LocalTime(int(epoch) * 1_000_000, 0, False) if int(epoch) else None), epoch
         if not stamp:
             return None, ""
-        local = self._zone.convert(stamp)
+        local = self.zone.convert(stamp)
         if local is None:
             raise Refusal(RejectReason.BAD_TIME, f"{word}_stamp")
         return local, stamp
@@ -269,7 +322,7 @@ class _Legs:
         wall = parse_iso(text) if time.ambiguous else None
         if wall is None:
             return (time.time_us,)
-        first, second = self._zone.offsets_s(wall)
+        first, second = self.zone.offsets_s(wall)
         return (time.time_us, time.time_us + (first - second) * 1_000_000)
 
 

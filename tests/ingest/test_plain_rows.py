@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from bench import formats
 from ingest.decoders import asterisk_columns, asterisk_rows, slices
+from ingest.decoders.freeswitch_csv import TEMPLATES
 from ingest.decoders.plain_rows import plain_rows
 from ingest.source import SourceConfig
 from tests.ingest.decoding import fixture
@@ -27,7 +28,7 @@ NEVER = 1 << 60
 NAMES, TYPES, *ROWS = fixture("cucm", "cdr.csv").decode().splitlines(keepends=True)
 MADE = {
     name: formats.delivery(name, 12, datetime(2026, 11, 1, tzinfo=UTC))[0].decode()
-    for name in ("cucm-cdr", "asterisk-csv")
+    for name in ("cucm-cdr", "asterisk-csv", "freeswitch-csv")
 }
 
 
@@ -35,16 +36,16 @@ def by_blocks(*, wanted: bool) -> Any:
     return mock.patch.multiple(slices, KERNEL_BYTES_MIN=0 if wanted else NEVER, LOAD_BYTES_MIN=0)
 
 
-def read(name: str, data: bytes, *, wanted: bool) -> Any:
+def read(name: str, data: bytes, *, wanted: bool, **options: str) -> Any:
     """Return records and rejects by one road; a column that a whole stretch lacks is as if it were null."""
     with by_blocks(wanted=wanted):
-        records, rejects = taken(name, data, SourceConfig("s", zone="Europe/Stockholm"))
+        records, rejects = taken(name, data, SourceConfig("s", zone="Europe/Stockholm", options=options))
     return told(records), rejects
 
 
-def same(name: str, data: bytes) -> Any:
-    found = read(name, data, wanted=True)
-    assert found == read(name, data, wanted=False)
+def same(name: str, data: bytes, **options: str) -> Any:
+    found = read(name, data, wanted=True, **options)
+    assert found == read(name, data, wanted=False, **options)
     return found
 
 
@@ -124,6 +125,39 @@ def test_one_row_in_doubt_does_not_hold_up_the_others() -> None:
     records, rejects = same("asterisk-csv", (ROW + doubtful + ROW).encode())
     assert rejects == []
     assert [record["calling_number"] for record in records] == ["46701740605"] * 3
+
+
+LEGS = {name: fixture("freeswitch", f"master_{name}.csv").decode().splitlines(keepends=True) for name in TEMPLATES}
+LEG_CHANGES = [
+    ("2026-11-20 10:00:00", ""), ("2026-11-20 10:00:05", "1970-01-01 01:00:00"), ("2026-11-20 10:00:05", ""),
+    ("2026-11-20 10:01:05", ""), ("2026-11-20 10:01:05", "2026-10-25 02:30:00"), ("2026-11-20 10:01:05", "x"),
+    ("2026-11-20 10:01:05", "2026-11-20 09:01:05"), ('"60"', '""'), ('"60"', '"6 0"'), ('"65"', '""'),
+    ("0f6a1b2c", "0F6A1B2C"), ("0f6a1b2c", "0f6a1b2"), ("NORMAL_CLEARING", "USER_BUSY"), ("NORMAL_CLEARING", ""),
+    ("46701740605", 'a"b'), ("46701740605", "é"), ('"46701740605"', "46701740605"), ('","', '", "'), ('","', '" , "'),
+    ("192.0.2.40", "0f6a1b2c-0001-4d00-9c00-46aa00000001"), ("192.0.2.40", "host"), ("inbound", "outbound"),
+    ("\n", "\r\n"), ("\n", " \n"), ("46701740605", "\0"), ("46701740605", "\udcff"), ("46701740605", ""),
+]  # fmt: skip
+LEG = st.builds(
+    lambda rows, at, changes: functools.reduce(lambda row, change: row.replace(*change), changes, rows[at]),
+    st.sampled_from([*LEGS.values()]),
+    st.integers(0, 1),
+    st.lists(st.sampled_from(LEG_CHANGES), max_size=2),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(LEG | st.sampled_from(["\n", '"\n', "INSERT INTO cdr VALUES ();\n"]), max_size=8),
+    of=st.sampled_from([None, *LEGS]),
+    option=st.booleans(),
+    cut=st.sampled_from([0, 0, 1, 2, 9]),
+    block_bytes=st.sampled_from([700, 1 << 22]),
+)
+def test_any_file_of_legs(rows: list[str], of: str | None, option: bool, cut: int, block_bytes: int) -> None:
+    data = "".join([*LEGS[of], *rows, *LEGS[of]] if of else rows).encode("utf-8", "surrogateescape")
+    options = {"template": of} if of and option else {}
+    with mock.patch.object(slices.read_blocks, "__kwdefaults__", {**_DEFAULTS, "block_bytes": block_bytes}):
+        same("freeswitch-csv", data[: len(data) - cut], **options)
 
 
 _DEFAULTS: dict[str, Any] = dict(slices.read_blocks.__kwdefaults__ or {})
