@@ -30,6 +30,11 @@ LAYOUT_VERSION: Final = 1
 WORD: Final = "~word"
 BOUNDED: Final = ("start_time", "end_time", "calling_number")
 """The layout keeps these columns' lowest and highest value of every row group."""
+ROW_GROUP_ROWS: Final = 16_384
+"""Of a file with a layout, about. Each column of each has 60 bytes of the footer, and 1 kB of an open file."""
+WORD_PAGE_ROWS: Final = 512
+PAGE_BYTES_MIN: Final = 4_096
+"""A page has 90 bytes of its own."""
 LABEL_BYTES_MAX: Final = 65_536
 """Labels of more text than that are a dictionary of the file, each row group with its own."""
 _LABELS: Final = "labels"
@@ -46,12 +51,31 @@ class Encoding:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The stored columns of a part, how each is encoded, the rows of a row group, and the footer's metadata."""
+    """The stored columns of a part, how each is encoded, the rows of a group, and the footer's metadata."""
 
     table: pa.Table
     encodings: Mapping[str, Encoding]
     group_rows: int
     metadata: Mapping[str, str]
+
+    @property
+    def row_group_rows(self) -> int:
+        """Rows of a row group of the file: of several groups where a layout tells groups apart (ADR 33)."""
+        if LAYOUT_KEY not in self.metadata:
+            return self.group_rows
+        return self.group_rows * max(1, ROW_GROUP_ROWS // self.group_rows)
+
+    @property
+    def paging(self) -> dict[str, int]:
+        """How the file's columns are cut into pages, as Arrow's writer is told: each group a page, the word several."""
+        if LAYOUT_KEY not in self.metadata:
+            return {}
+        word = self.table.schema.field(WORD).type.byte_width if WORD in self.table.column_names else 0
+        return {
+            "max_rows_per_page": self.group_rows,
+            "write_batch_size": min(WORD_PAGE_ROWS, self.group_rows),
+            "data_page_size": max(WORD_PAGE_ROWS * word, PAGE_BYTES_MIN),
+        }
 
 
 def group_rows_of(rows: int) -> int:
@@ -99,7 +123,8 @@ def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
     }
     metadata = {key.decode(): value.decode() for key, value in (PACKED.metadata or {}).items()}
     metadata[LAYOUT_KEY] = json.dumps(layout, separators=(",", ":"))
-    return Stored(pa.table(stored), encodings, group_rows, metadata)
+    fields = [pa.field(name, array.type, nullable=array.null_count > 0) for name, array in stored.items()]
+    return Stored(pa.table(list(stored.values()), schema=pa.schema(fields)), encodings, group_rows, metadata)
 
 
 def _derive(columns: dict[str, Figures], rows: int) -> tuple[dict[str, Figures], dict[str, Any]]:
@@ -236,6 +261,10 @@ class Layout:
     def bounds(self, name: str) -> tuple[Ints, Ints] | None:
         """Return the lowest and highest value of every row group, times in µs; None where they are not kept."""
         return self._bounds.get(name)
+
+    def repeats(self, name: str) -> bool:
+        """Tell whether a column of the file leaves out what repeats, in the form `repeat`."""
+        return name in self._forms and self._forms[name].kind == "repeat"
 
     def stored(self, names: Iterable[str]) -> list[str]:
         """Return the file's columns that are needed to restore logical ones; none for constants."""

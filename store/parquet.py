@@ -21,6 +21,7 @@ from schemas.errors import IntegrityError
 from store import files
 from store.binding import FileBinding
 from store.columns import Encoding, Stored
+from store.pages import PageFile
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
 python_file: Any = pa.PythonFile  # its stub asks for more than it uses
@@ -60,12 +61,12 @@ class PartFile:
         """Make the file; `first` gives the schema and the encodings."""
         self.size_bytes = 0
         self.sha256 = ""
-        self._path, self._group_rows = path, first.group_rows
+        self._path, self._group_rows = path, first.row_group_rows
         self._properties = pe.create_encryption_properties(
             binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad, store_aad_prefix=False
         )
         self._schema = first.table.schema
-        self._options = _options(first.encodings)
+        self._options = _options(first.encodings) | first.paging
 
     def __enter__(self) -> PartFile:
         files.create_private(self._path)
@@ -168,6 +169,11 @@ def open_file(path: Path, binding: FileBinding, partition_key: bytes) -> pq.Parq
         raise IntegrityError(f"{binding} is missing") from error
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{binding} does not authenticate") from error
+
+
+def pages_of(path: Path, file: pq.ParquetFile, binding: FileBinding, partition_key: bytes) -> PageFile:
+    """Return the single pages of an open file."""
+    return PageFile(path, file.metadata, file.schema_arrow, binding, binding.key(partition_key, _PURPOSE))
 
 
 def read_groups(file: pq.ParquetFile, groups: list[int], columns: list[str] | None, binding: FileBinding) -> pa.Table:

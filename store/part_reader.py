@@ -1,26 +1,38 @@
-"""One open part: the only road from a part's file to its records."""
+"""One open part: the only road from a part's file to its records.
+
+A *group* is what postings, identities and bounds tell of: so many rows of a part. A row group of the file has several
+of them, and a page of each column for each. Whoever asks for few groups is given their pages; the others are read
+together, as Arrow reads row groups.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 
 from schemas.arrow import PACKED
+from schemas.buffers import flat
 from store import parquet
 from store.binding import FileBinding
 from store.columns import Layout
 from store.figure_batch import FigureBatch
 
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+
 Bounds = tuple[int, int]
 """Lowest and highest value; times in µs."""
+Window = tuple[int, int]
+"""Rows [first, last) of a part, all in one row group of its file."""
 
 
 class PartReader:
-    """The records of one part by row groups; it holds the file's key as long as it is open."""
+    """The records of one part by groups; it holds the file's key as long as it is open."""
 
     def __init__(self, path: Any, binding: FileBinding, partition_key: bytes) -> None:
         """Open the file and authenticate its footer.
@@ -30,10 +42,15 @@ class PartReader:
         """
         self._binding = binding
         self._file = parquet.open_file(path, binding, partition_key)
+        self._pages = parquet.pages_of(path, self._file, binding, partition_key)
         self._layout = Layout.parse(self._file.metadata.metadata)
         names = self._file.schema_arrow.names if self._layout is None else self._layout.names
         self.names: frozenset[str] = frozenset(names)
         """Columns that the part has."""
+        self.rows = int(self._file.metadata.num_rows)
+        self._row_group_rows = int(self._file.metadata.row_group(0).num_rows) if self.file_groups else 1
+        self.group_size = self._row_group_rows if self._layout is None else self._layout.group_rows
+        """Rows of every group but the last: row i lies in group i // group_size."""
 
     def __enter__(self) -> PartReader:
         return self
@@ -49,7 +66,12 @@ class PartReader:
 
     @property
     def groups(self) -> int:
-        """How many row groups the part has."""
+        """How many groups the part has."""
+        return -(-self.rows // self.group_size)
+
+    @property
+    def file_groups(self) -> int:
+        """How many row groups the file has."""
         return int(self._file.metadata.num_row_groups)
 
     @property
@@ -58,16 +80,11 @@ class PartReader:
         return int(self._file.metadata.num_columns)
 
     def group_rows(self, group: int) -> int:
-        """Return the number of records of a row group."""
-        return int(self._file.metadata.row_group(group).num_rows)
-
-    @property
-    def group_size(self) -> int:
-        """Rows of every row group but the last: row i lies in group i // group_size."""
-        return self.group_rows(0) if self._layout is None else self._layout.group_rows
+        """Return the number of records of a group."""
+        return min(self.group_size, self.rows - group * self.group_size)
 
     def bounds(self, column: str) -> list[Bounds | None]:
-        """Return (lowest, highest) of a column of figures or times for each row group; None where it is not known."""
+        """Return (lowest, highest) of a column of figures or times for each group; None where it is not known."""
         if self._layout is not None:
             both = self._layout.bounds(column)
             if both is None:
@@ -81,17 +98,13 @@ class PartReader:
         ]
 
     def read(self, groups: Sequence[int] | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return records of some row groups (all when None) in their stored order; absent columns are left out.
+        """Return records of some groups (all when None) in their stored order; absent columns are left out.
 
         Raises:
             IntegrityError: a page does not authenticate.
         """
-        chosen = list(range(self.groups)) if groups is None else list(groups)
-        if self._layout is None:
-            names = None if columns is None else [name for name in columns if name in self.names]
-            return parquet.read_groups(self._file, chosen, names, self._binding)
-        wanted = [name for name in (self._layout.names if columns is None else columns) if name in self.names]
-        return self._layout.restore(*self._stored(self._layout, chosen, wanted))
+        wanted = [name for name in (self._all_names() if columns is None else columns) if name in self.names]
+        return self.pages(range(self.groups) if groups is None else groups).read(wanted)
 
     def figures(self, groups: Sequence[int], columns: Sequence[str]) -> FigureBatch:
         """Return what `read` returns, as figures.
@@ -103,34 +116,97 @@ class PartReader:
         if self._layout is None:
             rows = sum(self.group_rows(group) for group in groups)
             return FigureBatch.of(self.read(groups, wanted)) if wanted else FigureBatch(rows)
-        return self._layout.figures(*self._stored(self._layout, list(groups), wanted))
+        pages = self.pages(groups)
+        return self._layout.figures(pages.stored(self._layout.stored(wanted)), wanted, pages.rows)
 
     def pages(self, groups: Sequence[int]) -> Pages:
-        """Return some row groups, to be read column by column."""
-        return Pages(self._file, self._layout, self._binding, groups)
+        """Return some groups, to be read column by column."""
+        return Pages(
+            self, [(group * self.group_size, group * self.group_size + self.group_rows(group)) for group in groups]
+        )
 
     def constant(self, name: str) -> int | None:
         """Return the value that every row of a column has; None where it is not known without reading."""
         return None if self._layout is None else self._layout.constant(name)
 
-    def _stored(self, layout: Layout, groups: list[int], wanted: list[str]) -> tuple[pa.Table, list[str], int]:
-        rows = sum(self.group_rows(group) for group in groups)
-        stored = layout.stored(wanted)
-        table = parquet.read_groups(self._file, groups, stored, self._binding) if stored else pa.table({})
-        return table, wanted, rows
+    def restored(self, table: pa.Table, names: Sequence[str], rows: int) -> pa.Table:
+        """Return logical columns, given the file's."""
+        return table if self._layout is None else self._layout.restore(table, names, rows)
+
+    def repeats(self, name: str) -> bool:
+        """Tell whether a null in a column of the file stands for the value before it."""
+        return self._layout is not None and self._layout.repeats(name)
+
+    def stored_names(self, names: Sequence[str]) -> list[str]:
+        """Return the file's columns that are needed for logical ones."""
+        return list(names) if self._layout is None else self._layout.stored(names)
+
+    def stored(self, windows: Sequence[Window], names: Sequence[str]) -> dict[str, Any]:
+        """Return rows of columns of the file.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
+        groups = sorted({first // self._row_group_rows for first, _ in windows})
+        wanted = sum(-(-last // self.group_size) - first // self.group_size for first, last in windows)
+        there = sum(min(self._row_group_rows, self.rows - group * self._row_group_rows) for group in groups)
+        few = 2 * wanted * self.group_size <= there
+        found = {name: self._by_page(name, windows) for name in names} if few else {}
+        left = [name for name in names if found.get(name) is None]
+        if left:
+            found |= self._by_row_group(groups, windows, left)
+        return found
+
+    def _by_page(self, name: str, windows: Sequence[Window]) -> Any:
+        """Return rows of a column of the file, reading their pages only; None where Arrow has to read them."""
+        fills = self.repeats(name)
+        arrays = []
+        for first, last in windows:
+            group = first // self._row_group_rows
+            base = group * self._row_group_rows
+            start = first // self.group_size * self.group_size if fills else first  # what repeats is told there at last
+            array = self._pages.read(group, name, start - base, last - base)
+            if array is None:
+                return None
+            arrays.append(pc.fill_null_forward(array).slice(first - start) if fills else array)
+        return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
+
+    def _by_row_group(self, groups: list[int], windows: Sequence[Window], names: list[str]) -> dict[str, Any]:
+        table = parquet.read_groups(self._file, groups, names, self._binding)
+        starts = {group: at * self._row_group_rows for at, group in enumerate(groups)}
+        runs: list[Window] = []
+        for first, last in windows:
+            group = first // self._row_group_rows
+            start = starts[group] + first - group * self._row_group_rows
+            if runs and runs[-1][1] == start:
+                runs[-1] = (runs[-1][0], start + last - first)
+            else:
+                runs.append((start, start + last - first))
+        if runs == [(0, table.num_rows)]:
+            return dict(zip(names, table.select(names).columns, strict=True))
+        found = {}
+        for name in names:
+            column: Any = table.column(name)
+            if self.repeats(name):
+                column = pc.fill_null_forward(column)
+            chunks = [chunk for first, last in runs for chunk in column.slice(first, last - first).chunks]
+            found[name] = pa.chunked_array(chunks, column.type)
+        return found
+
+    def _all_names(self) -> Sequence[str]:
+        return self._file.schema_arrow.names if self._layout is None else self._layout.names
 
 
 class Pages:
-    """Row groups of one part whose columns are read as they are asked for.
+    """Rows of one part whose columns are read as they are asked for.
 
     Many columns lie in one column of the file: what was read for the first that was asked for is not read again.
     """
 
-    def __init__(self, file: Any, layout: Layout | None, binding: FileBinding, groups: Sequence[int]) -> None:
-        self._file, self._layout, self._binding = file, layout, binding
-        self._groups = list(groups)
-        self._sizes = [int(file.metadata.row_group(group).num_rows) for group in groups]
-        self._stored: dict[str, pa.ChunkedArray[Any]] = {}
+    def __init__(self, reader: PartReader, windows: Sequence[Window]) -> None:
+        self._reader, self.windows = reader, list(windows)
+        self.rows = sum(last - first for first, last in windows)
+        self._stored: dict[str, Any] = {}
 
     def read(self, names: Sequence[str]) -> pa.Table:
         """Return columns that the part has, its records in their stored order.
@@ -138,22 +214,36 @@ class Pages:
         Raises:
             IntegrityError: a page does not authenticate.
         """
-        needed = list(names) if self._layout is None else self._layout.stored(names)
+        return self._reader.restored(self.stored(self._reader.stored_names(names)), names, self.rows)
+
+    def stored(self, needed: Sequence[str]) -> pa.Table:
+        """Return columns of the file.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
         missing = [name for name in needed if name not in self._stored]
         if missing:
-            table = parquet.read_groups(self._file, self._groups, missing, self._binding)
-            self._stored.update(zip(table.column_names, table.columns, strict=True))
-        table = pa.table({name: self._stored[name] for name in needed})
-        return table if self._layout is None else self._layout.restore(table, names, sum(self._sizes))
+            self._stored.update(self._reader.stored(self.windows, missing))
+        return pa.table({name: self._stored[name] for name in needed})
 
-    def of(self, places: Sequence[int]) -> Pages:
-        """Return some of these row groups, by their places here."""
-        starts = [0, *accumulate(self._sizes)]
-        some = Pages(self._file, self._layout, self._binding, [self._groups[at] for at in places])
+    def of(self, rows: npt.NDArray[np.int64]) -> Pages:
+        """Return some of these rows, by their numbers here, in their order."""
+        some = Pages(self._reader, windows_of(self.windows, rows))
         for name, column in self._stored.items():
-            parts = [part for at in places for part in column.slice(starts[at], self._sizes[at]).chunks]
-            some._stored[name] = pa.chunked_array(parts, column.type)
+            whole = flat(column) if isinstance(column, pa.ChunkedArray) else column
+            some._stored[name] = (pc.fill_null_forward(whole) if self._reader.repeats(name) else whole).take(
+                pa.array(rows)
+            )
         return some
+
+
+def windows_of(windows: Iterable[Window], rows: npt.NDArray[np.int64]) -> list[Window]:
+    """Return where some rows of windows lie, given their ascending numbers within them."""
+    firsts, lasts = (np.array(side, np.int64) for side in zip(*windows, strict=True))
+    ends = np.cumsum(lasts - firsts)
+    at = np.searchsorted(ends, rows, side="right")
+    return [(row, row + 1) for row in (rows + lasts[at] - ends[at]).tolist()]
 
 
 def _us(moment: Any) -> int:

@@ -91,7 +91,7 @@ class Readers:
             key = self._keyring.key(part.partition.ref)
             road = partial(self._keyring.key, part.partition.location.ref) if part.location_bytes else None
             opened = OpenPart(self._parts.open(part.partition, part.file_id, key, road))
-            nbytes = _COLUMN_BYTES * opened.reader.groups * opened.reader.file_columns
+            nbytes = _COLUMN_BYTES * opened.reader.file_groups * opened.reader.file_columns
             held = _Held(opened, part, generation, nbytes)
         try:
             yield held.thing

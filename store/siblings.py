@@ -16,6 +16,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
@@ -103,7 +105,7 @@ class LocatedReader(PartReader):
 
     def pages(self, groups: Sequence[int]) -> Pages:
         """Return some row groups, to be read column by column."""
-        return _LocatedPages(super().pages(groups), self, groups)
+        return _LocatedPages(super().pages(groups), self)
 
     def divided(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return which of these columns lie in the part, and which in its sibling."""
@@ -128,20 +130,24 @@ class LocatedReader(PartReader):
 
 
 class _LocatedPages(Pages):
-    """Row groups of a part and of its sibling."""
+    """Rows of a part and of its sibling."""
 
-    def __init__(self, own: Pages, reader: LocatedReader, groups: Sequence[int]) -> None:
-        self._own, self._reader, self._numbers = own, reader, list(groups)
+    def __init__(self, own: Pages, reader: LocatedReader) -> None:
+        super().__init__(reader, own.windows)
+        self._own, self._located = own, reader
+        self._theirs: Pages | None = None
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        own, theirs = self._reader.divided(names)
+        own, theirs = self._located.divided(names)
         if not theirs:
             return self._own.read(own)
-        located = self._reader.location().read(self._numbers, theirs)
+        if self._theirs is None:
+            self._theirs = Pages(self._located.location(), self.windows)
+        located = self._theirs.read(theirs)
         return _joined(names, self._own.read(own), located) if own else located
 
-    def of(self, places: Sequence[int]) -> Pages:
-        return _LocatedPages(self._own.of(places), self._reader, [self._numbers[at] for at in places])
+    def of(self, rows: npt.NDArray[np.int64]) -> Pages:
+        return _LocatedPages(self._own.of(rows), self._located)
 
 
 def _joined(names: Sequence[str], own: pa.Table, located: pa.Table) -> pa.Table:

@@ -165,17 +165,10 @@ def _selected(
     rows = rows_of(mask)
     if not len(rows):
         return []
-    sizes = np.array([opened.reader.group_rows(group) for group in groups])
-    ends = np.cumsum(sizes)
-    hit = np.unique(np.searchsorted(ends, rows, side="right"))
     wide = [name for name in _present(opened, {*wanted, *other_columns(query, part)}) if name not in names]
-    chosen = (
-        np.concatenate([np.arange(ends[at] - sizes[at], ends[at]) for at in hit]) if len(hit) < len(sizes) else None
-    )
-    kept = rows if chosen is None else np.searchsorted(chosen, rows)
     table = narrow.take(rows)
     if wide:
-        rest = (pages if chosen is None else pages.of(hit.tolist())).read(wide).take(kept)
+        rest = pages.of(rows).read(wide)
         for name in wide:
             table = table.append_column(rest.schema.field(name), rest.column(name))
     last = other_mask(table, query, part)
