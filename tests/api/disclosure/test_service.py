@@ -153,7 +153,7 @@ def test_a_malformed_order_is_refused_without_being_quoted(office: Office, text:
 
 def routes() -> list[tuple[str, str]]:
     found = [(method, route.path) for route in router.routes for method in route.methods]  # type: ignore[attr-defined]
-    assert len(found) == 22
+    assert len(found) == 23
     return sorted(found)
 
 
@@ -178,7 +178,7 @@ BODIES |= {
     "resume": None,
     "preflight": None,
 }
-OPEN_TO_ALL = {"/v1/disclosure/bases", "/v1/disclosure/delivery-key"}
+OPEN_TO_ALL = {"/v1/disclosure/bases", "/v1/disclosure/delivery-key", "/v1/disclosure/push-key"}
 
 
 @pytest.mark.parametrize("person", ["billing-1", "auditor-1", "custodian-1", "dpo-1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 from pathlib import Path
@@ -11,11 +12,16 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes
 
+from api import authorities
+from api.authority_endpoint import parse
+from api.cli import main
+from api.disclosure.push_key import PushKey
 from api.handover import ts103120 as hi1
 from api.handover.push_line import Limits, Line, PushError, _is_allowed
 from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
 from api.settings import Settings
+from api.signing import write_key_file
 from tests.api import police
 from tests.api.disclosure.conftest import Court, court
 from tests.api.disclosure.test_pushing import held, register, told
@@ -84,7 +90,7 @@ def test_an_officer_s_certificate_opens_the_doors_and_an_authority_s_system_s_do
     assert world.audit_kinds().count("disclosure.authorised") == 1
 
 
-def test_the_service_pushes_by_itself(court: Court, tmp_path: Path) -> None:
+def test_the_service_pushes_by_itself(court: Court, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     office = Office(tmp_path)
     with receiving(office) as there:
         register(court, office, there.url)
@@ -94,8 +100,64 @@ def test_the_service_pushes_by_itself(court: Court, tmp_path: Path) -> None:
                 if held(court, task.id).pushed is not None:
                     break
                 time.sleep(0.05)
+            key = tmp_path / "officer-1.key"
+            write_key_file(key, court.keys["officer-1"])
+
+            def lagrum(*words: str) -> Any:
+                argv = ["--root", str(court.store.root), "--json", "disclosure", *words, "--as", str(key)]
+                capsys.readouterr()
+                assert main(argv, clock=court.clock) == 0
+                return json.loads(capsys.readouterr().out)
+
+            assert lagrum("show", task.id)["push"]["state"] == "acknowledged"
+            assert lagrum("deliver", task.id, "--output", str(tmp_path / "d.zip"))["push"] == "acknowledged"
+            (item,) = lagrum("worklist")["items"]
+            assert (item["step"], item["push"]) == ("acknowledge", None)
+            shown = lagrum("push-key")
+            assert shown["sha256"] == PushKey(court.store).as_dict()["sha256"]
+            assert "PRIVATE" not in str(shown)
         assert told(court, task.id)["state"] == "acknowledged"
         assert len(there.kept) == 2
+        # The private key lies sealed, and the authority's URL nowhere in the clear.
+        found = [path.read_bytes() for path in court.store.root.rglob("*") if path.is_file()]
+        assert not [data for data in found if b"PRIVATE KEY" in data or there.url.encode() in data]
+
+
+def test_two_custodians_register_an_endpoint_and_our_certificate_for_it(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    office = Office(tmp_path)
+    asked = world.http.get("/v1/disclosure/push-key", headers=world.as_person("custodian-1")).json()
+    files = {"ca": office.pem, "ours": office.issued(asked["request"]), "foreign": office.pem}
+    for name, pem in files.items():
+        (tmp_path / f"{name}.crt").write_text(pem)
+    (tmp_path / "police.crt").write_text(police.certificate())
+    for person in ("custodian-1", "custodian-2"):
+        write_key_file(tmp_path / f"{person}.json", world.keys[person])
+
+    def add(client: str) -> tuple[int, str, str]:
+        terms = "--name Police --country SE --organisation SE-POLICE --kind law-enforcement --call-back +46771140000"
+        words = [*terms.split(), "--certificate", str(tmp_path / "police.crt")]
+        words += ["--signing-key", police.terms().signing_key or "", "--endpoint", "https://police.example/hi1"]
+        words += ["--endpoint-ca", str(tmp_path / "ca.crt"), "--endpoint-client", str(tmp_path / f"{client}.crt")]
+        words += ["--as", str(tmp_path / "custodian-1.json"), "--second", str(tmp_path / "custodian-2.json")]
+        capsys.readouterr()
+        code = main(
+            ["--root", str(world.store.root), "--json", "authority", "add", "police-se", *words], clock=world.clock
+        )
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    with running(world.store, Settings(port=0, shutdown_seconds=5)):
+        code, _, error = add("foreign")
+        assert code != 0
+        assert "another key" in error
+        code, shown, error = add("ours")
+        assert code == 0, error
+    assert json.loads(shown)["endpoint"] == "https://police.example/hi1"
+    registered = authorities.get(world.store, "police-se").terms
+    assert registered.endpoint_client == parse(files["ours"])
+    assert registered.endpoint_ca == parse(office.pem)
 
 
 @pytest.mark.parametrize(
