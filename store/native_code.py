@@ -38,7 +38,7 @@ def object_of(module: Any) -> tuple[dict[str, Any], bytes, set[str]]:
 
 def _kernel(kernel: Any) -> tuple[dict[str, Any], Any]:
     (signature,) = kernel.nopython_signatures
-    options = {name: value for name, value in kernel.targetoptions.items() if name in ("nogil", "error_model")}
+    options = {name: value for name, value in kernel.targetoptions.items() if name in ("nogil", "error_model", "_nrt")}
     (compiled,) = kernel.overloads.values()
     if kernel.stats.cache_hits:  # what comes out of a cache cannot be taken apart
         (compiled,) = numba.njit(signature, **options)(kernel.py_func).overloads.values()

@@ -70,7 +70,7 @@ _TAB: Final = 0x09
 _NULL: Final = 0x6C6C_756E
 _U = np.uint64
 
-helper: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
+helper: Any = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
 
 
 def _name(at: Any, names: Any, table: Any, seen: Any, mark: Any, work: Any) -> Any:
@@ -338,4 +338,5 @@ walk: Any = numba.njit(
     nogil=True,
     cache=True,
     error_model="numpy",
+    _nrt=False,
 )(_walk)
