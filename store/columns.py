@@ -177,14 +177,21 @@ def _derive_places(columns: dict[str, Figures], kept: dict[str, Figures], rules:
 
 
 def _with_slots(chosen: dict[str, Form]) -> tuple[dict[str, Form], int]:
-    """Give every column of the word its slot; return the forms and the word's bytes."""
-    placed, bit = {}, 0
+    """Give every column of the word its slot; return the forms and the word's bytes.
+
+    What is left of the word's last byte takes squeezed columns that fit: there they cost neither room nor time.
+    """
+    within = {name for name, form in chosen.items() if form.kind == "word"}
+    left = -sum(chosen[name].bits for name in within) % 8
+    for name in sorted(chosen, key=lambda name: -chosen[name].bits):
+        if chosen[name].kind == "bytes" and chosen[name].bits <= left:
+            within.add(name)
+            left -= chosen[name].bits
+    placed, bit = dict(chosen), 0
     for name, form in chosen.items():
-        if form.kind == "word":
-            placed[name] = Form(form.kind, form.base, form.bits, bit, form.nulls)
+        if name in within:
+            placed[name] = Form("word", form.base, form.bits, bit, form.nulls)
             bit += form.bits
-        else:
-            placed[name] = form
     return placed, words.width_of(bit)
 
 

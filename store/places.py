@@ -21,6 +21,9 @@ Ints = npt.NDArray[np.int64]
 
 ROWS_PER_STEP: Final = 256
 """The table has one entry for about so many records."""
+ROWS_PER_STEP_LARGE: Final = 64
+"""In a large part: there a finer table takes 0.02 bytes a record in the footer, and saves a bit."""
+ROWS_LARGE: Final = 262_144
 BATCHES_PER_ROW_MAX: Final = 1 / 64
 """With more batches than that, their table outweighs what it saves."""
 PLACE_MAX: Final = 2**31 - 1
@@ -137,7 +140,7 @@ def timetable(start_us: Ints, places: Ints) -> Timetable:
     """Return a timetable of records in any order."""
     some = start_us[:: max(len(start_us) // _SAMPLE, 1)]
     origin, newest = (int(value) for value in np.quantile(some, (0.0005, 0.9995), method="nearest"))
-    steps = max(len(places) // ROWS_PER_STEP, 1)
+    steps = max(len(places) // (ROWS_PER_STEP if len(places) <= ROWS_LARGE else ROWS_PER_STEP_LARGE), 1)
     shift = max((newest - origin) // steps, 1).bit_length() - 1
     count = ((newest - origin) >> shift) + 1
     step = np.clip(start_us - origin, 0, (count << shift) - 1) >> shift

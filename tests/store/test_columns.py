@@ -214,3 +214,33 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(IntegrityError), PartReader(path, BINDING, KEY) as reader:
         reader.read()
+
+
+def test_what_is_left_of_the_words_last_byte_takes_a_squeezed_column() -> None:
+    chosen = {
+        "a": forms.Form("word", 0, 37),
+        "b": forms.Form("bytes", 0, 3, codec="zstd"),
+        "c": forms.Form("bytes", 0, 2, codec="zstd"),
+        "d": forms.Form("delta"),
+    }
+    placed, width = columns._with_slots(chosen)
+    assert [placed[name].kind for name in "abcd"] == ["word", "word", "bytes", "delta"]
+    assert (width, placed["b"].at) == (5, 37)
+    full, width = columns._with_slots({**chosen, "a": forms.Form("word", 0, 40)})
+    assert (full["b"].kind, width) == ("bytes", 5)
+    none, width = columns._with_slots({"b": chosen["b"]})
+    assert (none["b"].kind, width) == ("bytes", 0)
+
+
+@pytest.mark.parametrize("low", [-500, -(2**63)])
+def test_figures_around_one_value_do_not_straddle_two_bytes(low: int) -> None:
+    values = np.random.default_rng(0).normal(12, 5, 5000).astype(np.int64)
+    values[7] = low
+    form = forms.choose(Figures(values), parquet.size_of)
+    column = forms.write(Figures(values), form, 4096)
+    assert np.array_equal(forms.read(form, column, len(values)).values, values)
+    if low == -500:
+        assert form.kind == "bytes"
+        assert len(np.unique((values - form.base) >> 8)) == 2  # the outlier's, and all the others'
+    else:
+        assert form.kind == "delta"
