@@ -1,7 +1,8 @@
 """Compiled walk over BER records (ADR 7): where records end, and where the wanted elements of a level lie.
 
-The twins that the tests compare these with are `threegpp._run` and `ber._walk_level`, which take the same steps. There
-are no bounds checks: behind the data lie `ber.SLACK_BYTES` of zeros, more than a header has octets.
+The twins that the tests compare these with take the same steps: `threegpp._run`, `tap3.end_of`, `threegpp_file`,
+`ber._walk_level`, `ber_elements.definite`. There are no bounds checks: behind the data of a walk lie `ber.SLACK_BYTES`
+of zeros, more than a header has octets.
 
 Source: ITU-T X.690 §8.1 (identifier, length and end-of-contents octets).
 """
@@ -24,6 +25,10 @@ _FLAGS: Final = types.Array(types.uint8, 1, "C")
 _HIGH: Final = 0x1F
 _OPEN: Final = 0x80
 _NUMBER_LAST: Final = 1023
+_HEADER_MAX: Final = 9  # octets of a header
+_EVENT: Final = 0x60
+_FILE_HEADER: Final = 4
+_RELEASE_7: Final = 0xE0
 
 
 def _frame_of(data: Any, at: Any, limit: Any, size: Any, starts: Any, ends: Any) -> Any:
@@ -156,3 +161,86 @@ def _walk_of(
 walk: Any = numba.njit(
     types.void(_BYTES, _READ, _READ, _READ, _READ, types.int64, _WRITTEN, _WRITTEN, _FLAGS), nogil=True, cache=True
 )(_walk_of)
+
+
+def _frame_events_of(data: Any, at: Any, limit: Any, starts: Any, ends: Any) -> Any:
+    """Note constructed elements of class APPLICATION and definite length that follow each other; return how many.
+
+    Stops where anything else begins, where an element ends behind `limit`, near the limit, and when `starts` is full.
+    """
+    count = 0
+    while at + _HEADER_MAX <= limit and count < len(starts) and data[at] & 0xE0 == _EVENT:
+        _, place, length, fault = _header(data, at)
+        if fault or place + length > limit:
+            break
+        starts[count], ends[count] = at, place + length
+        count += 1
+        at = place + length
+    return count
+
+
+frame_events: Any = numba.njit(
+    types.int64(_BYTES, types.int64, types.int64, _WRITTEN, _WRITTEN), nogil=True, cache=True
+)(_frame_events_of)
+
+
+def _frame_file_of(data: Any, starts: Any, ends: Any) -> Any:
+    """Note whole records behind headers of TS 32.297; return how many. They are as many as fit."""
+    count = 0
+    at: Any = np.int64(0)
+    limit = len(data) - _FILE_HEADER
+    while at <= limit and count < len(starts):
+        start = at + _FILE_HEADER + np.int64(data[at + 2] >= _RELEASE_7)
+        end = start + (np.int64(data[at]) << 8 | np.int64(data[at + 1]))
+        if end > limit + _FILE_HEADER:
+            break
+        starts[count], ends[count] = start, end
+        count += 1
+        at = end
+    return count
+
+
+frame_file: Any = numba.njit(types.int64(_BYTES, _WRITTEN, _WRITTEN), nogil=True, cache=True)(_frame_file_of)
+
+
+def _is_definite(data: Any, start: Any, end: Any, stops: Any) -> Any:
+    """Tell whether an element and all within it have definite lengths, and fill each other; `stops` is for its own use.
+
+    Elements at the depth that `stops` has room for are taken for none.
+    """
+    depth: Any = np.int64(0)
+    at = start
+    stops[0] = end
+    while True:
+        while at == stops[depth]:
+            if depth == 0:
+                return True
+            depth -= 1
+        constructed = data[at] & 0x20 != 0
+        _, place, length, fault = _header(data, at)
+        at = place + length
+        if fault or at > stops[depth] or (depth == 0 and at != end):
+            return False
+        if constructed:
+            depth += 1
+            if depth == len(stops):
+                return False
+            stops[depth], at = at, place
+
+
+_is_definite_of: Any = inlined(_is_definite)
+
+
+def _find_definite_of(data: Any, starts: Any, ends: Any, stops: Any, good: Any) -> None:
+    """Tell of elements whether they hold no octet 0x80, or else have definite lengths throughout."""
+    for row in range(len(starts)):
+        good[row] = 1
+        for at in range(starts[row], ends[row]):
+            if data[at] == _OPEN:
+                good[row] = _is_definite_of(data, starts[row], ends[row], stops)
+                break
+
+
+find_definite: Any = numba.njit(types.void(_BYTES, _READ, _READ, _WRITTEN, _FLAGS), nogil=True, cache=True)(
+    _find_definite_of
+)

@@ -12,12 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar, Final
 
+import numpy as np
+
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.ber import compiled
 from ingest.decoders.ber_elements import CUT, INDEFINITE, end_of, header
-from ingest.decoders.tap3_events import Partner, decode_events
+from ingest.decoders.tap3_events import decode_events
+from ingest.decoders.tap3_partner import Partner
 from ingest.decoders.threegpp import ByteReader
 from ingest.decoders.threegpp_columns import Readers
 from ingest.source import SourceConfig
+from schemas.buffers import Ints
 from schemas.errors import InputError
 
 _BATCH, _NOTIFICATION, _EVENTS, _CONTROL, _NETWORK, _AUDIT = 0x61, 0x62, 0x63, 0x64, 0x66, 0x6F
@@ -127,7 +132,7 @@ class _Batch:
         reader.consume(end)
         return part
 
-    def events(self) -> Iterator[tuple[bytes, list[int], list[int], int]]:
+    def events(self) -> Iterator[tuple[bytes, Ints, Ints, int]]:
         """Yield (data, where events begin, where they end, offset of the data), block by block.
 
         Raises:
@@ -136,7 +141,7 @@ class _Batch:
         reader = self._reader
         while True:
             starts, ends, at, done = self._frame(reader.data)
-            if starts:
+            if len(starts):
                 yield reader.data, starts, ends, reader.offset
             reader.consume(at)
             if done:
@@ -145,14 +150,22 @@ class _Batch:
                 raise InputError("the TAP batch is cut off or damaged within its events", hint="deliver it again")
             reader.more()
 
-    def _frame(self, data: bytes) -> tuple[list[int], list[int], int, bool]:
-        starts: list[int] = []
-        ends: list[int] = []
-        at, size = 0, len(data)
+    def _frame(self, data: bytes) -> tuple[Ints, Ints, int, bool]:
+        """Return where events begin, where they end, the place behind the last one, and whether there are no more."""
+        kernels, octets = compiled(len(data)), np.frombuffer(data, np.uint8)
+        starts, ends = np.empty(len(data) // 2 + 1, np.int64), np.empty(len(data) // 2 + 1, np.int64)
+        count, at, size, done = 0, 0, len(data), False
         stop = None if self._events_end is None else self._events_end - self._reader.offset
         while at < size and at != stop:
+            if kernels is not None:
+                limit = size if stop is None else min(size, stop)
+                count += kernels.frame_events(octets, at, limit, starts[count:], ends[count:])
+                at = int(ends[count - 1]) if count else at
+                if at >= size or at == stop:
+                    break
             if stop is None and data[at : at + 2] == b"\0\0":
-                return starts, ends, at + 2, True
+                at, done = at + 2, True
+                break
             if stop is None and data[at : at + 1] == b"\0":
                 break
             end = end_of(data, at)
@@ -160,10 +173,9 @@ class _Batch:
                 break
             if end < 0 or data[at] & 0xE0 != 0x60 or (stop is not None and end > stop):
                 raise InputError("the TAP batch is damaged within its events")
-            starts.append(at)
-            ends.append(end)
-            at = end
-        return starts, ends, at, at == stop
+            starts[count], ends[count] = at, end
+            count, at = count + 1, end
+        return starts[:count], ends[:count], at, done or at == stop
 
     def close(self, events: int) -> None:
         """Read what is behind the events.

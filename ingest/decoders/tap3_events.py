@@ -12,7 +12,6 @@ Source: GSMA TD.57 (TAP 3.12), data dictionary; tags by its ASN.1. The service c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -20,13 +19,13 @@ import pyarrow as pa
 
 from ingest.decoders import ber_values, threegpp_text
 from ingest.decoders.base import Decoded
-from ingest.decoders.ber import APPLICATION, Fields, Level, headers, padded, slots_of, walk
-from ingest.decoders.ber_elements import definite, header, length_octets
+from ingest.decoders.ber import APPLICATION, Fields, Level, compiled, headers, padded, slots_of, walk
+from ingest.decoders.ber_elements import DEPTH_MAX, definite
 from ingest.decoders.ber_values import Times
+from ingest.decoders.tap3_partner import Partner
 from ingest.decoders.threegpp_columns import Columns, Key, Readers, first_of, later
 from ingest.decoders.threegpp_tables import Family, RecordType
-from schemas.buffers import Bytes, Column, Mask, pc
-from schemas.errors import InputError
+from schemas.buffers import Bytes, Column, Ints, Mask, pc
 from schemas.rejects import Reject, RejectReason
 
 _SMS_SERVICES: Final = frozenset({"21", "22"})
@@ -131,98 +130,29 @@ _BY_TAG: Final = slots_of([APPLICATION | one.choice for one in EVENT_TYPES])
 _CONTENT: Final = APPLICATION | 17  # ContentTransaction: what was bought may be in it
 
 
-@dataclass(frozen=True, slots=True)
-class Partner:
-    """What a batch says about all its events: who sent it, which offsets and recording entities its codes mean.
-
-    `front` is its control and network information as delivered: a refused event is kept in a batch of its own.
-    """
-
-    sender: str
-    offsets_s: dict[int, int]
-    entities: dict[int, str]
-    front: bytes
-
-    @classmethod
-    def read(cls, control: bytes, network: bytes) -> Partner:
-        """Read control and network information.
-
-        Raises:
-            InputError: they are damaged, or an offset has not the form `+hhmm`.
-        """
-        made = [definite(part) if part else b"" for part in (control, network)]
-        if None in made:
-            raise InputError("the TAP batch's control or network information is damaged")
-        sender, offsets, entities = "", {}, {}
-        for tag, content in _elements(made[0] or b"", 1):
-            if tag == 196:
-                sender = threegpp_text.label(content)
-        for tag, content in _elements(made[1] or b"", 1):
-            for _, entry in _elements(content, 0):
-                parts = dict(_elements(entry, 0))
-                if tag == 234 and 232 in parts:
-                    offsets[int.from_bytes(parts[232], "big")] = _offset_s(parts.get(231, b""))
-                if tag == 188 and 184 in parts:
-                    entities[int.from_bytes(parts[184], "big")] = threegpp_text.label(parts.get(400, b""))
-        return cls(sender, offsets, entities, control + network)
-
-    def alone(self, event: bytes) -> bytes:
-        """Return a batch that holds one event only."""
-        content = self.front + b"\x63" + length_octets(len(event)) + event
-        return b"\x61" + length_octets(len(content)) + content
-
-
-def _elements(data: bytes, depth: int) -> list[tuple[int, bytes]]:
-    """Return (number of the tag, content), `depth` levels down; nothing where they cannot be read."""
-    found, at = [], 0
-    while at < len(data):
-        start, length = header(data, at, len(data))
-        if start < 0 or length < 0 or start + length > len(data):
-            return []
-        found.append((int(headers(padded(data), np.array([at])).tags[0]) & 1023, data[start : start + length]))
-        at = start + length
-    if depth:
-        return [inner for _, content in found for inner in _elements(content, depth - 1)]
-    return found
-
-
-def _offset_s(text: bytes) -> int:
-    digits = text[1:]
-    if len(text) != 5 or text[:1] not in (b"+", b"-") or not digits.isdigit() or int(digits[2:]) > 59:
-        raise InputError("an offset of the TAP batch's table has not the form +hhmm")
-    seconds = int(digits[:2]) * 3600 + int(digits[2:]) * 60
-    if seconds > ber_values.OFFSET_MAX_S:
-        raise InputError("an offset of the TAP batch's table is beyond 14 hours")
-    return -seconds if text[:1] == b"-" else seconds
-
-
 def decode_events(
     data: bytes,
-    starts: list[int],
-    ends: list[int],
+    starts: Ints,
+    ends: Ints,
     first_position: int,
     offset: int,
     partner: Partner,
     readers: Readers,
 ) -> Iterator[Decoded]:
     """Yield events type by type, then the refused ones; `starts` and `ends` are places in `data`."""
-    raws = [data[start:end] for start, end in zip(starts, ends, strict=True)]
-    # An event with an indefinite length anywhere is rewritten; in a definite one the octet 0x80 may mean anything.
-    made = [definite(raw) if b"\x80" in raw else raw for raw in raws]
-    lengths = np.array([len(one or b"\0\0") for one in made], np.int64)
-    stops = np.cumsum(lengths)
-    begins = stops - lengths
-    octets = padded(b"".join(one or b"\0\0" for one in made))
+    octets, begins, stops, whole = _made_definite(data, starts, ends)
     outer = headers(octets, begins)
     faults: list[tuple[int, RejectReason, str | None]] = []
-    damaged = np.array([one is None for one in made]) | outer.bad | (outer.values + outer.lengths != stops)
+    damaged = ~whole | outer.bad | (outer.values + outer.lengths != stops)
     types = np.where(damaged, -1, _BY_TAG[outer.tags])
     faults += [(index, RejectReason.MALFORMED, None) for index in np.flatnonzero(damaged).tolist()]
     faults += [(index, RejectReason.UNSUPPORTED, None) for index in np.flatnonzero(types == _UNKNOWN).tolist()]
 
     def raw_of(positions: Any) -> list[bytes | None]:
         rows = [position - first_position for position in positions]
-        return [None if outer.tags[row] == _CONTENT else partner.alone(raws[row]) for row in rows]
+        raws = [data[starts[row] : ends[row]] for row in rows]
+        tags = outer.tags[rows].tolist()
+        return [None if tag == _CONTENT else partner.alone(raw) for tag, raw in zip(tags, raws, strict=True)]
 
     for index, kind in enumerate(EVENT_TYPES):
         rows = np.flatnonzero(types == index)
@@ -235,14 +165,36 @@ def decode_events(
         table = work.table(rows + first_position, np.zeros(len(rows), np.bool_))
         yield Decoded(table, (), raw_of)
         faults += [(int(rows[row]), reason, field) for row, reason, field in work.faults.found()]
-    rejects = [
-        Reject(
-            first_position + row, reason, field, offset + starts[row], len(raws[row]), raw_of([first_position + row])[0]
-        )
-        for row, reason, field in faults
-    ]
+    rejects = []
+    for row, reason, field in faults:
+        position, start, end = first_position + row, int(starts[row]), int(ends[row])
+        rejects.append(Reject(position, reason, field, offset + start, end - start, raw_of([position])[0]))
     if rejects:
         yield Decoded(pa.table({"position": pa.array([], pa.int64())}), rejects, raw_of)
+
+
+def _made_definite(data: bytes, starts: Ints, ends: Ints) -> tuple[Bytes, Ints, Ints, Mask]:
+    """Return octets in which no event has an indefinite length anywhere, where they are, and which are whole.
+
+    Events that have one are rewritten behind the others. In a definite one the octet 0x80 may mean anything.
+    """
+    octets = padded(data)
+    good = np.zeros(len(starts), np.uint8)
+    kernels = compiled(len(data))
+    if kernels is not None:
+        kernels.find_definite(octets, starts, ends, np.empty(DEPTH_MAX, np.int64), good)
+    pieces, size = [data], len(data)
+    begins, stops, whole = starts.copy(), ends.copy(), np.ones(len(starts), np.bool_)
+    for row in np.flatnonzero(good == 0).tolist():
+        raw = data[starts[row] : ends[row]]
+        if b"\x80" not in raw:
+            continue
+        made = definite(raw) or b""
+        pieces.append(made or b"\0\0")
+        begins[row], whole[row] = size, bool(made)
+        size += len(pieces[-1])
+        stops[row] = size
+    return padded(b"".join(pieces)) if len(pieces) > 1 else octets, begins, stops, whole
 
 
 class _Event(Columns):
@@ -284,10 +236,11 @@ class _Event(Columns):
         pairs = digits[:, ::2] * 10 + digits[:, 1::2]
         clock = pairs[:, 1:].T.copy()
         bad |= pairs[:, 0] != 20
-        known = np.array([value in self.partner.offsets_s for value in code.values.tolist()], np.bool_)
-        offsets = [self.partner.offsets_s.get(value, 0) for value in code.values.tolist()]
+        distinct, which = np.unique(code.values, return_inverse=True)
+        known = np.array([value in self.partner.offsets_s for value in distinct.tolist()], np.bool_)[which]
+        offsets = np.array([self.partner.offsets_s.get(value, 0) for value in distinct.tolist()], np.int64)[which]
         self.faults.add(span.present & ~(known & code.present), RejectReason.BAD_TIME, "utc_offset_s")
-        times = ber_values.instants(clock, np.array(offsets, np.int64), span.present, bad)
+        times = ber_values.instants(clock, offsets, span.present, bad)
         self.faults.add(times.bad, RejectReason.BAD_TIME, "start_time")
         return times
 
@@ -373,9 +326,10 @@ class _Event(Columns):
     def _identity(self, start: Times) -> None:
         codes = self.integers("entity", "switch")
         sender = self.partner.sender or self.readers.source.element
-        names = [self.partner.entities.get(code, str(code)) for code in codes.values.tolist()]
-        told = [f"{sender}/{name}" if has else sender for name, has in zip(names, codes.present.tolist(), strict=True)]
-        self.made["switch"] = pa.array(told, pa.string())
+        distinct, which = np.unique(np.where(codes.present, codes.values, -1), return_inverse=True)
+        names = [(code, self.partner.entities.get(code, code)) for code in distinct.tolist()]
+        named = [f"{sender}/{name}" if code >= 0 else sender for code, name in names]
+        self.made["switch"] = pa.array(named, pa.string()).take(which)
         key = Key(self.rows, self.kind.letters)
         key.octets(self.data, self.fields["imsi"])
         key.time(start)

@@ -23,11 +23,13 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded, FileSeries
+from ingest.decoders.ber import compiled
 from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp import ByteReader
 from ingest.decoders.threegpp_columns import Readers
 from ingest.decoders.threegpp_records import Stretch, decode_stretch
 from ingest.source import SourceConfig
+from schemas.buffers import Ints
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason
 
@@ -38,6 +40,9 @@ UNKNOWN: Final = 0xFFFF_FFFF
 
 BER: Final = 1
 _BEYOND_RELEASE_9: Final = 7
+_RECORD_HEADER_MIN: Final = 4
+_RELEASE_7: Final = 0xE0
+"""From so high an octet on, a record's header has one octet more."""
 _FIXED: Final = struct.Struct(">IIBBIIIIB20sBH")
 
 
@@ -277,29 +282,39 @@ class _FileWalk:
 class _Frames:
     """Whole records in a block, without their headers; `at` is behind the last of them."""
 
-    starts: np.ndarray[tuple[int], np.dtype[np.int64]]
-    ends: np.ndarray[tuple[int], np.dtype[np.int64]]
-    encodings: np.ndarray[tuple[int], np.dtype[np.int64]]
+    starts: Ints
+    ends: Ints
+    encodings: Ints
     at: int
 
 
 def _frame(data: bytes) -> _Frames:
     """Find records by their headers. Source: TS 32.297 §6.1.2 (length, release, format and TS number)."""
-    starts: list[int] = []
-    ends: list[int] = []
-    add_start, add_end = starts.append, ends.append
-    at, limit = 0, len(data) - 4
-    while at <= limit:
-        start = at + 5 if data[at + 2] >= 0xE0 else at + 4  # release 7: one octet more
-        end = start + (data[at] << 8 | data[at + 1])
-        if end > limit + 4:
-            break
-        add_start(start)
-        add_end(end)
-        at = end
-    begins = np.array(starts, np.int64)
-    stops = np.array(ends, np.int64)
     octets = np.frombuffer(data, np.uint8)
+    kernels = compiled(len(data))
+    if kernels is None:
+        begins, stops = _frame_one_by_one(data)
+    else:
+        most = len(data) // _RECORD_HEADER_MIN + 1
+        begins, stops = np.empty(most, np.int64), np.empty(most, np.int64)
+        count = kernels.frame_file(octets, begins, stops)
+        begins, stops = begins[:count], stops[:count]
+    at = int(stops[-1]) if len(stops) else 0
     heads = np.concatenate([np.zeros(1, np.int64), stops])[: len(stops)]
     encodings = octets[heads + 3].astype(np.int64) >> 5 if len(stops) else stops
     return _Frames(begins, stops, encodings, at)
+
+
+def _frame_one_by_one(data: bytes) -> tuple[Ints, Ints]:
+    starts: list[int] = []
+    ends: list[int] = []
+    at, limit = 0, len(data) - _RECORD_HEADER_MIN
+    while at <= limit:
+        start = at + _RECORD_HEADER_MIN + (data[at + 2] >= _RELEASE_7)
+        end = start + (data[at] << 8 | data[at + 1])
+        if end > limit + _RECORD_HEADER_MIN:
+            break
+        starts.append(start)
+        ends.append(end)
+        at = end
+    return np.array(starts, np.int64), np.array(ends, np.int64)

@@ -10,12 +10,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.format_inputs_ber import cdr_file
 from ingest.decoders import ber, threegpp
 from ingest.decoders.ber import CONTEXT, Level
 from ingest.decoders.threegpp_tables import RECORD_TYPES
-from tests.ingest.threegpp_made import EVERY, calls, decoded, mo
+from ingest.source import SourceConfig
+from schemas.errors import InputError
+from tests.ingest import ber_encoder
+from tests.ingest.reading import taken
+from tests.ingest.test_decode_tap3 import batch, gprs, moc, mtc
+from tests.ingest.threegpp_made import EVERY, calls, decoded, mo, told
 
 NEVER = 1 << 60
+
+
+def nested(depth: int) -> bytes:
+    """Return an event of so many levels of definite lengths, an octet 0x80 at the bottom."""
+    made = b"\x5f\x01\x01\x80"
+    for _ in range(depth):
+        made = ber_encoder.tlv(ber_encoder.APPLICATION, 9, [made])
+    return made
+
+
 LEVELS = [
     Level({CONTEXT | 0: "a", CONTEXT | 31: "b", 16: "c", CONTEXT | 5: Level({CONTEXT | 0: "d", CONTEXT | 1: "e"})}),
     Level({CONTEXT | 0: "a", 16: "c"}, first=True),
@@ -92,3 +108,52 @@ def test_calls_are_decoded_alike(made: list[bytes]) -> None:
         found = decoded(b"".join(made))
     with by_kernels(wanted=False):
         assert found == decoded(b"".join(made))
+
+
+EVENT = moc(indefinite=True)
+LONG = b"\x69\x83\x00\x00\x80" + b"\x5f\x01\x7d" + bytes(125)
+EVENTS = [
+    moc(), mtc(), gprs(), EVENT, moc(extra=(b"\x5f\x01\x02\x80\x80",)), moc(extra=(b"\x7f\x01\x80\0\0",)), LONG,
+    LONG[:-1], b"\x69\x03\x80\x01\x80", b"\x69\x02\x5f\x80", b"\x69" + b"\x04\x69\x02\x80\0", b"\x71\x01\x80",
+    b"\x69\x80" * 31 + b"\0\0" * 31, b"\x69\x80" * 33 + b"\0\0" * 33, nested(31), nested(32), nested(33),
+]  # fmt: skip
+
+
+def outcome(name: str, data: bytes, *, wanted: bool) -> Any:
+    with by_kernels(wanted=wanted):
+        try:
+            rows, rejects = taken(name, data, SourceConfig("s", zone=None))
+        except InputError as error:
+            return str(error)
+    return told(rows), rejects
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    events=st.lists(st.sampled_from(EVENTS), min_size=1, max_size=6),
+    indefinite=st.booleans(),
+    change=st.none() | st.tuples(st.integers(0, 2000), st.integers(0, 255)),
+    cut=st.sampled_from([0, 0, 0, 1, 30]),
+)
+def test_batches_are_decoded_alike(
+    events: list[bytes], indefinite: bool, change: tuple[int, int] | None, cut: int
+) -> None:
+    data = bytearray(batch(events, indefinite=indefinite))
+    if change is not None:
+        data[change[0] % len(data)] = change[1]
+    whole = bytes(data[: len(data) - cut])
+    assert outcome("tap3", whole, wanted=True) == outcome("tap3", whole, wanted=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    records=st.lists(st.sampled_from(EVERY), min_size=1, max_size=6),
+    change=st.none() | st.tuples(st.integers(50, 2000), st.integers(0, 255)),
+    cut=st.sampled_from([0, 0, 0, 1, 30]),
+)
+def test_files_are_decoded_alike(records: list[bytes], change: tuple[int, int] | None, cut: int) -> None:
+    data = bytearray(cdr_file(records, 1_790_000_000))
+    if change is not None:
+        data[change[0] % len(data)] = change[1]
+    whole = bytes(data[: len(data) - cut])
+    assert outcome("3gpp-32297", whole, wanted=True) == outcome("3gpp-32297", whole, wanted=False)
