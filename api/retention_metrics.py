@@ -33,8 +33,8 @@ GAUGES: Final[tuple[tuple[str, str, Callable[[RetentionStatus], float | None]], 
     ),
     (
         "lagrum_retention_due_partitions",
-        "Partitions past their period that are still there.",
-        lambda look: float(len(look.due)),
+        "Partitions past their period, or with a service past its own, that are still there.",
+        lambda look: float(look.due_count),
     ),
     (
         "lagrum_retention_overdue_seconds",

@@ -21,6 +21,7 @@ KEPT_KINDS: Final = (
     "audit.segment-expired",
     "batch",
     "batch.withdrawn",
+    "category.ended",
     "clock.confirmed",
     "compaction",
     "disclosure.delivery-key",

@@ -8,6 +8,9 @@ may give a field category of `CATEGORY_FLOORS` a period of its own; what it does
     expires_at   the earliest instant at which any version in force since that day ends the class's period; of a field
                  category, at which any of them ends the category's, and never after the class's
 
+    service_rule what ends a category's records sooner than the class in which they lie: a version in force since that
+                 day gives the category another class, which ends sooner
+
 So shortening a class ends stored records too, from the day on which the version comes into force and not before;
 lengthening one gives no stored record a day more, and nothing reaches past the ceiling. A replay of old records finds
 the class and the end that it would have found in time.
@@ -23,6 +26,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final, Self
 
 from schemas.errors import ConfigurationError
@@ -228,6 +232,9 @@ class Policy:
         self.class_names = tuple(dict.fromkeys(item.name for one in self.versions for item in one.classes))
         """Every class that records may lie in; a later version only adds to it."""
         self._rules: dict[tuple[date, str, str], Rule | None] = {}
+        lasting = [version.services for version, end in self.spans if end > version.start]
+        self.has_moves = any(before != after for before, after in pairwise(lasting))
+        """Whether a category of service ever changed its class."""
 
     def in_force(self, day: date) -> Version:
         """Return the version in force on a day."""
@@ -254,6 +261,22 @@ class Policy:
         """
         rule = self.rule(end_date, name, category)
         return _ceiling(end_date) if rule is None else rule.ends
+
+    def service_rule(self, end_date: date, name: str, service: str) -> Rule | None:
+        """Return what ends a service category's records of a day sooner than the class in which they lie, if any does.
+
+        A version that moves a category to a class that ends sooner applies to what is stored, from its day on.
+        """
+        core = self.rule(end_date, name) if self.has_moves else None
+        if core is None:
+            return None
+        own = [
+            Rule(version, period, max(midnight(version.start), expires_at(end_date, period)))
+            for version, end in self.spans
+            if end > max(end_date, version.start) and (period := version.find(version.services.get(service, "")))
+        ]
+        sooner = [rule for rule in own if rule.ends < core.ends]
+        return min(sooner, key=lambda rule: (rule.ends, -rule.version.number), default=None)
 
     def erasable_at(self, end_date: date, name: str, category: str = "") -> datetime:
         """Return the instant from which they are erased: their period is over and the floor is passed.
@@ -282,23 +305,7 @@ class Policy:
         grown = Policy((*self.versions, version))
         if len(grown.class_names) > CLASSES_MAX:
             raise ConfigurationError(f"a policy has at most {CLASSES_MAX} classes")
-        grown._refuse_moves(today)
         return grown
-
-    def _refuse_moves(self, today: date) -> None:
-        """Refuse that a category's new class ends before the one in which its stored records lie."""
-        new = self.versions[-1]
-        oldest = add_months(today, -CEILING_MONTHS)
-        for version, end in self.spans[:-1]:
-            if end <= max(version.start, oldest):
-                continue  # none of its records is stored
-            for service, name in version.services.items():
-                period, stored = new.find(new.services[service]), new.find(name)
-                if period and stored and period.period_months < stored.period_months:
-                    raise ConfigurationError(
-                        f"{service} would end before its stored records, which lie in class {name}",
-                        hint=f"shorten class {name}: what lies in it ends together",
-                    )
 
     def _rule(self, end_date: date, name: str) -> Rule | None:
         rules = [

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.errors import BusyError, ClockError
 from schemas.rejects import Reject
 from store import siblings
 from store.clocktrust import Verdict
@@ -33,9 +32,10 @@ from store.known import PartSource
 from store.model import Receipt, SourceRef
 from store.partitions import PartitionKey
 from store.parts import WrittenPart
-from store.policies import day_of, partition_of, slots_of
+from store.policies import partition_of, slots_of
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
+from store.refusals import over_rows
 from store.sessions import EVENT_COLUMNS, SessionArea
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ BUFFER_ROWS_MAX: Final = 2_000_000
 """All buffers together; above it the largest is written first."""
 SIEVE_LARGE_BYTES: Final = 512 << 20
 """From here on both are halved, so that sieve and buffers together stay below 2 GiB."""
-DAY_MIN: Final = 0
-"""Communications that ended before 1970 are over, whatever the policy."""
 SHARED_ROWS_MIN: Final = 131_072
 """A last buffer of so many rows is written as two parts, by both writers."""
 WRITERS: Final = 2
@@ -237,12 +235,10 @@ class BatchWriter:
         clock = self._store.clock_guard.verdict()
         self._policy = clock.policy  # a later version only adds classes: the slots so far keep their meaning
         slots = slots_of(self._policy, records)
-        unique = np.unique(slots)
-        if not self._slots.issuperset(unique.tolist()):
+        if not self._slots.issuperset(np.unique(slots).tolist()):
             self._states = self._store.catalog.partition_states()  # one may have been erased since the batch began
-        refused = [slot for slot in unique if self._is_over(int(slot), clock)]
-        if refused:
-            gone = np.isin(slots, refused)
+        gone = over_rows(records, slots, self._states, clock)
+        if gone is not None:
             positions = records.column("batch_position").to_numpy()[gone]
             self._rejects.count_expired(len(positions))
             self._doubtful.append(positions)
@@ -267,17 +263,6 @@ class BatchWriter:
     def _tell(self, positions: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]) -> None:
         if self._told is not None:
             self._told.append((positions, fates))
-
-    def _is_over(self, slot: int, clock: Verdict) -> bool:
-        if day_of(slot) < DAY_MIN:
-            return True
-        key = partition_of(self._policy, slot, self._states)
-        if self._states.get(key) in ("dropping", "dropped"):
-            return True
-        try:
-            return clock.is_over(key)
-        except ClockError as error:  # to count it as expired would lose it, if the clock is wrong
-            raise BusyError(error.message, hint=error.hint) from error
 
     def _know(self, slots: npt.NDArray[np.int64], located: bool, clock: Verdict) -> None:
         """Make keys of new partitions, and bring in the published parts around the new days, the nearest first.

@@ -29,7 +29,7 @@ _PART_COLUMNS: Final = (
     "p.part_id, p.file_id, q.end_date, q.retention_class, q.key_domain, p.batch_id, p.rows, p.bytes, p.sha256, "
     "p.identities_bytes, p.identities_sha256, p.index_bytes, p.index_sha256, "
     "p.start_us_min, p.end_us_min, p.end_us_max, p.schema_version, "
-    "b.withdrawn_us IS NOT NULL, p.location_rows, p.location_bytes, p.location_sha256"
+    "b.withdrawn_us IS NOT NULL, p.location_rows, p.location_bytes, p.location_sha256, p.services"
 )
 _PART_TABLES: Final = "parts p JOIN partitions q USING (partition_id) LEFT JOIN batches b USING (batch_id)"
 
@@ -286,4 +286,4 @@ class Catalog:
 
 def _part(row: tuple[Any, ...], withdrawn: tuple[int, ...]) -> PartRow:
     key = PartitionKey(date.fromisoformat(row[2]), row[3], row[4])
-    return PartRow(*(row[0], row[1], key, *row[5:17], bool(row[17]), withdrawn, *row[18:21]))
+    return PartRow(*(row[0], row[1], key, *row[5:17], bool(row[17]), withdrawn, *row[18:22]))

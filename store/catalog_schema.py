@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 3
+CATALOG_VERSION: Final = 4
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -62,7 +62,8 @@ CREATE TABLE parts (
     schema_version    INTEGER NOT NULL,
     location_rows     INTEGER NOT NULL DEFAULT 0,
     location_bytes    INTEGER NOT NULL DEFAULT 0,  -- 0: no record has a location, or not any more
-    location_sha256   TEXT NOT NULL DEFAULT ''
+    location_sha256   TEXT NOT NULL DEFAULT '',
+    services          TEXT NOT NULL DEFAULT '{}'  -- JSON: records by category of service
 ) STRICT;
 CREATE INDEX parts_of_partition ON parts (partition_id);
 CREATE INDEX parts_of_batch ON parts (batch_id);

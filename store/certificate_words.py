@@ -77,17 +77,26 @@ def _of_category(certificate: Certificate) -> list[str]:
 
 def _of_single_records(certificate: Certificate) -> list[str]:
     body = certificate.body
-    day, told = _day(date.fromisoformat(str(body["end_date"]))), body["rewritten"]
+    day, told, policy = _day(date.fromisoformat(str(body["end_date"]))), body["rewritten"], body["policy"]
+    why, holds = f"{told['citation']}.", "Holds: none named the erased records."
+    if "services" in told:
+        why = (
+            f"they are of the service {', '.join(told['services'])}, which moved to retention class "
+            f"“{policy['class']}” with version {policy['version']} of the policy, in force from {policy['since']}; its "
+            f"period, {policy['months']} calendar months counted from the day on which the communication ended, was "
+            f"over at {_stamp(body['period_over'])}. Basis: {policy['legal_basis']} ({policy['citation']})."
+        )
+        holds = _holds(body["holds"])
     return [
         f"{told['erased']:,} of the {body['records']:,} records of communications that ended on {day} (UTC), stored as "
         f"partition {body['partition']}, were erased on {instant(body['erased_us'])}. The other {told['kept']:,} were "
         f"written anew under another key before, as partition {told['into']}, and are kept until their period is over; "
         f"{told['withdrawn']:,} that had been withdrawn were left out.",
-        f"Why: {told['citation']}. The floor of six months, before which nothing may be removed, had passed at "
+        f"Why: {why} The floor of six months, before which nothing may be removed, had passed at "
         f"{_stamp(body['floor_until'])}.",
         "How: the key of the partition as it was before was destroyed, then its files were unlinked. "
         + ROOTS.get(body["root"], _EXPORTLESS),
-        "Holds: none named the erased records.",
+        holds,
         _clock(body["clock"]),
     ]
 

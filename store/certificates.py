@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from schemas.errors import IntegrityError
+from schemas.policy import Rule
 from store.audit.checkpoint import VerifierKey, parse_note
 from store.audit.epochs import load_epoch
 from store.audit.search import find
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 HEADER: Final = "lagrum-erasure-certificate/v1"
 DONE: Final = "erasure.done"
+ANEW: Final = ("record.erased", "category.ended")
+"""The audit entries of partitions that were written anew, each followed by the intent of the old one's erasure."""
 NONE: Final = "none"
 """In place of the digest of the certificate before the first."""
 WHOLE: Final = "record"
@@ -120,10 +123,12 @@ def draft(
     held: Mapping[str, int],
     verdict: Verdict,
     rewritten: Mapping[str, Any] | None = None,
+    rule: Rule | None = None,
 ) -> dict[str, Any]:
     """Return what a certificate says and nobody can say any more once the key is destroyed.
 
-    `rewritten` tells of a partition that was written anew which records went, why, and where the others lie.
+    `rewritten` tells of a partition that was written anew which records went, why, and where the others lie;
+    `rule` is the one by which they ended, if it is not the partition's own.
     """
     parts = store.catalog.parts("q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?", _name(key))
     if key.category:
@@ -134,7 +139,7 @@ def draft(
         "category": key.category or WHOLE,
         "end_date": key.end_date.isoformat(),
         "floor_until": rfc3339(key.floor_until),
-        "period_over": rfc3339(expires_at(key, verdict.policy)),
+        "period_over": rfc3339(expires_at(key, verdict.policy) if rule is None else rule.ends),
         "records": sum(part.location_rows if key.category else part.rows for part in parts),
         "parts": len(parts),
         "bytes": sum(part.location_bytes if key.category else part.total_bytes for part in parts),
@@ -143,7 +148,7 @@ def draft(
         "key": str(key.ref),
         "key_commitment": _commitment(store, key),
         "location_key_commitment": NONE if key.category else _commitment(store, key.location),
-        "policy": statement(verdict.policy, key),
+        "policy": statement(verdict.policy, key, rule),
         "rewritten": None if rewritten is None else dict(rewritten),
         "holds": dict(held),
         "begun_us": verdict.wall_us,

@@ -27,6 +27,7 @@ from store.outbox import OUTBOX_REF
 from store.partitions import PartitionKey, expires_at, to_us
 
 if TYPE_CHECKING:
+    from store.model import PartRow
     from store.store import Store
 
 HEARTBEAT: Final = "clock.heartbeat"
@@ -222,13 +223,27 @@ class Watch:
         Raises:
             ClockError: it may be, and the clock at hand cannot tell.
         """
-        verdict, at_s, _ = self._last
-        if not (0 <= self._clock.now_us() - verdict.wall_us < _RELOAD_US and time.monotonic() - at_s < 1):
-            self._last = self._judged()
-        verdict, _, possible_us = self._last
+        verdict, possible_us = self._fresh()
         if to_us(expires_at(key, verdict.policy)) > possible_us:
             return False
         return verdict.is_over(key)
+
+    def gone(self, part: PartRow) -> frozenset[str]:
+        """Return the categories of service in a part whose records are over, though their partition is not.
+
+        Raises:
+            ClockError: one may be, and the clock at hand cannot tell.
+        """
+        verdict, _ = self._fresh()
+        if not verdict.policy.has_moves:
+            return frozenset()
+        return verdict.services_over(part.partition, part.by_service)
+
+    def _fresh(self) -> tuple[Verdict, int]:
+        verdict, at_s, _ = self._last
+        if not (0 <= self._clock.now_us() - verdict.wall_us < _RELOAD_US and time.monotonic() - at_s < 1):
+            self._last = self._judged()
+        return self._last[0], self._last[2]
 
     def _judged(self) -> tuple[Verdict, float, int]:
         verdict = self._guard.verdict()

@@ -23,12 +23,14 @@ Source: the design's promises 5 and 6.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from schemas.errors import ClockError
 from schemas.policy import DEFAULT_POLICY, Policy
 from store.clock import Uptime
+from store.moves import rules_of
 from store.partitions import PartitionKey, expires_at, to_us
 
 _MINUTE_US: Final = 60_000_000
@@ -137,6 +139,20 @@ class Verdict:
             ClockError: it may be, and the clock at hand cannot tell.
         """
         return self.has_come(to_us(expires_at(key, self.policy)))
+
+    def services_over(self, key: PartitionKey, services: Iterable[str]) -> frozenset[str]:
+        """Return those categories of service whose records in a partition are over, though the partition is not.
+
+        Raises:
+            ClockError: one may be, and the clock at hand cannot tell.
+        """
+        rules = rules_of(self.policy, key, services)
+        return frozenset(name for rule, names in rules if self.has_come(to_us(rule.ends)) for name in names)
+
+    def is_kept(self, key: PartitionKey, services: Iterable[str]) -> bool:
+        """Tell whether neither a partition's period nor that of one of these categories in it may be over."""
+        ends = [to_us(rule.ends) for rule, _ in rules_of(self.policy, key, services)]
+        return self.standing(key) == "kept" and all(self._standing(end_us) == "kept" for end_us in ends)
 
     def has_come(self, instant_us: int) -> bool:
         """Tell whether an instant at which something ends for readers has come.

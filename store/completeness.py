@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.errors import AuditError, IntegrityError
 from store.audit import StoredEntry
 from store.audit.search import find
+from store.certificates import ANEW
 from store.clock import to_date
 from store.clockguard import Watch
 from store.model import ScanQuery
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from store.store import Store
 
 _PARTS: Final = (
-    *("batch", "compaction", "batch.withdrawn", "record.erased"),
+    *("batch", "compaction", "batch.withdrawn", *ANEW),
     *("erasure.intended", "erasure.done", "store.restored"),
 )
 _CORRECTED: Final = "record.corrected"
@@ -119,7 +120,7 @@ class _Told:
 
     def take(self, entry: StoredEntry) -> None:
         public = entry.public
-        if entry.kind in ("batch", "record.erased"):
+        if entry.kind in ("batch", *ANEW):
             self._publish(public["parts"])
         elif entry.kind == "compaction":
             before = sum(self.parts[name][1] for name in public["removed"] if name in self.parts)

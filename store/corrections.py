@@ -54,7 +54,9 @@ class Corrections:
             raise ProcedureError("a correction restricts, releases, supersedes, rectifies or erases", reason="kind")
         if wanted.kind == RECTIFIED:
             rectified.check(wanted.fields)
-        part = explain.part_of(self._store, wanted.batch_id, wanted.position)
+        part, service = explain.found(self._store, wanted.batch_id, wanted.position)
+        if self._store.clock_guard.verdict().services_over(part.partition, [service]):
+            raise NotFoundError("no such record is stored", hint="its period is over")
         made = self._made(wanted, part.partition, confirmed=False, said=wanted.said)
         if wanted.kind == erasing.ERASED:
             erasing.check(self._store, made, self._store.clock_guard.require_trusted())

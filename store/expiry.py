@@ -37,6 +37,7 @@ from store.clocktrust import Verdict
 from store.keys import KeyRef
 from store.layout import LOCATION_SUFFIX
 from store.model import PartitionStatus, rfc3339
+from store.moves import Moved
 from store.partitions import KEY_KINDS, PartitionKey, expires_at, is_due, to_us
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Expired:
     """Due, and kept because a hold came first."""
     unsound: tuple[PartitionKey, ...] = ()
     """The catalog calls them due, and what lies on the disk says otherwise: not touched; `verify` tells more."""
+    moved: tuple[Moved, ...] = ()
+    """What ended of partitions that stay (`store.moving`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the run as JSON-ready data."""
@@ -85,6 +88,7 @@ class Expired:
             "generation": self.generation,
             "held": [str(key) for key in self.held],
             "unsound": [str(key) for key in self.unsound],
+            "moved": [item.as_dict() for item in self.moved],
         }
 
 
@@ -195,7 +199,7 @@ def _written_anew(store: Store) -> set[str]:
         return drafted
     store.flush_outbox(required=True)
     store.audit.refresh()
-    logged = find(store.layout.audit, store.audit.size, ("record.erased",))
+    logged = find(store.layout.audit, store.audit.size, certificates.ANEW)
     return drafted & {str(entry.public["partition"]) for entry in logged}
 
 

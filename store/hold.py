@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
@@ -87,13 +87,20 @@ class Hold:
         return KeyRef("hold", "", self.id, "shared")
 
 
-def selected(store: Store, hold: Hold, part: PartRow, *, only_located: bool = False) -> Iterator[pa.Table]:
-    """Yield what a hold names of one part, reduced to its fields, with `batch_id`; or only what has a location."""
+def selected(
+    store: Store, hold: Hold, part: PartRow, *, only_located: bool = False, services: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """Yield what a hold names of one part, reduced to its fields, with `batch_id`.
+
+    Or only what has a location, or only what is of some categories of service.
+    """
     if part.withdrawn:
         return
     kept = {column.name for name in hold.basis.fields for column in packed_columns(BY_NAME[name])}
     corrections = store.corrections.of_parts([part], hold.basis.purpose).get(part.part_id, [])
     deciding = {*BOUNDS, "account", "account_text", "batch_id", *(overlay.PLACE if corrections else ())}
+    if services is not None:
+        deciding.add("service_type")
     for target, _, _ in hold.targets:
         deciding |= target_columns(target)
     road = reading_key(store, part) if hold.keeps(LOCATION) else None
@@ -109,6 +116,9 @@ def selected(store: Store, hold: Hold, part: PartRow, *, only_located: bool = Fa
             if part.withdrawn_batches:
                 gone = pa.array(part.withdrawn_batches, pa.int64())
                 mask = pc.and_(mask, pc.invert(pc.is_in(table.column("batch_id"), value_set=gone)))
+            if services is not None:
+                words = table.column("service_type").cast(pa.string())
+                mask = pc.and_(mask, pc.is_in(words, value_set=pa.array(services, pa.string())))
             chosen = located(table.filter(mask)) if only_located else table.filter(mask)
             if chosen.num_rows:
                 yield chosen.select([name for name in PACKED.names if name in chosen.column_names and name in kept])

@@ -21,7 +21,8 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ from store.documents import Put
 from store.expiry import Holding
 from store.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
 from store.model import PartRow, Problem
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, newest
 from store.siblings import LOCATION_COLUMNS
 
 if TYPE_CHECKING:
@@ -50,6 +51,14 @@ END_INTENDED: Final = "hold.end-intended"
 ENDED_ENTRY: Final = "hold.ended"
 _ROLE: Final = "held"
 _PLACE: Final = ("batch_id", "batch_position")
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What was copied out of a partition that is written anew: rows of the catalog, and how many holds, by kind."""
+
+    rows: Sequence[tuple[Any, ...]]
+    counts: Mapping[str, int]
 
 
 class Holds:
@@ -172,7 +181,7 @@ class Holds:
             if hold.basis.purpose != purpose:
                 continue
             for partition, file_id in self._files(hold.id):
-                left = states.get(partition.core) == "live" and (not partition.category or not located)
+                left = partition.category and not located and states.get(newest(partition.core, states)) == "live"
                 if left or states.get(partition) == "live":
                     continue
                 table = self._read(hold, partition, file_id)
@@ -240,9 +249,39 @@ class Holds:
             return [Problem(where, error.message)]
         return [] if rows == count else [Problem(where, "its file holds another number of records")]
 
+    def copied(self, key: PartitionKey, services: Sequence[str]) -> Copied:
+        """Copy what holds in force name of some categories of service; the caller holds the erasure lock.
+
+        The files are durable, and orphans until `note` has named them.
+        """
+        self._sweep()
+        now_us = self._store.clock.now_us()
+        parts = self._parts(key)
+        reaching = [hold for hold in self.all() if hold.is_in_force(now_us) and any(map(hold.reaches, parts))]
+        rows = [self._copy(hold, key, [part for part in parts if hold.reaches(part)], services) for hold in reaching]
+        return Copied(rows, Counter(hold.basis.id for hold in reaching))
+
+    def note(self, cursor: sqlite3.Cursor, copied: Copied) -> None:
+        """Name what was copied, in the transaction that takes it out of its partition."""
+        for row in copied.rows:
+            self._put(cursor, row)
+
     def _carve(self, hold: Hold, key: PartitionKey, parts: Sequence[PartRow]) -> None:
-        store = self._store
-        tables = [table for part in parts for table in selected(store, hold, part, only_located=bool(key.category))]
+        row = self._copy(hold, key, parts)
+        with self._store.catalog.transaction() as cursor:
+            self._put(cursor, row)
+        self._store.flush_outbox(required=True)
+
+    def _copy(
+        self, hold: Hold, key: PartitionKey, parts: Sequence[PartRow], services: Sequence[str] | None = None
+    ) -> tuple[Any, ...]:
+        """Write what a hold names, durably; return the row that will name the file."""
+        store, only_located = self._store, bool(key.category)
+        tables = [
+            table
+            for part in parts
+            for table in selected(store, hold, part, only_located=only_located, services=services)
+        ]
         records = pa.concat_tables(tables, promote_options="default") if tables else None
         row: tuple[Any, ...] = (hold.id, str(key), None, 0, 0, "")
         if records is not None and records.num_rows:
@@ -255,13 +294,14 @@ class Holds:
             size, digest = parquet.write(path, records, binding, store.keyring.key(hold.ref))
             files.fsync_dir(path.parent)
             row = (hold.id, str(key), file_id, records.num_rows, size, digest)
-        public = {"hold": hold.id, "partition": str(key), "records": row[3], "file": row[2], "sha256": row[5]}
-        with store.catalog.transaction() as cursor:
-            cursor.execute(
-                "INSERT INTO held (hold_id, partition, file_id, rows, bytes, sha256) VALUES (?, ?, ?, ?, ?, ?)", row
-            )
-            store.outbox.put(cursor, [AuditEntry(CARVED, public, None)])
-        store.flush_outbox(required=True)
+        return row
+
+    def _put(self, cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> None:
+        public = {"hold": row[0], "partition": row[1], "records": row[3], "file": row[2], "sha256": row[5]}
+        cursor.execute(
+            "INSERT INTO held (hold_id, partition, file_id, rows, bytes, sha256) VALUES (?, ?, ?, ?, ?, ?)", row
+        )
+        self._store.outbox.put(cursor, [AuditEntry(CARVED, public, None)])
 
     def _finish(self, hold_id: str) -> None:
         """Steps (2) to (4) of ending."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -133,6 +134,14 @@ class PartRow:
     """Records with a location that is still stored, in the sibling."""
     location_bytes: int = 0
     location_sha256: str = ""
+    services: str = "{}"
+    """Records by category of service, as JSON."""
+
+    @property
+    def by_service(self) -> dict[str, int]:
+        """Records by category of service."""
+        found: dict[str, int] = json.loads(self.services)
+        return found
 
     @property
     def total_bytes(self) -> int:

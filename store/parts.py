@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import secrets
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pyarrow.compute
 from schemas.arrow import PACKED
 from schemas.buffers import Column, flat
 from schemas.fields import SCHEMA_VERSION
-from store import blocks, files, parquet, runs, siblings
+from store import blocks, figures, files, parquet, runs, siblings
 from store.binding import FileBinding
 from store.columns import encode, group_rows_of
 from store.identity import IdentityHasher, Tags
@@ -53,6 +54,8 @@ class WrittenPart:
     location_sha256: str = ""
     location_over: int = 0
     """Records whose location was not kept: its period was over when they came."""
+    services: str = "{}"
+    """Records by category of service, as JSON."""
 
     @property
     def total_bytes(self) -> int:
@@ -127,6 +130,7 @@ class PartStore:
             start_us_min=starts,
             end_us_min=ends["min"],
             end_us_max=ends["max"],
+            services=json.dumps(by_service(table), sort_keys=True),
             **beside,
         )
 
@@ -226,6 +230,18 @@ def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
     indices = pa.array(order.astype(np.int32) if len(order) < 2**31 else order)
     columns = [reordered(flat(table.column(name)), indices) for name in names]
     return pa.table(columns, schema=table.schema), order
+
+
+def by_service(records: pa.Table) -> dict[str, int]:
+    """Return how many packed records each category of service has."""
+    if "service_type" not in records.column_names:
+        return {}
+    codes, names = figures.of_labels(records.column("service_type"))
+    if codes.valid is None and len(names) == 1:
+        return {names[0]: len(codes)}
+    values = codes.values if codes.valid is None else codes.values[codes.valid]
+    counts = np.bincount(values, minlength=len(names)).tolist()
+    return {name: count for name, count in zip(names, counts, strict=True) if count}
 
 
 def _parties(table: pa.Table) -> npt.NDArray[np.int64]:

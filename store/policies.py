@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.errors import LagrumError, ProcedureError
-from schemas.policy import CLASSES_MAX, DEFAULT_POLICY, FIRST, Policy, Version
+from schemas.policy import CLASSES_MAX, DEFAULT_POLICY, FIRST, Policy, Rule, Version
 from schemas.retention import CEILING_MONTHS, DEFAULT_CLASS, SHARED_DOMAIN, RetentionClass
 from store.audit import AuditEntry
 from store.audit.search import find
@@ -137,9 +137,13 @@ def day_of(slot: int) -> int:
     return slot // CLASSES_MAX
 
 
-def statement(policy: Policy, key: PartitionKey) -> dict[str, Any]:
-    """Say by which rule a partition's period ends: version, digest, since when, class, months, basis, citation."""
-    rule = policy.rule(key.end_date, key.retention_class, key.category)
+def statement(policy: Policy, key: PartitionKey, rule: Rule | None = None) -> dict[str, Any]:
+    """Say by which rule a partition's period ends: version, digest, since when, class, months, basis, citation.
+
+    `rule` is that of records in it which end sooner.
+    """
+    moved = rule is not None
+    rule = rule or policy.rule(key.end_date, key.retention_class, key.category)
     version = policy.versions[0] if rule is None else rule.version
     lacking = RetentionClass(key.retention_class, CEILING_MONTHS, DEFAULT_CLASS.legal_basis, _UNKNOWN)
     period = lacking if rule is None else rule.period
@@ -147,7 +151,7 @@ def statement(policy: Policy, key: PartitionKey) -> dict[str, Any]:
         "version": version.number,
         "digest": version.digest,
         "since": version.start.isoformat(),
-        "class": key.retention_class,
+        "class": period.name if moved else key.retention_class,
         "months": period.period_months,
         "legal_basis": period.legal_basis,
         "citation": period.citation,

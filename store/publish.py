@@ -148,7 +148,9 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     states = store.catalog.partition_states()
     clock = store.clock_guard.verdict()
     for part in batch.parts:
-        if states.get(part.partition) in ("dropping", "dropped") or clock.standing(part.partition) != "kept":
+        if states.get(part.partition) in ("dropping", "dropped") or not clock.is_kept(
+            part.partition, json.loads(part.services)
+        ):
             raise BusyError("the period of a partition of the batch ended meanwhile", hint="deliver the batch again")
     siblings.refuse_over(batch.parts, clock)
     if store.catalog.withdrawals() != batch.withdrawals:  # its records may be what made ours duplicates
@@ -247,8 +249,8 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
     cursor.execute(
         "INSERT INTO parts (file_id, partition_id, batch_id, rows, bytes, sha256, identities_bytes, identities_sha256, "
         "index_bytes, index_sha256, start_us_min, end_us_min, end_us_max, schema_version, "
-        "location_rows, location_bytes, location_sha256) "
-        "SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
+        "location_rows, location_bytes, location_sha256, services) "
+        "SELECT ?, partition_id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "
         "FROM partitions WHERE end_date = ? AND retention_class = ? AND key_domain = ? "
         "AND (? = 0 OR location_state = 'live')",
         (
@@ -268,6 +270,7 @@ def insert_part(cursor: sqlite3.Cursor, batch_id: int | None, part: WrittenPart)
             part.location_rows,
             part.location_bytes,
             part.location_sha256,
+            part.services,
             *name,
             part.location_bytes,
         ),
@@ -306,6 +309,7 @@ def part_manifest(part: WrittenPart) -> dict[str, Any]:
         "sha256": part.sha256,
         "identities_sha256": part.identities_sha256,
         "index_sha256": part.index_sha256,
+        "services": json.loads(part.services),
         **({"location_sha256": part.location_sha256} if part.location_bytes else {}),
         **({"location_over": part.location_over} if part.location_over else {}),
     }

@@ -6,8 +6,8 @@ authenticate or has no key is an error, never "none found".
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 import pyarrow as pa
 
 from schemas.arrow import PACKED
-from schemas.errors import ConfigurationError, ProcedureError
+from schemas.errors import BusyError, ConfigurationError, ProcedureError
 from store import files, lookup, siblings
 from store.clock import to_date
 from store.clockguard import Watch
 from store.figure_batch import FigureBatch
 from store.model import PartRow, ScanQuery
 from store.overlay import Correction, corrected_figures, is_rectifying, read_corrected
-from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, to_us
+from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, successor, to_us
 from store.selection import is_outside
 from store.stretches import Stretch, asked, groups_of
 from store.targets import check
@@ -66,6 +66,8 @@ class Plan:
     """Partitions of the window whose period is over: not read, whether dropped or not."""
     beyond: list[PartitionKey] = field(default_factory=list)
     """Partitions that are kept, and are older than the query's purpose may read: a scan refuses them."""
+    services_over: dict[str, list[PartitionKey]] = field(default_factory=dict)
+    """By category of service, those of the window of which these records are over, though the partition is not."""
     location_over: list[PartitionKey] = field(default_factory=list)
     """Of the partitions to read, those whose location is asked for and kept no longer: it reads as nulls."""
     pruned_parts: int = 0
@@ -86,6 +88,7 @@ class Plan:
             "corrected_parts": len(self.corrections),
             "refused_partitions": [str(key) for key in self.refused],
             "beyond_purpose": [str(key) for key in self.beyond],
+            "services_over": {name: [str(key) for key in keys] for name, keys in self.services_over.items()},
             "location_over": [str(key) for key in self.location_over],
             **({} if self.details is None else asdict(self.details)),
         }
@@ -109,7 +112,8 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     }
     window = None if query.purpose is None else clock.policy.in_force(to_date(clock.over_us)).window(query.purpose)
     beyond: set[PartitionKey] = set()
-    result = Plan([], sorted(over))
+    result = Plan([], sorted(key for key in over if successor(key) not in states))
+    result.services_over = _services_over(states.keys() - over, first_date, last_date, watch)
     where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
     for part in store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max)):
         if part.partition in over:
@@ -129,6 +133,23 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     result.location_over = siblings.over(query.columns, {part.partition for part in result.parts}, watch)
     result.corrections = store.corrections.of_parts(result.parts, query.purpose)
     return result
+
+
+def _services_over(
+    keys: Iterable[PartitionKey], first_date: date, last_date: date, watch: Watch
+) -> dict[str, list[PartitionKey]]:
+    """Return by category of service the partitions of the window that it ended before."""
+    clock, found = watch.verdict, defaultdict[str, list[PartitionKey]](list)
+    for key in sorted(keys) if clock.policy.has_moves else ():
+        if first_date <= key.end_date <= last_date:
+            services = [
+                name
+                for name, lies in clock.policy.in_force(key.end_date).services.items()
+                if lies == key.retention_class
+            ]
+            for name in sorted(clock.services_over(key, services)):
+                found[name].append(key)
+    return dict(found)
 
 
 def _refuse_beyond(query: ScanQuery, planned: Plan) -> Plan:
@@ -193,11 +214,14 @@ def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
     with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
         watch = Watch(store.clock_guard, store.clock)
         planned = _refuse_beyond(query, plan(store, query, watch))
+        gone = {part.part_id: watch.gone(part) for part in planned.parts}
         stretches = _stretches(store, watch, query, planned)
         for part, batches in _read_ahead(read, stretches, planned.corrections):
             for batch in batches:
                 if watch.is_over(part.partition):
                     break  # its period ended while the reader took its time
+                if watch.gone(part) != gone[part.part_id]:
+                    raise BusyError("the period of records ended while they were read", hint="ask again")
                 yield siblings.current(batch, part, watch)
 
 

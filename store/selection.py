@@ -50,9 +50,12 @@ def identity_mask(table: pa.Table, query: ScanQuery, fields: Collection[str] | N
     return mask
 
 
-def other_columns(query: ScanQuery, part: PartRow) -> set[str]:
-    """Return the columns that decide beside the identity, as far as the catalog does not decide for the whole part."""
-    names = set()
+def other_columns(query: ScanQuery, part: PartRow, gone: Collection[str]) -> set[str]:
+    """Return the columns that decide beside the identity, as far as the catalog does not decide for the whole part.
+
+    `gone` are the categories of service whose records are over though their partition is not.
+    """
+    names = {"service_type"} if gone else set()
     if part.end_us_min < query.start_us or (query.by_end and part.end_us_max >= query.end_us):
         names.add("end_time")
     if not query.by_end:
@@ -64,9 +67,12 @@ def other_columns(query: ScanQuery, part: PartRow) -> set[str]:
     return names
 
 
-def other_mask(table: pa.Table, query: ScanQuery, part: PartRow) -> Mask:
-    """Return the rows within the window, of the batches and without the conflicts that the query leaves out."""
+def other_mask(table: pa.Table, query: ScanQuery, part: PartRow, gone: Collection[str]) -> Mask:
+    """Return the rows within the window, of the batches, not over, and without conflicts that the query leaves out."""
     mask: Mask = None
+    if gone:
+        services = table.column("service_type").cast(pa.string())
+        mask = pc.invert(pc.is_in(services, value_set=pa.array(sorted(gone), pa.string())))
     if part.end_us_min < query.start_us:
         mask = _both(mask, pc.greater_equal(_times(table, "end_time"), query.start_us))
     if not query.by_end:

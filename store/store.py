@@ -21,7 +21,7 @@ from schemas.errors import (
     ProcedureError,
 )
 from store import compact as compaction
-from store import expiry, files, floorguard, making, quarantine, sessions, spool_drain, verify
+from store import expiry, files, floorguard, making, moving, quarantine, sessions, spool_drain, verify
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
@@ -273,8 +273,8 @@ class Store:
     # Keeping and erasing
 
     def expire(self, *, dry_run: bool = False) -> expiry.Expired:
-        """Erase every partition whose period is over (see `store.expiry`)."""
-        return expiry.expire(self, dry_run=dry_run)
+        """Erase what is over: partitions (`store.expiry`), then categories of others (`store.moving`)."""
+        return moving.expire(self, expiry.expire(self, dry_run=dry_run))
 
     def compact(self, *, everything: bool = False, partition: PartitionKey | None = None) -> compaction.Compacted:
         """Merge small parts (see `store.compact`)."""

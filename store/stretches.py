@@ -108,8 +108,9 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
         if not groups:
             return []
         if is_selective(query):
-            return _selected(opened, query, part, groups, stretch.found is not None and bool(query.targets), wanted)
-        return _all(opened, query, part, list(groups), wanted)
+            is_posted = stretch.found is not None and bool(query.targets)
+            return _selected(opened, query, stretch, groups, is_posted, wanted)
+        return _all(opened, query, stretch, list(groups), wanted)
 
 
 def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[FigureBatch]:
@@ -126,25 +127,27 @@ def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[Figur
         groups = list(stretch.groups if stretch.groups is not None else groups_of(opened, part, query, None))
         if not groups:
             return []
-        deciding = other_columns(query, part)
+        gone = stretch.watch.gone(part)
+        deciding = other_columns(query, part, gone)
         if opened.reader.constant("conflict") == 0:
             deciding.discard("conflict")
         names = _present(opened, {*stretch.readable(query.columns or PACKED.names), *deciding})
         batch = opened.reader.figures(groups, names)
     if part.batch_id is not None and (query.columns is None or "batch_id" in query.columns):
         batch.figures["batch_id"] = Figures(np.full(batch.rows, part.batch_id))
-    mask = other_mask(batch.table(deciding), query, part) if deciding else None
+    mask = other_mask(batch.table(deciding), query, part, gone) if deciding else None
     return [batch if mask is None else replace(batch, kept=as_numpy(mask))]
 
 
 def _all(
-    opened: OpenPart, query: ScanQuery, part: PartRow, groups: list[int], wanted: list[str]
+    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: list[int], wanted: list[str]
 ) -> list[pa.RecordBatch]:
     """Read without looking for anybody, all columns at once."""
-    names = _present(opened, {*wanted, *other_columns(query, part)})
+    part, gone = stretch.part, stretch.watch.gone(stretch.part)
+    names = _present(opened, {*wanted, *other_columns(query, part, gone)})
     table = opened.reader.read(groups, names)
     rows = sum(opened.reader.group_rows(group) for group in groups)
-    mask = other_mask(table, query, part) if names else None
+    mask = other_mask(table, query, part, gone) if names else None
     if mask is not None:
         chosen = rows_of(mask)
         if len(chosen) < rows:
@@ -153,8 +156,14 @@ def _all(
 
 
 def _selected(
-    opened: OpenPart, query: ScanQuery, part: PartRow, groups: dict[int, set[str]], is_posted: bool, wanted: list[str]
+    opened: OpenPart,
+    query: ScanQuery,
+    stretch: Stretch,
+    groups: dict[int, set[str]],
+    is_posted: bool,
+    wanted: list[str],
 ) -> list[pa.RecordBatch]:
+    part, gone = stretch.part, stretch.watch.gone(stretch.part)
     fields = set().union(*groups.values()) if is_posted else None
     names = _present(opened, identity_columns(query, fields))
     if not names:
@@ -165,13 +174,13 @@ def _selected(
     rows = rows_of(mask)
     if not len(rows):
         return []
-    wide = [name for name in _present(opened, {*wanted, *other_columns(query, part)}) if name not in names]
+    wide = [name for name in _present(opened, {*wanted, *other_columns(query, part, gone)}) if name not in names]
     table = narrow.take(rows)
     if wide:
         rest = pages.of(rows).read(wide)
         for name in wide:
             table = table.append_column(rest.schema.field(name), rest.column(name))
-    last = other_mask(table, query, part)
+    last = other_mask(table, query, part, gone)
     if last is not None:
         picked = rows_of(last)
         if not len(picked):

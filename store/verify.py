@@ -28,6 +28,7 @@ from store.keys import KeyRef, derive, unseal
 from store.layout import LOCATION_SUFFIX
 from store.model import PartRow, Problem
 from store.partitions import PartitionKey, date_to_day, end_days
+from store.parts import by_service
 from store.publish import batch_aad
 from store.runs import words_of
 from store.verify_retention import retention_story
@@ -132,6 +133,8 @@ def _content(store: Store, part: PartRow) -> Iterator[str]:
     with store.readers.part(part) as opened:
         group_rows = opened.reader.group_rows(0)
     yield from index.problems(store.readers.index(part), records, group_rows)
+    if by_service(records) != part.by_service:
+        yield "holds records of other categories of service than the catalog says"
     if part.batch_id is None and _batches(store, part) != batches_of(records):
         yield "holds records of other batches than the catalog says"
     if part.location_bytes:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.errors import LagrumError
 from store import outbox
 from store.audit.verify import verify_directory
+from store.certificates import ANEW
 from store.model import Problem
 from store.partitions import PartitionKey
 
@@ -196,7 +197,7 @@ def _of_log(store: Store) -> tuple[_Story, list[str]]:
             story.withdrawn.add(public["batch"])
         elif entry.kind == "record.corrected":
             story.corrected.add((public["act"], public["kind"], public["partition"]))
-        elif entry.kind == "record.erased":
+        elif entry.kind in ANEW:
             story.parts |= {_told(MERGED, one) for one in public["parts"]}
             story.located |= _located(public["parts"])
             story.corrected = {_moved(one, public) for one in story.corrected if one[0] not in public["ended"]}

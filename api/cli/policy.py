@@ -130,7 +130,7 @@ def explain(context: Context, what: str) -> None:
     def render() -> None:
         head = {name: value for name, value in document.items() if name != "classes"}
         for item in document["classes"]:
-            for told in (item, *item.pop("categories", ())):
+            for told in (item, *item.pop("categories", ()), *item.pop("moved", ())):
                 facts = {**head, **told, "services": " ".join(told["services"])}
                 show_facts({name.replace("_", " "): value for name, value in facts.items()})
 

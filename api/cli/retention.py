@@ -61,6 +61,10 @@ def status(context: Context) -> int:
             }
         )
         show_table(document["partitions"], columns)
+        for row in document["partitions"]:
+            for item in row["moved"]:
+                what = f"{', '.join(item['services'])}, {item['records']:,} records"
+                click.echo(f"{item['partition']}: {what} end at {item['expires_at']} by class {item['class']}")
 
     emit(context, document, render)
     return 0 if looked.clock.is_trusted and looked.overdue_seconds <= OVERDUE_SECONDS_MAX else 1
@@ -74,7 +78,8 @@ def expire(context: Context, dry_run: bool) -> None:
 
     The service does this by itself; the command is for machines without it. What it drops cannot be brought back: the
     key is destroyed in every registered copy of the keyring. It never touches a partition whose period is not over, and
-    does nothing while the clock is not trusted. Every erased partition leaves a certificate.
+    does nothing while the clock is not trusted. Every erased partition leaves a certificate. A partition of which only
+    some services are over is written anew without them.
 
     \b
     Examples:
@@ -88,6 +93,8 @@ def expire(context: Context, dry_run: bool) -> None:
     def render() -> None:
         rows = [{"partition": name} for name in document["partitions"]]
         show_table(rows, [("partition", "partition")], title=verb)
+        for item in document["moved"]:
+            click.echo(f"{verb} out of {item['partition']}: {', '.join(item['services'])}, {item['records']:,} records")
         show_facts({"records": document["records"], "size": bytes_text(document["bytes"])})
         for name in document["held"]:
             click.echo(f"held: {name}")

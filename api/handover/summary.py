@@ -131,7 +131,10 @@ def _marks(
     lines += _kept_apart(manifest)
     for category, days in manifest.get("expired", {}).items():
         span = days[0] if len(days) == 1 else f"{len(days)} days between {days[0]} and {days[-1]}"
-        lines.append(f"Of {span}, data of the kind {category} is erased; the rest of those records is delivered.")
+        if category.startswith("service "):
+            lines.append(f"Of {span}, every record of the {category} is erased: its period is over before the others'.")
+        else:
+            lines.append(f"Of {span}, data of the kind {category} is erased; the rest of those records is delivered.")
     if lines:
         yield "<ul>" + "".join(f"<li>{_t(line)}</li>" for line in lines) + "</ul>"
     else:

@@ -11,7 +11,7 @@ import pytest
 
 from schemas.errors import BusyError, InputError, KeyUnavailableError, NotFoundError, RetentionError
 from schemas.retention import floor_until
-from store import Put, ScanQuery, SourceRef, Store, erasing
+from store import Put, ScanQuery, SourceRef, Store, erasing, rewriting
 from store.certificate_check import export, verify_file
 from store.certificate_words import paragraphs
 from store.certificates import stored
@@ -226,7 +226,7 @@ def test_withdrawn_records_and_many_parts_are_written_anew(store: Store, batch: 
 
 
 def test_a_scan_and_a_proof_of_completeness_go_on(store: Store, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(erasing, "READERS_WAIT_S", 0.2)
+    monkeypatch.setattr(rewriting, "READERS_WAIT_S", 0.2)
     running = store.scan(replace(EVER, columns=("batch_position",)))
     first = next(running).num_rows
     erased(store, batch)

@@ -1,10 +1,11 @@
 """Histories: what a store goes through in years, against a model that knows only what each record was promised.
 
-A history is deliveries (new, late, repeated), holds, changes of the policy, clocks that are set wrongly, restarts,
-crashes and losses of power at durable steps, compaction and expiry, in any order. After every look, and at the end:
+A history is deliveries (new, late, repeated), holds, changes of the policy and of the class of a service, erasures of
+single records, clocks that are set wrongly, restarts, crashes and losses of power at durable steps, compaction and
+expiry, in any order. After every look, and at the end:
 
 - every record whose period is not over is there, once, and no other: nothing early, nothing resurrected;
-- after an expiry run no partition is left whose records are all over and past the floor: nothing late;
+- after an expiry run no record is stored that is over and past the floor, and each that is not is: nothing late;
 - what a hold names and was moved out is there until the hold ends, and not a day longer;
 - a location is there as long as its own period lasts, and its key is gone after an expiry run past its floor;
 - every erased partition has its certificate, and `verify` finds nothing.
@@ -16,10 +17,12 @@ period that it met. A block of histories is replayed by its number: `pytest -m t
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +33,17 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from schemas.errors import ClockError, LagrumError
+from schemas.errors import ClockError, LagrumError, ProcedureError, RetentionError
 from schemas.fields import SERVICE_TYPES
 from schemas.holds import Purpose
 from schemas.policy import Version
 from schemas.retention import CategoryPeriod, RetentionClass, add_months
-from store import Put, ScanQuery, Store
+from store import Put, ScanQuery, Store, erasing, explain
 from store.certificates import stored
 from store.clock import to_date
 from store.holds import KIND
-from store.partitions import PartitionKey, date_to_day
+from store.overlay import Correction
+from store.partitions import PartitionKey, date_to_day, newest
 from tests.conftest import FixedClock
 from tests.fault.disk import Disk, run_until
 from tests.fault.torture import scratch
@@ -48,8 +52,10 @@ from tests.store.records import CALLING, NOW_US, records, with_column
 
 HISTORIES, BLOCK = 10_000, 100
 CLASSES = {"voice": "short", "data": "ten", "sms": "standard"}
+NAMES = sorted(CLASSES.values())
 FIRST_MONTHS = {"short": 6, "ten": 10, "standard": 24}
 KEYS = ScanQuery(0, 2**60, columns=("record_key",))
+PLACES = ScanQuery(0, 2**60, columns=("record_key", "batch_id", "batch_position"))
 LOCATED = ScanQuery(0, 2**60, columns=("record_key", "cell_id"))
 ACTORS = ("custodian-1", "custodian-2")
 SERVICES = st.sampled_from(sorted(CLASSES))
@@ -59,26 +65,34 @@ CALLERS = st.integers(0, 2)
 
 @dataclass
 class Record:
-    """What the model knows of one record; `months` is the shortest period that it met so far."""
+    """What the model knows of one record."""
 
     key: int
     day: date
     kind: str
     caller: int
+    lies: str
+    """The class in which it is stored."""
+    core: int
+    """The shortest period that its class met."""
     months: int
+    """The shortest period that it met, of its class or of one to which its service moved."""
     location: int
     """The shortest period that its location met; 24 is none of its own."""
     located: bool = False
     """Whether its location was kept when it came."""
     erased: bool = False
+    alone: bool = False
+    """Whether it was erased by itself: then it is new when it comes again."""
 
     def has_location(self, today: date) -> bool:
         return today < add_months(self.day, min(self.months, self.location))
 
     def is_location_due(self, today: date) -> bool:
         """Whether nothing of its location may be left after an expiry run."""
-        waits = self.is_over(today) and not self.is_past_floor(today)
-        return not (self.has_location(today) or waits) and today > add_months(self.day, 2)
+        is_over = today >= add_months(self.day, self.core)
+        kept = today < add_months(self.day, min(self.core, self.location))
+        return not (kept or (is_over and not self.is_past_floor(today))) and today > add_months(self.day, 2)
 
     def is_over(self, today: date) -> bool:
         return today >= add_months(self.day, self.months)
@@ -88,7 +102,7 @@ class Record:
 
     @property
     def partition(self) -> tuple[date, str]:
-        return self.day, CLASSES[self.kind]
+        return self.day, self.lies
 
 
 @dataclass
@@ -101,9 +115,21 @@ class Hold:
     ended: bool = False
 
 
-def version(number: int, start: date, months: dict[str, int], location: int = 24) -> Version:
+@dataclass(frozen=True)
+class Rules:
+    """One version of the policy, as the model knows it."""
+
+    start: date
+    months: dict[str, int]
+    location: int
+    services: dict[str, str]
+
+
+def version(
+    number: int, start: date, months: dict[str, int], location: int = 24, chosen: dict[str, str] = CLASSES
+) -> Version:
     classes = tuple(RetentionClass(name, count, "duty", f"Act {number}") for name, count in months.items())
-    services = {name: CLASSES.get(name, "standard") for name in SERVICE_TYPES}
+    services = {name: chosen.get(name, "standard") for name in SERVICE_TYPES}
     own = {"location": CategoryPeriod("location", location, "duty", f"Act {number}")}
     return Version(number, start, classes, services, categories=own)
 
@@ -125,8 +151,10 @@ class Histories(RuleBasedStateMachine):
         self.records: list[Record] = []
         self.deliveries: list[pa.Table] = []
         self.holds: dict[str, Hold] = {}
-        self.versions = [(date(1970, 1, 1), FIRST_MONTHS, 24)]
+        self.versions = [Rules(date(1970, 1, 1), FIRST_MONTHS, 24, CLASSES)]
         self.erased: set[tuple[date, str]] = set()
+        self.anew: set[tuple[date, str]] = set()
+        self.acts = 0
 
     # deliveries
 
@@ -140,16 +168,16 @@ class Histories(RuleBasedStateMachine):
 
     def _delivered(self, table: pa.Table, age: int, kind: str, caller: int) -> list[Record]:
         day = self.today - timedelta(days=age)
-        ends = [start for start, _, _ in self.versions[1:]] + [date.max]
-        spans = zip(self.versions, ends, strict=True)
+        ends = [one.start for one in self.versions[1:]] + [date.max]
+        lies = [one for one in self.versions if one.start <= day][-1].services[kind]
         met = [
-            (months[CLASSES[kind]], location)
-            for (start, months, location), end in spans
-            if start <= self.today and end > day
+            (one.months[lies], min(one.months[lies], one.months[one.services[kind]]), one.location)
+            for one, end in zip(self.versions, ends, strict=True)
+            if one.start <= self.today and end > day
         ]
-        period, location = (min(column) for column in zip(*met, strict=True))
+        core, period, location = (min(column) for column in zip(*met, strict=True))
         keys = [key - 10**11 for key in table.column("record_key").to_pylist()]
-        return [Record(key, day, kind, caller, period, location) for key in keys]
+        return [Record(key, day, kind, caller, lies, core, period, location) for key in keys]
 
     @rule(age=st.integers(0, 780), kind=SERVICES, caller=CALLERS, count=st.integers(1, 3))
     def ingest(self, age: int, kind: str, caller: int, count: int) -> None:
@@ -172,10 +200,55 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.deliveries)
     @rule(pick=st.integers(0, 2**16))
     def repeat(self, pick: int) -> None:
-        """An earlier delivery comes again; it adds nothing and resurrects nothing."""
-        receipt = deliver(self.store, self.deliveries[pick % len(self.deliveries)])
-        assert receipt.accepted == 0
+        """An earlier delivery comes again: nothing is resurrected; what was erased by itself and is not over is new."""
+        table = self.deliveries[pick % len(self.deliveries)]
+        receipt = deliver(self.store, table)
+        keys = {key - 10**11 for key in table.column("record_key").to_pylist()}
+        new = [item for item in self.records if item.key in keys and item.alone and not item.is_over(self.today)]
+        assert receipt.accepted == len(new)
+        for item in new:
+            item.erased = item.alone = False
+            item.located = item.has_location(self.today)
         self.look()
+
+    @precondition(lambda self: self._kept())
+    @rule(pick=st.integers(0, 2**16), at=st.none() | st.integers(1, 90), power=st.booleans())
+    def erase(self, pick: int, at: int | None, power: bool) -> None:
+        """Two custodians erase one record: above its floor, and not while a hold names it."""
+        kept = self._kept()
+        item = kept[pick % len(kept)]
+        action = partial(self._erase, item.key)
+        if not item.is_past_floor(self.today):
+            with pytest.raises(RetentionError):
+                action()
+            return
+        try:
+            if at is not None:
+                self._crash(action, at, power)
+                item.erased = item.alone = item.key not in self._keys()
+                self.store.expire()
+                self._expired()
+            if not item.erased:
+                action()
+        except ProcedureError as error:
+            assert error.reason == "held"
+            assert self._open_holds(), "nothing else forbids it"
+            return
+        item.erased = item.alone = True
+        self.anew.add(item.partition)
+        self.look()
+
+    def _erase(self, key: int) -> None:
+        rows = [row for batch in self.store.scan(PLACES) for row in batch.to_pylist()]
+        batch, position = next(
+            (row["batch_id"], row["batch_position"]) for row in rows if row["record_key"] == key + 10**11
+        )
+        self.acts += 1
+        act, words = f"{self.acts:016x}", {"citation": "Act 17"}
+        part = explain.part_of(self.store, batch, position)
+        wanted = Correction(act, erasing.ERASED, part.partition, batch, position, words, said={"reason": "asked"})
+        self.store.corrections.request(wanted, {"by": ACTORS[0]})
+        erasing.erase(self.store, act, {}, ACTORS)
 
     @rule(age=st.integers(0, 300), kind=SERVICES, caller=CALLERS, at=st.integers(1, 40), power=st.booleans())
     def crash_while_ingesting(self, age: int, kind: str, caller: int, at: int, power: bool) -> None:
@@ -196,12 +269,18 @@ class Histories(RuleBasedStateMachine):
         ten=st.integers(6, 24),
         standard=st.integers(6, 24),
         location=st.sampled_from([2, 2, 3, 7, 12, 24]),
+        moves=st.none() | st.tuples(*[st.sampled_from(NAMES)] * len(CLASSES)),
     )
-    def change_policy(self, within: int, short: int, ten: int, standard: int, location: int) -> None:
+    def change_policy(
+        self, within: int, short: int, ten: int, standard: int, location: int, moves: tuple[str, ...] | None
+    ) -> None:
+        """Periods change, and with `moves` the class of every service."""
         months = {"short": short, "ten": ten, "standard": standard}
-        start = max(self.today, self.versions[-1][0]) + timedelta(days=within)
-        self.store.policies.enforce(version(len(self.versions) + 2, start, months, location), actors=ACTORS)
-        self.versions.append((start, months, location))
+        services = self.versions[-1].services if moves is None else dict(zip(CLASSES, moves, strict=True))
+        start = max(self.today, self.versions[-1].start) + timedelta(days=within)
+        number = len(self.versions) + 2
+        self.store.policies.enforce(version(number, start, months, location, services), actors=ACTORS)
+        self.versions.append(Rules(start, months, location, services))
 
     @precondition(lambda self: len(self.holds) < 4)
     @rule(caller=CALLERS, days=st.integers(1, 90))
@@ -249,13 +328,16 @@ class Histories(RuleBasedStateMachine):
     def _time(self, days: int, *, beats: bool = True) -> None:
         before = self.today
         self.clock.advance(days=days)
-        for start, months, location in self.versions:
-            if before < start <= self.today:
+        for one in self.versions:
+            if before < one.start <= self.today:
                 for item in self.records:
-                    if not item.is_over(start):  # otherwise it was over already when the version came
-                        item.months = min(item.months, months[CLASSES[item.kind]])
-                    if item.has_location(start):
-                        item.location = min(item.location, location)
+                    if item.has_location(one.start):
+                        item.location = min(item.location, one.location)
+                    own = one.months[item.lies]
+                    if not item.is_over(one.start):  # otherwise it was over already when the version came
+                        item.months = min(item.months, own, one.months[one.services[item.kind]])
+                    if one.start < add_months(item.day, item.core):
+                        item.core = min(item.core, own)
         if beats:
             self.store.clock_guard.beat()
 
@@ -308,22 +390,23 @@ class Histories(RuleBasedStateMachine):
         """After an expiry run: move the model along, and look that nothing is late."""
         for hold in self.holds.values():
             hold.ended = hold.ended or self.today >= hold.ends
-        leaving = {
-            item.partition
-            for item in self.records
-            if not item.erased and item.is_over(self.today) and item.is_past_floor(self.today)
-        }
         for item in self.records:
-            if item.partition in leaving and not item.erased:
-                item.erased = True
-                for hold in self.holds.values():
-                    if not hold.ended and hold.caller == item.caller:
-                        hold.kept.add(item.key)
-        self.erased |= leaving
-        left = {(item.key.end_date, item.key.retention_class) for item in self.store.partitions()}
-        assert left == {item.partition for item in self.records if not item.erased}, "nothing late, nothing early"
+            if item.erased or not (item.is_over(self.today) and item.is_past_floor(self.today)):
+                continue
+            item.erased = True
+            for hold in self.holds.values():
+                if not hold.ended and hold.caller == item.caller:
+                    hold.kept.add(item.key)
+            ends_whole = self.today >= add_months(item.day, item.core)
+            (self.erased if ends_whole else self.anew).add(item.partition)
+        left: Counter[tuple[date, str]] = Counter()
+        for found in self.store.partitions():
+            left[found.key.end_date, found.key.retention_class] += found.records
+        kept = Counter(item.partition for item in self.records if not item.erased)
+        assert +left == kept, "nothing late, nothing early"
+        states = self.store.catalog.partition_states()
         for item in self.records:
-            held = self.store.keyring.has(PartitionKey(*item.partition).location.ref)
+            held = self.store.keyring.has(newest(PartitionKey(*item.partition), states).location.ref)
             assert held or not (item.located and not item.erased and item.has_location(self.today)), "location: early"
             assert not (held and item.is_location_due(self.today)), "location: late"
         self.look()
@@ -377,7 +460,12 @@ class Histories(RuleBasedStateMachine):
             self._expired()
             told = [PartitionKey.parse(partition) for _, partition, _ in stored(self.store)]
             assert len(told) == len(set(told)), "one certificate of each erasure"
-            assert {(key.end_date, key.retention_class) for key in told if not key.category} == self.erased
+            gone = {(key.end_date, key.retention_class) for key in told if not key.category}
+            assert self.anew | self.erased >= gone >= self.anew
+            states = self.store.catalog.partition_states()
+            assert {key: states[key] for key in told if not key.category} == {
+                key: "dropped" for key, state in states.items() if state == "dropped"
+            }
             assert self.store.verify() == []
             self.store.close()
 

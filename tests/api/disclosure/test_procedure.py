@@ -72,7 +72,7 @@ def test_an_explained_task_tells_counts_and_nothing_that_was_found(shared_court:
     plan = court.procedure.explain(court.actor("handler-1"), task.id)
     assert plan["rows_read"] > 0 < plan["index_bytes"]
     for name, value in plan.items():
-        assert type(value) is int or name in ("refused_partitions", "beyond_purpose", "location_over")
+        assert type(value) is int or name in ("refused_partitions", "beyond_purpose", "location_over", "services_over")
     assert court.store.documents.get(TASK, task.id).body["stage"] == "approved"
     with pytest.raises(ProcedureError):
         court.procedure.explain(court.actor("handler-2"), task.id)
