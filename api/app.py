@@ -46,6 +46,7 @@ from api.routes import (
     reports,
     sessions,
     sources,
+    subjects,
     usage,
     worklist,
 )
@@ -53,6 +54,7 @@ from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from api.source_metrics import SourceMetrics
 from api.spooler import Spooler
+from api.subjects import erase_due as erase_requests
 from api.turns import stand_back
 from api.witness import AuditKeeper
 from schemas.errors import LagrumError
@@ -94,6 +96,7 @@ _ROUTERS: Final[tuple[APIRouter, ...]] = (
     holds.router,
     policy.router,
     usage.router,
+    subjects.router,
 )
 _SECURITY: Final = {
     "session": {"type": "http", "scheme": "bearer", "description": "A person's session token, 15 minutes at most."},
@@ -221,6 +224,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
         ("deliveries", Disclosure(store).erase_due, DELIVERIES_INTERVAL_SECONDS),
         ("push", app.state.pusher.look, PUSH_INTERVAL_SECONDS),
+        ("subjects", lambda: erase_requests(store), DELIVERIES_INTERVAL_SECONDS),
         ("deadlines", app.state.reminders.look, DEADLINES_INTERVAL_SECONDS),
         ("silence", app.state.source_metrics.refresh, settings.silence_interval_seconds),
         # An idle process, too, gives back the keys of what another has erased.

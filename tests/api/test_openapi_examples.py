@@ -241,6 +241,7 @@ ELSEWHERE = (
     "/v1/policy",
     "/v1/usage",
     "/v1/accounts",
+    "/v1/subjects",
     "/v1/subscriptions",
     "/v1/batches/",
 )

@@ -62,6 +62,11 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/policy/request"): CUSTODIAN,
     ("post", "/v1/policy/request"): CUSTODIAN,
     ("post", "/v1/policy/confirm"): CUSTODIAN,
+    ("get", "/v1/subjects"): {"dpo", "custodian"},
+    ("get", "/v1/subjects/{request_id}"): {"dpo", "custodian"},
+    ("post", "/v1/subjects/{request_id}/request"): {"dpo"},
+    ("post", "/v1/subjects/{request_id}/confirm"): CUSTODIAN,
+    ("get", "/v1/subjects/{request_id}/answer"): {"dpo"},
     ("post", "/v1/cdrs"): set(),
     ("get", "/v1/receipts/{receipt_id}"): set(),
 }

@@ -30,6 +30,7 @@ READERS: Final = {
     "api/disclosure/hits.py": "a case's search, compiled from its order",
     "api/disclosure/preserved.py": "the same, among what a preservation order holds",
     "api/disclosure/completeness.py": "the auditor's proof of a case's search; it tells numbers",
+    "api/subject_records.py": "a person's own, after a request of two persons",
     "api/usage.py": "sums for billing, by account",
     "api/periods.py": "sums for billing, by account",
 }
