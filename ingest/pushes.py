@@ -1,8 +1,8 @@
 """Small deliveries on their way into the spool: many bodies decoded and normalised in one stretch.
 
 Whatever is refused as a whole by itself (malformed, without a record) is refused here too, and nothing of it is kept.
-What cannot share a stretch (events of sessions, more than one stretch, an empty body) is handed back, to be ingested by
-itself (`ingest.pipeline`).
+What cannot share a stretch (more than one stretch, an empty body) is handed back, to be ingested by itself
+(`ingest.pipeline`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.decoders import Decoded, Decoder, decoder
+from ingest.decoders.base import Event
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError, LagrumError
@@ -75,7 +76,12 @@ def decode_pushes(store: Store, source: SourceConfig, format: str, bodies: Seque
     stretch = together if together is not None else _one_by_one(chosen, source, bodies)
     if not stretch.places:
         return Pushes(None, (), stretch.refused)
-    return _normalised(store, source, format, bodies, stretch)
+    try:
+        return _normalised(store, source, format, bodies, stretch)
+    except LagrumError:
+        raise
+    except Exception:  # a sound body does not suffer for another
+        return Pushes(None, (), stretch.refused | dict.fromkeys(stretch.places))
 
 
 @dataclass(slots=True)
@@ -142,7 +148,7 @@ def _alone(chosen: Decoder, source: SourceConfig, body: bytes) -> Decoded:
             f"the delivery is not empty, but holds no record of format {chosen.name}",
             hint="check the format; `lagrum formats` lists them",
         )
-    if len(stretches) > 1 or "event" in stretches[0].table.column_names:
+    if len(stretches) > 1:
         raise _AloneError
     return stretches[0]
 
@@ -171,6 +177,10 @@ def _side_by_side(members: Sequence[Decoded], ends: Sequence[int]) -> Decoded:
         return found
 
     table = pa.concat_tables(tables, promote_options="default") if tables else members[0].table
+    if "event" in table.column_names:  # not every member's records are events of sessions
+        place = table.column_names.index("event")
+        events: Any = table.column("event")
+        table = table.set_column(place, "event", events.fill_null(Event.RECORD.value))
     return Decoded(table, rejects, raw_of)
 
 

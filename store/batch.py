@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.rejects import Reject
 from store import siblings
@@ -219,13 +220,14 @@ class BatchWriter:
         return self._sessions
 
     def _fold(self, records: pa.Table) -> pa.Table | None:
-        events = records.column("event").to_pylist()
-        whole = np.array([event == "record" for event in events])
+        whole = np.asarray(pc.equal(records.column("event"), pa.scalar("record")))
         if whole.all():
             return records.drop_columns(list(EVENT_COLUMNS))
         folded = self._area().fold(records.filter(pa.array(~whole)))
-        self._events_accepted += folded.accepted
-        self._counts[Fate.DUPLICATE] += folded.duplicates
+        self._events_accepted += len(folded.accepted)
+        self._counts[Fate.DUPLICATE] += len(folded.duplicates)
+        for fate, positions in ((Fate.NEW, folded.accepted), (Fate.DUPLICATE, folded.duplicates)):
+            self._tell(positions, np.full(len(positions), fate, np.int8))
         tables = [] if folded.records is None else [folded.records]
         if whole.any():
             tables.append(records.filter(pa.array(whole)).drop_columns(list(EVENT_COLUMNS)))

@@ -62,6 +62,35 @@ def _last_valid(column: Column, rows: Ints, starts: Ints) -> Column:
     return column.take(pa.array(rows[last], mask=last < 0))
 
 
+def uses(sessions: Ints, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
+    """Return the rows to fold, and those to fold after them, where sessions begin anew after their end.
+
+    By row: session, rank of the event, its start and end in µs (least number: none). A session begins anew with an
+    opening that is later than an end that was told before it.
+    """
+    closes, opens = kinds == RANK["close"], kinds == RANK["open"]
+    if not (closes.any() and opens.any()):
+        return [np.arange(len(kinds))]
+    order = np.argsort(sessions, kind="stable")
+    first = np.searchsorted(sessions[order], sessions[order])
+    ended = np.where(closes, ends, np.iinfo(np.int64).min)[order]
+    begun = np.where(opens, starts, np.iinfo(np.int64).min)[order]
+    # The latest end so far of each session: numbers of sessions lift each above the one before it.
+    ranked = np.unique(np.concatenate([ended, begun]), return_inverse=True)[1]
+    ended, begun = ranked[: len(order)], ranked[len(order) :]
+    lift = first * (len(ranked) + 1)
+    before = np.maximum.accumulate(ended + lift) - lift
+    before = np.where(np.arange(len(order)) > first, np.append(0, before[:-1]), 0)
+    anew = (begun > before) & (before > 0)
+    if not anew.any():
+        return [np.arange(len(kinds))]
+    count = np.cumsum(closes[order])
+    closed = count - (count[first] - closes[order][first])
+    turn = np.empty(len(order), np.int64)
+    turn[order] = np.maximum.accumulate(np.where(anew, closed, 0) + lift) - lift
+    return [np.flatnonzero(turn == number) for number in np.unique(turn)]
+
+
 def completed(table: pa.Table) -> pa.Table:
     """Fill in what the ends of a folded session tell: durations where no event said them."""
     ends = table.column("end_time").cast(pa.int64())

@@ -24,7 +24,7 @@ from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
 from store.dedup import HORIZON_DAYS
-from store.folding import RANK, completed, fold, timed_out, with_column
+from store.folding import RANK, completed, fold, timed_out, uses, with_column
 from store.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.model import TargetIdentifier
@@ -48,7 +48,7 @@ _EVENTS: Final = ("update", "open", "close")
 _MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
 """What an event's kind adds to its mark: none of the three, update, open, close."""
 _KNOWN, _DIRECT, _TAKEN = range(3)
-_NO_START: Final = np.iinfo(np.int64).min
+_NO_TIME: Final = np.iinfo(np.int64).min
 
 Ints = npt.NDArray[np.int64]
 
@@ -59,9 +59,10 @@ class Folded:
 
     records: pa.Table | None
     """Complete sessions, as packed records."""
-    accepted: int
-    """Events that are durable and stored no record (yet)."""
-    duplicates: int
+    accepted: Ints
+    """Positions of events that are durable and stored no record (yet)."""
+    duplicates: Ints
+    """Positions of events that came before, or too late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,25 @@ class SessionArea:
         self._states = SessionStates()
 
     def fold(self, table: pa.Table) -> Folded:
-        """Take events in; return the records that they complete. `table` has `event` and `session_key`."""
-        events = self._events(table)
+        """Take events in; return the records that they complete.
+
+        `table` has `event`, `session_key` and `batch_position`. A record has the position of the event that completes
+        it. Where a key is used anew in one table, the sessions are folded one after the other.
+        """
+        events, positions = self._events(table), _filled(table.column("batch_position"), 0)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
+        turns = uses(events.sessions, events.kinds, events.starts, _filled(table.column("end_time"), _NO_TIME))
+        if len(turns) == 1:
+            return self._fold(fields, events, positions)
+        folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in turns]
+        records = [one.records for one in folded if one.records is not None]
+        return Folded(
+            pa.concat_tables(records, promote_options="default") if records else None,
+            np.concatenate([one.accepted for one in folded]),
+            np.concatenate([one.duplicates for one in folded]),
+        )
+
+    def _fold(self, fields: pa.Table, events: _Events, positions: Ints) -> Folded:
         fates = self._fates(events)
         candidates = np.flatnonzero(fates == _TAKEN)
         sessions = np.unique(events.sessions[candidates])
@@ -97,10 +114,14 @@ class SessionArea:
         new, marks = _unmarked(events.of(candidates), before, old)
         taken, direct = candidates[new], np.flatnonzero(fates == _DIRECT)
         complete = self._merge(fields.take(taken), events.of(taken), before, old, marks)
+        told = np.zeros(len(positions), np.bool_)
+        told[taken] = told[direct] = True
+        accepted = positions[taken]
+        if complete is not None:
+            accepted = np.setdiff1d(accepted, _filled(complete.column("batch_position"), 0), assume_unique=True)
         tables = [part for part in (fields.take(direct) if len(direct) else None, complete) if part is not None]
         records = pa.concat_tables(tables, promote_options="default") if tables else None
-        completed = complete.num_rows if complete is not None else 0
-        return Folded(records, len(taken) - completed, table.num_rows - len(taken) - len(direct))
+        return Folded(records, accepted, positions[~told])
 
     def stale(self, before_us: int) -> pa.Table | None:
         """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends."""
@@ -169,7 +190,7 @@ class SessionArea:
         tags = self._session_tags(table.column("session_key"))
         self._load(tags)
         marks = self._event_marks(table) ^ _MARKS[kinds + 1]
-        return _Events(self._states.numbers(tags), kinds, marks, _filled(table.column("start_time"), _NO_START))
+        return _Events(self._states.numbers(tags), kinds, marks, _filled(table.column("start_time"), _NO_TIME))
 
     def _fates(self, events: _Events) -> Ints:
         """Tell which events say something (unless they came before), are complete by themselves, or come too late.
@@ -179,7 +200,7 @@ class SessionArea:
         """
         states, sessions = self._states, events.sessions
         opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
-        closed, started = states.closed[sessions], events.starts != _NO_START
+        closed, started = states.closed[sessions], events.starts != _NO_TIME
         fates: Ints = np.where(closed, np.where(closes & started, _DIRECT, _KNOWN), _TAKEN)
         anew = opens & started & (events.starts > states.ended_us[sessions])
         turns = np.flatnonzero(closed & (anew | (closes & states.has_row(sessions))))
@@ -214,7 +235,7 @@ class SessionArea:
         numbers = np.concatenate([places, place[number_of]])
         best = np.zeros(len(sessions), np.int64)
         np.maximum.at(best, numbers, np.concatenate([told, events.kinds]))
-        table = _joined(old.drop_columns(list(OWN)), fields)
+        table = _joined(old.drop_columns([*OWN, *(name for name in ("batch_position",) if old.num_rows)]), fields)
         folded, order = fold(table, numbers, ranks)
         numbered, best = sessions[by_first][order], best[order]
         ended = (best == RANK["close"]) & np.asarray(folded.column("start_time").is_valid())

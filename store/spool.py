@@ -191,15 +191,22 @@ class Spool:
             self._held.pop(segment, None)
 
     def within_period(self, table: pa.Table) -> pa.Table:
-        """Return the records whose period is not over: others are not even spooled."""
+        """Return the records whose period is not over: others are not even spooled. Of sessions their end decides."""
         policy, now_us = self._store.policies.current(), self._store.clock.now_us()
-        slots = slots_of(policy, table)
+        whole = np.ones(table.num_rows, np.bool_)
+        if "event" in table.column_names:
+            whole = np.asarray(pc.equal(table.column("event"), pa.scalar("record")))
+        slots = slots_of(policy, table if whole.all() else table.filter(pa.array(whole)))
         over = [
             slot
             for slot in np.unique(slots).tolist()
             if slot < 0 or is_expired(partition_of(policy, slot), now_us, policy)
         ]
-        return table.filter(pc.invert(pc.is_in(pa.array(slots), pa.array(over, pa.int64())))) if over else table
+        if not over:
+            return table
+        kept = ~whole
+        kept[whole] = ~np.isin(slots, over)
+        return table.filter(pa.array(kept))
 
     def close(self) -> None:
         """Let go of the active segment; what is in it is drained by the next opening."""

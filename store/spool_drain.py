@@ -150,7 +150,7 @@ def _commit_or_split(store: Store, segment: int, entries: list[tuple[int, PushGr
     for left in range(TRIES_MAX - 1, -1, -1):
         try:
             return [_commit(store, segment, entries)]
-        except _MovedError:
+        except BusyError:  # records or sessions of the batch changed meanwhile
             if not left:
                 raise
         except (pa.ArrowInvalid, pa.ArrowTypeError):

@@ -245,6 +245,7 @@ class Store:
     def open_sessions(self, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
         """Yield the sessions that run now (see `store.sessions.open_rows`): a disclosure must find these too."""
         self.renew_leases()
+        self.spool.drain()
         return sessions.open_rows(self.catalog, self.keyring, targets)
 
     def plan(self, query: ScanQuery, *, to_row_groups: bool = False) -> Plan:

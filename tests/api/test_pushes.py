@@ -120,7 +120,7 @@ def test_what_is_refused_is_not_spooled(
     assert stored(quiet) == batches(quiet) == 0
 
 
-@pytest.mark.parametrize("how", ["wait", "prefer", "key", "sessions", "empty"])
+@pytest.mark.parametrize("how", ["wait", "prefer", "key", "empty"])
 def test_who_waits_has_a_key_or_cannot_be_spooled_gets_the_batchs_receipt(quiet: World, how: str) -> None:
     headers, params, body = quiet.switch("pbx-east"), {}, CSV
     if how == "wait":
@@ -129,14 +129,24 @@ def test_who_waits_has_a_key_or_cannot_be_spooled_gets_the_batchs_receipt(quiet:
         headers["Prefer"] = "respond-async, wait=10"
     elif how == "key":
         headers["Idempotency-Key"] = "k-1"
-    elif how == "sessions":
-        params["format"], body = "radius-detail", START
     else:
         body = b""
     answer = quiet.push(headers, body, **params)
     assert answer.status_code == 200, answer.text
     assert answer.json()["batch_id"] == 1
     assert quiet.store.spool.spooled.pushes == 0
+
+
+def test_events_of_sessions_are_spooled_and_fold_over_pushes(quiet: World) -> None:
+    headers = quiet.switch("pbx-east")
+    stop = START.replace(b"10:00", b"10:10").replace(b"Start", b"Stop")
+    stop = stop.replace(b'"u"\n', b'"u"\n\tEvent-Timestamp = "Nov 22 2026 10:10:00 UTC"\n')
+    start = START.replace(b'"u"\n', b'"u"\n\tEvent-Timestamp = "Nov 22 2026 10:00:00 UTC"\n')
+    answers = [quiet.push(headers, body, format="radius-detail") for body in (start, stop, start)]
+    assert [answer.status_code for answer in answers] == [202, 202, 202], answers[0].text
+    assert stored(quiet) == 1
+    found = [told(quiet, headers, answer) for answer in answers]
+    assert [(one["accepted"], one["duplicates"]) for one in found] == [(1, 0), (1, 0), (0, 1)]
 
 
 def test_a_chunked_push_is_spooled_too(quiet: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ingest import messages, sources
+from ingest import messages, pushes, sources
 from ingest.consumer import KIND, Consumed, Consumer, ConsumeRules
 from ingest.jetstream import JetStream, JetStreamSettings
 from ingest.source import SourceConfig
@@ -123,6 +123,7 @@ def test_a_fault_of_a_decoder_refuses_the_message_and_not_its_neighbours(
 
     broker.publish([packet("Start", 0, 0), record(1)])
     monkeypatch.setattr(messages, "normalise", faulty)
+    monkeypatch.setattr(pushes, "normalise", faulty)
     assert consume(store, broker, "radius-detail").refused == 2
     monkeypatch.setattr(messages, "normalise", plain)
 

@@ -60,6 +60,22 @@ class Model:
         self.sessions: dict[str, Session] = {}
 
     def fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
+        """Fold a stretch; sessions that begin anew after an end are folded after those that ended."""
+        turns: dict[int, list[Event]] = {}
+        ends: dict[str, list[int]] = {}
+        turn_of: dict[str, int] = {}
+        for event in events:
+            key, start = event["session_key"], event["start_time"]
+            told = [end for end in ends.setdefault(key, []) if end]
+            if event["event"] == "open" and start is not None and told and start > max(told):
+                turn_of[key] = len(ends[key])
+            if event["event"] == "close":
+                ends[key].append(event["end_time"] or 0)
+            turns.setdefault(turn_of.get(key, 0), []).append(event)
+        folded = [self._fold(turns[turn]) for turn in sorted(turns)]
+        return [row for rows, _, _ in folded for row in rows], sum(one[1] for one in folded), sum(o[2] for o in folded)
+
+    def _fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
         direct, taken, duplicates = [], [], 0
         for event in events:
             session = self.sessions.setdefault(event["session_key"], Session())
@@ -123,6 +139,7 @@ def table_of(events: list[Event]) -> pa.Table:
         else pa.array([event[name] for event in events], kind)
         for name, kind in TYPES.items()
     }
+    columns["batch_position"] = pa.array(range(len(events)), pa.int64())
     for name in ("event", "session_key"):
         columns[name] = pa.array([event[name] for event in events], pa.string())
     return pa.table(columns)
@@ -169,7 +186,11 @@ def test_events_fold_as_the_model_says(store: Store, deliveries: list[list[list[
                 continue
             folded = area.fold(complete(SourceRef(name, name, "files"), table_of(events)))
             records, accepted, duplicates = model.fold(events)
-            assert (told(folded.records), folded.accepted, folded.duplicates) == (plain(records), accepted, duplicates)
+            assert told(folded.records) == plain(records)
+            assert (len(folded.accepted), len(folded.duplicates)) == (accepted, duplicates)
+            positions = [] if folded.records is None else folded.records.column("batch_position").to_pylist()
+            positions += [*folded.accepted.tolist(), *folded.duplicates.tolist()]
+            assert sorted(positions) == list(range(len(events)))
         with store.catalog.transaction() as cursor:
             area.write(cursor, 1, now_us)
     everything = pa.Table.from_batches(list(store.open_sessions()), PACKED)

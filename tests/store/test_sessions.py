@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.store.records import NOW_US
 
 HOUR_US = 3_600_000_000
 START = NOW_US - 5 * HOUR_US
+POSITIONS = itertools.count(1)
 
 
 def event(kind: str, session: str, key: int, **fields: Any) -> pa.Table:
@@ -23,7 +25,7 @@ def event(kind: str, session: str, key: int, **fields: Any) -> pa.Table:
         "switch": pa.array(["nas"]).dictionary_encode(),
         "record_key": pa.array([key], pa.int64()),
         "record_key_text": pa.nulls(1, pa.string()),
-        "batch_position": pa.array([1], pa.int64()),
+        "batch_position": pa.array([next(POSITIONS)], pa.int64()),
         "service_type": pa.array(["data"]).dictionary_encode(),
         "start_time": pa.nulls(1, PACKED.field("start_time").type),
         "end_time": pa.nulls(1, PACKED.field("end_time").type),
@@ -174,3 +176,19 @@ def test_the_closing_events_word_counts_more_than_an_interim_ones_that_came_late
     deliver(store, opened())
     (row,) = rows(store)
     assert row["volume_up_bytes"] == 77 and row["record_key"] == table.column("record_key")[1].as_py()
+
+
+def test_a_key_that_is_used_anew_within_one_stretch_is_another_session(store: Store) -> None:
+    later = START + 2 * HOUR_US
+    second = [event("open", "s1", 21, start_time=later), event("close", "s1", 22, end_time=later + HOUR_US)]
+    stretch = pa.concat_tables([opened(), closed(), *second], promote_options="default")
+    assert counts(deliver(store, stretch)) == (4, 4, 0, 2)
+    assert sorted(row["start_time"].timestamp() * 1e6 for row in rows(store)) == [START, later]
+
+
+def test_a_record_has_the_position_of_the_event_that_completed_it(store: Store) -> None:
+    deliver(store, closed())
+    start = opened()
+    deliver(store, start)
+    (row,) = rows(store)
+    assert row["batch_position"] == start.column("batch_position")[0].as_py()
