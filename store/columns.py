@@ -33,6 +33,8 @@ BOUNDED: Final = ("start_time", "end_time", "calling_number")
 ROW_GROUP_ROWS: Final = 16_384
 """Of a file with a layout, about. Each column of each has 60 bytes of the footer, and 1 kB of an open file."""
 WORD_PAGE_ROWS: Final = 512
+WORD_PAGE_ROWS_LARGE: Final = 4_096
+"""In large parts, whose groups have as many rows as a row group: a lookup meets few of them, and pages add up."""
 PAGE_BYTES_MIN: Final = 4_096
 """A page has 90 bytes of its own."""
 LABEL_BYTES_MAX: Final = 65_536
@@ -71,10 +73,11 @@ class Stored:
         if LAYOUT_KEY not in self.metadata:
             return {}
         word = self.table.schema.field(WORD).type.byte_width if WORD in self.table.column_names else 0
+        rows = WORD_PAGE_ROWS if self.group_rows < ROW_GROUP_ROWS else WORD_PAGE_ROWS_LARGE
         return {
             "max_rows_per_page": self.group_rows,
-            "write_batch_size": min(WORD_PAGE_ROWS, self.group_rows),
-            "data_page_size": max(WORD_PAGE_ROWS * word, PAGE_BYTES_MIN),
+            "write_batch_size": min(rows, self.group_rows),
+            "data_page_size": max(rows * word, PAGE_BYTES_MIN),
         }
 
 

@@ -92,9 +92,9 @@ def choose(column: Figures, size_of: SizeOf) -> Form:
     if bits <= SLOT_BITS_MAX:
         prices.append((float(bits), Form("word", low, bits, nulls=nulls)))
     if bits <= 8 * BYTES_MAX:
-        base = _centred(sample, low) if 8 < bits < 8 * BYTES_MAX and low > _INT64_MIN // 2 else low
-        wide = (high - base + nulls).bit_length()
-        prices.append((_bytes_bits(sample, base, wide), Form("bytes", base, wide, nulls=nulls, codec="zstd")))
+        for base in (low, _centred(sample, low)) if 8 < bits < 8 * BYTES_MAX and low > _INT64_MIN // 2 else (low,):
+            wide = (high - base + nulls).bit_length()
+            prices.append((_bytes_bits(sample, base, wide), Form("bytes", base, wide, nulls=nulls, codec="zstd")))
     if bits <= SLOT_BITS_MAX and not nulls and repeated >= _REPEATED_MIN:
         form = Form("repeat", low, bits)
         prices.append((1 + (1 - repeated) * 8 * form.width + _DELTA_PRICE, form))
