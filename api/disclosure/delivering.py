@@ -83,7 +83,6 @@ class Delivering(Steps):
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("acknowledge", task_id, actor):
             case = self._open(actor, rules.OFFICER, task_id, now_us)
-            next_stage(case.task.stage, TaskAction.DELIVER)
             rules.require_fetched(case.task)
             rules.require_same_person(actor, case.task.officer)
             self._require_granted(case, now_us)

@@ -27,7 +27,8 @@ from tests.architecture.source import ROOT, dotted, modules
 
 FREE: Final = Settings(**UNHURRIED | {"port": 0})
 READERS: Final = {
-    "api/disclosure/hits.py": "a case's search, compiled from its order",
+    "api/disclosure/hits.py": "what its caller asks for, a case's search or a person's request",
+    "api/disclosure/search.py": "a case's search, compiled from its order",
     "api/disclosure/preserved.py": "the same, among what a preservation order holds",
     "api/disclosure/completeness.py": "the auditor's proof of a case's search; it tells numbers",
     "api/subject_records.py": "a person's own, after a request of two persons",
@@ -47,7 +48,7 @@ def test_nothing_else_of_the_doors_reads_records() -> None:
         for path, tree in modules().items()
         if path.startswith(("api/", "ingest/"))
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in {"scan", "scan_figures"}
+        if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] in {"scan", "scan_figures", "hits"}
     }
     assert found == set(READERS) & modules().keys()
     assert len(found) >= 4
@@ -114,6 +115,7 @@ def test_no_door_shows_a_record_to_anybody_and_a_target_only_with_its_case(share
 NOT_ABOUT_A_PERSON: Final = {
     "/v1/audit/checkpoint": "the size and head of the log, for everybody who is authenticated",
     "/v1/metrics": "counts",
+    "/v1/disclosure/push-key": "the service's certificate, and a request for another, signed anew each time",
     "/v1/logins": "who logged in",
     "/v1/sessions/current": "the asker's own session",
     "/v1/disclosure/lapsed": "the DPO's; cases by id",

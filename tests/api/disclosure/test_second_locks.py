@@ -21,7 +21,7 @@ from api.disclosure import casebook, lapses, rules, views
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, DELIVERY, Actor, Signatory, Window
 from api.disclosure.orders import SourceDocument
-from schemas.errors import ProcedureError
+from schemas.errors import NotFoundError, ProcedureError
 from store import Put
 from store.clock import to_date
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
@@ -372,6 +372,14 @@ def test_a_signature_is_verified_where_it_is_kept_too(shared_court: Court, monke
     forged = persons.Approval("2026-11-22T12:00:00.000000Z", "AA==")
     actor = shared_court.actor("approver-1")
     assert reason_of(shared_court.procedure.approve, actor, task.id, forged) == "approval-signature"
+
+
+def test_a_document_is_asked_for_by_a_number_that_the_case_has(shared_court: Court) -> None:
+    case, actor = shared_court.file().id, shared_court.actor("handler-1")
+    assert views.source(shared_court.store, actor, case, 1) == views.source(shared_court.store, actor, case)
+    for number in (0, 2, -1):
+        with pytest.raises(NotFoundError):
+            views.source(shared_court.store, actor, case, number)
 
 
 def test_a_result_is_put_on_file_of_a_task_that_runs(shared_court: Court) -> None:
