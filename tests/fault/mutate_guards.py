@@ -47,7 +47,8 @@ PROCEDURE: Final = tuple(
     f"{CASES}/test_{name}.py"
     for name in ("second_locks", "guards", "matrix", "states", "procedure", "changing", "preflight", "delivery")
 )
-MESSAGES: Final = ("api/handover/test_hi1.py",)
+MESSAGES: Final = ("api/handover/test_hi1.py", "api/handover/test_retained.py")
+PUSHES: Final = (f"{CASES}/test_pushing.py",)
 ENVELOPES: Final = (
     f"{CASES}/test_package.py",
     f"{CASES}/test_edits.py",
@@ -77,6 +78,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.package": ENVELOPES,
     "api.handover.opening": ENVELOPES,
     "api.handover.hi1": MESSAGES,
+    "api.handover.retained": MESSAGES,
+    "api.disclosure.pushing": PUSHES,
     "api.persons": (*PROCEDURE, "api/test_persons.py", "api/test_signing.py"),
     "api.authorities": (*PROCEDURE, "api/test_authorities.py"),
     "api.signing": ("api/test_signing.py", *PROCEDURE),
