@@ -71,6 +71,7 @@ class BroadworksXml:
         legs = _Legs(source)
         stretch, position = RowStretch(_COLUMNS, kept_values), 0
         for piece in read_pieces(stream, _MARKS):
+            assert piece is not None, "nothing else takes records"
             values, reason = _values(piece)
             if reason is None and values.get("type") in _MARKERS and not values.get("startTime"):
                 continue

@@ -36,6 +36,7 @@ OPENS: Final = 1 << 10  # a name's code: it opens OPENS + what; below, it is a p
 DEPTH_MAX: Final = 32
 SPANS_MAX: Final = 512
 SEEMING_MAX: Final = 12
+ATTRIBUTES_MAX: Final = 0  # a document has none
 DOCUMENT_BYTES_MAX: Final = (1 << 16) - 1
 
 # Places in the work of one document: a row for each depth, then these.

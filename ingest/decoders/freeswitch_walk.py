@@ -51,7 +51,8 @@ FIGURES: Final = (
 )  # fmt: skip
 """Figures of a leg; `begin` and `end` are where in the block it stands."""
 
-_MODULE: Final = "ingest.decoders.document_kernels"
+DOCUMENTS: Final = "ingest.decoders.document_kernels"
+ELEMENTS: Final = "ingest.decoders.element_kernels"
 _LINES: Final = "ingest.decoders.line_kernels"
 _PAD_BYTES: Final = 64
 _OPTIONS: Final = {None: -1, False: 0, True: 1}
@@ -88,8 +89,9 @@ def names_of(names: Sequence[tuple[int, str, int]]) -> Names:
 
 
 @cache
-def _document_names() -> Names:
-    kernels = native.load(_MODULE)
+def _names(module: str) -> Names:
+    """Return what the kernels of a module look for."""
+    kernels = native.load(module)
     names = [(kernels.VARIABLES, name, place) for place, name in enumerate(VARIABLES)]
     names += [(kernels.CALLER, name, kernels.OLDEST + place) for place, name in enumerate(PROFILE)]
     names += [
@@ -98,9 +100,12 @@ def _document_names() -> Names:
         (kernels.DOCUMENT, "callflow", kernels.OPENS + kernels.ENTRY),
         (kernels.ENTRY, "caller_profile", kernels.OPENS + kernels.CALLER),
         (kernels.CALLER, "originator", kernels.OPENS + kernels.ORIGIN_OF),
-        (kernels.ORIGIN_OF, "originator_caller_profiles", kernels.OPENS + kernels.ORIGINS),
         (kernels.ORIGIN_CALLER, "uuid", kernels.ORIGIN),
     ]
+    if module == ELEMENTS:
+        names += [(kernels.ORIGIN_OF, "originator_caller_profile", kernels.OPENS + kernels.ORIGIN_CALLER)]
+    else:
+        names += [(kernels.ORIGIN_OF, "originator_caller_profiles", kernels.OPENS + kernels.ORIGINS)]
     return names_of(names)
 
 
@@ -117,9 +122,10 @@ class Legs(NamedTuple):
 
 
 class Walker:
-    """Walks the windows of one delivery."""
+    """Walks the windows of one delivery. `module` has the kernels of its form: DOCUMENTS or ELEMENTS."""
 
-    def __init__(self, source: SourceConfig) -> None:
+    def __init__(self, source: SourceConfig, module: str) -> None:
+        self._module = module
         self._option = _OPTIONS[encoding_option(source.options.get("encode_values", "auto"))]
         self._block: _Block | None = None
 
@@ -133,9 +139,9 @@ class Walker:
         if self._block is None or self._block.data is not window.data:
             done, self._block = self.rest(), None
             size = len(window.data) - window.at
-            if size < WALK_BYTES_MIN or (size < LOAD_BYTES_MIN and not native.is_loaded(_MODULE)):
+            if size < WALK_BYTES_MIN or (size < LOAD_BYTES_MIN and not native.is_loaded(self._module)):
                 return 0, done
-            self._block = _Block(window.data, window.at)
+            self._block = _Block(self._module, window.data, window.at)
         rows = self._block.walk(window, position, self._option)
         if self._block.is_full:
             assert done is None, "an empty block cannot be full"
@@ -150,11 +156,11 @@ class Walker:
 class _Block:
     """A copy of a window's bytes with padding around it, room for what is decoded, and the legs so far."""
 
-    def __init__(self, data: bytes, at: int) -> None:
+    def __init__(self, module: str, data: bytes, at: int) -> None:
         self.data = data
-        self._kernels = kernels = native.load(_MODULE)
+        self._kernels = kernels = native.load(module)
         native.load(_LINES)  # `gather` copies with them
-        self._names = _document_names()
+        self._names = _names(module)
         size = len(data) - at
         self._offset = at - _PAD_BYTES  # from places of the memory to places of the data
         self._memory = np.empty(2 * size + 3 * _PAD_BYTES, np.uint8)
@@ -166,7 +172,7 @@ class _Block:
         self._left = -1  # place of a body that the kernels left
         self._found = np.zeros((kernels.PLACES + 1, 2), np.int64)
         self._spans = np.empty((kernels.SPANS_MAX, 2), np.int64)
-        self._seen = np.zeros((kernels.SEEN, 2), np.uint64)
+        self._seen = np.zeros((kernels.SEEN + kernels.ATTRIBUTES_MAX, 2), np.uint64)
         self._work = np.zeros(kernels.WORK, np.int64)
         self._starts = np.empty((len(TEXTS), ROWS_MAX), np.int64)
         self._ends = np.empty((len(TEXTS), ROWS_MAX), np.int64)

@@ -22,9 +22,11 @@ from xml.etree.ElementTree import Element
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch import decode_legs
 from ingest.decoders.freeswitch_bodies import Body
+from ingest.decoders.freeswitch_walk import ELEMENTS, Legs, Walker
 from ingest.decoders.slices import is_utf8
 from ingest.decoders.xml_records import Marks, Piece, parse_element, read_pieces
 from ingest.source import SourceConfig
+from ingest.window import Window
 from schemas.rejects import RejectReason
 
 _MARKS: Final = Marks("cdr", "cdr=(?=<)")
@@ -46,12 +48,26 @@ class FreeswitchXml:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        return decode_legs(_bodies(stream), source, _loaded)
+        walker = Walker(source, ELEMENTS)
+        return decode_legs(_bodies(stream, walker), source, _loaded, walker)
 
 
-def _bodies(stream: BinaryIO) -> Iterator[Body]:
-    """Yield the stream's bodies; `text` is their XML in UTF-8."""
-    for position, piece in enumerate(read_pieces(stream, _MARKS, _is_wrapped), start=1):
+def _bodies(stream: BinaryIO, walker: Walker) -> Iterator[Body | Legs]:
+    """Yield the stream's bodies, `text` being their XML in UTF-8; and as legs what `walker` takes."""
+    position, done = 0, None
+
+    def take(window: Window) -> bool:
+        nonlocal position, done
+        rows, done = walker.walk(window, position + 1)
+        position += rows
+        return rows > 0 or done is not None
+
+    for piece in read_pieces(stream, _MARKS, _is_wrapped, take):
+        if piece is None:
+            if done is not None:
+                yield done
+            continue
+        position += 1
         found = None if piece.reason is not None else _read(piece)
         if found is None:
             reason = piece.reason or RejectReason.MALFORMED
@@ -59,6 +75,8 @@ def _bodies(stream: BinaryIO) -> Iterator[Body]:
         else:
             document, text, altered = found
             yield Body(position, piece.offset, piece.length_bytes, document, None, text, altered)
+    if (rest := walker.rest()) is not None:
+        yield rest
 
 
 def _read(piece: Piece) -> tuple[_Document, bytes, bool] | None:

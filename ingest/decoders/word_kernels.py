@@ -62,6 +62,17 @@ def _loader(bits: int, result: Any) -> Any:
     return intrinsic(load)
 
 
+def _store_word(_typing: Any, _address: Any, _word: Any) -> Any:
+    """Store 64 bits, at any alignment, at an address."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
+        builder.store(arguments[1], place).align = 1
+        return ir.Constant(ir.IntType(64), 0)
+
+    return types.uint64(types.int64, types.uint64), generate
+
+
 def _finder(test: Any) -> Any:
     """Return an intrinsic: a bit for each of the 32 bytes at an address where `test(builder, bytes, splat)` is so."""
 
@@ -115,6 +126,7 @@ def _set_bits(_typing: Any, _word: Any) -> Any:
 load8 = _loader(8, types.uint8)
 load32 = _loader(32, types.uint32)
 load64 = _loader(64, types.uint64)
+store64 = intrinsic(_store_word)
 no_digits32 = _finder(_no_digit)
 controls32 = _finder(_control)
 high32 = _finder(_high)
@@ -125,6 +137,9 @@ nuls32 = _finder(_equal(0))
 quotes32 = _finder(_equal(ord('"')))
 backslashes32 = _finder(_equal(ord("\\")))
 dots32 = _finder(_equal(ord(".")))
+less32 = _finder(_equal(ord("<")))
+greater32 = _finder(_equal(ord(">")))
+ampersands32 = _finder(_equal(ord("&")))
 ctz = intrinsic(_trailing)
 ones = intrinsic(_set_bits)
 inlined: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")

@@ -64,12 +64,19 @@ class Marks:
         return document.start() if document else stop if element else -1
 
 
-def read_pieces(stream: BinaryIO, marks: Marks, joins: Callable[[bytes], bool] | None = None) -> Iterator[Piece]:
+def read_pieces(
+    stream: BinaryIO,
+    marks: Marks,
+    joins: Callable[[bytes], bool] | None = None,
+    take: Callable[[Window], bool] | None = None,
+) -> Iterator[Piece | None]:
     """Yield the stream's records in order.
 
     Args:
         stream: where from.
         marks: the format's.
+        take: moves the window behind records that it takes itself, in UTF-8, and tells whether there were any; None is
+            yielded for them then.
         joins: for formats whose lines may be base64 wrapped over several lines: whether the joined text is a record.
 
     Raises:
@@ -79,6 +86,11 @@ def read_pieces(stream: BinaryIO, marks: Marks, joins: Callable[[bytes], bool] |
     encoding = "utf-8"
     while window.skip_space():
         data, at = window.data, window.at
+        if take is not None and encoding == "utf-8":
+            if take(window):
+                yield None
+            if window.at != at or window.data is not data:
+                continue
         idle = marks.idle.match(data, at)
         if idle is not None:
             if idle.group().startswith(b"<?xml"):
