@@ -11,7 +11,7 @@ last line is the `Timestamp` that FreeRADIUS writes last.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
@@ -32,6 +32,7 @@ from ingest.decoders.slices import (
     line_kernels,
     read_blocks,
 )
+from ingest.decoders.together import Together, joined
 from ingest.source import SourceConfig
 from schemas.rejects import Reject, RejectReason
 
@@ -39,6 +40,8 @@ _PAD: Final = 32  # bytes before and after the block, so that words of a name ca
 _WORD_PLACES: Final = 4
 _TAB, _SPACE, _EQUALS, _QUOTE = 0x09, 0x20, 0x3D, 0x22
 _EMPTY: Final = pa.table({"position": pa.array([], pa.int64())})
+_WHOLE: Final = re.compile(rb"\n(?:\n|\tTimestamp = [0-9]+\n)\Z")
+_HEADER: Final = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
 _ESCAPE = re.compile(rb'\\([0-7]{3}|[\\"nrt])')
 _ESCAPES: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b'"': b'"', b"\\": b"\\"}
 
@@ -72,6 +75,14 @@ class RadiusDetail:
             position += packets.count
             if packets.count:
                 yield packets.decoded(chosen)
+
+    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
+        """Return the packets of all bodies, and each body's last position; None when they are read one by one."""
+        if not all(_WHOLE.search(body) for body in bodies):
+            return None
+        return joined(
+            self.decode, [body + b"\n" for body in bodies], [len(_HEADER.findall(body)) for body in bodies], source
+        )
 
 
 class _Packets:

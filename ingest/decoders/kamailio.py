@@ -7,7 +7,7 @@ Times are epoch seconds, so no zone is needed. docs/sources/kamailio.md says how
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, ClassVar, Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from ingest.decoders.slices import (
     is_utf8,
     read_blocks,
 )
+from ingest.decoders.together import Together, lines_together
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
@@ -91,6 +92,10 @@ class KamailioAcc:
                         rows.convert(where, rows.flat_columns(where, names), into)
 
         return rows_of_blocks(stream, chosen, sort)
+
+    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
+        """Return the records of all bodies, and each body's last position; None when they are read one by one."""
+        return lines_together(self.decode, bodies, source)
 
 
 def shapes_of(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
@@ -246,6 +251,10 @@ class KamailioJson:
             position = bodies.position
             if bodies.positions or bodies.rejects:
                 yield bodies.decoded()
+
+    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
+        """Return the records of all bodies, and each body's last position; None when they are read one by one."""
+        return lines_together(self.decode, [body + b"\n" for body in bodies], source)
 
 
 def _whole(data: bytes) -> list[Any] | None:

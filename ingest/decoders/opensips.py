@@ -10,7 +10,7 @@ set OpenSIPS up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO, ClassVar, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from ingest.decoders import kamailio_records as records
 from ingest.decoders.base import Decoded
 from ingest.decoders.kamailio import SYSLOG, Rows, rows_of_blocks, shapes_of
 from ingest.decoders.slices import Ints
+from ingest.decoders.together import Together, lines_together
 from ingest.source import SourceConfig
 
 _TRANSACTION: Final = ("method", "from_tag", "to_tag", "callid", "sip_code", "sip_reason", "time")
@@ -60,6 +61,10 @@ class OpensipsAcc:
                 _flat(rows, np.flatnonzero(flat), names)
 
         return rows_of_blocks(stream, chosen, sort)
+
+    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
+        """Return the records of all bodies, and each body's last position; None when they are read one by one."""
+        return lines_together(self.decode, bodies, source)
 
 
 def _flat(rows: Rows, where: Ints, names: tuple[str, ...]) -> None:
