@@ -10,7 +10,7 @@ Making one: (1) the catalog's state at one instant; (2) the parts that it names,
 held; (3) the audit log, which only grows; (4) the sealed files of the service; (5) the manifest.
 Restoring: (1) the files, each compared with the manifest, into an empty folder; (2) the keyring that counts now, from a
 replica or the old root; (3) partitions whose key is gone are taken for erased, what the keyring no longer opens is
-removed; (4) the restoring is logged.
+removed; (4) the restoring is logged, with the days of which records are missing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from store.audit import AuditEntry
 from store.keys import KeyRef, Keyring, RootProvider
 from store.layout import LOCATION_SUFFIX, Layout
 from store.model import rfc3339
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, successor
 
 if TYPE_CHECKING:
     from store.clock import Clock
@@ -43,6 +43,8 @@ MANIFEST: Final = "manifest.json"
 RESTORED: Final = "store.restored"
 """Kind of the audit entry that a restoring leaves."""
 DATA: Final = "data"
+GENERATIONS_MAX: Final = 1000
+"""So often may a partition have been written anew since a backup for its day to be found again."""
 SEALED_FOLDERS: Final = ("billing", "deliveries", "held", "spool")
 """Folders of sealed files that are copied whole when they are there."""
 _LIVE: Final = "SELECT count(*), coalesce(sum(rows), 0) FROM partitions WHERE state = 'live'"
@@ -74,6 +76,21 @@ class BackedUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A partition of which a record, or a service, was erased after the backup: its day is to be delivered again."""
+
+    partition: PartitionKey
+    into: PartitionKey
+    """The generation whose key counts now; it is there, and empty."""
+    records: int
+    """That the backup had, what was erased among them."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return {"partition": str(self.partition), "into": str(self.into), "records": self.records}
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """What came back."""
 
@@ -86,6 +103,8 @@ class Restored:
     records: int
     erased_since: tuple[PartitionKey, ...]
     """Partitions of the backup whose keys were destroyed after it was made."""
+    lost: tuple[Lost, ...] = ()
+    """Of these, the ones that were written anew since: what stayed of them is not in the backup either."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the restoring as JSON-ready data."""
@@ -97,6 +116,7 @@ class Restored:
             "partitions": self.partitions,
             "records": self.records,
             "erased_since": [str(key) for key in self.erased_since],
+            "lost": [item.as_dict() for item in self.lost],
         }
 
 
@@ -177,12 +197,16 @@ def restore(
     ring = Keyring.restore(layout.root, keyring.absolute(), passphrase, roots=roots)
     if ring.store_id != manifest["store_id"]:
         raise ConfigurationError("the keyring belongs to another store than the backup")
-    erased = _forget_erased(layout, ring)
+    erased, lost = _forget_erased(layout, ring)
     from store.store import Store
 
     with Store.open(layout.root, clock=clock, passphrase=passphrase) as store:
         live = store.partitions()
-        public = {"made": manifest["made"], "erased_since": [str(key) for key in erased]}
+        public = {
+            "made": manifest["made"],
+            "erased_since": [str(key) for key in erased],
+            "lost": [item.as_dict() for item in lost],
+        }
         store.log(AuditEntry(RESTORED, public, None))
         return Restored(
             layout.root,
@@ -192,6 +216,7 @@ def restore(
             len(live),
             sum(item.records for item in live),
             tuple(erased),
+            tuple(lost),
         )
 
 
@@ -309,16 +334,20 @@ def _copy_back(directory: Path, manifest: dict[str, Any], root: Path, progress: 
     return total
 
 
-def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
-    """Take partitions for erased whose key is gone; remove what the keyring no longer opens. Return the partitions."""
-    erased = []
+def _forget_erased(layout: Layout, ring: Keyring) -> tuple[list[PartitionKey], list[Lost]]:
+    """Take partitions for erased whose key is gone; remove what the keyring no longer opens. Return the partitions.
+
+    One that was written anew since has a generation in the keyring that the backup does not know: it is made, empty, so
+    that its day can be delivered again.
+    """
+    erased, lost = [], []
     with closing(sqlite3.connect(layout.catalog, isolation_level=None)) as database:
         database.execute("BEGIN IMMEDIATE")
         rows = database.execute(
-            "SELECT partition_id, end_date, retention_class, key_domain, location_state FROM partitions "
+            "SELECT partition_id, end_date, retention_class, key_domain, location_state, rows FROM partitions "
             "WHERE state <> 'dropped'"
         ).fetchall()
-        for partition_id, day, retention_class, domain, location in rows:
+        for partition_id, day, retention_class, domain, location, records in rows:
             key = PartitionKey(datetime.fromisoformat(day).date(), retention_class, domain)
             if ring.has(key.ref):
                 if location in ("live", "dropping") and not ring.has(key.location.ref):
@@ -338,6 +367,17 @@ def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
                 "CASE WHEN location_state <> 'live' THEN 'dropped' END WHERE partition_id = ?",
                 (partition_id,),
             )
+            generations = _generations_since(ring, key)
+            for after in generations:
+                state = "live" if after == generations[-1] else "dropped"
+                database.execute(
+                    "INSERT OR IGNORE INTO partitions (end_date, retention_class, key_domain, state) "
+                    "VALUES (?, ?, ?, ?)",
+                    (day, retention_class, after.key_domain, state),
+                )
+            if generations:
+                erased += generations[:-1]
+                lost.append(Lost(key, generations[-1], records))
         for table in ("quarantine", "sessions", "logins"):
             for (ref,) in database.execute(f"SELECT DISTINCT key_ref FROM {table}").fetchall():  # noqa: S608
                 if not ring.has(KeyRef.parse(ref)):
@@ -346,4 +386,15 @@ def _forget_erased(layout: Layout, ring: Keyring) -> list[PartitionKey]:
     for key in erased:
         for path in sorted(layout.partition(key).glob(f"*{LOCATION_SUFFIX}" if key.category else "*")):
             files.unlink_durable(path, missing_ok=True)
-    return erased
+    return erased, lost
+
+
+def _generations_since(ring: Keyring, key: PartitionKey) -> list[PartitionKey]:
+    """Return the generations that followed a partition, up to the one whose key the keyring has, if it has any."""
+    found = []
+    for _ in range(GENERATIONS_MAX):
+        key = successor(key)
+        found.append(key)
+        if ring.has(key.ref):
+            return found
+    return []

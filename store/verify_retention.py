@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from store.audit import StoredEntry
 from store.audit.search import find
 from store.backup import RESTORED
 from store.certificate_check import check_log
@@ -12,6 +14,21 @@ from store.model import Problem
 
 if TYPE_CHECKING:
     from store.store import Store
+
+
+def _missing(store: Store, restored: Iterable[StoredEntry]) -> list[Problem]:
+    """Return the days of which a restored backup had a generation only whose key was destroyed before."""
+    empty = {str(item.key) for item in store.partitions() if not item.records}
+    return [
+        Problem(
+            f"partition {item['into']}",
+            f"the {item['records']} records of {item['into'][:10]} that the restored backup had lie under a destroyed "
+            "key: deliver the day again",
+        )
+        for entry in restored
+        for item in entry.public.get("lost", ())
+        if item["into"] in empty
+    ]
 
 
 def retention_story(store: Store) -> list[Problem]:
@@ -27,7 +44,7 @@ def retention_story(store: Store) -> list[Problem]:
         for entry in find(store.layout.audit, store.audit.size, (DONE,))
     }
     # What was erased after a backup was made has its certificate in the log that the restored one replaced.
-    restored = find(store.layout.audit, store.audit.size, (RESTORED,))
+    restored = list(find(store.layout.audit, store.audit.size, (RESTORED,)))
     elsewhere = {str(name) for entry in restored for name in entry.public.get("erased_since", ())}
     problems += [
         Problem(f"partition {name}", "it is erased, and there is no certificate of it")
@@ -38,6 +55,7 @@ def retention_story(store: Store) -> list[Problem]:
         for name, note in sorted(kept.items())
         if told.get(name) != note
     ]
+    problems += _missing(store, restored)
     problems += store.policies.verify()
     if not store.clock_guard.is_mark_sound():
         problems.append(Problem("clock", "the mark of the last observation is missing or was changed"))

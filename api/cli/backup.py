@@ -54,9 +54,11 @@ def restore(context: Context, directory: Path, root: Path, keyring: Path) -> int
     """Make a store in the new folder DIR from BACKUP and the keyring that counts now.
 
     Every file is compared with the manifest before anything is written. Partitions that were erased after the backup
-    was made stay erased: their keys are gone, and the answer names them. What came after the backup is to be delivered
-    again. Register the keyring's replicas again afterwards, and compare the audit log with the last checkpoint that a
-    witness holds: it ends where the backup was made.
+    was made stay erased: their keys are gone, and the answer names them. Of a day of which single records or a service
+    were erased since, the backup's other records lie under a destroyed key, too: the answer names day and number, and
+    `verify` does until the day is delivered again. So is what came after the backup. Register the keyring's replicas
+    again afterwards, and compare the audit log with the last checkpoint that a witness holds: it ends where the backup
+    was made.
 
     \b
     Examples:
@@ -84,6 +86,9 @@ def restore(context: Context, directory: Path, root: Path, keyring: Path) -> int
     emit(context, facts, lambda: show_facts({name.replace("_", " "): value for name, value in facts.items()}))
     if done.erased_since:
         note(f"{len(done.erased_since)} partitions were erased since; they stay erased")
+    for item in done.lost:
+        day = item.partition.end_date.isoformat()
+        note(f"MISSING: {item.records:,} records of {day}, of which some were erased since. Deliver that day again.")
     return 0
 
 

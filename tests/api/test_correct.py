@@ -265,6 +265,13 @@ def test_the_command_line_corrects(
         run("supersede", f"{batch}:2", "--reason", REASON, "--second", keys[1])
         assert positions(world.store) == []
         assert [item["state"] for item in run("list")["corrections"]] == ["in-force"] * 3
+        run("release", f"{batch}:1", "--reason", REASON, code=0)
+        freed = run("list")["corrections"][-1]["correction"]
+        run("confirm", freed, code=1)
+        assert run("confirm", freed, by=1)["state"] == "in-force"
+        assert positions(world.store) == [1]
+        run("release", f"{batch}:1", "--reason", REASON, code=1)
+        run("restrict", f"{batch}:1", "--reason", REASON, "--second", keys[1])
         run("restrict", str(batch), "--reason", REASON, code=2)
         run("rectify", f"{batch}:1", "--reason", REASON, given="[1]", code=2)
         run("rectify", f"{batch}:1", "--reason", REASON, given="{", code=2)
@@ -274,6 +281,24 @@ def test_the_command_line_corrects(
         after_the_floor(world)
         words = ("--citation", ART_17, "--reason", REASON, "--second", keys[1])
         assert run("erase", f"{batch}:1", f"{batch}:2", *words)["records"] == 2
+
+
+def test_two_custodians_end_a_restriction(world: World, batch: int) -> None:
+    assert ask(world, wish(batch, "released")).json()["reason"] == "state", "there is none to end"
+    both(world, wish(batch))
+    assert positions(world.store) == [1]
+    released, act = wish(batch, "released", reason="the objection was withdrawn"), ACT[::-1]
+    assert ask(world, wish(batch, "released", duration_ms=1), act=act).status_code == 400
+    assert ask(world, released, act=act).json()["state"] == "pending"
+    assert positions(world.store) == [1], "one custodian alone ends nothing"
+    assert confirm(world, released, by="custodian-1", act=act).json()["reason"] == "same-person"
+    answer = confirm(world, released, act=act)
+    assert (answer.status_code, answer.json()["state"]) == (200, "in-force"), answer.text
+    assert positions(world.store) == [1, 2]
+    assert figures(world) == (2, 123_000)
+    again = ask(world, released, act="00000000000000a1")
+    assert (again.status_code, again.json()["reason"]) == (409, "state"), again.text
+    assert world.store.verify() == []
 
 
 def after_the_floor(world: World) -> str:

@@ -1,4 +1,4 @@
-"""kill -9 at a random time under load: files, pushes over HTTP, compaction and expiry at work side by side.
+"""kill -9 at a random time under load: files, pushes over HTTP, compaction, expiry and corrections side by side.
 
 Each round draws its processes, lets them work for a random time, kills them all, opens the store and checks it. The
 clock is one day further in each round, so every round has a partition to erase; what was not acknowledged is delivered
@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fault.ledger import SOURCE, Delivery, Ledger, SharedClock, ago, check, ending
+from tests.fault.ledger import KEY_MIN, KEYS_PER_DELIVERY, SOURCE, Delivery, Ledger, SharedClock, ago, check, ending
 from tests.fault.nursery import Child, Nursery, Template
 from tests.fault.report import Report, complaint
 
@@ -24,8 +24,8 @@ PUSHERS = 3
 READY_SECONDS_MAX = 60.0
 WINDOW_SECONDS_MAX = 0.8
 INTAKE = ("take_in", "take_in twice", "ingest", "serve", "push")
-UPKEEP = ("compact", "expire")
-"""A round has one or two of the first, none to both of the second."""
+UPKEEP = ("compact", "expire", "erase")
+"""A round has one or two of the first, none to two of the second; beside who erases records another rectifies some."""
 
 
 @dataclass
@@ -114,7 +114,9 @@ class _Life:
         self._clock = self._clock.later(1)
         chosen = chance.sample(INTAKE, chance.choice([1, 1, 2])) + chance.sample(UPKEEP, chance.choice([0, 1, 1, 2]))
         files, pushes = self._deliveries(chance)
-        children, pushers = self._start(chosen, files, pushes, chance)
+        coming = {item.number for item in (*files, *pushes)}
+        targets = self._ledger.to_erase(self._clock, 3, but=coming) if "erase" in chosen else []
+        children, pushers = self._start(chosen, files, pushes, targets, chance)
         time.sleep(chance.uniform(0, WINDOW_SECONDS_MAX))
         chance.shuffle(children)
         for child in children:
@@ -133,7 +135,7 @@ class _Life:
             pushers.join()
             acknowledged |= pushers.taken
             self.answers = pushers.answers
-        self.news = len(acknowledged - self._ledger.acknowledged)
+        self.news = len({number for number in acknowledged if number < KEY_MIN} - self._ledger.acknowledged)
         self._ledger.acknowledge(acknowledged)
         problems += check(self._root, self._clock, self._ledger)
         self._ledger.forget_over(self._clock)
@@ -142,7 +144,9 @@ class _Life:
     def _deliveries(self, chance: random.Random) -> tuple[list[Delivery], list[Delivery]]:
         """Return files and pushes: what is still open, a repetition, and new ones."""
         clock, ledger = self._clock, self._ledger
-        known = ledger.open() + chance.sample(sorted(ledger.delivered.values(), key=lambda item: item.number), 2)
+        gone = {(key - KEY_MIN) // KEYS_PER_DELIVERY for key in ledger.asked}  # delivered again they would be new
+        known = [item for number, item in sorted(ledger.delivered.items()) if number not in gone]
+        known = [item for item in ledger.open() if item.number not in gone] + chance.sample(known, min(2, len(known)))
         days = [ago(clock, day) for day in range(1, 5)]
         for _ in range(12):
             spread = chance.sample([*days, ending(clock, 1), ending(clock, 2)], chance.randint(1, 3))
@@ -154,7 +158,12 @@ class _Life:
         return files, pushes
 
     def _start(
-        self, chosen: list[str], files: list[Delivery], pushes: list[Delivery], chance: random.Random
+        self,
+        chosen: list[str],
+        files: list[Delivery],
+        pushes: list[Delivery],
+        targets: list[int],
+        chance: random.Random,
     ) -> tuple[list[Child], Pushers | None]:
         children, pushers = [], None
         start, clock, root = self._nursery.start, self._clock, self._root
@@ -174,6 +183,9 @@ class _Life:
             children.append(start("compact", clock, root, 50))
         if "expire" in chosen:
             children.append(start("expire", clock, root, 50))
+        if targets:
+            children.append(start("rectify", clock, root, *(target + 1 for target in targets)))
+            children.append(start("erase", clock, root, *targets))
         if "push" in chosen:
             own = pushes[: chance.randint(1, 8)]
             children.append(start("push", clock, root, self._token, *(item.write(self._files) for item in own)))

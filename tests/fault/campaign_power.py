@@ -19,6 +19,7 @@ from tests.fault.nursery import Nursery
 from tests.fault.recording import CALLS, OPTIONS, recorded
 from tests.fault.replay import LOSSES, Disk, Loss, everything
 from tests.fault.report import Report
+from tests.fault.work import OLD_KEY
 
 DELIVERIES_LONG = 60
 NOT_BYTES = ("catalog.sqlite-shm",)
@@ -49,6 +50,7 @@ class History:
             log=directory / "trace",
         )
         assert child.code == 0, child.complained
+        self.ledger.asked = {OLD_KEY}
         self.recording = recorded(directory / "trace", self.root)
         for path in directory.glob("trace.*"):
             path.unlink()

@@ -22,6 +22,8 @@ CREDENTIAL = "credential"
 """The file beside the root that holds the switch's token."""
 EVER = ScanQuery(0, 2**60, columns=("record_key", "conflict"))
 KEYS_PER_DELIVERY = 1000
+KEY_MIN = 10**12
+"""Numbers of deliveries are smaller, packed record keys are not."""
 
 
 class SharedClock:
@@ -78,6 +80,10 @@ class Ledger:
     delivered: dict[int, Delivery] = field(default_factory=dict)
     acknowledged: set[int] = field(default_factory=set)
     last: int = 0
+    asked: set[int] = field(default_factory=set)
+    """Keys of records that are to be erased by themselves: each may be there or gone."""
+    erased: set[int] = field(default_factory=set)
+    """Those of which it was acknowledged."""
 
     def new(self, rows: int, *days: date) -> Delivery:
         """Make the next delivery; from now on it may be stored."""
@@ -87,8 +93,10 @@ class Ledger:
         return delivery
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
-        """Note that deliveries must be stored from now on."""
-        self.acknowledged |= set(numbers)
+        """Note that deliveries must be stored from now on, and records that were asked for be gone."""
+        known = set(numbers)
+        self.erased |= known & self.asked
+        self.acknowledged |= {number for number in known if number < KEY_MIN}
 
     def open(self) -> list[Delivery]:
         """Return what was delivered and not acknowledged."""
@@ -107,7 +115,15 @@ class Ledger:
 
     def copy(self) -> Ledger:
         """Return a ledger of its own."""
-        return Ledger(dict(self.delivered), set(self.acknowledged), self.last)
+        return Ledger(dict(self.delivered), set(self.acknowledged), self.last, set(self.asked), set(self.erased))
+
+    def to_erase(self, clock: SharedClock, count: int, *, but: Iterable[int] = ()) -> list[int]:
+        """Choose records to erase, as far as there are any: acknowledged, past their floor, of no delivery of `but`."""
+        days, found = (ending(clock, 1), ending(clock, 2)), []
+        for number in sorted(self.acknowledged & self.delivered.keys() - set(but)):
+            found += [key for key, day in self.delivered[number].records() if day in days and key not in self.asked]
+        self.asked |= set(found[:count])
+        return found[:count]
 
 
 def ago(clock: SharedClock, days: int) -> date:
@@ -162,7 +178,9 @@ def compare(keys: Counter[int], ledger: Ledger, now_us: int) -> list[str]:
             if over[day]:
                 if key in keys:
                     problems.append(f"a record of delivery {number} is visible beyond its period")
-            else:
+            elif key in ledger.erased and key in keys:
+                problems.append(f"an erased record of delivery {number} is visible")
+            elif key not in ledger.asked:
                 kept.append(key)
         found = sum(key in keys for key in kept)
         if number in ledger.acknowledged and found < len(kept):

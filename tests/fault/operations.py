@@ -1,4 +1,4 @@
-"""The four operations that the campaigns attack, each ready to run on a copy of the template, and again."""
+"""The five operations that the campaigns attack, each ready to run on a copy of the template, and again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.fault.ledger import Delivery, Ledger, SharedClock, ago, check, ending
 from tests.fault.nursery import Child, Nursery, Template
 from tests.fault.report import complaint
 
-OPERATIONS = ("ingest", "push", "compact", "expire")
+OPERATIONS = ("ingest", "push", "compact", "expire", "erase")
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Operation:
         elif work == "push":
             deliveries = [ledger.new(1, ago(clock, day)) for day in (1, 1, 2, 3, 4, 4)]
         arguments = [str(item.write(template.files)) for item in deliveries]
+        if work == "erase":
+            arguments = [str(key) for key in ledger.to_erase(clock, 1)]
         return cls(work, root, clock, ledger, [template.token, *arguments] if work == "push" else arguments)
 
     def judge(self, nursery: Nursery, attacked: Child, *, mute: bool = False) -> list[str]:
@@ -49,7 +51,7 @@ class Operation:
             problems.append(f"the repetition failed with {again.code}: {again.complained.strip()}")
             return problems
         self.ledger.acknowledge(again.acknowledged)
-        missing = [item.number for item in self.ledger.open()]
+        missing = [item.number for item in self.ledger.open()] + sorted(self.ledger.asked - self.ledger.erased)
         if missing:
             problems.append(f"the repetition did not acknowledge {missing}")
         return problems + [f"after the repetition: {text}" for text in check(self.root, self.clock, self.ledger)]

@@ -11,11 +11,30 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api.app import _close_pools
 from api.cli import main
-from tests.fault.ledger import CREDENTIAL, SOURCE, Ledger, SharedClock, ago, first_deliveries
+from store import ScanQuery
+from tests.fault.ledger import (
+    CREDENTIAL,
+    KEY_MIN,
+    KEYS_PER_DELIVERY,
+    SOURCE,
+    Ledger,
+    SharedClock,
+    ago,
+    first_deliveries,
+)
+
+if TYPE_CHECKING:
+    from store import Store
+
+OLD_KEY = KEY_MIN + KEYS_PER_DELIVERY
+"""The first record of the first delivery: its partition ends a day after the store is made."""
+PLACES = ScanQuery(0, 2**60, columns=("record_key", "batch_id", "batch_position"))
 
 
 def command(clock: list[int], *arguments: str) -> int:
@@ -63,6 +82,61 @@ def compact(clock: list[int], root: str, times: int = 1) -> int:
 def expire(clock: list[int], root: str, times: int = 1) -> int:
     """Run `lagrum retention expire`."""
     return max(_quietly(clock, "--root", root, "retention", "expire") for _ in range(times))
+
+
+def erase(clock: list[int], root: str, *keys: str) -> int:
+    """Erase records by themselves, one after the other, as two custodians do; acknowledge each that is gone."""
+    from store import erasing
+
+    return _correct(clock, root, keys, erasing.ERASED, {"citation": "Regulation (EU) 2016/679 Art 17"})
+
+
+def rectify(clock: list[int], root: str, *keys: str) -> int:
+    """Rectify a field of records, one after the other, as two custodians do."""
+    from store import overlay
+
+    return _correct(clock, root, keys, overlay.RECTIFIED, {"cause": "busy"})
+
+
+def _correct(clock: list[int], root: str, keys: Sequence[str], kind: str, fields: dict[str, str]) -> int:
+    from schemas.errors import BusyError, LagrumError, NotFoundError
+    from store import Store
+
+    try:
+        with Store.open(Path(root), clock=SharedClock(*clock)) as store:
+            for key in keys:
+                for _ in range(5):
+                    with suppress(BusyError):
+                        with suppress(NotFoundError):  # its partition ended, or an earlier run has done it
+                            _correct_one(store, int(key), kind, fields)
+                        _acknowledge(key)
+                        break
+    except (LagrumError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    return 0
+
+
+def _correct_one(store: Store, key: int, kind: str, fields: dict[str, str]) -> None:
+    from schemas.errors import NotFoundError
+    from store import erasing
+    from store.explain import part_of
+    from store.overlay import Correction
+
+    act, custodians = f"{kind[0].encode().hex()}{key:014x}", ("custodian-1", "custodian-2")
+    rows = [row for batch in store.scan(PLACES) for row in batch.to_pylist() if row["record_key"] == key]
+    if not rows:
+        return
+    place = (rows[0]["batch_id"], rows[0]["batch_position"])
+    try:
+        store.corrections.get(act)
+    except NotFoundError:
+        wanted = Correction(act, kind, part_of(store, *place).partition, *place, fields, said={"reason": "asked"})
+        store.corrections.request(wanted, {"by": custodians[0]})
+    if kind == erasing.ERASED:
+        erasing.erase(store, act, {}, custodians)
+    elif not store.corrections.get(act).confirmed:
+        store.corrections.confirm(act, {}, custodians)
 
 
 def push(clock: list[int], root: str, token: str, *paths: str) -> int:
@@ -151,7 +225,7 @@ def make(clock: list[int], home: str, files: str) -> int:
 
 
 def history(clock: list[int], home: str, *paths: str) -> int:
-    """Make a store and live with it: deliveries, pushes, compaction, an erasure a day later, a log's new epoch.
+    """Make a store and live with it: deliveries, pushes, compaction, a record erased, expiry a day later, a new epoch.
 
     A line `day 1` says that from here on it is the next day. The paths: 2 files, 6 pushes, 3 files, the rest pushes of
     one open store, committed one by one, so that the catalog's log is written back and begun anew.
@@ -162,6 +236,7 @@ def history(clock: list[int], home: str, *paths: str) -> int:
     later = [now.later(1).base_us, now.anchor_ns]
     codes = [make(clock, home, str(Path(paths[0]).parent))]
     codes += [ingest(clock, root, *paths[:2]), push(clock, root, _token(root), *paths[2:8]), compact(clock, root)]
+    codes += [rectify(clock, root, str(OLD_KEY + 1)), erase(clock, root, str(OLD_KEY))]
     os.write(1, b"day 1\n")
     codes += [expire(later, root), ingest(later, root, *paths[8:11]), push(later, root, _token(root), *paths[11:14])]
     with Store.open(Path(root), clock=SharedClock(*later)) as store:
@@ -185,7 +260,8 @@ def rehearse(scratch: str, told: str) -> int:
         push(clock, root, _token(root), *paths[6:12]),
         ingest(clock, root, *paths[12:]),
     ]
-    codes += [_quietly(clock, "--root", root, "verify"), compact(clock, root), expire(tomorrow, root)]
+    codes += [_quietly(clock, "--root", root, "verify"), compact(clock, root)]
+    codes += [rectify(clock, root, str(OLD_KEY + 1)), erase(clock, root, str(OLD_KEY)), expire(tomorrow, root)]
     codes += [_quietly(tomorrow, "--root", root, "status"), _serve_once(clock, root)]
     shutil.rmtree(root)
     if any(codes):

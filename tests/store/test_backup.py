@@ -6,15 +6,21 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from schemas.errors import ConfigurationError, IntegrityError, KeyUnavailableError, LagrumError
+from schemas.retention import floor_until
 from store import ScanQuery, Store, files
 from store.backup import DATA, LIFE_DAYS, MANIFEST, backup, restore
+from store.erasing import erase
+from store.overlay import Correction
+from store.partitions import successor, to_us
 from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Crash, Disk
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, records
+from tests.store.test_erasing import CITATION, OLD_KEY, TWO, erased
 
 EVER = ScanQuery(0, 2**60)
 
@@ -75,6 +81,42 @@ def test_what_was_erased_since_does_not_come_back(replicated: Store, tmp_path: P
         assert deliver(again, records(50, days_ago=100)).rejected == 50
         assert again.verify() == []
         assert [item.key for item in again.partitions()] != [old]
+
+
+def test_a_day_of_which_a_record_was_erased_since_is_named_and_can_be_delivered_again(
+    replicated: Store, tmp_path: Path, clock: FixedClock
+) -> None:
+    """Twice, so that a generation lies between; what was erased by its period does not come back by delivery either."""
+    table = records(50, first_key=1, days_ago=2)
+    batch = deliver(replicated, table).batch_id
+    deliver(replicated, records(30, first_key=500, days_ago=1))
+    clock.value_us = to_us(floor_until(OLD_KEY.end_date))
+    backup(replicated, tmp_path / "copy")
+    erased(replicated, batch, 3)
+    words = {"citation": CITATION}
+    ask_again = Correction("00000000000000ef", "erased", OLD_KEY, batch, 4, words, said={"reason": "x"})
+    replicated.corrections.request(ask_again, {"by": "one"})
+    erase(replicated, ask_again.act, {}, TWO)
+    into = successor(successor(OLD_KEY))
+    replicated.close()
+    told = restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    assert told.erased_since == (OLD_KEY, successor(OLD_KEY))
+    assert told.as_dict()["lost"] == [{"partition": str(OLD_KEY), "into": str(into), "records": 50}]
+    assert told.records == 30
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        assert count(again) == 30, "nothing of the erased generation is readable"
+        (problem,) = again.verify()
+        assert (problem.where, "50 records of 2026-11-20" in problem.what) == (f"partition {into}", True)
+        kept = table.filter(pa.array([position not in (3, 4) for position in range(1, 51)]))
+        assert deliver(again, kept).accepted == 48
+        assert count(again) == 78
+        assert again.verify() == []
+        clock.value_us = ends_us(OLD_KEY)
+        again.clock_guard.confirm(clock.value_us, reason="test", actors=TWO)
+        assert into in again.expire().partitions
+        assert again.verify() == []
+    with pytest.raises(KeyUnavailableError):
+        Store.open(tmp_path / "new", clock=clock).keyring.key(OLD_KEY.ref)
 
 
 def test_a_backup_lives_its_days_and_no_longer(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
