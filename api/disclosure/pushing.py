@@ -108,7 +108,6 @@ class Pushing(Delivering):
         task, _ = self.casebook.task(push.task_id)
         self._standing(task.authorisation_id, now_us)
         case = self.casebook.case(push.task_id)
-        next_stage(case.task.stage, TaskAction.DELIVER)
         self._require_granted(case, now_us)
         self._require_released(case.task)
         self._result(case, now_us)

@@ -79,9 +79,9 @@ class RetainedData:
             )
             return ts102657.request_acknowledgement(header)
         with self._procedure.casebook.refusals("retained-data", "", actor):
-            task = self._known(named)
+            task = self._known(named) or ""
             own = {item["id"] for case in views.cases(self._store, actor) for item in case["tasks"]}
-            if task is None or task not in own:
+            if task not in own:
                 raise NotFoundError("there is no request of this number")
         if message.kind == CANCEL:
             self._procedure.cancel(actor, task, CANCELLED_WORD)

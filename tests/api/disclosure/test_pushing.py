@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from api.disclosure.worklist import worklist
 from api.handover.envelope import disclose
 from api.handover.push_line import Limits
 from api.pusher import Pusher
-from schemas.errors import AuditError
+from schemas.errors import AuditError, ProcedureError
 from store import Put, Store
 from tests.api.disclosure.conftest import AUTHORITY, TARGET, Court, court
 from tests.api.handover.authority import side
@@ -138,6 +138,7 @@ WRONG = {
     "much": "too-long",
     "other transaction": "no-answer",
     "other object": "no-answer",
+    "other action": "no-answer",
     "refuses": "refused-42",
     "refuses all": "no-answer",
 }
@@ -269,6 +270,34 @@ def test_the_guards_of_a_fetch_hold_for_a_push(court: Court, office: Office, the
     court.enrol("approver-1", "approver")
     later(court)
     assert pusher(court).look() == 2
+
+
+def test_a_release_whose_approver_is_gone_is_not_pushed(court: Court, office: Office, there: Receiver) -> None:
+    register(court, office, there.url)
+    task = court.run(court.approved().id)
+    court.release(task.id, "approver-2")
+    court.enrol("approver-2", "approver", state="revoked")
+    assert pusher(court).look() == 0
+    assert told(court, task.id)["reason"] == "approver-revoked"
+    assert there.requests == []
+
+
+def test_who_stops_a_case_while_the_connection_is_made_stops_its_push(court: Court, office: Office) -> None:
+    register(court, office, "https://localhost:1/hi1")
+    task = court.released()
+    asked: list[bytes] = []
+
+    def send(_: authorities.Authority, message: Callable[[], bytes]) -> bytes:
+        court.procedure.suspend(court.actor("approver-1"), task.authorisation_id, "to-be-clarified")
+        asked.append(message())
+        return b""
+
+    ((push, revision),) = waiting(court.store)
+    with pytest.raises(ProcedureError) as refused:
+        Pushing(court.store).push(push, revision, send)
+    assert refused.value.reason == "authorisation-not-approved"
+    assert asked == []
+    assert told(court, task.id)["attempts"] == 0
 
 
 def test_what_ended_is_not_pushed(court: Court, office: Office, there: Receiver) -> None:

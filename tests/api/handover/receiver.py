@@ -155,6 +155,11 @@ def _other_object(found: Receiver, message: bytes) -> bytes:
     return write_answers(head, [hi1.Answer(0, "DELIVER", head.transaction)])
 
 
+def _other_action(found: Receiver, message: bytes) -> bytes:
+    head, (action,) = read_request(message)
+    return write_answers(head, [hi1.Answer(1, "DELIVER", action.identifier)])
+
+
 def _refuses(found: Receiver, message: bytes) -> bytes:
     return write_answers(read_request(message)[0], [hi1.Answer(0, "DELIVER", failure=hi1.Failure(42, "no"))])
 
@@ -166,6 +171,7 @@ def _refuses_all(found: Receiver, message: bytes) -> bytes:
 _ANSWERS = {
     "other transaction": _other_transaction,
     "other object": _other_object,
+    "other action": _other_action,
     "refuses": _refuses,
     "refuses all": _refuses_all,
     "page": lambda *_: b"<html>welcome</html>",

@@ -82,13 +82,15 @@ def test_messages_meet_the_guards_of_persons(court: Court) -> None:
     assert send(court, STATUS) == ("errorMessage", "404")
     assert send(court, wanted(filed.id)) == ("requestAcknowledgement", None)
     assert send(court, wanted(filed.id)) == ("errorMessage", "409"), "a number is one request's"
+    assert court.log()[-1].public["reason"] == "exists"
     for payload in (STATUS, CANCEL, ACKNOWLEDGED):
         start = court.store.audit.size
         assert send(court, payload, "officer-2") == ("errorMessage", "404")
         assert court.log(start)[-1].kind == "disclosure.refused"
     for person in ("handler-1", "approver-1", "auditor-1", "custodian-1", "dpo-1", "billing-1"):
-        with pytest.raises(ProcedureError):
+        with pytest.raises(ProcedureError) as refused:
             send(court, STATUS, person)
+        assert refused.value.reason == "wrong-role"
     with pytest.raises(ProcedureError):
         send(court, STATUS, organisation=OTHER_AUTHORITY.upper())
 
