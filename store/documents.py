@@ -57,6 +57,19 @@ class Documents:
             raise NotFoundError(f"there is no such {kind}")
         return self._open(rows[0])
 
+    def nearest(self, kind: str, id: str) -> Document | None:
+        """Return the document of that kind and id, else another of the kind, by the same steps; None: there is none.
+
+        For callers who must not learn by the work whether a document is there: they compare the id.
+        """
+        columns = "SELECT kind, id, revision, key_ref, sealed FROM documents"
+        rows = self._catalog.query(
+            f"SELECT * FROM ({columns} WHERE kind = ? AND id >= ? ORDER BY id LIMIT 1) "  # noqa: S608 (fixed words)
+            f"UNION ALL SELECT * FROM ({columns} WHERE kind = ? ORDER BY id LIMIT 1) LIMIT 1",
+            (kind, id, kind),
+        )
+        return self._open(rows[0]) if rows else None
+
     def list(self, kind: str) -> list[Document]:
         """Return all documents of a kind, by id."""
         rows = self._catalog.query(

@@ -43,8 +43,9 @@ class Changing(Steps):
 
     def _require_colleague(self, actor: Actor, authorisation_id: str) -> None:
         """Any officer of the authority may bring a confirmation; to others the case is not there."""
+        officer = persons.get(self._store, actor.person_id)  # before: an unknown case costs the same as a foreign one
         filed, _ = self.casebook.authorisation(authorisation_id)
-        if persons.get(self._store, actor.person_id).authority != filed.authority:
+        if officer.authority != filed.authority:
             rules.require_same_person(actor, filed.officer)
 
     def suspend(self, actor: Actor, authorisation_id: str, reason: str) -> Authorisation:

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -205,7 +206,11 @@ def _found(
 
 
 def _holders(store: Store, case: Case) -> list[dict[str, Any]]:
-    """Return whose the targets were by subscription, each for its own days: a number that changed hands has several."""
+    """Return whose the targets were by subscription, each for its own days: a number that changed hands has several.
+
+    Where the order names the day on which the person meant held the target, the others stay out: no record of theirs
+    leaves for it.
+    """
     window = case.task.window
     first, last = to_date(window.start_us), to_date(window.end_us - 1)
     return [
@@ -218,6 +223,7 @@ def _holders(store: Store, case: Case) -> list[dict[str, Any]]:
         }
         for target in case.task.targets
         for item in holders(store, target.kind, target.value, first, last)
+        if target.held_on is None or item.valid_from <= date.fromisoformat(target.held_on) < item.end
     ]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from api.disclosure import search
 from api.disclosure.completeness import COMPLETE, verify
 from api.disclosure.model import Task
 from api.disclosure.orders import WrittenTarget
@@ -79,6 +80,17 @@ def test_an_order_for_one_subscriber_gets_no_record_of_another(court: Court, hel
     assert manifest["counts"]["by_target"] == [len(rows)]
     assert manifest["order"]["targets"][0]["held_on"] == held_on.isoformat()
     assert verify(court.store, task.id).verdict == COMPLETE
+
+
+def test_an_order_for_one_subscriber_names_no_other_holder(court: Court) -> None:
+    def named(held_on: date | None) -> list[str]:
+        case = court.procedure.casebook.case(court.checked(targets=target(held_on)).id)
+        return [item["account"] for item in search._holders(court.store, case)]
+
+    everybody = named(None)
+    assert len(everybody) == 2
+    assert named(CHANGED - timedelta(days=1)) == ["before"]
+    assert named(CHANGED + timedelta(days=1)) == [name for name in everybody if name != "before"]
 
 
 def test_a_subscription_that_is_changed_afterwards_does_not_make_a_delivery_wrong(court: Court) -> None:
