@@ -90,7 +90,7 @@ class Line:
         """Connect, and verify who is there.
 
         Raises:
-            PushError: `address`, `unreached`, `tls`, `timeout` or `cut`.
+            PushError: `certificate` (ours does not fit), `address`, `unreached`, `tls`, `timeout`.
         """
         expired = threading.Event()
         try:
