@@ -12,7 +12,7 @@ is over; each once, also after a restart.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ from api.disclosure.model import Actor, Task
 from api.disclosure.notices import settled
 from api.disclosure.outgoing import waiting
 from api.disclosure.pushes import WAITING
+from api.disclosure.states import AuthorisationState
 from api.roles import Role
 from schemas.errors import NotFoundError, ProcedureError
 from schemas.legal_bases import basis_on
@@ -40,8 +41,8 @@ _NEVER_US: Final = 1 << 62
 logger = logging.getLogger("lagrum.disclosure")
 
 
-def dues(store: Store, now_us: int) -> list[Due]:
-    """Return every open end of every case, overdue first, then by when it is due."""
+def dues(store: Store, now_us: int, states: Counter[AuthorisationState] | None = None) -> list[Due]:
+    """Return every open end of every case, overdue first, then by when it is due; count authorisations by state."""
     casebook = Casebook(store)
     tasks: dict[str, list[Task]] = defaultdict(list)
     for task in casebook.tasks():
@@ -50,6 +51,8 @@ def dues(store: Store, now_us: int) -> list[Due]:
     noticed = settled(store)
     found: list[Due] = []
     for item in casebook.authorisations():
+        if states is not None and not item.is_test:
+            states[item.state] += 1
         try:
             basis = basis_on(item.basis_id, item.decided_on)
         except ProcedureError:
@@ -113,6 +116,7 @@ class Reminders(Collector):
         self._store = store
         self._counts: dict[tuple[Clock, Standing], int] = {}
         self._overdue_us: dict[Clock, int] = {}
+        self._lapsed: int | None = None
 
     def look(self) -> int:
         """Look at every case, tell what is due and was not told yet; return how many reminders that are.
@@ -124,7 +128,8 @@ class Reminders(Collector):
         counts = {(clock, standing): 0 for clock in Clock for standing in Standing}
         overdue_us = dict.fromkeys(Clock, 0)
         pressing: list[tuple[Due, Standing]] = []
-        for due in dues(self._store, now_us):
+        states: Counter[AuthorisationState] = Counter()
+        for due in dues(self._store, now_us, states):
             if due.authorisation.is_test:
                 continue
             standing = due.standing(now_us)
@@ -134,6 +139,7 @@ class Reminders(Collector):
             if standing is not Standing.OPEN:
                 pressing.append((due, standing))
         self._counts, self._overdue_us = counts, overdue_us
+        self._lapsed = states[AuthorisationState.INVALID]
         return sum(self._tell(due, standing) for due, standing in pressing)
 
     def _tell(self, due: Due, standing: Standing) -> bool:
@@ -179,5 +185,10 @@ class Reminders(Collector):
             for standing in Standing:
                 ends.add_metric([str(clock), str(standing)], self._counts.get((clock, standing), 0))
             late.add_metric([str(clock)], self._overdue_us.get(clock, 0) / 1e6)
+        # Without a value before the first look: a rule that watches for one more must not see all of them as new.
+        lapsed = GaugeMetricFamily("lagrum_disclosure_lapsed", "Emergencies on file that nobody confirmed in time.")
+        if self._lapsed is not None:
+            lapsed.add_metric([], self._lapsed)
         yield ends
         yield late
+        yield lapsed

@@ -13,7 +13,7 @@ import pytest
 
 from api.cli import main
 from api.cli.worklist import duration_text
-from api.disclosure import costs, reports
+from api.disclosure import costs, lapses, reports
 from api.disclosure.model import Task
 from api.disclosure.notices import Notices
 from api.disclosure.procedure import WrittenTarget
@@ -196,13 +196,32 @@ def test_the_gauges_count_and_tests_are_left_out(fresh: Court) -> None:
     court.clock.advance(seconds=10 * 3600)
     reminders = Reminders(court.store)
     names = [family.name for family in reminders.collect()]
-    assert names == ["lagrum_disclosure_deadlines", "lagrum_disclosure_overdue_seconds"]
+    assert names == ["lagrum_disclosure_deadlines", "lagrum_disclosure_overdue_seconds", "lagrum_disclosure_lapsed"]
     reminders.look()
-    ends, late = reminders.collect()
+    ends, late, _ = reminders.collect()
     values = {tuple(sample.labels.values()): sample.value for sample in ends.samples}
     assert values["answer", "overdue"] == 1
     assert sum(values.values()) == 2  # the answer and the confirmation of the one that is no test
     assert {sample.labels["clock"]: sample.value for sample in late.samples}["answer"] == 2 * 3600
+
+
+def test_emergencies_that_lapsed_are_a_gauge(fresh: Court) -> None:
+    court = fresh
+    reminders = Reminders(court.store)
+
+    def lapsed() -> list[float]:
+        *_, family = reminders.collect()
+        return [sample.value for sample in family.samples]
+
+    assert lapsed() == []
+    court.emergency()
+    court.register(court.file(emergency=True, is_test=True))
+    reminders.look()
+    assert lapsed() == [0]
+    court.clock.advance(days=4)
+    lapses.apply_all(court.store)
+    reminders.look()
+    assert lapsed() == [1]
 
 
 def delivered(court: Court, **changes: Any) -> Task:
