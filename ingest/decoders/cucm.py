@@ -19,7 +19,7 @@ from ingest.decoders import cucm_records as records
 from ingest.decoders.base import Decoded
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
 from ingest.decoders.plain_rows import PlainRows, PlainStretch, Rejoined, plain_rows, shifted
-from ingest.decoders.slices import Block, compute, read_blocks
+from ingest.decoders.slices import Block, figures, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
@@ -122,8 +122,8 @@ def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...], positi
     rows = plain_rows(block, position, len(names), places)
     if rows is None or next(rows.odd_lines(), None) is not None:
         return None
-    kinds = rows.columns[wanted[0]]
-    return rows if compute.all(compute.match_substring_regex(kinds, r"^[0-9]{1,3}$")).as_py() is not False else None
+    kinds, _ = figures(rows.columns[wanted[0]], 3)
+    return None if kinds.null_count else rows
 
 
 class _Columns:

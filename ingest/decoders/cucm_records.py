@@ -31,6 +31,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.slices import Column, Faults, compute, empty_to_null, figures, fill
@@ -168,7 +169,8 @@ def reports(columns: Mapping[str, Column], rows: int, faults: Faults, source: So
 def _check(columns: Mapping[str, Column], faults: Faults, record_type: str) -> None:
     """Refuse rows without an identity, and records of another type."""
     kind, key = columns["cdrrecordtype"], columns["pkid"]
-    faults.add(compute.invert(compute.match_substring_regex(kind, r"^[0-9]{1,3}$")), RejectReason.MALFORMED)
+    number, bad = figures(kind, 3)
+    faults.add(bad | np.asarray(number.is_null()), RejectReason.MALFORMED)
     faults.add(compute.not_equal(kind, record_type), RejectReason.UNSUPPORTED)
     faults.add(compute.equal(key, ""), RejectReason.MISSING_FIELD, "pkid")
     faults.add(compute.invert(compute.match_substring_regex(key, _KEY)), RejectReason.BAD_FIELD, "pkid")
@@ -180,7 +182,7 @@ def _shared(columns: Mapping[str, Column], rows: int, source: SourceConfig) -> d
     cluster = compute.fill_null(empty_to_null(columns["globalcallid_clusterid"]), source.element)
     return {
         "switch": cluster,
-        "record_key": compute.utf8_lower(columns["pkid"]),
+        "record_key": compute.ascii_lower(columns["pkid"]),
         "service_type": pa.repeat(source.service_type or "voice", rows),
         "call_link": compute.binary_join_element_wise(cluster, manager, call, "/"),
     }

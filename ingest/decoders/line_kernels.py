@@ -16,11 +16,13 @@ from ingest.decoders.word_kernels import (
     commas32,
     ctz,
     inlined,
+    load64,
     newlines32,
     nuls32,
     ones,
     quotes32,
     returns32,
+    store64,
 )
 
 numba: Any = importlib.import_module("numba")
@@ -30,6 +32,8 @@ types: Any = importlib.import_module("numba.core.types")
 ROWS: Final = 0
 OPEN: Final = 1  # not 0: some line leaves a quote open
 STATE_SIZE: Final = 2
+
+WORD_BYTES: Final = 8
 
 _BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 _PLACES: Final = types.Array(types.int64, 1, "C", readonly=True)
@@ -56,20 +60,32 @@ _ONE: Final = _U(1)
 _HALF: Final = _U(32)
 
 
-def _copy_slices_of(data: Any, starts: Any, ends: Any, out: Any) -> None:
-    """Copy the slices `starts[i]:ends[i]` one behind the other; one that begins below 0 is empty."""
-    place = 0
+def _copy_slices_of(data: Any, base: Any, starts: Any, ends: Any, out: Any, into: Any) -> None:
+    """Copy the slices `starts[i]:ends[i]` one behind the other; one that begins below 0 is empty.
+
+    `base` and `into` are the addresses of `data` and `out`, which has room for `WORD_BYTES` more: words are copied, and
+    what is too much is written over.
+    """
+    place = np.int64(0)
     for index in range(len(starts)):
-        at = starts[index]
+        at, end = starts[index], ends[index]
         if at < 0:
             continue
-        for source in range(at, ends[index]):
-            out[place] = data[source]
-            place += 1
+        length = end - at
+        if length > 0 and at + (length + WORD_BYTES - 1) // WORD_BYTES * WORD_BYTES <= len(data):
+            for word in range(0, length, WORD_BYTES):
+                store64(into + place + word, load64(base + at + word))
+            place += length
+        else:
+            for source in range(at, end):
+                out[place] = data[source]
+                place += 1
 
 
 copy_slices: Any = numba.njit(
-    types.void(_BYTES, _PLACES, _PLACES, types.Array(types.uint8, 1, "C")), nogil=True, cache=True
+    types.void(_BYTES, types.int64, _PLACES, _PLACES, types.Array(types.uint8, 1, "C"), types.int64),
+    nogil=True,
+    cache=True,
 )(_copy_slices_of)
 
 

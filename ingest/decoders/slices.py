@@ -218,10 +218,11 @@ def _copied(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, offsets: npt.
     total = int(offsets[-1])
     kernels = line_kernels(total)
     if kernels is not None:
-        out = np.empty(total, np.uint8)
+        out = np.empty(total + kernels.WORD_BYTES, np.uint8)
         places = (np.ascontiguousarray(places, np.int64) for places in (starts, ends))
-        kernels.copy_slices(np.ascontiguousarray(data), *places, out)
-        return out
+        data = np.ascontiguousarray(data)
+        kernels.copy_slices(data, int(data.ctypes.data), *places, out, int(out.ctypes.data))
+        return out[:total]
     step = np.repeat(starts - offsets[:-1], offsets[1:] - offsets[:-1])
     return data[step + np.arange(total)] if total else np.zeros(0, np.uint8)
 
@@ -246,6 +247,12 @@ def fill(column: Column, replacement: Column, where: Column) -> Column:
 
 def empty_to_null(column: Column) -> Column:
     """Return the column with null for empty texts."""
+    if not len(column) or not column.null_count:
+        offsets, data = text_views(column)
+        if not len(data):
+            return pa.nulls(len(column), column.type)
+        if (offsets[1:] > offsets[:-1]).all():
+            return column
     return fill(column, None, compute.equal(compute.binary_length(column), 0))
 
 
