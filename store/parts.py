@@ -6,8 +6,11 @@ import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +33,10 @@ from store.siblings import LocatedReader, LocationKey
 
 _log = logging.getLogger("lagrum.store")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+
+
+BESIDE_ROWS_MIN: Final = 131_072
+"""So many records are worth a thread that makes what finds them while they are encoded and written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +93,19 @@ class PartStore:
         if not directory.is_dir():
             files.make_dir(directory)
         table, order = sort(records)
-        path = self._layout.part(partition, file_id)
         group_rows = group_rows_of(table.num_rows)
         table, location = siblings.split(table)
-        stored = siblings.marked(encode(table, group_rows, parquet.size_of), location)
-        size, digest = parquet.write_stored(path, stored, self.binding(partition, file_id, "records"), key)
-        run = runs.run_of(
-            lambda: self._hasher.tags(table) if tags is None else tags[order],
-            self._hasher.keyed(table),
-            table.num_rows,
-            group_rows,
+        about = partial(
+            self._write_about, partition, file_id, key, table, lambda: None if tags is None else tags[order]
         )
-        run_size, run_digest = runs.write(
-            self._layout.identities(partition, file_id),
-            run,
-            group_rows,
-            self.binding(partition, file_id, "identities"),
-            key,
-        )
-        index_size, index = blocks.write(
-            self._layout.index(partition, file_id),
-            postings(table, group_rows),
-            self.binding(partition, file_id, "index"),
-            key,
-        )
+        if table.num_rows < BESIDE_ROWS_MIN:
+            size, digest = self._write_records(partition, file_id, key, table, location)
+            told = about()
+        else:
+            with ThreadPoolExecutor(1, thread_name_prefix="lagrum-index") as pool:
+                waiting = pool.submit(about)
+                size, digest = self._write_records(partition, file_id, key, table, location)
+                told = waiting.result()
         beside: dict[str, Any] = {}
         if location is not None:
             beside = self._write_location(partition, file_id, location, group_rows, location_key)
@@ -123,16 +119,42 @@ class PartStore:
             rows=table.num_rows,
             bytes=size,
             sha256=digest,
-            identities_bytes=run_size,
-            identities_sha256=run_digest,
-            index_bytes=index_size,
-            index_sha256=hashlib.sha256(index).hexdigest(),
+            **told,
             start_us_min=starts,
             end_us_min=ends["min"],
             end_us_max=ends["max"],
             services=json.dumps(by_service(table), sort_keys=True),
             **beside,
         )
+
+    def _write_records(
+        self, partition: PartitionKey, file_id: str, key: bytes, table: pa.Table, location: pa.Table | None
+    ) -> tuple[int, str]:
+        stored = siblings.marked(encode(table, group_rows_of(table.num_rows), parquet.size_of), location)
+        path, binding = self._layout.part(partition, file_id), self.binding(partition, file_id, "records")
+        return parquet.write_stored(path, stored, binding, key)
+
+    def _write_about(
+        self, partition: PartitionKey, file_id: str, key: bytes, table: pa.Table, known_tags: Callable[[], Tags | None]
+    ) -> dict[str, Any]:
+        """Write what finds a part's records: the run of their identities, and their postings."""
+        group_rows = group_rows_of(table.num_rows)
+
+        def tags() -> Tags:
+            known = known_tags()
+            return self._hasher.tags(table) if known is None else known
+
+        run = runs.run_of(tags, self._hasher.keyed(table), table.num_rows, group_rows)
+        path, binding = self._layout.identities(partition, file_id), self.binding(partition, file_id, "identities")
+        run_size, run_digest = runs.write(path, run, group_rows, binding, key)
+        path, binding = self._layout.index(partition, file_id), self.binding(partition, file_id, "index")
+        index_size, index = blocks.write(path, postings(table, group_rows), binding, key)
+        return {
+            "identities_bytes": run_size,
+            "identities_sha256": run_digest,
+            "index_bytes": index_size,
+            "index_sha256": hashlib.sha256(index).hexdigest(),
+        }
 
     def _protect(self, partition: PartitionKey, file_id: str) -> None:
         written = self._layout.partition(partition).glob(f"{file_id}.*")

@@ -29,6 +29,7 @@ BATCHES_PER_ROW_MAX: Final = 1 / 64
 PLACE_MAX: Final = 2**31 - 1
 _FRACTION_BITS: Final = 31
 _SAMPLE: Final = 8_192
+_TABLE_MAX: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def lay(positions: Ints, batches: Ints | None, keys: Ints, start_us: Ints) -> tu
             return None
         zero = np.zeros(1, np.int64)
         return positions - base, Batches(zero, zero + base, zero, zero + _ahead(keys, positions, first))
-    numbers, codes = np.unique(batches, return_inverse=True)
+    numbers, codes = _coded(batches)
     if len(numbers) > len(positions) * BATCHES_PER_ROW_MAX:
         return None
     low, high = _extremes(positions, codes, len(numbers))
@@ -149,6 +150,16 @@ def timetable(start_us: Ints, places: Ints) -> Timetable:
     table[count] = int(places.max()) + 1
     table = np.minimum.accumulate(table[::-1])[::-1]  # a step without records begins where the next one does
     return Timetable(origin, shift, np.ascontiguousarray(table))
+
+
+def _coded(values: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct values, sorted, and which each is: by a table where they lie together."""
+    low = int(values.min())
+    if int(values.max()) - low >= _TABLE_MAX:
+        numbers, codes = np.unique(values, return_inverse=True)
+        return numbers, codes
+    used = np.bincount(values - low) > 0
+    return np.flatnonzero(used) + low, (np.cumsum(used) - 1)[values - low]
 
 
 def _extremes(values: Ints, codes: Ints, count: int) -> tuple[Ints, Ints]:
