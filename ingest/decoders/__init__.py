@@ -22,7 +22,7 @@ FORMATS: Final[dict[str, str]] = {
     "freeswitch-xml": "ingest.decoders.freeswitch_xml:FreeswitchXml",
     "freeswitch-csv": "ingest.decoders.freeswitch_csv:FreeswitchCsv",
     "kamailio-acc": "ingest.decoders.kamailio:KamailioAcc",
-    "kamailio-json": "ingest.decoders.kamailio:KamailioJson",
+    "kamailio-json": "ingest.decoders.kamailio_json:KamailioJson",
     "3gpp-32297": "ingest.decoders.threegpp_file:Threegpp32297",
     "3gpp-ber": "ingest.decoders.threegpp:ThreegppBer",
     "opensips-acc": "ingest.decoders.opensips:OpensipsAcc",

@@ -1,4 +1,4 @@
-"""Kamailio: `acc` and `acc_cdrs` written by db_flatstore or syslog, and the bodies of `acc_json`.
+"""Kamailio: `acc` and `acc_cdrs` written by db_flatstore or syslog.
 
 Which rows become what, and how they are identified, is told in `ingest.decoders.kamailio_records`.
 Times are epoch seconds, so no zone is needed. docs/sources/kamailio.md says how to set Kamailio up.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, ClassVar, Final
+from typing import BinaryIO, ClassVar, Final
 
 import numpy as np
-import orjson
 import pyarrow as pa
 
 from ingest.decoders import kamailio_records as records
@@ -25,7 +24,6 @@ from ingest.decoders.slices import (
     Lines,
     compute,
     gather,
-    is_utf8,
     read_blocks,
 )
 from ingest.decoders.together import Together, lines_together
@@ -150,7 +148,7 @@ class Rows:
         kept = [table.filter(pa.array(good[where])) for table, where in zip(self._tables, self._places, strict=True)]
         where_kept = [self._positions[where[good[where]]] for where in self._places]
         rejects = self._faults.rejects(self._positions, self.lines, self._offset)
-        return Decoded(_positioned(kept, where_kept), rejects)
+        return Decoded(positioned(kept, where_kept), rejects)
 
     def holding(self, word: bytes) -> Flags:
         """Return which lines hold a word."""
@@ -199,7 +197,7 @@ def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[R
         if block.overlong_bytes:
             position += 1
             reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-            yield Decoded(_positioned([], []), [reject])
+            yield Decoded(positioned([], []), [reject])
             continue
         rows = Rows(block, position, chosen)
         position += len(rows.lines)
@@ -208,157 +206,9 @@ def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[R
             yield rows.decoded()
 
 
-def _positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:
+def positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:
     """Return the tables as one, with `position`, in order of it."""
     if not tables:
         return pa.table({"position": pa.array([], pa.int64())})
     table = pa.concat_tables(tables).append_column("position", pa.array(np.concatenate(positions)))
     return table if len(tables) == 1 else table.take(compute.sort_indices(table["position"]))
-
-
-class KamailioJson:
-    """Bodies that `acc_json` queues: transactions, and CDRs with every value a string."""
-
-    name: ClassVar = "kamailio-json"
-    summary: ClassVar = "Kamailio acc_json bodies: one per line, one alone, or path TAB content type TAB body"
-    zoned: ClassVar = True
-    options: ClassVar = records.OPTIONS
-
-    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the bodies in order.
-
-        A delivery of up to one block may also be a single JSON object over several lines, or an array of bodies.
-
-        Raises:
-            InputError: the stream is UTF-16.
-            ConfigurationError: an option cannot be understood.
-        """
-        chosen = records.settings(source)
-        position = 0
-        for block in read_blocks(stream):
-            if block.overlong_bytes:
-                position += 1
-                reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-                yield Decoded(_positioned([], []), [reject])
-                continue
-            bodies = _Bodies(position, chosen)
-            whole = _whole(block.data) if block.last and position == 0 else None
-            if whole is None:
-                bodies.read_lines(block)
-            else:
-                for body in whole:
-                    bodies.add(body, 0, orjson.dumps(body))
-            position = bodies.position
-            if bodies.positions or bodies.rejects:
-                yield bodies.decoded()
-
-    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
-        """Return the records of all bodies, and each body's last position; None when they are read one by one."""
-        return lines_together(self.decode, [body + b"\n" for body in bodies], source)
-
-
-def _whole(data: bytes) -> list[Any] | None:
-    """Return the bodies of a delivery that is one JSON value rather than one per line, or None."""
-    text = data.strip()
-    if not text.startswith((b"{", b"[")) or (text.startswith(b"{") and b"\n" not in text):
-        return None
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, list) else [value]
-
-
-class _Bodies:
-    """Bodies on their way into columns, one list per column and kind."""
-
-    def __init__(self, position: int, chosen: records.Settings) -> None:
-        self.position = position
-        self.chosen = chosen
-        self.rejects: list[Reject] = []
-        self.positions: list[int] = []
-        self._kinds: dict[bool, tuple[list[dict[str, Any]], list[int]]] = {True: ([], []), False: ([], [])}
-        self._origin: list[tuple[int, bytes]] = []
-
-    def read_lines(self, block: Block) -> None:
-        """Read one body per line."""
-        offset = block.offset
-        for line in block.data.split(b"\n"):
-            if line and not line.isspace():
-                self._read(line if line.startswith(b"{") else _body(line), offset, line)
-            offset += len(line) + 1
-
-    def _read(self, body: bytes, offset: int, line: bytes) -> None:
-        if len(body) > RECORD_BYTES_MAX:
-            self._reject(RejectReason.TOO_LONG, None, offset, line)
-            return
-        try:
-            value = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            reason = RejectReason.MALFORMED if is_utf8(body) else RejectReason.ENCODING
-            self._reject(reason, None, offset, line)
-            return
-        self.add(value, offset, line)
-
-    def add(self, body: Any, offset: int, raw: bytes) -> None:
-        """Take one parsed body."""
-        if not isinstance(body, dict):
-            self._reject(RejectReason.MALFORMED, None, offset, raw)
-            return
-        is_cdr = "start_time" in body
-        if not is_cdr and "method" not in body:
-            self._reject(RejectReason.MISSING_FIELD, "method", offset, raw)
-            return
-        self.position += 1
-        self.positions.append(self.position)
-        bodies, places = self._kinds[is_cdr]
-        bodies.append(body)
-        places.append(len(self._origin))
-        self._origin.append((offset, raw))
-
-    def _reject(self, reason: RejectReason, field: str | None, offset: int, raw: bytes) -> None:
-        self.position += 1
-        kept = raw if len(raw) <= RECORD_BYTES_MAX else None
-        self.rejects.append(Reject(self.position, reason, field, offset, len(raw), kept))
-
-    def decoded(self) -> Decoded:
-        """Return the block's records and rejects."""
-        tables, positions = [], []
-        for is_cdr, into in ((False, records.transactions), (True, records.cdrs)):
-            bodies, places = self._kinds[is_cdr]
-            if not bodies:
-                continue
-            names = sorted(set().union(*bodies).intersection(records.COLUMN_NAMES))
-            wrong = Faults(len(bodies))
-            columns = {name: _texts([body.get(name) for body in bodies], name, wrong) for name in names}
-            table, faults = into(columns, len(bodies), self.chosen)
-            faults.override(wrong)
-            own = np.array([self.positions[place] for place in places], np.int64)
-            for index, reason, field in faults.found():
-                offset, raw = self._origin[places[index]]
-                self.rejects.append(Reject(int(own[index]), reason, field, offset, len(raw), raw))
-            tables.append(table.filter(pa.array(~faults.mask)))
-            positions.append(own[~faults.mask])
-        return Decoded(_positioned(tables, positions), sorted(self.rejects, key=lambda one: one.position))
-
-
-def _texts(values: list[Any], name: str, wrong: Faults) -> Column:
-    """Return JSON values as texts; what is neither text nor number is null, and told in `wrong`."""
-    if type(values[0]) is int:
-        try:
-            return pa.array(values, pa.int64()).cast(pa.string())
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            pass  # mixed with texts: one by one
-    try:
-        return pa.array(values, pa.string())
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        bad = np.array([type(value) not in {str, int, float, type(None)} for value in values])
-        wrong.add(bad, RejectReason.BAD_FIELD, name)
-        known = [None if value is None or flawed else str(value) for value, flawed in zip(values, bad, strict=True)]
-        return pa.array(known, pa.string())
-
-
-def _body(line: bytes) -> bytes:
-    """Return the body of `path TAB content type TAB body`, or the line itself."""
-    parts = line.split(b"\t", 2)
-    return parts[2] if len(parts) == 3 and not line.lstrip().startswith((b"{", b"[")) else line
