@@ -24,6 +24,8 @@ from api.handover.ts103120_write import write_request
 from schemas.fields import FIELDS
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, TARGET, Court, peopled
+from tests.api.handover.test_retained import ACKNOWLEDGED, CANCEL, STATUS, wanted
+from tests.api.handover.test_retained import message as retained_message
 from tests.api.test_sweep import METHODS
 from tests.api.world import World, make_world
 from tests.conftest import FixedClock
@@ -113,7 +115,10 @@ class Sweep:
                 str(uuid.uuid4()),
                 to_text(NOW_US),
             )
-            for actions in (gets, [hi1.Action(0, "LIST")], [hi1.Action(0, "UPDATE", thing=update)]):
+            known = str(uuid.uuid5(space, found[0]))
+            back = hi1.DeliveryObject(known, self.tasks[-1], known, 0, True, b"{}", "", manifest=hi1.ACKNOWLEDGEMENT_ID)
+            deliver = [hi1.Action(0, "DELIVER", known, back)]
+            for actions in (gets, [hi1.Action(0, "LIST")], [hi1.Action(0, "UPDATE", thing=update)], deliver):
                 message = write_request(head, actions)
                 yield message
                 at = chance.randrange(len(message))
@@ -122,6 +127,17 @@ class Sweep:
         yield b"<!DOCTYPE a [<!ENTITY e SYSTEM 'file:///etc/hostname'>]><a>&e;</a>"
         yield b"<a>" * 100_000
         yield chance.randbytes(200)
+
+    def retained(self, chance: random.Random) -> Iterator[bytes]:
+        """Yield messages of TS 102 657: every kind, for every order and task, whole and damaged."""
+        for authority in (AUTHORITY, OTHER_AUTHORITY):
+            requests = [wanted(case) for case in (*self.orders, *self.tasks)]
+            for payload in (*requests, STATUS, CANCEL, ACKNOWLEDGED, "<responseMessage/>"):
+                number = chance.choice([*self.tasks, f"N-{chance.randrange(4)}"])
+                message = retained_message(payload, number, authority.upper())
+                yield message
+                at = chance.randrange(len(message))
+                yield message[:at] + chance.randbytes(3) + message[at + 3 :]
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +199,13 @@ def asked(sweep: Sweep, case: Any, path: str, chance: random.Random) -> dict[str
 
 
 def exchanged(sweep: Sweep, number: int) -> dict[str, set[int]]:
-    """Send HI-1 messages by every caller; return the statuses by caller."""
+    """Send messages of both standards by every caller; return the statuses by caller."""
     chance = random.Random(number)
     found: dict[str, set[int]] = {caller: set() for caller in CALLERS}
     for caller in CALLERS:
-        for message in sweep.messages(chance, caller):
-            answer = sweep.send(caller, "POST", "/v1/hi1", content=message, headers={"Content-Type": "application/xml"})
+        sent = [("/v1/hi1", message) for message in sweep.messages(chance, caller)]
+        for path, message in sent + [("/v1/retained-data", message) for message in sweep.retained(chance)]:
+            answer = sweep.send(caller, "POST", path, content=message, headers={"Content-Type": "application/xml"})
             found[caller].add(answer.status_code)
             if caller not in INSIDERS:
                 assert not [item for item in SECRET_OF_CASE if item in answer.text], caller
