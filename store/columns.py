@@ -127,7 +127,8 @@ def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
     metadata = {key.decode(): value.decode() for key, value in (PACKED.metadata or {}).items()}
     metadata[LAYOUT_KEY] = json.dumps(layout, separators=(",", ":"))
     fields = [pa.field(name, array.type, nullable=array.null_count > 0) for name, array in stored.items()]
-    return Stored(pa.table(list(stored.values()), schema=pa.schema(fields)), encodings, group_rows, metadata)
+    table = pa.table(list(stored.values()), schema=pa.schema(fields))
+    return Stored(table, encodings, group_rows, metadata)
 
 
 def _derive(columns: dict[str, Figures], rows: int) -> tuple[dict[str, Figures], dict[str, Any]]:

@@ -6,7 +6,7 @@ Postings only save work: what they cannot answer is every row group, and `store.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +18,7 @@ from store.index import Key, PartIndex
 from store.index.entries import ANY_BLOCK, V6_BITS, V6_LEVELS, Traits, network_words
 from store.index.hashing import PACKED, PORTS, PREFIX, TEXT, text_words
 from store.model import TargetIdentifier
-from store.part_reader import Bounds
+from store.part_reader import Bounds, Window
 from store.targets import FIELDS_OF_KIND
 
 TARGETS_MAX: Final = 256
@@ -35,6 +35,8 @@ class Found:
     bounded: list[tuple[str, int, int]] = field(default_factory=list)
     """(field, lowest, highest packed value): any row group whose bounds do not exclude it."""
     everywhere: set[str] = field(default_factory=set)
+    pieces: dict[tuple[int, str], set[Window]] = field(default_factory=dict)
+    """Of a group and a field that is posted by piece: the rows [first, last) of the group to look at."""
 
     @property
     def is_empty(self) -> bool:
@@ -52,6 +54,20 @@ class Found:
             for group in range(count):
                 found.setdefault(group, set()).update(self.everywhere)
         return dict(sorted(found.items()))
+
+    def windows(self, groups: Mapping[int, set[str]], group_rows: int, rows: int) -> list[Window]:
+        """Return the rows of a part to read in groups that `groups` returned."""
+        known = self.everywhere | {name for name, _, _ in self.bounded}
+        found: list[Window] = []
+        for group, names in groups.items():
+            base = group * group_rows
+            pieces = [self.pieces.get((group, name)) for name in names]
+            if not known.isdisjoint(names) or not all(pieces):
+                found.append((base, min(base + group_rows, rows)))
+                continue
+            every = {piece for some in pieces if some is not None for piece in some}
+            found.extend((base + first, min(base + last, rows)) for first, last in sorted(every) if base + first < rows)
+        return found
 
 
 class Question:
@@ -84,8 +100,13 @@ class Question:
             if groups and index.is_bounded(name):
                 found.bounded.extend((name, words[0], words[0]) for domain, words in keys if domain == PACKED)
                 continue
-            for group in groups:
+            pieces = index.pieces(name)
+            size = index.group_rows // pieces
+            for number in groups:
+                group, piece = divmod(number, pieces)
                 found.by_group.setdefault(group, set()).add(name)
+                if pieces > 1:
+                    found.pieces.setdefault((group, name), set()).add((piece * size, (piece + 1) * size))
         return found
 
 

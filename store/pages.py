@@ -11,6 +11,7 @@ What this module does not know (dictionaries, pages of uneven rows) it leaves to
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,10 +27,21 @@ from store.binding import FileBinding
 
 _MAGIC: Final = b"PARE"
 _NONCE_BYTES: Final = 12
+_PLACE: Final = struct.Struct("<HHH")  # row group, column, page
 _VALUES, _HEADER = b"\x02", b"\x04"  # kinds of modules
 _LOOK_BYTES: Final = 96  # of a page: its header's module, and the length of what follows
 _CODECS: Final[dict[str, Any]] = {"UNCOMPRESSED": None, "ZSTD": pa.Codec("zstd")}
-_TORN: Final = (InvalidTag, ValueError, IndexError, KeyError, TypeError, OverflowError, OSError, pa.ArrowException)
+_TORN: Final = (
+    InvalidTag,
+    struct.error,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    OSError,
+    pa.ArrowException,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,8 @@ class _Chunk:
     kind: Any
     """Arrow's type of the values."""
     nullable: bool
+    width: int
+    """Bytes of a row in a page without its codec; 0 where only the page's header tells."""
 
     def rows_of(self, page: int) -> int:
         """Return the rows of a page."""
@@ -100,17 +114,16 @@ class PageFile:
         middle = 4 + _length(sealed)
         if middle + 4 + _length(sealed[middle:]) != len(sealed):
             raise ValueError("a page has another length than its chunk says")
-        header = page_values.header(self._open(sealed[4:middle], _HEADER, group, name, page))
-        if (
-            header is None
-            or header.rows != chunk.rows_of(page)
-            or not page_values.is_known(chunk.kind, header.encoding)
-        ):
-            raise ValueError("a page is another than its chunk says")
-        data = self._open(sealed[middle + 4 :], _VALUES, group, name, page)
+        rows, size = chunk.rows_of(page), chunk.width * chunk.rows_of(page)
+        data: Any = self._open(sealed[middle + 4 :], _VALUES, group, name, page)
+        if chunk.codec is not None and not size:
+            header = page_values.header(self._open(sealed[4:middle], _HEADER, group, name, page))
+            if header is None or header.rows != rows:
+                raise ValueError("a page has other rows than its chunk says")
+            size = header.bytes
         if chunk.codec is not None:
-            data = chunk.codec.decompress(data, header.bytes, asbytes=True)
-        return page_values.values(data, header.rows, chunk.kind, nullable=chunk.nullable)
+            data = chunk.codec.decompress(data, size, asbytes=True)
+        return page_values.values(data, rows, chunk.kind, nullable=chunk.nullable)
 
     def _look(self, descriptor: int, group: int, name: str) -> _Chunk | None:
         """Find the pages of a column of a row group; None where they are not of a kind known here."""
@@ -127,16 +140,17 @@ class PageFile:
         if header is None or not header.rows or not page_values.is_known(field.type, header.encoding):
             return None
         codec, nullable = _CODECS[told.compression], field.nullable
-        if codec is None and not nullable and pa.types.is_fixed_size_binary(field.type):
+        width = 0 if nullable or not pa.types.is_fixed_size_binary(field.type) else field.type.byte_width
+        if codec is None and width:
             offsets = [*range(start, end, _page_bytes(descriptor, start)), end]  # all pages but the last are alike
         else:
             offsets = _walk(descriptor, start, end)
         if len(offsets) - 1 != -(-rows // header.rows):
             return None
-        return _Chunk(offsets, header.rows, rows, codec, field.type, nullable)
+        return _Chunk(offsets, header.rows, rows, codec, field.type, nullable, width)
 
     def _open(self, sealed: bytes | memoryview, kind: bytes, group: int, name: str, page: int) -> bytes:
-        place = b"".join(n.to_bytes(2, "little") for n in (group, self._fields[name][0], page))
+        place = _PLACE.pack(group, self._fields[name][0], page)
         return self._cipher.decrypt(bytes(sealed[:_NONCE_BYTES]), sealed[_NONCE_BYTES:], self._aad + kind + place)
 
 

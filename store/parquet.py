@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
@@ -30,6 +31,7 @@ _PURPOSE: Final = "parquet-file"
 ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 1
+_FEW_ROWS: Final = 16
 _EMPTY_BYTES: Final = 300
 """What a file of one column takes without its values, about."""
 
@@ -203,16 +205,31 @@ def group_bounds(file: pq.ParquetFile, column: str) -> Iterator[tuple[Any, Any] 
 
 def conform(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     """Return `table` with the packed schema's types and order; columns that the part left out come back as nulls."""
-    wanted = PACKED.names if columns is None else columns
-    arrays = []
-    for name in wanted:
-        kind = PACKED.field(name).type
-        if name in table.schema.names:
-            column = table.column(name)
+    schema = _schema(tuple(PACKED.names if columns is None else columns))
+    there = {name: number for number, name in enumerate(table.schema.names)}
+    rows, arrays = table.num_rows, []
+    for name, kind in zip(schema.names, schema.types, strict=True):
+        if name in there:
+            column = table.column(there[name])
             arrays.append(column if column.type == kind else column.cast(kind))
         else:
-            arrays.append(pa.chunked_array([pa.nulls(table.num_rows, kind)]))
-    return pa.table(arrays, schema=pa.schema([PACKED.field(name) for name in wanted]))
+            arrays.append(_few_nulls(rows, kind) if rows <= _FEW_ROWS else _nulls(rows, kind))
+    return pa.table(arrays, schema=schema)
+
+
+@lru_cache(maxsize=64)
+def _schema(names: tuple[str, ...]) -> pa.Schema:
+    return pa.schema([PACKED.field(name) for name in names])
+
+
+@lru_cache(maxsize=1024)
+def _few_nulls(rows: int, kind: Any) -> Any:
+    return _nulls(rows, kind)
+
+
+def _nulls(rows: int, kind: Any) -> Any:
+    make: Any = pa.nulls  # its stub does not know a type that is not known
+    return pa.chunked_array([make(rows, kind)])
 
 
 def _encoding(field: Any) -> Encoding:

@@ -121,9 +121,16 @@ class PartReader:
 
     def pages(self, groups: Sequence[int]) -> Pages:
         """Return some groups, to be read column by column."""
-        return Pages(
-            self, [(group * self.group_size, group * self.group_size + self.group_rows(group)) for group in groups]
-        )
+        return self.at(self.windows(groups))
+
+    def windows(self, groups: Iterable[int]) -> list[Window]:
+        """Return the rows of some groups."""
+        starts = [(group * self.group_size, self.group_rows(group)) for group in groups]
+        return [(start, start + rows) for start, rows in starts]
+
+    def at(self, windows: Sequence[Window]) -> Pages:
+        """Return some rows, to be read column by column."""
+        return Pages(self, windows)
 
     def constant(self, name: str) -> int | None:
         """Return the value that every row of a column has; None where it is not known without reading."""
@@ -232,9 +239,8 @@ class Pages:
         some = Pages(self._reader, windows_of(self.windows, rows))
         for name, column in self._stored.items():
             whole = flat(column) if isinstance(column, pa.ChunkedArray) else column
-            some._stored[name] = (pc.fill_null_forward(whole) if self._reader.repeats(name) else whole).take(
-                pa.array(rows)
-            )
+            whole = pc.fill_null_forward(whole) if self._reader.repeats(name) else whole
+            some._stored[name] = whole.take(pa.array(rows))
         return some
 
 

@@ -27,7 +27,7 @@ from store.model import PartRow, ScanQuery
 from store.overlay import Correction, corrected_figures, is_rectifying, read_corrected
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, successor, to_us
 from store.selection import is_outside
-from store.stretches import Stretch, asked, groups_of
+from store.stretches import Stretch, asked, groups_of, windows_of
 from store.targets import check
 
 if TYPE_CHECKING:
@@ -248,7 +248,8 @@ def explain(store: Store, query: ScanQuery) -> Plan:
                 continue
             with store.readers.part(part) as opened:
                 groups = groups_of(opened, part, query, found)
-                rows = sum(opened.reader.group_rows(group) for group in groups)
+                windows = windows_of(opened, groups, found if query.targets else None)
+                rows = sum(last - first for first, last in windows)
                 details.row_groups += opened.reader.groups
             details.row_groups_read += len(groups)
             details.rows_read += rows

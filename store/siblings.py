@@ -28,7 +28,7 @@ from store.binding import FileBinding
 from store.columns import Encoding, Stored, encode
 from store.figure_batch import FigureBatch
 from store.forms import SizeOf
-from store.part_reader import Pages, PartReader
+from store.part_reader import Pages, PartReader, Window
 
 if TYPE_CHECKING:
     from store.clockguard import Watch
@@ -103,9 +103,9 @@ class LocatedReader(PartReader):
                 batch.take(name, located.column(name))
         return batch
 
-    def pages(self, groups: Sequence[int]) -> Pages:
-        """Return some row groups, to be read column by column."""
-        return _LocatedPages(super().pages(groups), self)
+    def at(self, windows: Sequence[Window]) -> Pages:
+        """Return some rows, to be read column by column."""
+        return _LocatedPages(super().at(windows), self)
 
     def divided(self, names: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return which of these columns lie in the part, and which in its sibling."""

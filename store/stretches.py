@@ -5,7 +5,7 @@ First the columns that tell whose record it is; the others only of row groups in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from store.figure_batch import FigureBatch
 from store.figures import Figures
 from store.lookup import TARGETS_MAX, Found, account_targets
 from store.model import PartRow, ScanQuery, TargetIdentifier
+from store.part_reader import Window
 from store.readers import OpenPart
 from store.selection import (
     Mask,
@@ -85,6 +86,12 @@ def groups_of(opened: OpenPart, part: PartRow, query: ScanQuery, found: Found | 
     return {group: fields for group, fields in chosen.items() if group not in outside}
 
 
+def windows_of(opened: OpenPart, groups: Mapping[int, set[str]], found: Found | None) -> list[Window]:
+    """Return the rows to look at in some groups: of those that the postings found by piece, the pieces."""
+    reader = opened.reader
+    return reader.windows(groups) if found is None else found.windows(groups, reader.group_size, reader.rows)
+
+
 def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatch]:
     """Read a stretch and return the selected records.
 
@@ -108,8 +115,7 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
         if not groups:
             return []
         if is_selective(query):
-            is_posted = stretch.found is not None and bool(query.targets)
-            return _selected(opened, query, stretch, groups, is_posted, wanted)
+            return _selected(opened, query, stretch, groups, wanted)
         return _all(opened, query, stretch, list(groups), wanted)
 
 
@@ -156,19 +162,15 @@ def _all(
 
 
 def _selected(
-    opened: OpenPart,
-    query: ScanQuery,
-    stretch: Stretch,
-    groups: dict[int, set[str]],
-    is_posted: bool,
-    wanted: list[str],
+    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: dict[int, set[str]], wanted: list[str]
 ) -> list[pa.RecordBatch]:
-    part, gone = stretch.part, stretch.watch.gone(stretch.part)
-    fields = set().union(*groups.values()) if is_posted else None
+    part, gone, reader = stretch.part, stretch.watch.gone(stretch.part), opened.reader
+    found = stretch.found if query.targets else None
+    fields = None if found is None else set[str]().union(*groups.values())
     names = _present(opened, identity_columns(query, fields))
     if not names:
         return []  # no row has such an identifier
-    pages = opened.reader.pages(list(groups))
+    pages = reader.at(windows_of(opened, groups, found))
     narrow = pages.read(names)
     mask = identity_mask(narrow, query, fields)
     rows = rows_of(mask)

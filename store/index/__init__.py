@@ -1,15 +1,16 @@
-"""Postings: which row groups of a part hold an identifier, field by field (ADR 14).
+"""Postings: which groups of a part hold an identifier, field by field (ADR 14, 33).
 
-Block 0 is a header, JSON: the rows of the part and of a row group, the salt of the hashes, what lookups need to know of
-the values, and for each field that some row has its shape and the place of its first block. Then come the blocks of one
-field after the other (`store.index.coding`).
+Block 0 is a header, JSON: the rows of the part and of a group, the salt of the hashes, what lookups need to know of the
+values, and for each field that some row has its shape, the place of its first block, and into how many pieces a group
+is divided for it: one page of the word is read alone. Then come the blocks of one field after the other
+(`store.index.coding`).
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -28,15 +29,24 @@ Key = tuple[int, tuple[int, ...]]
 """A value as it is posted: domain (`store.index.hashing`), words."""
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
-VERSION: Final = 1
+VERSION: Final = 2
+PIECES: Final = 4
+"""Of a group, for fields whose values are scattered: they lie in the word, of which one page is read alone."""
+_PIECE_BITS: Final = 2
+_SAMPLE_ROWS: Final = 4_096
+_REPEATED_MAX: Final = 0.15
 SALT_BYTES: Final = 16
 _SORT_COLUMN: Final = "calling_number"
 
 
-def postings(records: pa.Table, group_rows: int, salt: bytes | None = None) -> Sequence[bytes | memoryview]:
-    """Return the blocks of a part's index, given its records in their stored order and the rows of a row group.
+def postings(
+    records: pa.Table, group_rows: int, salt: bytes | None = None, *, by_piece: Collection[str] | None = None
+) -> Sequence[bytes | memoryview]:
+    """Return the blocks of a part's index, given its records in their stored order and the rows of a group.
 
-    The salt is random; `verify` gives the one that the file has, and gets the same bytes again.
+    Some fields are posted `by_piece`, in as many bits: a piece that is read in vain costs less than a group. None:
+    those whose values are scattered. The salt is random; `verify` gives what the file has, and gets the same bytes
+    again.
     """
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
     groups = max(1, -(-records.num_rows // group_rows))
@@ -44,14 +54,16 @@ def postings(records: pa.Table, group_rows: int, salt: bytes | None = None) -> S
     blocks: list[bytes | memoryview] = []
     fields: dict[str, list[int]] = {}
     for name in INDEXED:
-        entries = posted(records, name, group_rows, salt, part)
+        is_divided = _is_scattered(records, name) if by_piece is None else name in by_piece
+        pieces = PIECES if is_divided and group_rows % PIECES == 0 else 1
+        entries = posted(records, name, group_rows // pieces, salt, part)
         if entries is None:
             continue
-        codes = groups
+        codes, bits = groups * pieces, bucket_bits(groups) - (_PIECE_BITS if pieces > 1 else 0)
         if name == _SORT_COLUMN and _is_sorted(records):  # Parquet's bounds tell the groups: membership is enough
-            codes, entries = 1, Posted(entries.hashes, entries.groups * 0)
-        shape, coded = encode(entries.hashes, entries.groups, codes, bucket_bits(codes))
-        fields[name] = [1 + len(blocks), shape.buckets, shape.width_bits, shape.codes, shape.low_bits]
+            codes, bits, pieces, entries = 1, bucket_bits(1), 1, Posted(entries.hashes, entries.groups * 0)
+        shape, coded = encode(entries.hashes, entries.groups, codes, bits)
+        fields[name] = [1 + len(blocks), pieces, shape.buckets, shape.width_bits, shape.codes, shape.low_bits]
         blocks += coded
     header = {
         "version": VERSION,
@@ -63,6 +75,15 @@ def postings(records: pa.Table, group_rows: int, salt: bytes | None = None) -> S
         "fields": fields,
     }
     return [json.dumps(header, separators=(",", ":")).encode(), *blocks]
+
+
+def _is_scattered(records: pa.Table, name: str) -> bool:
+    """Tell whether a field's values change from row to row, by some rows in the middle: no order explains them."""
+    if name not in records.column_names or not pa.types.is_integer(records.schema.field(name).type):
+        return False
+    start = max((records.num_rows - _SAMPLE_ROWS) // 2, 0)
+    values = pc.fill_null(records.column(name).slice(start, _SAMPLE_ROWS), 0).to_numpy()
+    return bool((values[1:] == values[:-1]).sum() < _REPEATED_MAX * len(values))
 
 
 def _is_sorted(records: pa.Table) -> bool:
@@ -92,7 +113,8 @@ class PartIndex:
         self.groups = max(1, -(-self.rows // self.group_rows))
         self.salt = bytes.fromhex(header["salt"])
         self.traits = Traits(tuple((item[0], item[1]) for item in header["prefixes"]), int(header["port_bits"]))
-        self._fields = {name: (item[0], Shape(*item[1:])) for name, item in header["fields"].items()}
+        self._fields = {name: (item[0], Shape(*item[2:])) for name, item in header["fields"].items()}
+        self._pieces = {name: int(item[1]) for name, item in header["fields"].items()}
         self._seeds: dict[tuple[str, int], int] = {}
         self.bytes_read = 0
 
@@ -104,8 +126,17 @@ class PartIndex:
         """Tell whether the field is posted without groups: the bounds of row groups tell them."""
         return name in self._fields and self._fields[name][1].codes < self.groups
 
+    def pieces(self, name: str) -> int:
+        """Return into how many pieces a group is divided for a field that some row has."""
+        return self._pieces[name]
+
+    @property
+    def by_piece(self) -> frozenset[str]:
+        """The fields that are posted by piece."""
+        return frozenset(name for name, pieces in self._pieces.items() if pieces > 1)
+
     def find(self, name: str, keys: Iterable[Key]) -> set[int]:
-        """Return the row groups in which the field may have one of the values; {0} for a bounded field that has one.
+        """Return the groups, or pieces, in which the field may have one of the values; {0} for a bounded field.
 
         Raises:
             IntegrityError: a block does not authenticate.
@@ -158,7 +189,7 @@ def problems(index: PartIndex, records: pa.Table, group_rows: int) -> Iterator[s
     if (index.rows, whole) != (records.num_rows, min(group_rows, records.num_rows)):
         yield "has an index of other row groups than it has"
         return
-    derived = postings(records, index.group_rows, index.salt)
+    derived = postings(records, index.group_rows, index.salt, by_piece=index.by_piece)
     if len(derived) != sum(1 for _ in index.blocks()) or any(
         a != b for a, b in zip(derived, index.blocks(), strict=True)
     ):

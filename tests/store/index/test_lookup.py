@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from schemas.arrow import PACKED as PACKED_SCHEMA
 from schemas.errors import IntegrityError, KeyUnavailableError
 from store import ScanQuery, Store, TargetIdentifier
+from store.binding import FileBinding
+from store.blocks import BlockFile, write
 from store.index import INDEXED, PartIndex, coding, postings, problems
 from store.index.hashing import PACKED
-from store.lookup import Question
+from store.lookup import Found, Question
 from store.parquet import conform
+from store.partitions import PartitionKey
 from store.stretches import asked
 from store.targets import matches
 from tests.conftest import FixedClock
@@ -159,6 +164,51 @@ def test_compiled_and_plain_postings_are_the_same_bytes(rows: int, monkeypatch: 
         blocks[road] = [bytes(block) for block in postings(table, 1_000, salt)]
     assert blocks["compiled"] == blocks["plain"]
     assert postings(table, 1_000)[0] != postings(table, 1_000)[0]  # a salt of its own
+
+
+def test_fields_are_posted_by_piece_in_about_as_many_bits(tmp_path: Path) -> None:
+    table, size = delivered(30_000, 5, days_ago=2, days=DAYS, first_key=0), 1_024
+    fields = ("called_number", "source_ip")
+    coarse, fine = (
+        PartIndex(written(tmp_path / str(len(by_piece)), postings(table, size, by_piece=by_piece)))
+        for by_piece in ((), fields)
+    )
+    assert (coarse.by_piece, fine.by_piece) == (frozenset(), frozenset(fields))
+    assert abs(sum(map(len, fine.blocks())) / sum(map(len, coarse.blocks())) - 1) < 0.15
+    piece = size // fine.pieces("called_number")
+    assert piece == 256
+    looked, there = 0, 0
+    column = table.column("called_number").to_numpy(zero_copy_only=False)
+    for value in np.unique(column[~np.isnan(column.astype(float))])[:300].tolist():
+        rows = np.flatnonzero(column == value)
+        told = fine.find("called_number", [(PACKED, (int(value),))])
+        assert set((rows // piece).tolist()) <= told
+        looked, there = looked + len(told), there + len(set((rows // piece).tolist()))
+        found = Found()
+        found.by_group = {number // 4: {"called_number"} for number in told}
+        for number in told:
+            start = number % 4 * piece
+            found.pieces.setdefault((number // 4, "called_number"), set()).add((start, start + piece))
+        windows = found.windows(found.by_group, size, table.num_rows)
+        assert all(any(first <= row < last for first, last in windows) for row in rows.tolist())
+        found.everywhere.add("called_number")
+        assert sum(last - first for first, last in found.windows(found.by_group, size, table.num_rows)) >= size // 2
+    assert looked < 1.3 * there  # strangers: the pieces of one value in eight
+
+
+def test_fields_whose_values_are_scattered_are_posted_by_piece(tmp_path: Path) -> None:
+    rows = np.arange(8_000)
+    scattered = {"called_number": 10**9 + rows * 7919 % 8_000, "source_ip": rows * 31 % 65_536}
+    gathered = {"imsi": 10**9 + rows // 3, "destination_ip": rows // 50, "calling_number": 10**9 + rows // 3}
+    columns = {**scattered, **gathered, "account_text": [f"A-{row}" for row in rows]}
+    table = pa.table({name: pa.array(values).cast(PACKED_SCHEMA.field(name).type) for name, values in columns.items()})
+    assert PartIndex(written(tmp_path / "index", postings(table, 1_024))).by_piece == set(scattered)
+
+
+def written(path: Path, blocks: Any) -> BlockFile:
+    binding = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "1" * 32, "index")
+    write(path, blocks, binding, b"k" * 32)
+    return BlockFile(path, binding, b"k" * 32)
 
 
 def test_verification_derives_the_index_from_the_records(filled: Store) -> None:
