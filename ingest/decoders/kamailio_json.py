@@ -27,7 +27,7 @@ from schemas.rejects import Reject, RejectReason
 json: Any = pyarrow.json  # its stubs do not know all options
 
 _NOT_PLAIN: Final = (b"\\", b"[", b"NaN", b"Inf", b"\r", b'"start_time"')
-"""Letters that may be spelled otherwise, what nests, what Arrow takes for a number, line ends of two bytes, and CDRs."""
+"""Letters spelled otherwise, what nests, what Arrow alone takes for a number, line ends of two bytes, and CDRs."""
 _TYPES: Final[dict[type, pa.DataType]] = {str: pa.string(), int: pa.int64()}
 
 
