@@ -11,6 +11,7 @@ import pytest
 from api.disclosure.completeness import PARTLY, verify
 from api.disclosure.model import Task, Window
 from api.disclosure.orders import WrittenTarget
+from api.disclosure.preserved import preserved
 from api.disclosure.rules import require_preserving
 from schemas.errors import KeyUnavailableError, ProcedureError
 from schemas.fields import Category
@@ -179,4 +180,13 @@ def test_an_order_of_such_a_basis_is_refused_as_it_is_filed(shared_court: Court)
             targets=(WrittenTarget("account", "0077"),),
             preservation=REFERENCE,
         )
+    assert refusal.value.reason == "preservation-basis"
+
+
+def test_what_came_on_file_past_the_filing_is_refused_as_it_is_read(shared_court: Court) -> None:
+    task = shared_court.checked(basis="copyright-information-order", targets=(WrittenTarget("account", "0077"),))
+    case = shared_court.procedure.casebook.case(task.id)
+    assert preserved(shared_court.store, case) is None
+    with pytest.raises(ProcedureError) as refusal:
+        preserved(shared_court.store, replace(case, authorisation=replace(case.authorisation, preservation=REFERENCE)))
     assert refusal.value.reason == "preservation-basis"

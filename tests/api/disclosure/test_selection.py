@@ -45,6 +45,12 @@ def kept(rows: pa.Table, basis: LegalBasis, *targets: Target, window: Window = W
     return found
 
 
+def test_rows_without_a_target_to_name_stop_everything() -> None:
+    for rows in (table({"calling_number": NUMBER.value}), table({}, {})):
+        with pytest.raises(IntegrityError):
+            kept(rows, ALL)
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "row"),
     [

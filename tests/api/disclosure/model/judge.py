@@ -57,6 +57,15 @@ class TaskSeen:
 
 
 @dataclass
+class RequestSeen:
+    """What happened to a person's request for the own records."""
+
+    filed_by: Somebody | None = None
+    confirmed_by: Somebody | None = None
+    over_us: int = 0
+
+
+@dataclass
 class Judge:
     """The world, as far as it decides who may act."""
 
@@ -233,3 +242,13 @@ class Judge:
 
     def may_lapsed(self, who: Somebody, *_: object) -> bool:
         return self.enters(who, APPROVER, "dpo")
+
+    def may_ask(self, step: str, who: Somebody, seen: RequestSeen) -> bool:
+        """File, confirm or answer a person's request: DPO, custodian, DPO; never anybody who knows of orders."""
+        if not self.in_office(who) or ("custodian" if step == "confirm" else "dpo") not in who.roles:
+            return False
+        if step == "file":
+            return seen.filed_by is None
+        if step == "confirm":
+            return self.in_office(seen.filed_by) and seen.confirmed_by is None
+        return seen.confirmed_by is not None and self.now_us < seen.over_us

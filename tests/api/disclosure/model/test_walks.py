@@ -36,6 +36,9 @@ def test_nobody_reaches_data_by_another_road(town: Town) -> None:
     assert {f"{step} done" for step in ROAD} <= set(taken), "the walks have to get somewhere, or they prove nothing"
     assert {f"{step} refused" for step in (*ROAD, *ENDS)} <= set(taken)
     assert taken["delivered"] > SHORT // 10
+    assert {f"ask {step} {word}" for step in ("file", "confirm", "answer") for word in ("done", "refused")} <= set(
+        taken
+    )
 
 
 def test_the_judge_owes_nothing_unless_everything_is_there() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from api import authorities, persons
+from api import authorities, persons, subjects
 from api.disclosure import views
 from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import Actor, request_digest
@@ -23,7 +23,15 @@ from api.persons import Approval
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
 from store import Store
 from store.clock import to_text
-from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, Court, peopled, register_authority
+from tests.api.disclosure.conftest import (
+    AUTHORITY,
+    OTHER_AUTHORITY,
+    PEOPLE,
+    TARGET,
+    Court,
+    peopled,
+    register_authority,
+)
 from tests.api.disclosure.model.judge import Somebody
 from tests.conftest import FixedClock
 from tests.store.records import DAY_US
@@ -220,6 +228,29 @@ class Town:
 
     def _lapsed(self, actor: Actor, *_: Any) -> Any:
         return views.lapsed(self.court.store, actor)
+
+    # The door of persons' requests.
+
+    def ask(self, step: str, name: str, request_id: str) -> Any:
+        """File, confirm or answer a request; return what it gives, or the refusal, which the HTTP door logs."""
+        court = self.court
+        wish = subjects.Wish("DSR 1", "in-person", "SE", (("number", TARGET, "2026-01-01", ""),))
+        digest = subjects.digest(court.store.store_id, request_id, wish)
+        size = court.store.audit.size
+        try:
+            if step == "file":
+                signed = court.signed(name, subjects.REQUEST, request_id, digest)
+                subjects.request(court.store, name, request_id, wish, signed)
+            elif step == "confirm":
+                signed = court.signed(name, subjects.CONFIRM, request_id, digest)
+                subjects.confirm(court.store, name, request_id, signed)
+            else:
+                given = subjects.answer(court.store, name, request_id)
+        except REFUSALS as refusal:
+            return refusal
+        if not any(entry.kind.startswith("subject.") for entry in court.log(size)):
+            raise UnloggedError(step, name)
+        return given if step == "answer" else None
 
     # The door of messages.
 

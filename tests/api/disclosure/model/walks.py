@@ -8,13 +8,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from api import subjects
 from api.disclosure import lapses
 from api.disclosure.model import Window
 from api.disclosure.procedure import WrittenTarget
 from schemas.fields import Category
 from store.clock import to_date
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW
-from tests.api.disclosure.model.judge import APPROVER, HANDLER, OFFICER, Judge, OrderSeen, Somebody, TaskSeen
+from tests.api.disclosure.model.judge import (
+    APPROVER,
+    HANDLER,
+    OFFICER,
+    Judge,
+    OrderSeen,
+    RequestSeen,
+    Somebody,
+    TaskSeen,
+)
 from tests.api.disclosure.model.town import REFUSALS, STATUS, Lie, Town
 from tests.store.records import DAY_US, NOW_US
 
@@ -84,6 +94,8 @@ class Walk:
         self.judge = Judge(self.town.court.clock.value_us)
         self.tasks: dict[str, TaskSeen] = {}
         self.path: list[tuple[Any, ...]] = []
+        self.request, self.request_id = RequestSeen(), subjects.new_id()
+        self.answer: Any = None
 
     def go(self) -> Counter[str]:
         """Walk, then leave the town as it was found; return what was taken and what was refused."""
@@ -119,6 +131,33 @@ class Walk:
             self._act(step, name, self._lie(step), task)
         else:
             self._befall()
+        if chance.random() < 0.2:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Somebody files, confirms or answers a person's request; what the order does changes no answer."""
+        seen, chance = self.request, self.chance
+        step = "file" if seen.filed_by is None else "confirm" if seen.confirmed_by is None else "answer"
+        step = step if chance.random() < 0.7 else chance.choice(("file", "confirm", "answer"))
+        right = "custodian-1" if step == "confirm" else "dpo-1"
+        name = right if chance.random() < 0.7 else chance.choice([*self.town.people])
+        who = self.town.people[name]
+        self.judge.now_us = self.town.court.clock.value_us
+        allowed = self.judge.may_ask(step, who, seen)
+        self.path.append(("ask", step, name, allowed))
+        given = self.town.ask(step, name, self.request_id)
+        done = not isinstance(given, REFUSALS)
+        assert done == allowed, ("was allowed" if done else f"was refused: {given!r}", step)
+        self.taken[f"ask {step} {'done' if done else 'refused'}"] += 1
+        if not done:
+            assert TARGET not in repr(given)
+        elif step == "answer":
+            self.answer = self.answer or given["records"]
+            assert given["records"] == self.answer != []
+        elif step == "confirm":
+            seen.confirmed_by, seen.over_us = who, self.judge.now_us + 30 * DAY_US
+        else:
+            seen.filed_by = who
 
     @staticmethod
     def _next(task: TaskSeen) -> str:
