@@ -34,6 +34,8 @@ _LEAD: Final = 10**15
 _SERIALS: Final = 10**6
 _TABLE_MAX: Final = 2**21
 _TYPES_PER_ROW_MAX: Final = 1 / 4
+_ALONE_MIN: Final = 3 / 4
+"""With more handsets to a row than that, each row is restored by itself."""
 
 
 def less(column: Figures, expected: Ints) -> Figures:
@@ -97,9 +99,7 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
     values = column.values if column.valid is None else column.values[column.valid]
     if not len(values) or values.min() < _LEAD or values.max() >= 2 * _LEAD:
         return None
-    changes = np.ones(len(values), bool)
-    np.not_equal(values[1:], values[:-1], out=changes[1:])
-    first = np.flatnonzero(changes)  # rows of one handset stand side by side
+    first = _changes(values)
     few = values[first] - _LEAD
     types, serials, ahead = (np.empty(len(few), np.int64) for _ in range(3))
     for at in range(0, len(few), STRETCH_ROWS):
@@ -137,14 +137,26 @@ def _places(types: Ints, known: Ints) -> Ints:
 def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
     """Undo `equipment`."""
     known = unpacked_ints(rule["types"])
-    types, serials = column.values // _SERIALS, column.values % _SERIALS
+    first = _changes(column.values)
+    alone = len(first) > _ALONE_MIN * len(column)
+    few = column.values if alone else column.values[first]
+    types, serials = few // _SERIALS, few % _SERIALS
     if rule["ahead"] is None:
         ahead, types = types // len(known), types % len(known)
     else:
-        ahead = np.full(len(column), rule["ahead"], np.int64)
+        ahead = np.full(len(few), rule["ahead"], np.int64)
     body = known[types] * _SERIALS + serials
     values = _LEAD + body * 10 + (luhn_digit(body) + ahead) % 10
+    if not alone:
+        values = np.repeat(values, np.diff(first, append=len(column)))
     return Figures(values if column.valid is None else np.where(column.valid, values, 0), column.valid)
+
+
+def _changes(values: Ints) -> Ints:
+    """Return the rows that differ from the one before: those of one handset stand side by side."""
+    changes = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return np.flatnonzero(changes)
 
 
 def luhn_digit(body: Ints) -> Ints:
