@@ -17,15 +17,24 @@ from api import persons
 from api.disclosure import told
 from api.disclosure.model import Actor
 from api.instants import midnight_us
+from api.request_log import DONE, REFUSED
 from api.roles import Role
 from schemas.errors import ConfigurationError
 from store import Store
 from store.clock import to_text
 
 DAYS_MAX: Final = 366
-READINGS: Final = ("audit.read", "audit.exported", "audit.completeness", "logins.read", "report.read")
-"""Readings that carry no case of their own: of the log, of log-ins, of reports."""
-_WORDS: Final = ("disclosure.", *READINGS)
+READINGS: Final = (
+    "audit.read",
+    "audit.exported",
+    "audit.completeness",
+    "logins.read",
+    "report.read",
+    "subject.answered",
+    DONE,
+)
+"""Readings that carry no case of their own: of the log, of log-ins, of reports, of usage, registers and lists."""
+_WORDS: Final = ("disclosure.", *READINGS, REFUSED)
 
 
 @dataclass(slots=True)
@@ -87,7 +96,7 @@ def _found(store: Store, start_us: int, end_us: int) -> dict[str, _Looked]:
         looked = found[who]
         if entry.kind in READINGS:
             looked.readings += 1
-        elif entry.kind == told.REFUSED:
+        elif entry.kind in (told.REFUSED, REFUSED):
             looked.refused += 1
         elif entry.kind in told.LOOK_UPS:
             looked.kinds[entry.kind.removeprefix("disclosure.")] += 1
