@@ -56,6 +56,7 @@ DIGEST_COLUMNS: Final[tuple[tuple[str, int], ...]] = tuple(
     for column in packed_columns(field)
     for _divisor in (1 if field.digest is Digest.EXACT else 1_000_000 if field.kind is Kind.TIME else 1000,)
 )
+DURATION_COLUMNS: Final = ("duration_ms", "billable_duration_ms")
 _PAIRS: Final = tuple(DIGEST_COLUMNS[index : index + 2] for index in range(0, len(DIGEST_COLUMNS), 2))
 
 
@@ -242,6 +243,8 @@ def _label(column: Column) -> tuple[Column, npt.NDArray[np.int32]]:
 def same_record(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
     """Tell row by row whether two records of one identity agree; nulls are compatible with anything.
 
+    Durations agree in whole seconds, or as `_counted_in_seconds` says.
+
     Both tables have the same number of rows; columns that one leaves out count as null.
     """
     agree = np.ones(left.num_rows, dtype=bool)
@@ -249,11 +252,25 @@ def same_record(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:
         if name not in left.schema.names or name not in right.schema.names:
             continue
         ours, theirs = _plain(left.column(name), divisor), _plain(right.column(name), divisor)
-        agree &= np.asarray(pc.fill_null(pc.equal(ours, theirs), True))
+        equal = np.asarray(pc.fill_null(pc.equal(ours, theirs), True))
+        if name in DURATION_COLUMNS and not equal.all():
+            equal |= _counted_in_seconds(_one(left.column(name)), _one(right.column(name)))
+        agree &= equal
     for field in FIELDS:
         if field.kind in (Kind.IDENTIFIER, Kind.ADDRESS) and field.digest is not Digest.NONE and not field.identity:
             agree &= ~_other_form(left, right, field.name) & ~_other_form(right, left, field.name)
     return agree
+
+
+def _counted_in_seconds(left: Column, right: Column) -> npt.NDArray[np.bool_]:
+    """Tell where one of two durations is a whole number of seconds, and they are less than a second apart.
+
+    A layout of whole seconds counts from one truncated instant to another, so it may say a second more than the call
+    took.
+    """
+    ours, theirs = (np.asarray(column.fill_null(0)) for column in (left, right))
+    near: npt.NDArray[np.bool_] = ((ours % 1000 == 0) | (theirs % 1000 == 0)) & (np.abs(ours - theirs) < 1000)
+    return near
 
 
 def same_identity(left: pa.Table, right: pa.Table) -> npt.NDArray[np.bool_]:

@@ -134,7 +134,7 @@ class _Legs:
         outbound = get("direction") == "outbound"
         trunk = decode(get("sip_gateway_name") or get("sip_gateway")) or profile_name(decode(get("channel_name")))
         called, dialled, forwarded = _called(newest, oldest, variables, decode)
-        cause, code = get("hangup_cause"), get("hangup_cause_q850")
+        cause = get("hangup_cause")
         row = (
             body.position,
             document.get("switchname") or self._element,
@@ -157,7 +157,7 @@ class _Legs:
             address_of(decode(get("sip_reply_host"))) if outbound else None,
             decode(get("sip_user_agent")) or None,
             "answered" if answer else DISPOSITIONS.get(cause, "failed") if type(cause) is str else None,
-            f"{code} {cause}" if code and cause and type(code) is type(cause) is str else cause or None,
+            cause or None,
             None if outbound else trunk,
             trunk if outbound else None,
             _link(newest, variables, key),

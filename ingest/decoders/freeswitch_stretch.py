@@ -12,8 +12,8 @@ import pyarrow as pa
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch_bodies import Body
 from ingest.decoders.freeswitch_values import kept
-from ingest.decoders.freeswitch_walk import Legs, causes, column_of
-from ingest.decoders.slices import compute
+from ingest.decoders.freeswitch_walk import Legs, column_of
+from ingest.decoders.slices import compute, empty_to_null
 from ingest.source import SourceConfig
 from schemas.arrow import DELIVERED
 from schemas.buffers import Column
@@ -153,7 +153,7 @@ def _table(rows: list[Row]) -> pa.Table:
 def _walked_table(legs: Legs, source: SourceConfig) -> pa.Table:
     """Return legs that the kernels made as the table that their rows would make."""
     rows = len(legs.figures["position"])
-    made: dict[str, Column] = {name: legs.texts[name] for name in legs.texts if name != "code"}
+    made: dict[str, Column] = dict(legs.texts)
     made |= {name: column_of(name, values) for name, values in legs.figures.items() if name not in ("begin", "end")}
     if source.element:
         made["switch"] = compute.fill_null(made["switch"], source.element)
@@ -168,5 +168,5 @@ def _walked_table(legs: Legs, source: SourceConfig) -> pa.Table:
     words = pa.array([DISPOSITIONS.get(word, "failed") for word in told.dictionary.to_pylist()], pa.string())
     unanswered = words.take(told.indices)
     made["disposition"] = compute.if_else(compute.is_valid(made["answer_time"]), "answered", unanswered)
-    made["cause"] = causes(legs)
+    made["cause"] = empty_to_null(made["cause"])
     return pa.Table.from_arrays([made[name] for name in COLUMNS], names=list(COLUMNS))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.decoders.freeswitch_values import encoding_option
-from ingest.decoders.slices import compute, gather
+from ingest.decoders.slices import gather
 from ingest.source import SourceConfig
 from ingest.window import Window
 from schemas.arrow import DELIVERED
@@ -34,7 +34,7 @@ VARIABLES: Final = (
     "direction", "uuid", "start_stamp", "end_stamp", "answer_stamp", "profile_start_stamp", "channel_name",
     "sip_from_uri", "sip_to_uri", "sip_req_uri", "sip_contact_uri", "start_uepoch", "answer_uepoch", "end_uepoch",
     "mduration", "uduration", "duration", "billmsec", "billusec", "billsec", "sip_gateway_name", "sip_gateway",
-    "hangup_cause", "hangup_cause_q850", "sip_network_ip", "sip_network_port", "sip_reply_host", "sip_user_agent",
+    "hangup_cause", "sip_network_ip", "sip_network_port", "sip_reply_host", "sip_user_agent",
     "sip_from_user", "sip_to_user", "domain_name", "accountcode", "call_uuid", "originator", "originating_leg_uuid",
 )  # fmt: skip
 """Variables that are read; number `n` is place `n` of a leg (`leg_kernels`)."""
@@ -42,9 +42,9 @@ PROFILE: Final = ("caller_id_number", "ani", "rdnis", "destination_number", "net
 """Fields of a caller profile that are read."""
 TEXTS: Final = (
     "switch", "record_key", "calling_number", "called_number", "dialled_number", "source_ip", "destination_ip",
-    "user_agent", "cause", "code", "trunk_in", "trunk_out", "call_link", "tenant", "account",
+    "user_agent", "cause", "trunk_in", "trunk_out", "call_link", "tenant", "account",
 )  # fmt: skip
-"""Texts of a leg; `code` goes before `cause`."""
+"""Texts of a leg."""
 FIGURES: Final = (
     "begin", "end", "position", "start_time", "answer_time", "end_time", "utc_offset_s", "duration_ms",
     "billable_duration_ms", "source_port",
@@ -246,11 +246,3 @@ def column_of(name: str, values: Ints) -> Column:
     kind = DELIVERED.field(name).type
     whole = pa.array(values, mask=absent) if absent.any() else pa.array(values)
     return whole.cast(kind) if kind != pa.int64() else whole
-
-
-def causes(legs: Legs) -> Column:
-    """Return `16 NORMAL_CLEARING` of code and cause, the cause alone where there is no code."""
-    code, cause = legs.texts["code"], legs.texts["cause"]
-    told = compute.if_else(compute.equal(compute.binary_length(cause), 0), pa.scalar(None, pa.string()), cause)
-    has_code = compute.fill_null(compute.greater(compute.binary_length(code), 0), False)
-    return compute.if_else(has_code, compute.binary_join_element_wise(code, told, " "), told)

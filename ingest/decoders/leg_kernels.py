@@ -32,10 +32,10 @@ from ingest.decoders.word_kernels import inlined, load8, load64, number, quad
     _DIRECTION, _UUID, _START_STAMP, _END_STAMP, _ANSWER_STAMP, _PROFILE_STAMP, _CHANNEL,
     _FROM_URI, _TO_URI, _REQ_URI, _CONTACT_URI, _START, _ANSWER, _END,
     _MDURATION, _UDURATION, _DURATION, _BILLMSEC, _BILLUSEC, _BILLSEC, _GATEWAY_NAME, _GATEWAY,
-    _CAUSE, _Q850, _NETWORK_IP, _NETWORK_PORT, _REPLY_HOST, _USER_AGENT,
+    _CAUSE, _NETWORK_IP, _NETWORK_PORT, _REPLY_HOST, _USER_AGENT,
     _FROM_USER, _TO_USER, _DOMAIN, _ACCOUNT, _CALL_UUID, _ORIGINATOR, _ORIGINATING,
-) = range(35)  # fmt: skip
-NEWEST: Final = 35
+) = range(34)  # fmt: skip
+NEWEST: Final = 34
 _ID, _ANI, _RDNIS, _DESTINATION, _NETWORK, _KEY = range(6)
 FIELDS: Final = 6  # of a profile
 OLDEST: Final = NEWEST + FIELDS
@@ -187,8 +187,8 @@ def _addresses_of(
         place, length = _trunk(base, found, encoding)
     if length < 0:
         return np.int64(-1)
-    _put(row, 10, place, np.int64(0) if outbound else length, starts, ends)
-    _put(row, 11, place, length if outbound else np.int64(0), starts, ends)
+    _put(row, 9, place, np.int64(0) if outbound else length, starts, ends)
+    _put(row, 10, place, length if outbound else np.int64(0), starts, ends)
     return scratch
 
 
@@ -264,19 +264,18 @@ def _leg_of(
         scratch = _addresses(base, memory, found, encoding, scratch, starts, ends, row)
     if scratch < 0:
         return np.int64(-1)
-    for text, slot in ((7, _USER_AGENT), (13, _DOMAIN), (14, _ACCOUNT)):
+    for text, slot in ((7, _USER_AGENT), (12, _DOMAIN), (13, _ACCOUNT)):
         place, length, scratch = plain(base, memory, found, slot, encoding, scratch)
         if length < 0:
             return np.int64(-1)
         _put(row, text, place, length, starts, ends)
-    for text, slot in ((8, _CAUSE), (9, _Q850)):
-        starts[text, row] = found[slot, 0] if found[slot, 0] > 0 else -1
-        ends[text, row] = found[slot, 0] + found[slot, 1]
+    starts[8, row] = found[_CAUSE, 0] if found[_CAUSE, 0] > 0 else -1  # an empty one is told from none
+    ends[8, row] = found[_CAUSE, 0] + found[_CAUSE, 1]
     for slot in (_CALL_UUID, _ORIGINATOR, _ORIGINATING, ORIGIN):
         if found[slot, 1] > 0:
             key = slot
             break
-    _put(row, 12, found[key, 0], found[key, 1], starts, ends)
+    _put(row, 11, found[key, 0], found[key, 1], starts, ends)
     return scratch
 
 

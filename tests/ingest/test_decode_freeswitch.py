@@ -288,7 +288,7 @@ def test_a_leg_has_all_that_the_switch_tells() -> None:
     assert (record["duration_ms"], record["billable_duration_ms"]) == (64_876, 60_000)
     assert (record["utc_offset_s"], record["end_inferred"], record["time_ambiguous"]) == (3600, False, False)
     assert (record["switch"], record["service_type"]) == ("fs-sto-1", "voice")
-    assert (record["disposition"], record["cause"]) == ("answered", "16 NORMAL_CLEARING")
+    assert (record["disposition"], record["cause"]) == ("answered", "NORMAL_CLEARING")
     assert (record["account"], record["tenant"]) == ("cust-0042", "sip.example.net")
 
 

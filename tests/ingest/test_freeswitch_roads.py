@@ -300,7 +300,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(st.lists(documents(), min_size=1, max_size=8), st.booleans(), st.sampled_from(["auto", "auto", "yes", "no"]))
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_values_come_out_the_same(drawn: list[dict[str, Any]], ascii_only: bool, option: str) -> None:
     lines = [
         json.dumps(document, ensure_ascii=ascii_only, separators=(",", ":")).encode("utf-8", "surrogatepass")
@@ -326,7 +326,7 @@ PIECES += [
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_damage_comes_out_the_same(drawn: st.DataObject) -> None:
     data = bytearray(
         b"\n".join(drawn.draw(st.lists(st.sampled_from(LEGS.splitlines()), min_size=1, max_size=4))) + b"\n"

@@ -97,7 +97,7 @@ def test_every_odd_value_of_a_variable_comes_out_the_same(name: str) -> None:
 
 
 @given(st.lists(documents(), min_size=1, max_size=6), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_any_values_come_out_the_same(drawn: list[dict[str, Any]], encoded: bool) -> None:
     roads(b"".join(xml(document, encoded=encoded) for document in drawn))
 
@@ -128,7 +128,7 @@ PIECES += [
 
 
 @given(st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_any_damage_comes_out_the_same(drawn: st.DataObject) -> None:
     data = bytearray(b"".join(drawn.draw(st.lists(st.sampled_from(SPLIT + FLAT.splitlines()), min_size=1, max_size=3))))
     for _ in range(drawn.draw(st.integers(1, 4))):
