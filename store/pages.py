@@ -89,6 +89,8 @@ class PageFile:
             raise IntegrityError(f"{self._binding} is missing") from error
         try:
             return self._read(descriptor, group, name, first, last)
+        except MemoryError:
+            raise  # it says nothing of the file
         except _TORN as error:
             raise IntegrityError(f"{self._binding} does not authenticate") from error
         finally:

@@ -169,6 +169,8 @@ def open_file(path: Path, binding: FileBinding, partition_key: bytes) -> pq.Parq
         return pq.ParquetFile(path, decryption_properties=properties, memory_map=False)
     except FileNotFoundError as error:
         raise IntegrityError(f"{binding} is missing") from error
+    except MemoryError:
+        raise  # it says nothing of the file
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{binding} does not authenticate") from error
 
@@ -186,6 +188,8 @@ def read_groups(file: pq.ParquetFile, groups: list[int], columns: list[str] | No
     """
     try:
         return file.read_row_groups(groups, columns=columns, use_threads=False)
+    except MemoryError:
+        raise  # it says nothing of the file
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{binding} does not authenticate") from error
 

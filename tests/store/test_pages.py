@@ -189,6 +189,25 @@ def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
         pages.read(0, columns.WORD, 0, 1)
 
 
+def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "part"
+    written(path)
+    pages, file = opened(path)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise pa.ArrowMemoryError("malloc of size 1 failed")
+
+    monkeypatch.setattr("store.page_values.values", full)
+    with pytest.raises(MemoryError):
+        pages.read(0, columns.WORD, 0, 1)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", full)
+    with pytest.raises(MemoryError):
+        parquet.read_groups(file, [0], None, BINDING)
+    monkeypatch.setattr(pq, "ParquetFile", full)
+    with pytest.raises(MemoryError):
+        parquet.open_file(path, BINDING, KEY)
+
+
 @settings(deadline=None, max_examples=200)
 @given(st.lists(INT64, max_size=700), st.integers(0, 3))
 def test_differences_come_back_by_loop_and_twin(values: list[int], torn: int) -> None:
