@@ -46,10 +46,11 @@ from ingest.decoders.asterisk_rows import (
     table_of,
 )
 from ingest.decoders.base import Decoded
-from ingest.decoders.plain_rows import PlainRows, Rejoined, plain_rows, shifted
+from ingest.decoders.plain_rows import PlainRows, plain_rows, rest_of, shifted
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
+from schemas.buffers import Ints
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
 
@@ -160,20 +161,25 @@ def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _L
         names = _names(block, layout)
         rows = None if names is None else plain_rows(block, position + 1, len(names), _wanted(names))
         if names is None or rows is None:
-            rest: Any = io.BufferedReader(Rejoined(block, blocks))
-            yield from shifted(by_row.decoded(rest), position, block.offset)
+            rest, offset = rest_of(block, blocks)
+            yield from shifted(by_row.decoded(rest), position, offset)
             return
         yield by_row.plain(names, rows)
         position += rows.count
 
 
 def _names(block: Block, layout: _Layout) -> tuple[str, ...] | None:
-    """Return the columns' names of a block by its first row that is one; None where none is found soon."""
+    """Return the columns' names of a block by its first row that is one; None where none is found soon.
+
+    Where their number leaves two layouts, only that with a uniqueid is taken: a row of the other one has none.
+    """
     head = block.data[:_HEAD_BYTES]
     for line in head[: head.rfind(b"\n") + 1].split(b"\n", _FIRST_LINES)[:_FIRST_LINES]:
         row = _parse(line)
         names = None if row is None else layout(row)
-        if names is not None:
+        if names is not None and (
+            "uniqueid" in names or layout is not _layout_by_count or len(names) not in _BY_EVIDENCE
+        ):
             return names
     return None
 
@@ -210,7 +216,11 @@ class _ByRow:
 
     def plain(self, names: tuple[str, ...], rows: PlainRows) -> Decoded:
         """Return the rows of a block; only those in which something is in doubt are read one by one."""
-        table, understood = plain_records(rows.columns, rows.positions, self._rows)
+
+        def lines_of(asked: Ints) -> Iterator[bytes]:
+            return map(rows.lines.line, rows.indices[asked].tolist())
+
+        table, understood = plain_records(rows.columns, rows.positions, self._rows, lines_of, self._occurrences)
 
         def raw_of(asked: Sequence[int]) -> list[bytes | None]:
             lines = [rows.line(rows.at(position)).data for position in asked]

@@ -1,18 +1,18 @@
 """Plain rows of Asterisk call records made records, a column at a time.
 
-Only rows in which nothing is in doubt: both ends, a party, a uniqueid and a sequence are there, every time has its form
-and occurs once. All others are left to `asterisk_rows.Rows`, which is the twin of this for every row.
+Only rows in which nothing is in doubt: both ends and a party are there, every time has its form and occurs once. All
+others are left to `asterisk_rows.Rows`, which is the twin of this for every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.asterisk_rows import COLUMNS, DISPOSITIONS, KINDS, USED, Rows
+from ingest.decoders.asterisk_rows import COLUMNS, DISPOSITIONS, KINDS, USED, Occurrences, Rows, key_of, row_digest
 from ingest.decoders.slices import Column, compute, empty_to_null, figures, fill, gather
 from ingest.times import LocalTimes
 from schemas.buffers import Ints, Mask, map_unique, text_views
@@ -24,24 +24,37 @@ PLAIN: Final = tuple(name for name in USED if name != "clid")
 _KERNELS: Final = "ingest.decoders.line_kernels"
 
 
-def plain_records(columns: Mapping[str, Column], positions: Ints, rows: Rows) -> tuple[pa.Table, Mask]:
-    """Return the records of the rows that are understood, and which rows those are; `columns` are those of `PLAIN`."""
+def plain_records(
+    columns: Mapping[str, Column],
+    positions: Ints,
+    rows: Rows,
+    lines_of: Callable[[Ints], Iterable[bytes]],
+    occurrences: Occurrences,
+) -> tuple[pa.Table, Mask]:
+    """Return the records of the rows that are understood, and which rows those are.
+
+    Args:
+        columns: those of `PLAIN`.
+        positions: of the rows.
+        rows: what the source settles.
+        lines_of: returns the lines of rows.
+        occurrences: numbers rows without an identity.
+    """
     count = len(positions)
     start, end, answer = (rows.zone.convert_column(empty_to_null(columns[name])) for name in ("start", "end", "answer"))
     understood = ~(_doubtful(start) | _doubtful(end) | _doubtful(answer))
     understood &= np.asarray(start.times.is_valid()) & np.asarray(end.times.is_valid())
     duration, billsec = _milliseconds(columns["duration"], understood), _milliseconds(columns["billsec"], understood)
-    for name in ("uniqueid", "sequence", "src"):
-        understood &= np.asarray(compute.not_equal(columns[name], ""))
+    understood &= np.asarray(compute.not_equal(columns["src"], ""))
     ends_late = compute.greater_equal(end.times, start.times)
     understood &= np.asarray(compute.fill_null(ends_late, False))
-    # What is no uniqueid may be another column: where a row has 17 or 20 of them, its form decides.
-    system = _system(columns["uniqueid"], understood)
+    system = _system(columns, understood)
+    key = _keys(columns, understood, lines_of, occurrences)
     word = columns["disposition"]
     made = {
         "position": pa.array(positions),
         "switch": compute.fill_null(system, rows.element),
-        "record_key": compute.binary_join_element_wise(columns["uniqueid"], columns["sequence"], "/"),
+        "record_key": key,
         "service_type": pa.repeat(rows.service, count),
         "calling_number": columns["src"],
         "called_number": empty_to_null(columns["dst"]),
@@ -57,7 +70,7 @@ def plain_records(columns: Mapping[str, Column], positions: Ints, rows: Rows) ->
         "cause": compute.coalesce(empty_to_null(columns["hangupcause"]), empty_to_null(word)),
         "trunk_in": _trunk(columns["channel"]),
         "trunk_out": _trunk(columns["dstchannel"]),
-        "call_link": compute.coalesce(empty_to_null(columns["linkedid"]), columns["uniqueid"]),
+        "call_link": compute.coalesce(empty_to_null(columns["linkedid"]), empty_to_null(columns["uniqueid"])),
         "account": empty_to_null(columns["accountcode"]),
     }
     arrays = [made[name].cast(kind) for name, kind in zip(COLUMNS, KINDS, strict=True)]
@@ -91,10 +104,39 @@ def _trunk(channel: Column) -> Column:
     return fill(peer, "Local", local) if compute.any(local).as_py() else peer
 
 
-def _system(uniqueid: Column, understood: Mask) -> Column:
-    """Return the system names of uniqueids, null where they have none; what is no uniqueid is not understood."""
+def _system(columns: Mapping[str, Column], understood: Mask) -> Column:
+    """Return the system names of uniqueids, null where they have none.
+
+    What is no uniqueid is not understood: it may be another column, where a row's number of them leaves that open. Nor
+    is a row without one whose linkedid stands in for it.
+    """
+    uniqueid = columns["uniqueid"]
     offsets, data = text_views(uniqueid)
     ends = np.empty(len(uniqueid), np.int64)
     native.load(_KERNELS).systems(data, offsets, ends)
-    understood &= ends >= 0
+    empty = offsets[1:] == offsets[:-1]
+    understood &= np.where(empty, np.asarray(compute.equal(columns["linkedid"], "")), ends >= 0)
     return gather(data, np.where(ends > offsets[:-1], offsets[:-1], -1), ends)
+
+
+def _keys(
+    columns: Mapping[str, Column],
+    understood: Mask,
+    lines_of: Callable[[Ints], Iterable[bytes]],
+    occurrences: Occurrences,
+) -> Column:
+    """Return the keys of the rows that are understood: of uniqueid and sequence, else of a digest."""
+    keys = compute.binary_join_element_wise(columns["uniqueid"], columns["sequence"], "/")
+    named = np.asarray(compute.not_equal(columns["uniqueid"], ""))
+    short = understood & named & np.asarray(compute.equal(columns["sequence"], ""))
+    if short.any():
+        of = (
+            columns[name].filter(pa.array(short)).to_pylist() for name in ("uniqueid", "channel", "dstchannel", "start")
+        )
+        made = [key_of(uniqueid, "", "", tuple(rest)) for uniqueid, *rest in zip(*of, strict=True)]
+        keys = compute.replace_with_mask(keys, pa.array(short), pa.array(made, pa.string()))
+    nameless = understood & ~named
+    if nameless.any():
+        numbered = occurrences.number(map(row_digest, lines_of(np.flatnonzero(nameless))))
+        keys = compute.replace_with_mask(keys, pa.array(nameless), pa.array(numbered, pa.string()))
+    return keys

@@ -181,7 +181,7 @@ class Rows:
         record = (
             position,
             (system.group(1) if system else None) or self.element,
-            _key(uniqueid, linkedid, sequence, (channel, dstchannel, start_text)) or _row_digest(line),
+            key_of(uniqueid, linkedid, sequence, (channel, dstchannel, start_text)) or row_digest(line),
             self.service,
             src or _clid_number(clid),
             dst or None,
@@ -253,7 +253,8 @@ def settle(
     return (start, end, possible[0] if possible else None), unsure or len(possible) > 1
 
 
-def _key(uniqueid: str, linkedid: str, sequence: str, rest: tuple[str, ...]) -> str | None:
+def key_of(uniqueid: str, linkedid: str, sequence: str, rest: tuple[str, ...]) -> str | None:
+    """Return the best key that these columns allow, `rest` being channel, dstchannel and start; None: there is none."""
     if sequence and (uniqueid or linkedid):
         return f"{uniqueid}/{sequence}" if uniqueid else f"{linkedid}//{sequence}"
     if uniqueid:
@@ -265,7 +266,8 @@ def _key(uniqueid: str, linkedid: str, sequence: str, rest: tuple[str, ...]) -> 
 _ROW_PREFIX: Final = "row:"
 
 
-def _row_digest(line: bytes) -> str:
+def row_digest(line: bytes) -> str:
+    """Return the key of a row that has none, for `Occurrences` to number."""
     return _ROW_PREFIX + blake2b(line, digest_size=16).hexdigest()
 
 

@@ -10,15 +10,14 @@ Times are epoch seconds, so no zone is needed. docs/sources/cucm.md says how to 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, BinaryIO, ClassVar, Final
+from typing import BinaryIO, ClassVar, Final
 
 from ingest.decoders import cucm_records as records
 from ingest.decoders.base import Decoded
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
-from ingest.decoders.plain_rows import PlainRows, PlainStretch, Rejoined, plain_rows, shifted
+from ingest.decoders.plain_rows import PlainRows, PlainStretch, plain_rows, rest_of, shifted
 from ingest.decoders.slices import Block, figures, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
@@ -93,8 +92,8 @@ def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...],
         plain = None if names is None else _plain(block, names, wanted, position + 1)
         if plain is None:
             columns = _Columns(order, wanted, names)
-            rest: Any = io.BufferedReader(Rejoined(block, blocks))
-            yield from shifted(_by_row(rest, columns, convert), position, block.offset)
+            rest, offset = rest_of(block, blocks)
+            yield from shifted(_by_row(rest, columns, convert), position, offset)
             return
         if plain.count:
             position += plain.count

@@ -19,7 +19,6 @@ Option `template`: sql, example, snom, linksys, asterisk, opencdrrate, default (
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -32,7 +31,7 @@ from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch import address_of, profile_name
 from ingest.decoders.freeswitch_csv_columns import LEGS, NEVER_US, PLAIN, UUID, plain_legs
 from ingest.decoders.freeswitch_stretch import DISPOSITIONS
-from ingest.decoders.plain_rows import PlainRows, Rejoined, plain_rows, shifted
+from ingest.decoders.plain_rows import PlainRows, plain_rows, rest_of, shifted
 from ingest.decoders.row_stretch import Refusal, RowStretch, kept_values
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_lines
@@ -97,8 +96,8 @@ class FreeswitchCsv:
             names = rows.names(block)
             plain = None if names is None else plain_rows(block, position + 1, len(names), _places(names), quoted=True)
             if names is None or plain is None:
-                rest: Any = io.BufferedReader(Rejoined(block, blocks))
-                yield from shifted(rows.decoded(read_lines(rest)), position, block.offset)
+                rest, offset = rest_of(block, blocks)
+                yield from shifted(rows.decoded(read_lines(rest)), position, offset)
                 return
             yield rows.plain(names, plain)
             position += plain.count

@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
@@ -172,6 +173,15 @@ def shifted(parts: Iterator[Decoded], positions: int, offset: int) -> Iterator[D
             ],
             None if raw_of is None else partial(_raw_before, raw_of, positions),
         )
+
+
+def rest_of(first: Block, rest: Iterator[Block]) -> tuple[Any, int]:
+    """Return the rest of a delivery as a stream, and the offset at which it begins.
+
+    It begins with a blank line of its own: at the beginning of a stream a line might be taken for a byte order mark.
+    """
+    blank = Block(b"\n", first.offset - 1)
+    return io.BufferedReader(Rejoined(blank, chain((first,), rest))), blank.offset
 
 
 class Rejoined(io.RawIOBase):

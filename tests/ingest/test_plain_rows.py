@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import io
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -91,7 +92,7 @@ def test_any_file_of_calls(pieces: list[str], headed: bool, cut: int, block_byte
 
 
 ASTERISK = fixture("asterisk", "master_21.csv").decode().splitlines(keepends=True)
-ROW = ASTERISK[0]
+ROW, HEADER = ASTERISK[0], '"accountcode","src","dst"\n'
 CHANGES = [
     ("2026-11-20 08:15:02", ""), ("2026-11-20 08:15:02", "1795158902.1"),
     ("2026-11-20 08:15:02", "2026-10-25 02:15:02"),
@@ -110,14 +111,29 @@ CALLS = st.lists(st.sampled_from(CHANGES), max_size=2).map(
 
 @settings(max_examples=150, deadline=None)
 @given(
-    rows=st.lists(st.one_of(CALLS, st.sampled_from([*ASTERISK, "\n", '"accountcode","src","dst"\n'])), max_size=8),
+    rows=st.lists(st.one_of(CALLS, st.sampled_from([*ASTERISK, "\n", HEADER])), max_size=8),
+    kept=st.sampled_from([[], [16], [17], [16, 17], [18, 19, 20], [16, 18, 19, 20], [16, 17, 18, 19, 20]]),
     cut=st.sampled_from([0, 0, 1, 2, 9]),
     block_bytes=st.sampled_from([700, 2_000, 1 << 22]),
 )
-def test_any_file_of_asterisk(rows: list[str], cut: int, block_bytes: int) -> None:
-    data = "".join(rows).encode()
+def test_any_file_of_asterisk(rows: list[str], kept: list[int], cut: int, block_bytes: int) -> None:
+    made = [row if row in ("\n", HEADER) else cut_down(row, kept) for row in rows]
+    data = "".join(made).encode()
     with mock.patch.object(slices.read_blocks, "__kwdefaults__", {**_DEFAULTS, "block_bytes": block_bytes}):
         same("asterisk-csv", data[: len(data) - cut])
+
+
+def cut_down(row: str, kept: list[int]) -> str:
+    """Return a row with the 16 fixed columns and some of the optional ones."""
+    try:
+        values = next(csv.reader([row]))
+    except csv.Error:
+        return row
+    if len(values) != 21 or kept == [16, 17, 18, 19, 20]:
+        return row
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow([values[place] for place in (*range(16), *kept)])
+    return text.getvalue()
 
 
 def test_one_row_in_doubt_does_not_hold_up_the_others() -> None:
@@ -212,11 +228,15 @@ def read_plainly(line: str, width: int) -> tuple[str, ...] | None:
 def test_channels_and_uniqueids_are_read_like_single_texts(channel: str, uniqueid: str) -> None:
     before = pa.array(["x", channel, ""]).slice(1)
     assert asterisk_columns._trunk(before).to_pylist() == [asterisk_rows.trunk_of(channel), None]
-    understood = np.ones(2, np.bool_)
-    system = asterisk_columns._system(pa.array(["x", uniqueid, "1795158902.52"]).slice(1), understood)
+    understood = np.ones(4, np.bool_)
+    columns = {
+        "uniqueid": pa.array(["x", uniqueid, "1795158902.52", "", ""]).slice(1),
+        "linkedid": pa.array(["", "", "", "1795158902.52"]),
+    }
+    system = asterisk_columns._system(columns, understood)
     found = asterisk_rows._UNIQUEID.fullmatch(uniqueid)
-    assert understood.tolist() == [found is not None, True]
-    assert system.to_pylist() == [found and found.group(1), None]
+    assert understood.tolist() == [found is not None, True, True, False]
+    assert system.to_pylist() == [found and found.group(1), None, None, None]
 
 
 @given(texts=st.lists(st.sampled_from(["", "0", "7", "123456789", "1234567890", "-1", "+1", " 1", "0x1", "1.0", "é"])))
@@ -225,3 +245,12 @@ def test_figures_are_read_like_single_texts(texts: list[str]) -> None:
     good = [text.isdecimal() and len(text) <= 9 for text in texts]
     assert found.to_pylist() == [int(text) if fine else None for text, fine in zip(texts, good, strict=True)]
     assert bad.tolist() == [bool(text) and not fine for text, fine in zip(texts, good, strict=True)]
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_line_that_is_too_long_is_told_where_it_stands(name: str) -> None:
+    head, *rows = MADE[name].splitlines(keepends=True)
+    data = "".join([head, *rows[:2], "x" * (2 << 20), "\n", "\ufeff", *rows[2:]]).encode()
+    with mock.patch.object(slices.read_blocks, "__kwdefaults__", {**_DEFAULTS, "block_bytes": 1 << 17}):
+        _, rejects = same(name, data)
+    assert rejects[0].length_bytes == 2 << 20
