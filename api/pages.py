@@ -19,9 +19,11 @@ MEANING: Final = {
     "kept": "kept: nothing removes it before the floor of six months",
     "floor passed": "kept by its class's period; the floor is passed",
     "due": "its period is over and it is not erased yet",
-    "held": "held: an order or an unpaid invoice needs some of it",
+    "held": "held: an order or an unpaid invoice may need some of it, which is moved out before its end",
     "dropped": "erased, with a certificate",
 }
+WHAT: Final = {"records": "", "location": "the location in "}
+"""What ends, beside the services that end sooner than their day."""
 _STYLE: Final = """
 @page { size: A4; margin: 20mm; }
 body { font: 11pt/1.5 Georgia, 'Times New Roman', serif; color: #1a1a1a; max-width: 46rem; margin: 2rem auto;
@@ -71,7 +73,7 @@ def calendar_page(days: Mapping[date, tuple[str, int]], soon: Sequence[Mapping[s
         body += f"<h2>{year}</h2><div class=year><div class=days>{_year(year, days)}</div></div>"
     body += "<h2>What ends within the next 30 days</h2>"
     rows = "".join(
-        f"<tr><th>{escape(row['day'])}<td>{'' if row['what'] == 'records' else 'the ' + row['what'] + ' in '}"
+        f"<tr><th>{escape(row['day'])}<td>{escape(WHAT.get(row['what'], row['what'] + ' '))}"
         f"records that ended on {escape(', '.join(row['ended']))}: {row['records']:,}</tr>"
         for row in soon
     )

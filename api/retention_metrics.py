@@ -38,7 +38,7 @@ GAUGES: Final[tuple[tuple[str, str, Callable[[RetentionStatus], float | None]], 
     ),
     (
         "lagrum_retention_overdue_seconds",
-        "For how long the oldest of them, without a hold, should have been gone.",
+        "For how long the oldest of them should have been gone.",
         lambda look: look.overdue_seconds,
     ),
     ("lagrum_retention_oldest_day_seconds", "The oldest day kept, in s since 1970.", _oldest),

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
@@ -36,7 +36,7 @@ from store.binding import FileBinding
 from store.documents import Put
 from store.expiry import Holding
 from store.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
-from store.model import PartRow, Problem
+from store.model import PartitionStatus, PartRow, Problem
 from store.partitions import PartitionKey, newest
 from store.siblings import LOCATION_COLUMNS
 
@@ -99,6 +99,17 @@ class Holds:
             elif hold.is_in_force(now_us):
                 blocking += 1
         return Holding(blocking, counts)
+
+    def counted(self, items: Sequence[PartitionStatus]) -> list[PartitionStatus]:
+        """Return partitions with the number of holds in force whose window reaches them; which records is not asked."""
+        now_us = self._store.clock.now_us()
+        holds = [hold for hold in self.all() if hold.is_in_force(now_us)]
+        if not holds:
+            return list(items)
+        reached: dict[PartitionKey, set[str]] = defaultdict(set)
+        for part in self._store.catalog.parts():
+            reached[part.partition].update(hold.id for hold in holds if hold.reaches(part))
+        return [replace(item, holds=len(reached[item.key])) for item in items]
 
     def carve(self, key: PartitionKey) -> None:
         """Copy out of a partition what holds in force name; the caller holds the erasure lock."""

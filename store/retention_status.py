@@ -54,8 +54,8 @@ class RetentionStatus:
 
     @property
     def overdue_seconds(self) -> float:
-        """For how long the oldest of them, which no hold keeps, should have been gone; 0 when none is due."""
-        ends = [to_us(max(item.expires_at, item.floor_until)) for item in self.due if not item.holds]
+        """For how long the oldest of it should have been gone: a hold delays nothing; 0 when nothing is due."""
+        ends = [to_us(max(item.expires_at, item.floor_until)) for item in self.due]
         ends += [to_us(item.erasable_at) for item in self.due_moves]
         return (self.clock.erase_us - min(ends)) / 1e6 if ends else 0.0
 
@@ -81,11 +81,11 @@ class RetentionStatus:
 
     def phase(self, item: PartitionStatus) -> Phase:
         """Tell where a partition stands; one of which a category is due is due."""
-        if item.holds:
-            return "held"
         due_moves = any(one.key == item.key for one in self.due_moves)
         if due_moves or is_due(item.key, self.clock.erase_us, self.clock.policy):
             return "due"
+        if item.holds:
+            return "held"
         return "floor passed" if is_above_floor(item.key, self.clock.erase_us) else "kept"
 
     def as_dict(self) -> dict[str, Any]:
@@ -153,10 +153,10 @@ def status(store: Store) -> RetentionStatus:
 def calendar(store: Store) -> dict[date, tuple[Phase, int]]:
     """Return per day of ended communications the phase and the number of records of its partitions.
 
-    Of several partitions of a day the one that needs most attention counts: held, due, floor passed, kept, dropped.
+    Of several partitions of a day the one that needs most attention counts: due, held, floor passed, kept, dropped.
     """
     looked = status(store)
-    order: tuple[Phase, ...] = ("dropped", "kept", "floor passed", "due", "held")
+    order: tuple[Phase, ...] = ("dropped", "kept", "floor passed", "held", "due")
     days: dict[date, tuple[Phase, int]] = {}
     for key, state in store.catalog.partition_states().items():
         if state == "dropped":

@@ -253,8 +253,8 @@ class Store:
         return explain(self, query) if to_row_groups else plan(self, query)
 
     def partitions(self) -> list[PartitionStatus]:
-        """Return the partitions that are not dropped, oldest first."""
-        return self.catalog.partitions(self.policies.current())
+        """Return the partitions that are not dropped, oldest first, with how many holds reach them."""
+        return self.holds.counted(self.catalog.partitions(self.policies.current()))
 
     def reconcile(self, source: str | None = None) -> list[dict[str, Any]]:
         """Return per source, transport and hour of arrival what was delivered and what became of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +70,25 @@ def _told(document: Mapping[str, Any]) -> list[str]:
         f"Oldest day kept: {document['oldest_day'] or 'none'}. Due now: {document['due']}. "
         f"Next end: {document['next_expires_at'] or 'none'}.",
         f"Clock: {clock['time']}, {trust}.",
+        *_apart(document["partitions"]),
     ]
+
+
+def _apart(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say what a day's colour does not: services that end sooner, and days of which something is erased already."""
+    moved: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        for item in row["moved"]:
+            moved.setdefault((", ".join(item["services"]), item["class"]), []).append(item)
+    said = [
+        f"Sooner than the rest of their days, by class {name}: {services} of {len(items)} days, "
+        f"{sum(item['records'] for item in items):,} records, from {min(item['expires_at'] for item in items)} on."
+        for (services, name), items in sorted(moved.items())
+    ]
+    anew = sorted(row["date"] for row in rows if "." in row["domain"])
+    if anew:
+        said.append(f"Days of which some records are erased already, with a certificate: {', '.join(anew)}.")
+    return said
 
 
 def _show(days: Mapping[date, tuple[str, int]]) -> None:

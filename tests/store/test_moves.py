@@ -25,6 +25,7 @@ from store.completeness import problems, snapshot
 from store.moves import stored_moves
 from store.overlay import RECTIFIED, RESTRICTED
 from store.partitions import PartitionKey, successor, to_us
+from store.retention_status import calendar, status
 from tests.conftest import FixedClock
 from tests.fault.disk import Disk, run_until
 from tests.store.conftest import deliver
@@ -257,6 +258,20 @@ def test_what_a_hold_names_is_kept_once(store: Store, table: pa.Table, clock: Fi
     assert held(store) == list(range(1, 61))
     assert held(store, "cell_id") == list(range(1, 61))
     assert store.verify() == []
+
+
+def test_views_tell_what_a_hold_reaches_and_that_it_delays_nothing(store: Store, batch: int, clock: FixedClock) -> None:
+    assert [item.holds for item in store.partitions()] == [0]
+    hold(store, 1)
+    assert (store.partitions()[0].holds, calendar(store)[DAY]) == (1, ("held", 60))
+    move(store, clock, ENDS_US)
+    clock.value_us += 60_000_000
+    looked = status(store)
+    assert (calendar(store)[DAY], looked.due_count, looked.overdue_seconds) == (("due", 60), 1, 60.0)
+    store.expire()
+    assert (calendar(store)[DAY], status(store).due_count) == (("held", 30), 0)
+    store.holds.end("0" * 16, reason="lifted", actors=ACTORS)
+    assert calendar(store)[DAY] == ("floor passed", 30)
 
 
 def test_a_hold_or_a_delivery_that_comes_meanwhile_is_seen(store: Store, batch: int, clock: FixedClock) -> None:

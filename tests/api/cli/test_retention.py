@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from schemas.retention import add_months, midnight
+from store import Store
+from store.clock import to_date
+from store.partitions import to_us
 from tests.api.cli.conftest import Run
 from tests.conftest import FixedClock
+from tests.store.test_policies import version
 
 ERASED_US = 1_858_291_200_000_000
 """2028-11-20: the period of the first day of `calls` is over."""
@@ -66,6 +72,40 @@ def test_status_tells_clock_and_what_is_overdue(run: Run, root: Path, calls: Pat
     assert doubtful.code == 1
     assert "NOT TRUSTED" in doubtful.out
     assert run("--root", root, "doctor").code == 1
+
+
+def test_a_service_that_ends_sooner_is_told_by_every_view(
+    run: Run, root: Path, calls: Path, clock: FixedClock, tmp_path: Path
+) -> None:
+    page = tmp_path / "calendar.html"
+    run("--root", root, "ingest", "--source", "core", "--format", "csv", calls)
+    with Store.open(root, clock=clock) as store:
+        day, start = store.partitions()[0].date, to_date(clock.value_us) + timedelta(days=1)
+        moved = version(2, start, {"standard": 24, "eight": 8}, voice="eight")
+        store.policies.enforce(moved, actors=("one", "two"))
+    end = midnight(add_months(day, 8))
+    row = run("--root", root, "--json", "retention", "status").json["partitions"][0]
+    assert (row["moved"][0]["services"], row["moved"][0]["class"], row["phase"]) == (["voice"], "eight", "kept")
+    (told,) = run("--root", root, "--json", "retention", "explain", str(day)).json["classes"][0]["moved"]
+    assert (told["services"], told["period_months"], told["citation"]) == (["voice"], 8, "Act 2 § 8")
+    record = run("--root", root, "--json", "retention", "explain", "1:1").json
+    assert (record["service"], len(record["classes"][0]["moved"])) == ("voice", 1)
+    assert "Act 2 § 8" in run("--root", root, "retention", "explain", str(day)).out
+    clock.value_us = to_us(end - timedelta(days=10))
+    shown = run("--root", root, "--json", "retention", "calendar", "--html", page)
+    assert {"day": end.date().isoformat(), "what": "voice"}.items() <= shown.json["soon"][0].items()
+    assert "by class eight: voice of" in page.read_text()
+    assert "voice records that ended on" in page.read_text()
+    clock.value_us = to_us(end) + 3 * 3_600_000_000
+    late = run("--root", root, "--json", "retention", "status")
+    assert (late.code, late.json["due"], late.json["overdue_seconds"]) == (1, 1, 3 * 3600)
+    assert late.json["partitions"][0]["phase"] == "due"
+    assert run("--root", root, "--json", "retention", "expire", "--dry-run").json["moved"][0]["services"] == ["voice"]
+    assert "dropped out of" in run("--root", root, "retention", "expire").out
+    after = run("--root", root, "--json", "retention", "status")
+    assert (after.code, after.json["due"], after.json["partitions"][0]["moved"]) == (0, 0, [])
+    assert f"erased already, with a certificate: {day}" in run("--root", root, "retention", "calendar").out
+    assert run("--root", root, "verify").code == 0
 
 
 def test_the_calendar_shows_every_day_and_what_comes(run: Run, erased: Path, tmp_path: Path) -> None:
