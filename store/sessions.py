@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.arrow import PACKED
-from schemas.buffers import Column
 from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
@@ -187,10 +186,10 @@ class SessionArea:
 
     def _events(self, table: pa.Table) -> _Events:
         kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
-        tags = self._session_tags(table.column("session_key"))
+        tags, codes = self._session_tags(table.column("session_key"))
         self._load(tags)
         marks = self._event_marks(table) ^ _MARKS[kinds + 1]
-        return _Events(self._states.numbers(tags), kinds, marks, _filled(table.column("start_time"), _NO_TIME))
+        return _Events(self._states.numbers(tags)[codes], kinds, marks, _filled(table.column("start_time"), _NO_TIME))
 
     def _fates(self, events: _Events) -> Ints:
         """Tell which events say something (unless they came before), are complete by themselves, or come too late.
@@ -260,10 +259,12 @@ class SessionArea:
         rows = zip(numbers.tolist(), encode(self._states.rows(numbers)), strict=True)
         return {number: seal(key, plain, tags[number]) for number, plain in rows}
 
-    def _session_tags(self, keys: Column) -> list[bytes]:
-        joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys.cast(pa.string()), pa.scalar("\x1f"))
-        data = self._hasher.strings(joined.combine_chunks()).tobytes()
-        return [data[index : index + 16] for index in range(0, len(data), 16)]
+    def _session_tags(self, keys: Any) -> tuple[list[bytes], Ints]:
+        """Return the tags of the distinct keys, and which of them each row has."""
+        encoded = keys.cast(pa.string()).combine_chunks().dictionary_encode()
+        joined = pc.binary_join_element_wise(pa.scalar(self._domain), encoded.dictionary, pa.scalar("\x1f"))
+        data = self._hasher.strings(joined).tobytes()
+        return [data[index : index + 16] for index in range(0, len(data), 16)], encoded.indices.to_numpy()
 
     def _event_marks(self, table: pa.Table) -> npt.NDArray[np.uint64]:
         marks = self._hasher.tags(table)
