@@ -35,8 +35,11 @@ _log = logging.getLogger("lagrum.store")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 
-BESIDE_ROWS_MIN: Final = 131_072
-"""So many records are worth a thread that makes what finds them while they are encoded and written."""
+BESIDE_ROWS_MIN: Final = 655_360
+"""What finds so many records is made in a thread of its own while they are encoded and written: merged parts, mostly.
+
+A delivery's parts are smaller; its two writers keep both cores busy as it is.
+"""
 
 
 @dataclass(frozen=True, slots=True)
