@@ -13,21 +13,20 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import delivery, problems
-from api.audit_metrics import AuditMetrics
-from api.authenticator import Authenticator
-from api.consuming import Consuming
+from api import problems
+from api.custody.subjects import erase_due as erase_requests
 from api.disclosure import lapses
 from api.disclosure.procedure import Disclosure
 from api.disclosure.worklist import Reminders
 from api.door import Door
-from api.grouper import Grouper
-from api.metrics import Metrics
+from api.intake import delivery
+from api.intake.consuming import Consuming
+from api.intake.grouper import Grouper
+from api.intake.push_door import PushDoor
+from api.intake.spooler import Spooler
+from api.people.authenticator import Authenticator
 from api.pools import BoundedPool
-from api.push_door import PushDoor
 from api.pusher import Pusher
-from api.queue_metrics import QueueMetrics
-from api.retention_metrics import RetentionMetrics
 from api.routes import (
     audit,
     authorities,
@@ -52,9 +51,11 @@ from api.routes import (
 )
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
-from api.source_metrics import SourceMetrics
-from api.spooler import Spooler
-from api.subjects import erase_due as erase_requests
+from api.telemetry.audit_metrics import AuditMetrics
+from api.telemetry.metrics import Metrics
+from api.telemetry.queue_metrics import QueueMetrics
+from api.telemetry.retention_metrics import RetentionMetrics
+from api.telemetry.source_metrics import SourceMetrics
 from api.turns import stand_back
 from api.witness import AuditKeeper
 from schemas.errors import LagrumError

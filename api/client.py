@@ -14,11 +14,11 @@ import httpx
 import orjson
 
 from api import problems
-from api.auth import session_statement
-from api.enrolment import ENROL_REQUEST
-from api.persons import Enrolment
+from api.people.auth import session_statement
+from api.people.enrolment import ENROL_REQUEST
+from api.people.persons import Enrolment
+from api.people.signing import PersonKey, Statement
 from api.server import socket_path
-from api.signing import PersonKey, Statement
 from schemas.errors import BusyError, ConfigurationError, LagrumError, ProcedureError
 from store import files
 from store.clock import Clock, to_text

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
-from api.authenticator import Authenticator
-from api.grouper import Grouper
-from api.metrics import Metrics
+from api.intake.grouper import Grouper
+from api.intake.spooler import Spooler
+from api.people.authenticator import Authenticator
 from api.pools import BoundedPool
 from api.settings import Settings
-from api.spooler import Spooler
+from api.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from store import Store

@@ -4,8 +4,8 @@ In this order, for every request:
 (1) /v1/health passes; it says that the process lives and nothing else.
 (2) Who is it? Without valid credentials: 401, whatever the path, and the body is not read.
     Too many requests of one person or one authority's system in a minute: 429.
-(3) A plain small delivery goes the short way (`api.push_door`). Is there room for the others? People's requests beyond
-    the limit: 503. (Deliveries have their own pool.)
+(3) A plain small delivery goes the short way (`api.intake.push_door`). Is there room for the others? People's requests
+    beyond the limit: 503. (Deliveries have their own pool.)
 (4) The body of everything but a delivery is cut at `request_bytes_max`.
 (5) No answer leaves before the audit log has an entry of the request (`api.request_log`).
 (6) A bug answers 500 without a word about it; the log names the place in the code, never the message.
@@ -27,19 +27,19 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.auth import LOCAL, Peer, PrincipalKind, UnauthenticatedError
-from api.authenticator import Authenticator
-from api.logins import RATE, Event
-from api.rates import AUTHORITY
+from api.people.auth import LOCAL, Peer, PrincipalKind, UnauthenticatedError
+from api.people.authenticator import Authenticator
+from api.people.logins import RATE, Event
+from api.people.rates import AUTHORITY
 from api.request_log import METHODS, UNROUTED, RequestLog
 from api.tls import peer_of
 from schemas.errors import LagrumError
 from store.clock import to_text
 
 if TYPE_CHECKING:
-    from api.metrics import Metrics
-    from api.push_door import PushDoor
+    from api.intake.push_door import PushDoor
     from api.settings import Settings
+    from api.telemetry.metrics import Metrics
     from store import Store
 
 HEALTH_PATH: Final = "/v1/health"

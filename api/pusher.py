@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from api.authorities import Authority
 from api.disclosure.casebook import Casebook
 from api.disclosure.outgoing import waiting
 from api.disclosure.push_key import PushKey
 from api.disclosure.pushes import Push
 from api.disclosure.pushing import Pushing
 from api.handover.push_line import Limits, Line, PushError
+from api.people.authorities import Authority
 from schemas.errors import ProcedureError
 
 if TYPE_CHECKING:

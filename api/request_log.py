@@ -26,7 +26,7 @@ from anyio.to_thread import run_sync
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems
-from api.auth import Principal, PrincipalKind
+from api.people.auth import Principal, PrincipalKind
 from schemas.errors import LagrumError
 from store import AuditEntry
 from store.noted import noting

@@ -26,7 +26,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api import authorities, persons
 from api.disclosure.model import Actor, Window, request_digest
 from api.disclosure.procedure import (
     APPROVE_RELEASE,
@@ -37,9 +36,10 @@ from api.disclosure.procedure import (
     WrittenTarget,
 )
 from api.handover.opening import Reader, open_to
-from api.persons import Approval
-from api.roles import parse_roles
-from api.signing import PersonKey, Statement, decode_public_key
+from api.people import authorities, persons
+from api.people.persons import Approval
+from api.people.roles import parse_roles
+from api.people.signing import PersonKey, Statement, decode_public_key
 from bench.results import percentiles
 from schemas.packing import pack_identifier_value, unpack_identifier_value
 from store import Put, ScanQuery, Store, SystemClock

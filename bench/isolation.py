@@ -24,8 +24,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from api import credentials
-from api.credentials import Scope
+from api.people import credentials
+from api.people.credentials import Scope
 from bench import workload
 from bench.isolation_client import KEY_MARK, Task
 from bench.isolation_server import AHEAD_DAYS, DAY_US, LaterClock

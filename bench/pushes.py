@@ -23,8 +23,8 @@ from typing import Any, Final
 
 import orjson
 
-from api import credentials
-from api.credentials import Scope
+from api.people import credentials
+from api.people.credentials import Scope
 from bench.push_client import KEY, Task
 from ingest import sources
 from ingest.source import SourceConfig

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from store.runs import TAG_BITS
-from store.sieve import Sieve
+from store.identities.runs import TAG_BITS
+from store.identities.sieve import Sieve
 
 STEP_ROWS: Final = 1_000_000
 SIZES: Final = (10, 30, 60, 100, 200)

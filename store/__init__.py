@@ -15,8 +15,8 @@ from store.model import (
     SourceRef,
     TargetIdentifier,
 )
-from store.spool_format import PushGroup
-from store.spool_receipts import PushId, PushReceipt
+from store.spooling.spool_format import PushGroup
+from store.spooling.spool_receipts import PushId, PushReceipt
 from store.store import Store
 
 __all__ = [

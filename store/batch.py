@@ -24,20 +24,20 @@ import pyarrow.compute as pc
 
 from schemas.rejects import Reject
 from store import siblings
-from store.clocktrust import Verdict
-from store.dedup import Chunk, Fate, classify
-from store.horizon import around, near, nearest_first
-from store.identity import Tags
+from store.identities.dedup import Chunk, Fate, classify
+from store.identities.horizon import around, near, nearest_first
+from store.identities.identity import Tags
+from store.identities.known import PartSource
 from store.incoming import complete
-from store.known import PartSource
 from store.model import Receipt, SourceRef
+from store.open_sessions.sessions import EVENT_COLUMNS, SessionArea
 from store.partitions import PartitionKey
 from store.parts import WrittenPart
-from store.policies import partition_of, slots_of
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
-from store.refusals import over_rows
-from store.sessions import EVENT_COLUMNS, SessionArea
+from store.retention.clocktrust import Verdict
+from store.retention.policies import partition_of, slots_of
+from store.retention.refusals import over_rows
 
 if TYPE_CHECKING:
     from store.store import Store

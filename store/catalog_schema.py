@@ -159,7 +159,7 @@ CREATE TABLE spool_batches (                -- which pushes are in which batch, 
     batch_id INTEGER NOT NULL,
     source   TEXT NOT NULL,
     until_us INTEGER NOT NULL,
-    outcomes BLOB NOT NULL,                 -- see `store.spool_receipts`
+    outcomes BLOB NOT NULL,                 -- see `store.spooling.spool_receipts`
     PRIMARY KEY (segment, batch_id)
 ) STRICT, WITHOUT ROWID;
 

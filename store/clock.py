@@ -2,7 +2,7 @@
 
 No flag, environment variable, configuration or request reaches it; tests pass another clock to the constructor. The
 clock has two hands: the wall clock, which somebody may set, and the counter of the running machine, which nobody does.
-`store.clocktrust` compares them.
+`store.retention.clocktrust` compares them.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from store import files
 from store.binding import FileBinding
-from store.columns import Encoding, Stored
-from store.pages import PageFile
+from store.encoding.columns import Encoding, Stored
+from store.reading.pages import PageFile
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
 python_file: Any = pa.PythonFile  # its stub asks for more than it uses

@@ -20,8 +20,8 @@ from schemas.arrow import PACKED
 from schemas.buffers import flat
 from store import parquet
 from store.binding import FileBinding
-from store.columns import Layout
-from store.figure_batch import FigureBatch
+from store.encoding.columns import Layout
+from store.encoding.figure_batch import FigureBatch
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 

@@ -20,10 +20,12 @@ import pyarrow.compute
 from schemas.arrow import PACKED
 from schemas.buffers import Column, flat
 from schemas.fields import SCHEMA_VERSION
-from store import blocks, figures, files, parquet, runs, siblings
+from store import blocks, files, parquet, siblings
 from store.binding import FileBinding
-from store.columns import encode, group_rows_of
-from store.identity import IdentityHasher, Tags
+from store.encoding import figures
+from store.encoding.columns import encode, group_rows_of
+from store.identities import runs
+from store.identities.identity import IdentityHasher, Tags
 from store.index import postings
 from store.layout import Layout
 from store.model import PartRow, RetiredPart

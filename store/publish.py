@@ -16,14 +16,14 @@ import pyarrow as pa
 from schemas.errors import BusyError, InputError
 from store import quarantine, siblings
 from store.audit import AuditEntry
-from store.dedup import HORIZON_DAYS, Fate, classify
+from store.identities.dedup import HORIZON_DAYS, Fate, classify
+from store.identities.known import PartSource
 from store.keys import KeyRef, derive, seal, unseal
-from store.known import PartSource
 from store.model import Receipt, SourceRef
+from store.open_sessions.sessions import SessionArea
 from store.partitions import date_to_day
 from store.parts import WrittenPart
 from store.quarantine import RejectSpool
-from store.sessions import SessionArea
 
 if TYPE_CHECKING:
     from store.store import Store

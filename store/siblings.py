@@ -25,17 +25,17 @@ from schemas.arrow import PACKED, packed_columns
 from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailableError
 from schemas.fields import FIELDS, Category
 from store.binding import FileBinding
-from store.columns import Encoding, Stored, encode
-from store.figure_batch import FigureBatch
-from store.forms import SizeOf
+from store.encoding.columns import Encoding, Stored, encode
+from store.encoding.figure_batch import FigureBatch
+from store.encoding.forms import SizeOf
 from store.part_reader import Pages, PartReader, Window
 
 if TYPE_CHECKING:
-    from store.clockguard import Watch
-    from store.clocktrust import Verdict
     from store.model import PartRow
     from store.partitions import PartitionKey
     from store.parts import WrittenPart
+    from store.retention.clockguard import Watch
+    from store.retention.clocktrust import Verdict
     from store.store import Store
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type

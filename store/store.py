@@ -20,33 +20,37 @@ from schemas.errors import (
     NotFoundError,
     ProcedureError,
 )
-from store import compact as compaction
-from store import expiry, files, floorguard, making, moving, quarantine, sessions, spool_drain, verify
+from store import files, making, quarantine
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
-from store.clockguard import ClockGuard
-from store.corrections import Corrections
+from store.compaction import compact as compaction
+from store.correcting.corrections import Corrections
 from store.documents import Documents
-from store.figure_batch import FigureBatch
-from store.holds import Holds
-from store.identity import IdentityHasher
+from store.encoding.figure_batch import FigureBatch
+from store.identities.identity import IdentityHasher
+from store.identities.known import Known
 from store.keys import KeyRef, Keyring, RootProvider, derive
-from store.known import Known
 from store.layout import Layout
 from store.making import IDENTITY_REF
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.noted import note
+from store.open_sessions import sessions
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
-from store.policies import Policies
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
-from store.readers import Readers
-from store.scan import Plan, explain, plan, scan, scan_figures
-from store.spool import Spool
+from store.reading.readers import Readers
+from store.reading.scan import Plan, explain, plan, scan, scan_figures
+from store.retention import expiry, floorguard, moving
+from store.retention.clockguard import ClockGuard
+from store.retention.holds import Holds
+from store.retention.policies import Policies
+from store.spooling import spool_drain
+from store.spooling.spool import Spool
+from store.verification import verify
 from store.writers import Writers
 
 FORMAT_VERSION: Final = 2
@@ -231,19 +235,19 @@ class Store:
     # Reading
 
     def scan(self, query: ScanQuery) -> Iterator[pa.RecordBatch]:
-        """Yield records of a window as batches of packed columns (see `store.scan.scan`)."""
+        """Yield records of a window as batches of packed columns (see `store.reading.scan.scan`)."""
         self.renew_leases()
         self.spool.drain()
         return scan(self, query)
 
     def scan_figures(self, query: ScanQuery) -> Iterator[FigureBatch]:
-        """Yield records of a window as figures (see `store.scan.scan_figures`)."""
+        """Yield records of a window as figures (see `store.reading.scan.scan_figures`)."""
         self.renew_leases()
         self.spool.drain()
         return scan_figures(self, query)
 
     def open_sessions(self, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
-        """Yield the sessions that run now (see `store.sessions.open_rows`): a disclosure must find these too."""
+        """Yield the sessions that run now (see `store.open_sessions.sessions`): a disclosure must find these too."""
         self.renew_leases()
         self.spool.drain()
         return sessions.open_rows(self.catalog, self.keyring, targets)
@@ -274,15 +278,15 @@ class Store:
     # Keeping and erasing
 
     def expire(self, *, dry_run: bool = False) -> expiry.Expired:
-        """Erase what is over: partitions (`store.expiry`), then categories of others (`store.moving`)."""
+        """Erase what is over: partitions (`store.retention.expiry`), then categories (`store.retention.moving`)."""
         return moving.expire(self, expiry.expire(self, dry_run=dry_run))
 
     def compact(self, *, everything: bool = False, partition: PartitionKey | None = None) -> compaction.Compacted:
-        """Merge small parts (see `store.compact`)."""
+        """Merge small parts (see `store.compaction.compact`)."""
         return compaction.compact(self, everything=everything, partition=partition)
 
     def expired(self, key: PartitionKey) -> bool:
-        """Tell whether a partition's period is over (see `store.clockguard.ClockGuard.is_over`)."""
+        """Tell whether a partition's period is over (see `store.retention.clockguard.ClockGuard.is_over`)."""
         return self.clock_guard.is_over(key)
 
     def verify(self, progress: verify.Progress | None = None) -> list[Problem]:

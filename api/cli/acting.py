@@ -29,7 +29,7 @@ class Way:
     def open(self, key_file: Path | None = None) -> Client:
         """Return a client with an open session; `key_file` instead of the one that `--as` names."""
         from api.client import Client
-        from api.signing import needs_passphrase, read_key_file
+        from api.people.signing import needs_passphrase, read_key_file
 
         path = key_file or self.key_file
         secret: bytes | None = None

@@ -75,7 +75,7 @@ def verify(context: Context, directory: Path | None, key_path: Path | None, chec
       1  it is not; each finding is one line
     """
     from store.audit.verify import verify_directory
-    from store.certificate_check import check_log
+    from store.retention.certificate_check import check_log
 
     place = directory or context.require_root() / "audit"
     key = (key_path or place / "origin.pub").read_text(encoding="utf-8").strip()

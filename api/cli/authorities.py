@@ -13,8 +13,8 @@ from api.cli.context import Context
 from api.cli.output import emit, show_facts, show_table
 
 if TYPE_CHECKING:
-    from api.authorities import Terms
     from api.client import Client
+    from api.people.authorities import Terms
 
 KINDS: Final = (
     "law-enforcement",
@@ -113,7 +113,7 @@ def confirm(way: Way, authority_id: str) -> None:
 @acting
 def revoke(way: Way, authority_id: str, reason: str, second: Path | None) -> None:
     """Request a revocation; with --second it is confirmed at once, else by `authority confirm`."""
-    from api import authority_register as procedure
+    from api.people import authority_register as procedure
 
     with way.open() as client:
         digest = procedure.revocation_digest(client.store_id, authority_id, reason)
@@ -130,7 +130,7 @@ def revoke(way: Way, authority_id: str, reason: str, second: Path | None) -> Non
 @acting
 def withdraw(way: Way, authority_id: str) -> None:
     """Withdraw what is only requested for an authority."""
-    from api import authority_register as procedure
+    from api.people import authority_register as procedure
 
     with way.open() as client:
         pending = client.get(f"/v1/authorities/{authority_id}")["pending"] or {"action": "", "time": ""}
@@ -170,7 +170,7 @@ def make_keys(context: Context, authority_id: str, folder: Path, seal: bool) -> 
 
     ID.pem is the private key that opens deliveries, ID.crt its certificate for two years, ID.key.json the signing key.
     """
-    from api.authority_keys import make
+    from api.people.authority_keys import make
 
     secret: bytes | None = None
     if seal:
@@ -200,9 +200,9 @@ def _read(
     endpoint_client: Path | None,
     **plain: Any,
 ) -> Terms:
-    from api import authorities
-    from api.authority_keys import fingerprint_of, read_text
     from api.instants import parse_instant
+    from api.people import authorities
+    from api.people.authority_keys import fingerprint_of, read_text
 
     now_us = context.clock.now_us()
     terms = authorities.Terms(
@@ -221,7 +221,7 @@ def _read(
 
 
 def _request(client: Client, terms: Terms) -> dict[str, Any]:
-    from api.authority_register import REGISTER_REQUEST
+    from api.people.authority_register import REGISTER_REQUEST
 
     case = terms.authority_id
     approval = client.approve(action=REGISTER_REQUEST, case=case, digest=terms.digest(client.store_id))
@@ -231,8 +231,8 @@ def _request(client: Client, terms: Terms) -> dict[str, Any]:
 
 def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
     """Sign what the service shows as pending."""
-    from api import authority_register as procedure
-    from api.authorities import terms_of
+    from api.people import authority_register as procedure
+    from api.people.authorities import terms_of
 
     path = f"/v1/authorities/{authority_id}"
     shown: dict[str, Any] = client.get(path)

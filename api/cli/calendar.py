@@ -29,7 +29,7 @@ def calendar(context: Context, html: Path | None) -> None:
       lagrum retention calendar --html calendar.html
     """
     from api.pages import calendar_page
-    from store import retention_status
+    from store.retention import retention_status
 
     with context.open_store() as store:
         looked = retention_status.status(store)

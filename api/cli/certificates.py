@@ -32,7 +32,7 @@ def list_certificates(context: Context) -> None:
     Example:
       lagrum retention certificate list
     """
-    from store.certificates import stored
+    from store.retention.certificates import stored
 
     with context.open_store() as store:
         rows = [_row(number, partition, note) for number, partition, note in stored(store)]
@@ -55,8 +55,8 @@ def show(context: Context, partition: str, out: Path | None, html: Path | None) 
       lagrum retention certificate show 17
       lagrum retention certificate show 2024-11-22/standard/shared --out 2024-11-22.json --html 2024-11-22.html
     """
-    from store.certificate_check import export, verify_file
-    from store.certificates import stored
+    from store.retention.certificate_check import export, verify_file
+    from store.retention.certificates import stored
 
     with context.open_store() as store:
         names = {str(number): name for number, name, _ in stored(store)}
@@ -87,7 +87,7 @@ def verify(context: Context, file: Path, key_path: Path | None, html: Path | Non
       0  the certificate is whole, signed under that key, and part of its audit log
       1  it is not
     """
-    from store.certificate_check import verify_file
+    from store.retention.certificate_check import verify_file
 
     if key_path is None:
         if context.root is None:
@@ -108,7 +108,7 @@ def _row(number: int, partition: str, note: str) -> dict[str, Any]:
 
 def _tell(context: Context, found: Any, origin: str, html: Path | None) -> None:
     from api.pages import certificate_page
-    from store import certificate_words as words
+    from store.retention import certificate_words as words
 
     checked = (
         "Verified: signed under the public key below, and part of the audit log that this key began. "

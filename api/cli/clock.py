@@ -47,7 +47,7 @@ def clock(way: Way, reason: str | None, confirms: bool, second: Path | None) -> 
 
 
 def _request(client: Client, shown: dict[str, Any], reason: str) -> dict[str, Any]:
-    from api import clock as procedure
+    from api.custody import clock as procedure
 
     seen_us, due = int(shown["clock_us"]), int(shown["due"])
     note(f"the service's clock shows {shown['clock']}; {due} partitions end by it")
@@ -59,7 +59,7 @@ def _request(client: Client, shown: dict[str, Any], reason: str) -> dict[str, An
 
 
 def _confirm(client: Client, shown: dict[str, Any]) -> dict[str, Any]:
-    from api import clock as procedure
+    from api.custody import clock as procedure
 
     pending = shown["pending"]
     if pending is None:

@@ -169,7 +169,7 @@ def register(group: click.Group) -> None:
 
 
 def _act(way: Way, kind: str, record: str, reason: str, fields: dict[str, Any], second: Path | None) -> None:
-    from api import record_corrections as procedure
+    from api.custody import record_corrections as procedure
 
     batch, _, position = record.partition(":")
     if not (batch.isdecimal() and position.isdecimal()):
@@ -189,7 +189,7 @@ def _act(way: Way, kind: str, record: str, reason: str, fields: dict[str, Any], 
 
 
 def _confirm(client: Client, act: str) -> dict[str, Any]:
-    from api import record_corrections as procedure
+    from api.custody import record_corrections as procedure
 
     wish = procedure.Wish.from_dict(client.get(f"/v1/corrections/{act}"))
     approval = client.approve(action=procedure.CONFIRM, case=act, digest=wish.digest(client.store_id, act))

@@ -114,7 +114,7 @@ def _failed(context: Context, error: IntegrityError) -> int:
 
 
 def _public_key(text: str) -> bytes:
-    from api.signing import decode_public_key
+    from api.people.signing import decode_public_key
 
     path = Path(text)
     return decode_public_key(path.read_text("ascii").strip() if len(text) < 4096 and path.is_file() else text)

@@ -20,8 +20,8 @@ from api.cli.context import Context
 from api.cli.output import bytes_text, emit, show_table
 from schemas.errors import LagrumError
 from store.clock import to_datetime
-from store.clocktrust import WORDS
-from store.retention_status import status
+from store.retention.clocktrust import WORDS
+from store.retention.retention_status import status
 
 FREE_BYTES_MIN: Final = 5 << 30
 OPEN_FILES_MIN: Final = 1024

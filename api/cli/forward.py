@@ -76,7 +76,7 @@ def forward(
       2  usage or configuration, a credential that the store does not take
     """
     from api.cli.ingest import check_format
-    from api.sender import Sender
+    from api.intake.sender import Sender
     from ingest.folder import Folder
     from ingest.forward import Agent
     from ingest.spool import Spool, read_key

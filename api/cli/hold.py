@@ -14,7 +14,7 @@ from schemas.holds import HOLD_BASES
 
 if TYPE_CHECKING:
     from api.client import Client
-    from api.holds import Wish
+    from api.custody.holds import Wish
 
 _BASES = ", ".join(basis.id for basis in HOLD_BASES)
 _SECOND = click.option(
@@ -56,7 +56,7 @@ def add(way: Way, second: Path | None, **words: str) -> None:
           --owner "legal desk" --from 2026-01-01 --to 2026-12-01 --ends 2027-02-01 --as custodian-1.key.json
       lagrum hold confirm 9f1c2d3e4b5a6978 --as custodian-2.key.json
     """
-    from api import holds
+    from api.custody import holds
 
     accounts, targets = _named(sys.stdin.read())
     wish = holds.Wish(act=holds.ADD, accounts=accounts, targets=targets, **words)
@@ -75,7 +75,7 @@ def renew(way: Way, hold_id: str, ends: str, second: Path | None) -> None:
     Example:
       lagrum hold renew 9f1c2d3e4b5a6978 --ends 2027-05-01 --as custodian-1.key.json
     """
-    from api import holds
+    from api.custody import holds
 
     _act(way, hold_id, holds.Wish(act=holds.RENEW, ends=ends), second)
 
@@ -92,7 +92,7 @@ def release(way: Way, hold_id: str, reason: str, second: Path | None) -> None:
     Example:
       lagrum hold release 9f1c2d3e4b5a6978 --reason "the invoice is paid" --as custodian-1.key.json
     """
-    from api import holds
+    from api.custody import holds
 
     _act(way, hold_id, holds.Wish(act=holds.RELEASE, reason=reason), second)
 
@@ -147,7 +147,7 @@ def _named(text: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
 
 
 def _act(way: Way, hold_id: str, wish: Wish, second: Path | None) -> None:
-    from api import holds
+    from api.custody import holds
 
     with way.open() as client:
         digest = holds.digest(client.store_id, hold_id, wish)
@@ -163,7 +163,7 @@ def _act(way: Way, hold_id: str, wish: Wish, second: Path | None) -> None:
 
 
 def _confirm(client: Client, hold_id: str) -> dict[str, Any]:
-    from api import holds
+    from api.custody import holds
 
     wish = holds.Wish.from_dict(client.get(f"/v1/holds/{hold_id}/request")["wish"])
     digest = holds.digest(client.store_id, hold_id, wish)

@@ -99,7 +99,7 @@ def init(
       lagrum init /srv/lagrum --transit https://bao.example.net:8200 --secret-file /etc/lagrum/transit-token
       lagrum init /srv/lagrum --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token lagrum --secret-file /etc/lagrum/pin
     """
-    from api.bootstrap import create_custodians, without_persons
+    from api.people.bootstrap import create_custodians, without_persons
     from store import Store
     from store.keys import roots_of
 

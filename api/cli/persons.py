@@ -13,7 +13,7 @@ from api.cli.output import emit, show_facts, show_table
 
 if TYPE_CHECKING:
     from api.client import Client
-    from api.persons import Enrolment
+    from api.people.persons import Enrolment
 
 ROLES: Final = (
     "officer",
@@ -51,7 +51,7 @@ def person() -> None:
 @click.pass_obj
 def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
     """Make a key file on the person's own machine; prints the public key that enrolment takes."""
-    from api.signing import PersonKey, write_key_file
+    from api.people.signing import PersonKey, write_key_file
 
     key = PersonKey.generate(person_id)
     write_key_file(path, key, _new_passphrase() if seal else None)
@@ -115,7 +115,7 @@ def enrol(way: Way, person_id: str, second: Path, new_key_file: Path | None, **o
 @acting
 def revoke(way: Way, person_id: str, reason: str, second: Path | None) -> None:
     """Request a person's revocation; with --second it is confirmed at once, else by `person confirm`."""
-    from api import enrolment as procedure
+    from api.people import enrolment as procedure
 
     with way.open() as client:
         digest = procedure.revocation_digest(client.store_id, person_id, reason)
@@ -132,7 +132,7 @@ def revoke(way: Way, person_id: str, reason: str, second: Path | None) -> None:
 @acting
 def withdraw(way: Way, person_id: str) -> None:
     """Withdraw what is only requested for a person."""
-    from api import enrolment as procedure
+    from api.people import enrolment as procedure
 
     with way.open() as client:
         pending = client.get(f"/v1/persons/{person_id}")["pending"] or {"action": "", "time": ""}
@@ -168,8 +168,8 @@ def bind(
       lagrum person bind officer-7 --subject 248289761001 --issuer https://login.example.net \\
         --as custodian-1.key.json --second custodian-2.key.json
     """
-    from api import bindings
-    from api.authority_keys import fingerprint_of, read_text
+    from api.people import bindings
+    from api.people.authority_keys import fingerprint_of, read_text
 
     if (subject is None) == (certificate is None) or (subject is None) != (issuer is None):
         raise click.UsageError("give either --subject with --issuer, or --client-certificate")
@@ -244,8 +244,8 @@ def _enrolment(
     authority: str | None,
     public_key: str | None,
 ) -> Enrolment:
-    from api.persons import Enrolment
-    from api.signing import PersonKey, write_key_file
+    from api.people.persons import Enrolment
+    from api.people.signing import PersonKey, write_key_file
 
     if (public_key is None) == (key_file is None):
         raise click.UsageError("give either --public-key or --key-file")
@@ -266,8 +266,8 @@ def _request(client: Client, enrolment: Enrolment) -> dict[str, Any]:
 
 def _confirm(client: Client, person_id: str) -> dict[str, Any]:
     """Sign what the service shows as pending."""
-    from api import enrolment as procedure
-    from api.persons import Enrolment
+    from api.people import enrolment as procedure
+    from api.people.persons import Enrolment
 
     shown: dict[str, Any] = client.get(f"/v1/persons/{person_id}")
     pending = shown["pending"] or {}
@@ -288,7 +288,7 @@ def _confirm(client: Client, person_id: str) -> dict[str, Any]:
 
 def _sign_binding(client: Client, person_id: str, binding_id: str, step: str) -> dict[str, Any]:
     """Sign what the service shows of a binding: its confirmation, or its end."""
-    from api import bindings
+    from api.people import bindings
     from schemas.errors import NotFoundError
 
     listed = client.get(f"/v1/persons/{person_id}/bindings")["bindings"]

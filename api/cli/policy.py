@@ -105,8 +105,8 @@ def explain(context: Context, what: str) -> None:
       lagrum retention explain 2026-08-31/standard/shared
       lagrum retention explain 17:4
     """
-    from store.explain import of_date, of_partition, of_record
     from store.partitions import PartitionKey
+    from store.retention.explain import of_date, of_partition, of_record
 
     batch_id, colon, position = what.partition(":")
     if colon:
@@ -160,7 +160,7 @@ def request(way: Way, file: Path, second: Path | None) -> None:
       lagrum retention policy request policy.toml --as custodian-1.key.json
       lagrum retention policy confirm --as custodian-2.key.json
     """
-    from api import policy as procedure
+    from api.custody import policy as procedure
 
     try:
         body = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -208,7 +208,7 @@ def confirm(way: Way) -> None:
 
 
 def _confirm(client: Client) -> dict[str, Any]:
-    from api import policy as procedure
+    from api.custody import policy as procedure
 
     wanted = client.get("/v1/policy/request")
     version = procedure.version_of(wanted["version"])

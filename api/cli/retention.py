@@ -40,7 +40,7 @@ def status(context: Context) -> int:
       0  the clock is trusted and nothing is overdue by more than two hours
       1  otherwise
     """
-    from store.retention_status import status as look
+    from store.retention.retention_status import status as look
 
     with context.open_store() as store:
         looked = look(store)

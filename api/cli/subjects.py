@@ -43,7 +43,7 @@ def request(way: Way, reference: str, identity: str, country: str) -> None:
     Example:
       lagrum subject request --reference "DSR 12-26" --identity electronic-id --as dpo-1.key.json < identifiers.csv
     """
-    from api import subjects
+    from api.custody import subjects
 
     wish = subjects.Wish(reference, identity, country, subjects.identifiers_of(sys.stdin))
     request_id = subjects.new_id()
@@ -66,7 +66,7 @@ def confirm(way: Way, request_id: str) -> None:
     Example:
       lagrum subject confirm 3b9a5e0c7d214f86 --as custodian-1.key.json
     """
-    from api import subjects
+    from api.custody import subjects
 
     with way.open() as client:
         wish = subjects.Wish.from_dict(_shown(client, request_id)["wish"])

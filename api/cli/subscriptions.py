@@ -31,7 +31,7 @@ def import_file(context: Context, path: Path, country: str | None) -> None:
     kind is number, imsi, mac or ip; dates are UTC and half-open, an empty valid_to is open. A row with the same kind,
     value and valid_from replaces the earlier one. All rows are imported, or none.
     """
-    from api.subscriptions import import_rows, parse
+    from api.billing.subscriptions import import_rows, parse
 
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream, context.open_store() as store:
@@ -48,7 +48,7 @@ def import_file(context: Context, path: Path, country: str | None) -> None:
 @click.pass_obj
 def list_rows(context: Context, account: str | None) -> None:
     """List subscriptions."""
-    from api.subscriptions import COLUMNS, load
+    from api.billing.subscriptions import COLUMNS, load
 
     with context.read_store(account=account) as store:
         items = [item for item in load(store) if account in (None, item.account)]

@@ -16,7 +16,7 @@ from schemas.errors import ConfigurationError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from api.usage import Period
+    from api.billing.usage import Period
 
 _COLUMNS: Final = (
     ("service_type", "service"),
@@ -67,7 +67,7 @@ def usage(ctx: click.Context, account: str | None, form: str, output: Path | Non
     """
     if ctx.invoked_subcommand is not None:
         return
-    from api.periods import figures
+    from api.billing.periods import figures
 
     context: Context = ctx.obj
     period = _period(start, end)
@@ -84,7 +84,7 @@ def usage(ctx: click.Context, account: str | None, form: str, output: Path | Non
 @click.pass_obj
 def close(context: Context, start: Any, end: Any) -> None:
     """Close a period that is over: its figures stay from now on."""
-    from api.periods import close as close_period
+    from api.billing.periods import close as close_period
 
     with context.open_store() as store:
         closed = close_period(store, _period(start, end)).as_dict()
@@ -95,7 +95,7 @@ def close(context: Context, start: Any, end: Any) -> None:
 @click.pass_obj
 def periods(context: Context) -> None:
     """List the closed periods."""
-    from api.periods import closed_periods
+    from api.billing.periods import closed_periods
 
     with context.read_store() as store:
         rows = [item.as_dict() for item in closed_periods(store)]
@@ -110,7 +110,7 @@ def periods(context: Context) -> None:
 @click.pass_obj
 def adjustments(context: Context, account: str | None, form: str, output: Path | None, start: Any, end: Any) -> None:
     """Show what changed in a closed period: late records, and withdrawn batches with negative figures."""
-    from api.periods import adjustments as adjustment_lines
+    from api.billing.periods import adjustments as adjustment_lines
 
     period = _period(start, end)
     with context.read_store(account=account) as store:
@@ -125,7 +125,7 @@ def register(group: click.Group) -> None:
 
 
 def _period(start: Any, end: Any) -> Period:
-    from api.usage import Period
+    from api.billing.usage import Period
 
     if start is None or end is None:
         raise ConfigurationError("a period needs --from DATE and --to DATE")
@@ -139,7 +139,7 @@ def _answer(context: Context, head: dict[str, Any], lines: pa.Table, form: str, 
         return
     if output is not None:
         raise ConfigurationError("--output needs --format csv or arrow")
-    from api.periods import totals
+    from api.billing.periods import totals
 
     rows = lines.to_pylist()
     document = {**head, "lines": rows, "totals": totals(lines)}

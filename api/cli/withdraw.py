@@ -57,7 +57,7 @@ def register(group: click.Group) -> None:
 
 
 def _request(client: Client, batch_id: int, reason: str) -> dict[str, Any]:
-    from api import corrections
+    from api.custody import corrections
 
     digest = corrections.digest(client.store_id, batch_id, reason)
     approval = client.approve(action=corrections.REQUEST, case=str(batch_id), digest=digest)
@@ -66,7 +66,7 @@ def _request(client: Client, batch_id: int, reason: str) -> dict[str, Any]:
 
 
 def _confirm(client: Client, batch_id: int) -> dict[str, Any]:
-    from api import corrections
+    from api.custody import corrections
 
     requested = client.get(f"/v1/batches/{batch_id}/withdrawal")
     digest = corrections.digest(client.store_id, batch_id, requested["reason"])

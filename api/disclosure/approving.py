@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from api import authorities, persons
 from api.disclosure import rules
 from api.disclosure.casebook import entry_of, kind_of, put
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, CallBack, Task, request_digest
 from api.disclosure.orders import CalledBack
 from api.disclosure.states import AuthorisationAction, TaskAction, next_authorisation, next_stage
 from api.disclosure.steps import APPROVE_REQUEST, Steps
+from api.people import authorities, persons
 
 _PAST: Final[dict[AuthorisationAction | TaskAction, str]] = {
     AuthorisationAction.REJECT: "rejected",

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from api import persons
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, DECISION, DELIVERY, TASK, Actor, Approval, Authorisation, Decision, Task
 from api.disclosure.orders import SourceDocument
 from api.disclosure.rules import NO_SUCH_CASE
+from api.people import persons
 from schemas.errors import ConfigurationError, InputError, IntegrityError, NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis, basis_on
 from store import Store

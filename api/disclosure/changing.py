@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from api import persons
-from api.authorities import require_officer
 from api.disclosure import rules
 from api.disclosure.casebook import entry_of, kept, put
 from api.disclosure.model import Actor, Authorisation, Confirmation, Suspension
 from api.disclosure.orders import Ruling
 from api.disclosure.states import AuthorisationAction, AuthorisationState, next_authorisation
 from api.disclosure.steps import Steps
+from api.people import persons
+from api.people.authorities import require_officer
 from schemas.legal_bases import basis_on
 from store.clock import to_date
 

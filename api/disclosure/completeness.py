@@ -1,8 +1,9 @@
 """The proof that a delivery has every record that the order reaches, and nothing else.
 
-When a result is made, its evidence is put on file: the snapshot (`store.completeness`), the digest of the order, and
-for every UTC day on which a delivered record ended their number and an HMAC-SHA256, under a salt of the evidence, over
-their lines as `records.ndjson` has them, in their order. The evidence's SHA-256 stands in the log, with the result.
+When a result is made, its evidence is put on file: the snapshot (`store.reading.completeness`), the digest of the
+order, and for every UTC day on which a delivered record ended their number and an HMAC-SHA256, under a salt of the
+evidence, over their lines as `records.ndjson` has them, in their order. The evidence's SHA-256 stands in the log, with
+the result.
 
 `verify` does, in this order:
 
@@ -42,16 +43,17 @@ from api.disclosure.printing import ndjson, printable
 from api.disclosure.search import query_of
 from api.disclosure.selection import permitted_fields, select
 from api.disclosure.subscribers import as_spans, spans_of
-from api.signing import canonical_json
+from api.people.signing import canonical_json
 from schemas.errors import LagrumError, NotFoundError
 from schemas.packing import unpack_table
-from store import ScanQuery, Store, completeness
+from store import ScanQuery, Store
 from store.audit.search import find
 from store.documents import Put
 from store.partitions import DAY_US, date_to_day, day_to_date
-from store.targets import matches
-from store.verify import check_part
-from store.verify_story import audit_story
+from store.reading import completeness
+from store.reading.targets import matches
+from store.verification.verify import check_part
+from store.verification.verify_story import audit_story
 
 FORMAT: Final = "lagrum-evidence-1"
 KIND: Final = "evidence"

@@ -16,7 +16,7 @@ from api.disclosure import told
 from api.disclosure.casebook import Casebook
 from api.disclosure.deliveries import DAY_US
 from api.disclosure.model import Actor, Authorisation, Task
-from api.roles import Role
+from api.people.roles import Role
 from schemas.prices import UNITS, PriceList
 from store import Store
 from store.clock import to_date

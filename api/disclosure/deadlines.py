@@ -25,7 +25,7 @@ from typing import Final
 from api.disclosure.deliveries import DAY_US, Delivery, kept_until_us
 from api.disclosure.model import Authorisation, Signatory, Task
 from api.disclosure.states import AuthorisationState, Stage
-from api.roles import Role
+from api.people.roles import Role
 from schemas.legal_bases import LegalBasis
 from schemas.legal_terms import CustomerNotice
 

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import orjson
 
-from api import persons
 from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
 from api.disclosure.deliveries import Cover, Delivery, due
@@ -23,6 +22,7 @@ from api.disclosure.states import Stage, TaskAction, next_stage
 from api.disclosure.steps import APPROVE_RELEASE, Steps
 from api.disclosure.vault import MANIFEST, Parcel, cover_name
 from api.handover import envelope, summary
+from api.people import persons
 from store import AuditEntry
 from store.clock import to_text
 

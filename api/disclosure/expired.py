@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from store.completeness import LOCATION_OVER
+from store.reading.completeness import LOCATION_OVER
 from store.siblings import LOCATION_FIELDS
 
 SERVICE_OVER: Final = "service-over"
 
 if TYPE_CHECKING:
     from store import ScanQuery, Store
-    from store.scan import Plan
+    from store.reading.scan import Plan
 
 
 def expired_fields(store: Store, query: ScanQuery, permitted: Collection[str]) -> dict[str, Any]:

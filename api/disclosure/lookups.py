@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
-from api import persons
 from api.disclosure import told
 from api.disclosure.model import Actor
 from api.instants import midnight_us
+from api.people import persons
+from api.people.roles import Role
 from api.request_log import DONE, REFUSED
-from api.roles import Role
 from schemas.errors import ConfigurationError
 from store import Store
 from store.clock import to_text

@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any, Final, Self
 
 from api.disclosure.states import AuthorisationState, Stage, TaskState, task_state
-from api.signing import Statement, digest_of
+from api.people.signing import Statement, digest_of
 from schemas.fields import Category
 
 AUTHORISATION: Final = "authorisation"

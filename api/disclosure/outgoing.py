@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from api import authorities
 from api.disclosure.deliveries import Delivery
 from api.disclosure.pushes import KIND, WAITING, Push
+from api.people import authorities
 from schemas.errors import NotFoundError
 from store import Put, Store
 from store.clock import to_text

@@ -31,7 +31,7 @@ import orjson
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from api.signing import canonical_json, key_id
+from api.people.signing import canonical_json, key_id
 from schemas.errors import IntegrityError
 from schemas.fields import SCHEMA_VERSION
 

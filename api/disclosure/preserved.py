@@ -20,10 +20,10 @@ from api.disclosure import rules
 from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
 from schemas.holds import Purpose
-from store.holds import KIND
-from store.overlay import PLACE, RECTIFIED
+from store.correcting.overlay import PLACE, RECTIFIED
+from store.reading.targets import matches
+from store.retention.holds import KIND
 from store.siblings import LOCATION_COLUMNS
-from store.targets import matches
 
 if TYPE_CHECKING:
     from api.disclosure.casebook import Case

@@ -25,8 +25,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from api import authorities
-from api.authorities import Authority
 from api.disclosure.casebook import Case, put
 from api.disclosure.deadlines import LIVE
 from api.disclosure.deliveries import Delivery
@@ -38,6 +36,8 @@ from api.handover.objects import delivery_object
 from api.handover.push_line import PushError
 from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
+from api.people import authorities
+from api.people.authorities import Authority
 from schemas.errors import InputError, IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from store import AuditEntry, Put
 from store.clock import to_text

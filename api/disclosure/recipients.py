@@ -7,9 +7,9 @@ from typing import Final
 
 from cryptography import x509
 
-from api import authorities
 from api.disclosure.model import Authorisation
 from api.disclosure.package import FILES
+from api.people import authorities
 from store import Store
 
 _PEOPLE: Final = ("csv", "ndjson")

@@ -19,14 +19,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from api import authorities
 from api.disclosure import told
 from api.disclosure.casebook import Casebook
 from api.disclosure.deadlines import answer_due_us
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import Actor, Authorisation, Task
 from api.disclosure.states import AuthorisationState, Stage
-from api.roles import Role
+from api.people import authorities
+from api.people.roles import Role
 from schemas.audit_terms import ends_on
 from schemas.errors import ProcedureError
 from schemas.legal_bases import basis_on

@@ -28,8 +28,8 @@ from api.disclosure.model import (
 )
 from api.disclosure.orders import MEDIA_TYPES, SOURCE_BYTES_MAX, SourceDocument
 from api.disclosure.states import AuthorisationState, Stage
-from api.roles import Role, conflicts, parse_roles
-from api.signing import key_id, verify
+from api.people.roles import Role, conflicts, parse_roles
+from api.people.signing import key_id, verify
 from schemas.errors import ConfigurationError, ProcedureError
 from schemas.fields import Category
 from schemas.legal_bases import LegalBasis

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from api.billing.subscriptions import holders
 from api.disclosure import package, printing
 from api.disclosure.canary import made_records
 from api.disclosure.casebook import Case
@@ -24,11 +25,10 @@ from api.disclosure.subscribers import Separation, spans_of
 from api.handover import envelope, ts102657
 from api.handover.requests import number_of
 from api.instants import parse_instant
-from api.subscriptions import holders
 from api.turns import stand_back
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_date, to_text
-from store.overlay import PLACE, RESTRICTED
+from store.correcting.overlay import PLACE, RESTRICTED
 
 if TYPE_CHECKING:
     from api.disclosure.completeness import Recorder

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from api import authorities, persons
 from api.disclosure import lapses, rules
 from api.disclosure.casebook import Case, Casebook
 from api.disclosure.model import Actor, Approval, Authorisation, Signatory, Task, request_digest
 from api.disclosure.vault import Vault
-from api.signing import Statement
+from api.people import authorities, persons
+from api.people.signing import Statement
 from schemas.legal_bases import LegalBasis
 from schemas.legal_terms import Draws
 from store import Store

@@ -4,7 +4,7 @@ An order may say on which day the person meant held the identifier (`held_on`). 
 subscription's validity leave for that target. Otherwise all leave, and the manifest keeps them apart: by target the
 validities within the window, without names, and which rows began in each. Dates are UTC and half-open.
 
-Source: `api.subscriptions`; the design's *Disclosure*.
+Source: `api.billing.subscriptions`; the design's *Disclosure*.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from api.billing.subscriptions import FOREVER_US, Subscription, holders
 from api.disclosure.selection import Span, names_target
 from api.instants import midnight_us
-from api.subscriptions import FOREVER_US, Subscription, holders
 from schemas.errors import ProcedureError
 from store.clock import to_date
 

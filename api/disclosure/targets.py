@@ -11,8 +11,8 @@ import re
 from datetime import date
 from typing import Final
 
+from api.billing.subscriptions import KINDS
 from api.disclosure.model import Target
-from api.subscriptions import KINDS
 from schemas.errors import ProcedureError
 from schemas.legal_bases import TARGET_KINDS
 from schemas.numbers import normalise_number, rules

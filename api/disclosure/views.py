@@ -16,7 +16,7 @@ from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, 
 from api.disclosure.outgoing import push_of
 from api.disclosure.results import result_of
 from api.disclosure.states import AuthorisationState, Stage
-from api.roles import Role
+from api.people.roles import Role
 from schemas.errors import NotFoundError
 from store import AuditEntry, Store
 from store.clock import to_text

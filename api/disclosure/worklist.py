@@ -27,7 +27,7 @@ from api.disclosure.notices import settled
 from api.disclosure.outgoing import waiting
 from api.disclosure.pushes import WAITING
 from api.disclosure.states import AuthorisationState
-from api.roles import Role
+from api.people.roles import Role
 from schemas.errors import NotFoundError, ProcedureError
 from schemas.legal_bases import basis_on
 from store import AuditEntry, Put, Store

@@ -60,7 +60,7 @@ def fingerprint(certificate: x509.Certificate) -> str:
 
 
 def enclose(data: bytes, certificate: x509.Certificate) -> bytes:
-    """Return a fresh envelope around `data` for the certificate that `api.authorities.encryption_certificate` gives."""
+    """Return a fresh envelope around `data` for a certificate of `api.people.authorities.encryption_certificate`."""
     builder = pkcs7.PKCS7EnvelopeBuilder().set_data(data).add_recipient(certificate)
     return builder.set_content_encryption_algorithm(AES256).encrypt(Encoding.DER, [pkcs7.PKCS7Options.Binary])
 

@@ -23,7 +23,6 @@ from typing import Any, Final
 
 import orjson
 
-from api import authorities, persons
 from api.disclosure import rules, views
 from api.disclosure.casebook import kind_of
 from api.disclosure.model import AUTHORISATION, TASK, Actor, Window
@@ -34,6 +33,7 @@ from api.handover.objects import KIND, chosen_names, delivery_object, envelope_i
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers
 from api.instants import parse_date, parse_instant
+from api.people import authorities, persons
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
 from store import Put, Store
 from store.clock import to_date, to_text

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from api import authorities, persons
 from api.disclosure import rules, views
 from api.disclosure.casebook import entry_of
 from api.disclosure.model import Actor
@@ -24,6 +23,7 @@ from api.disclosure.procedure import Disclosure
 from api.handover import ts102657
 from api.handover.requests import KIND, document_id
 from api.handover.ts102657_read import ACKNOWLEDGEMENT, CANCEL, REQUEST, Message, read_message
+from api.people import authorities, persons
 from schemas.errors import ConfigurationError, InputError, LagrumError, NotFoundError, ProcedureError
 from store import Put, Store
 

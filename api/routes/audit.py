@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from api.auth import Principal, require_any, require_role
 from api.deps import get_store
 from api.disclosure import completeness
 from api.disclosure.casebook import Casebook, kind_of
 from api.disclosure.model import AUTHORISATION, TASK
-from api.roles import Role
+from api.people.auth import Principal, require_any, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS
 from schemas.errors import LagrumError, NotFoundError
 from store import AuditEntry

@@ -1,4 +1,4 @@
-"""The register of authorities: two custodians for each change; see `api.authority_register` for the steps."""
+"""The register of authorities: two custodians for each change; see `api.people.authority_register` for the steps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from api import authorities
-from api import authority_register as procedure
-from api.auth import Principal, require_role
-from api.authorities import AuthorityKind, Format, Terms
 from api.deps import get_store
-from api.roles import Role
+from api.people import authorities
+from api.people import authority_register as procedure
+from api.people.auth import Principal, require_role
+from api.people.authorities import AuthorityKind, Format, Terms
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 
 router = APIRouter(tags=["authorities"])

@@ -10,13 +10,13 @@ import orjson
 from fastapi import APIRouter, Depends, Header, Path, Query, Request
 from fastapi.responses import Response
 
-from api import delivery
-from api.auth import Principal, require_source, require_switch
 from api.deps import get_grouper, get_metrics, get_settings, get_spooler, get_store, get_stream_pool
-from api.grouper import Intake
-from api.push_door import TENANT
+from api.intake import delivery
+from api.intake.grouper import Intake
+from api.intake.push_door import TENANT
+from api.intake.spooler import Durable, PushKind
+from api.people.auth import Principal, require_source, require_switch
 from api.routes.models import ERRORS
-from api.spooler import Durable, PushKind
 from ingest import sources
 from ingest.decoders import FORMATS
 from ingest.pipeline import ingest_stream

@@ -1,4 +1,4 @@
-"""What the guard thinks of the clock, and two custodians who confirm it; see `api.clock` for the steps."""
+"""What the guard thinks of the clock, and two custodians who confirm it; see `api.custody.clock` for the steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
-from api import clock
-from api.auth import Principal, require_role
+from api.custody import clock
 from api.deps import get_store
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 
 router = APIRouter(tags=["clock"])

@@ -1,4 +1,4 @@
-"""Withdrawing a batch that was read wrongly: two custodians; see `api.corrections` for the steps."""
+"""Withdrawing a batch that was read wrongly: two custodians; see `api.custody.corrections` for the steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from api import corrections
-from api.auth import Principal, require_role
+from api.custody import corrections
 from api.deps import get_store
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 
 router = APIRouter(tags=["corrections"])

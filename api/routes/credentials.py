@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from api import credentials
-from api.auth import Principal, require_role
 from api.deps import get_authenticator, get_store
-from api.roles import Role
+from api.people import credentials
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, Model
 from ingest import sources
 

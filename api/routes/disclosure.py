@@ -12,7 +12,6 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from starlette.responses import StreamingResponse
 
-from api.auth import Principal, require_person
 from api.deps import get_store
 from api.disclosure import views
 from api.disclosure.bases import bases
@@ -21,6 +20,7 @@ from api.disclosure.outgoing import push_of
 from api.disclosure.procedure import Disclosure
 from api.disclosure.push_key import PushKey
 from api.disclosure.rules import OFFICER
+from api.people.auth import Principal, require_person
 from api.routes.disclosure_models import CheckModel, OrderModel, ReasonModel, RulingModel, SignedModel, TaskModel
 from api.routes.models import ERRORS
 

@@ -7,11 +7,11 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from api.auth import Principal, require_person
 from api.deps import get_store
 from api.disclosure.model import Actor
 from api.handover.hi1 import Exchange
 from api.handover.retained import RetainedData
+from api.people.auth import Principal, require_person
 from api.routes.models import ERRORS
 
 router = APIRouter(tags=["handover"])

@@ -7,12 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.responses import Response
 
-from api import metrics
-from api.auth import Principal, PrincipalKind, require_any
 from api.deps import get_metrics, get_settings
-from api.roles import Role
+from api.people.auth import Principal, PrincipalKind, require_any
+from api.people.roles import Role
 from api.routes.models import ERRORS
 from api.settings import Settings
+from api.telemetry import metrics
 
 router = APIRouter(tags=["service"])
 

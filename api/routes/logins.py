@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from api.auth import Principal, require_role
 from api.deps import get_authenticator, get_store
 from api.instants import parse_date
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS
 from store import AuditEntry, logins
 

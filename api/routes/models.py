@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.persons import Approval
+from api.people.persons import Approval
 
 _SIGNATURE: Final = (
     "Vm9pZCB1bnRpbCBzaWduZWQgYnkgdGhlIHBlcnNvbiB3aG8gc2VuZHMgdGhpcyByZXF1ZXN0LCBvdmVyIHRoZSBzdGF0ZW1lbnQ="

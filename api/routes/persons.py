@@ -1,4 +1,4 @@
-"""Enrolment and revocation of people: two custodians for each; see `api.enrolment` for the steps."""
+"""Enrolment and revocation of people: two custodians for each; see `api.people.enrolment` for the steps."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from api import bindings, persons
-from api import enrolment as procedure
-from api.auth import Principal, require_role
-from api.authenticator import Authenticator
 from api.deps import get_authenticator, get_store
-from api.roles import Role
+from api.people import bindings, persons
+from api.people import enrolment as procedure
+from api.people.auth import Principal, require_role
+from api.people.authenticator import Authenticator
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 
 router = APIRouter(tags=["persons"])

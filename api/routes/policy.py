@@ -1,4 +1,4 @@
-"""The retention policy: what is in force, and two custodians who change it; see `api.policy` for the steps."""
+"""The retention policy: what is in force, and two custodians who change it; see `api.custody.policy` for the steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field
 
-from api import policy
-from api.auth import Principal, require_role
+from api.custody import policy
 from api.deps import get_store
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 from schemas.policy import FIRST
 

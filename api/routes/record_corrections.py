@@ -1,4 +1,4 @@
-"""Correcting single records: two custodians; see `api.record_corrections` for the steps."""
+"""Correcting single records: two custodians; see `api.custody.record_corrections` for the steps."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from api import record_corrections
-from api.auth import Principal, require_role
+from api.custody import record_corrections
 from api.deps import get_store
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 
 router = APIRouter(tags=["corrections"])

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from api.auth import Principal, require_person
 from api.deps import get_store
 from api.disclosure import costs, lookups, reports
 from api.disclosure.model import Actor
 from api.instants import parse_date
+from api.people.auth import Principal, require_person
 from api.routes.models import ERRORS
 from schemas.prices import UNITS
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from api.auth import LOCAL, Principal, require_person
-from api.authenticator import Authenticator
 from api.deps import get_authenticator, get_store
+from api.people.auth import LOCAL, Principal, require_person
+from api.people.authenticator import Authenticator
 from api.routes.models import ERRORS
 from store.clock import to_text
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Request
 from pydantic import Field
 
-from api.auth import Principal, require_role
 from api.deps import get_store
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, Model
 from ingest import sources
 from ingest.source import SourceConfig

@@ -1,4 +1,4 @@
-"""Persons' requests for access: a data protection officer and a custodian; see `api.subjects` for the steps."""
+"""Persons' requests for access: a data protection officer and a custodian; see `api.custody.subjects` for the steps."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from api import subjects
-from api.auth import Principal, require_role
+from api.custody import subjects
 from api.deps import get_store
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS, ApprovalModel, Model
 
 router = APIRouter(tags=["subjects"])

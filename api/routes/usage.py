@@ -8,13 +8,13 @@ import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from api import periods
-from api.auth import Principal, require_role
+from api.billing import periods
+from api.billing.usage import Period
 from api.deps import get_store
 from api.instants import parse_date
-from api.roles import Role
+from api.people.auth import Principal, require_role
+from api.people.roles import Role
 from api.routes.models import ERRORS
-from api.usage import Period
 
 router = APIRouter(tags=["usage"])
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Path, Query, Request
 from pydantic import Field
 
-from api.auth import Principal, require_person
 from api.deps import get_store
 from api.disclosure.model import Actor
 from api.disclosure.notices import Notices
 from api.disclosure.worklist import worklist
+from api.people.auth import Principal, require_person
 from api.routes.models import ERRORS, Model
 
 router = APIRouter(tags=["disclosure"])

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from api.subscriptions import Subscription, import_rows
-from api.usage import Period, usage
+from api.billing.subscriptions import Subscription, import_rows
+from api.billing.usage import Period, usage
 from bench.child import run as run_child
 from bench.peers.base import COLUMN_OF, LINE, Keys, Peer, Window, tree_bytes
 from schemas.arrow import PACKED

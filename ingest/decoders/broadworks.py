@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import Element
 
 from ingest.decoders.base import Decoded
-from ingest.decoders.freeswitch import address_of
+from ingest.decoders.freeswitch.json_cdr import address_of
 from ingest.decoders.row_stretch import Columns, Refusal, RowStretch, kept_values
 from ingest.decoders.slices import is_utf8
 from ingest.decoders.xml_records import Marks, Piece, parse_element, read_pieces

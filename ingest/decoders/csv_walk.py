@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ingest.decoders.canonical_columns import FIGURES, Converted, InputColumn, convert
-from ingest.decoders.canonical_times import ParsedTimes, parse_times
+from ingest.decoders.canonical.columns import FIGURES, Converted, InputColumn, convert
+from ingest.decoders.canonical.times import ParsedTimes, parse_times
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import is_utf8
 from schemas import numbers

@@ -1,8 +1,8 @@
 """Compiled loops over lines and slices of text (ADR 7): copies, RADIUS attributes by name, and the values of plain CSV.
 
 The twins that the tests compare these with are the NumPy roads of `ingest.decoders.slices` and
-`ingest.decoders.freeradius`, and the row-by-row roads of CSV. There are no bounds checks: slices lie inside the data,
-and a line of attributes has at least one byte before it and behind it.
+`ingest.decoders.radius.detail`, and the row-by-row roads of CSV. There are no bounds checks: slices lie inside the
+data, and a line of attributes has at least one byte before it and behind it.
 """
 
 from __future__ import annotations

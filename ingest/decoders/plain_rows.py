@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded
-from ingest.decoders.canonical_lines import lines_are_short
+from ingest.decoders.canonical.lines import lines_are_short
 from ingest.decoders.delimited import Convert
 from ingest.decoders.slices import Block, Column, Faults, Lines, compute, gather, is_utf8, line_kernels
 from ingest.lines import Line

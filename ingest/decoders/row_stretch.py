@@ -15,7 +15,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded
-from ingest.decoders.freeswitch_values import Refusal
+from ingest.decoders.freeswitch.values import Refusal
 from schemas.arrow import DELIVERED
 from schemas.rejects import Reject, RejectReason
 

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import BinaryIO, ClassVar, Final
 
 from ingest.decoders.base import Decoded, Event
-from ingest.decoders.cgnat_prefix import PrefixReader
+from ingest.decoders.cgnat.prefix import PrefixReader
 from ingest.decoders.event_rows import EventRows
 from ingest.lines import Line
 from ingest.source import SourceConfig

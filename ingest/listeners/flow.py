@@ -14,8 +14,8 @@ from typing import Final
 
 from ingest import sources
 from ingest.decoders.base import Decoded
-from ingest.decoders.ipfix import Chunk, Ipfix
-from ingest.decoders.ipfix_messages import Exporters
+from ingest.decoders.cgnat.ipfix import Chunk, Ipfix
+from ingest.decoders.cgnat.ipfix_messages import Exporters
 from ingest.listeners import groups, peers
 from ingest.listeners.peers import Peers
 from ingest.listeners.tallies import Tallies

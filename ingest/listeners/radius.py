@@ -22,7 +22,7 @@ from typing import Final
 import pyarrow as pa
 
 from ingest import sources
-from ingest.decoders.freeradius import RadiusDetail
+from ingest.decoders.radius.detail import RadiusDetail
 from ingest.events import event
 from ingest.listeners import groups, peers
 from ingest.listeners import radius_packets as packets

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded
-from ingest.decoders.canonical_columns import InputColumn, convert
+from ingest.decoders.canonical.columns import InputColumn, convert
 from ingest.mapping.model import SOURCE_ZONE, FieldMap, MappingFile, Rule
 from ingest.mapping.steps import apply_steps
 from ingest.mapping.stretch import Kept, Stretch

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from ingest.decoders.base import CHUNK_ROWS, RECORD_BYTES_MAX
-from ingest.decoders.canonical_lines import BLOCK_BYTES, lines_are_short
+from ingest.decoders.canonical.lines import BLOCK_BYTES, lines_are_short
 from ingest.decoders.plain_rows import Rejoined
 from ingest.decoders.quoting import quote_faults
 from ingest.decoders.slices import Block, Lines, read_blocks

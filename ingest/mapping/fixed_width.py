@@ -12,7 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ingest.decoders.base import RECORD_BYTES_MAX
-from ingest.decoders.canonical_lines import BLOCK_BYTES
+from ingest.decoders.canonical.lines import BLOCK_BYTES
 from ingest.decoders.slices import Block, Lines, gather, read_blocks
 from ingest.mapping.controls import Controls, CountSoFar
 from ingest.mapping.model import MappingFile

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 import orjson
 
 from ingest.decoders.base import CHUNK_ROWS, RECORD_BYTES_MAX
-from ingest.decoders.canonical_lines import BLOCK_BYTES
+from ingest.decoders.canonical.lines import BLOCK_BYTES
 from ingest.decoders.slices import Lines, is_utf8, read_blocks
 from ingest.mapping.controls import Controls, CountSoFar
 from ingest.mapping.model import MappingFile

@@ -22,8 +22,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.canonical_columns import InputColumn, convert
-from ingest.decoders.canonical_times import parse_times
+from ingest.decoders.canonical.columns import InputColumn, convert
+from ingest.decoders.canonical.times import parse_times
 from ingest.times import ZoneTimes, epoch_us, month_number, offset_s, wall_time
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Column, Mask, as_text, pc, text_views, valid_mask

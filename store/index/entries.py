@@ -1,4 +1,4 @@
-"""What is posted of a record: its identifiers in the normal form that `store.targets.matches` compares."""
+"""What is posted of a record: its identifiers in the normal form that `store.reading.targets.matches` compares."""
 
 from __future__ import annotations
 

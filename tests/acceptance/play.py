@@ -20,8 +20,8 @@ from typing import Any, Final
 from api.disclosure.model import Approval, order_of
 from api.disclosure.procedure import SourceDocument
 from api.handover.opening import Reader, open_to
+from api.people.signing import decode_public_key
 from api.routes.disclosure_models import OrderModel
-from api.signing import decode_public_key
 from schemas.errors import LagrumError
 from store import Store
 from store.audit import bundle

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from api.handover.opening import verify_folder
-from api.signing import Statement, decode_public_key, digest_of, verify
+from api.people.signing import Statement, decode_public_key, digest_of, verify
 from schemas.errors import LagrumError
 from store.audit.bundle import verify_bundle
 from tests.acceptance.play import FOLDER, normalised, play, verification

@@ -13,11 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from api import authorities
-from api import authority_register as procedure
-from api.authorities import Authority, AuthorityKind, Format, Terms
-from api.persons import Approval
-from api.signing import PersonKey, Statement
+from api.people import authorities
+from api.people import authority_register as procedure
+from api.people.authorities import Authority, AuthorityKind, Format, Terms
+from api.people.persons import Approval
+from api.people.signing import PersonKey, Statement
 from store import Put, Store
 from store.clock import to_text
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from api.sessions import Challenges, Sessions
-from api.throttle import Throttle
+from api.people.sessions import Challenges, Sessions
+from api.people.throttle import Throttle
 from tests.conftest import FixedClock
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from api import bindings, enrolment, persons
-from api.persons import Enrolment
-from api.signing import PersonKey
+from api.people import bindings, enrolment, persons
+from api.people.persons import Enrolment
+from api.people.signing import PersonKey
 from tests.api.test_sweep import _operations
 from tests.api.world import World
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 
-from api.credentials import Scope
+from api.people.credentials import Scope
+from api.people.roles import Role
 from api.request_log import DONE, REFUSED, SILENT
-from api.roles import Role
 from store import AuditEntry, Store, files
 from store.audit import StoredEntry
 from store.noted import noting

@@ -25,7 +25,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 import pyarrow as pa
 from api.disclosure import hits
-from api.usage import Period, usage
+from api.billing.usage import Period, usage
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from tests.conftest import FixedClock

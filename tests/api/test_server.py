@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from api import cli
-from api.bootstrap import create_custodians
 from api.client import Client
+from api.people.bootstrap import create_custodians
+from api.people.signing import PersonKey, read_key_file
 from api.server import socket_path
 from api.settings import Settings
-from api.signing import PersonKey, read_key_file
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import Store
 from tests.api.world import CSV, running

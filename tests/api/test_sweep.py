@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.roles import Role
+from api.people.roles import Role
 from tests.api.world import World
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options")

@@ -14,14 +14,15 @@ import uvloop
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient, Response
 
-from api import authorities, enrolment, persons, server
+from api import server
 from api.app import create_app
-from api.auth import session_statement
-from api.bootstrap import create_custodians
-from api.credentials import Scope
-from api.persons import Approval, Enrolment
+from api.people import authorities, enrolment, persons
+from api.people.auth import session_statement
+from api.people.bootstrap import create_custodians
+from api.people.credentials import Scope
+from api.people.persons import Approval, Enrolment
+from api.people.signing import PersonKey, Statement, read_key_file
 from api.settings import Settings
-from api.signing import PersonKey, Statement, read_key_file
 from ingest import sources
 from ingest.source import SourceConfig
 from store import Store

@@ -23,7 +23,8 @@ from types import FrameType
 from typing import Final
 
 from bench import formats
-from ingest.decoders import ber, csv_walk, decoder, slices
+from ingest.decoders import csv_walk, decoder, slices
+from ingest.decoders.ber import walk as ber
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError

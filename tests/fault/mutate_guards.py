@@ -80,15 +80,15 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.handover.hi1": MESSAGES,
     "api.handover.retained": MESSAGES,
     "api.disclosure.pushing": PUSHES,
-    "api.persons": (*PROCEDURE, "api/test_persons.py", "api/test_signing.py"),
-    "api.authorities": (*PROCEDURE, "api/test_authorities.py"),
-    "api.signing": ("api/test_signing.py", *PROCEDURE),
+    "api.people.persons": (*PROCEDURE, "api/people/test_persons.py", "api/people/test_signing.py"),
+    "api.people.authorities": (*PROCEDURE, "api/people/test_authorities.py"),
+    "api.people.signing": ("api/people/test_signing.py", *PROCEDURE),
 }
 """Module -> the tests that belong to it."""
 ONLY: Final[dict[str, tuple[str, ...]]] = {
-    "api.persons": ("verify_approval", "find_active", "may_act"),
-    "api.authorities": ("require", "require_officer", "encryption_certificate"),
-    "api.signing": ("verify",),
+    "api.people.persons": ("verify_approval", "find_active", "may_act"),
+    "api.people.authorities": ("require", "require_officer", "encryption_certificate"),
+    "api.people.signing": ("verify",),
     "api.disclosure.casebook": ("basis", "document"),
     "api.disclosure.vault": ("envelope", "envelopes", "signing_key"),
 }

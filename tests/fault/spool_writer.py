@@ -12,7 +12,7 @@ from pathlib import Path
 
 from store import Store, SystemClock
 from tests.store.records import DAY_US, NOW_US
-from tests.store.test_spool import group
+from tests.store.spooling.test_spool import group
 
 
 def main(root: Path, first: int) -> None:

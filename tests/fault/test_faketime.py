@@ -20,8 +20,8 @@ from schemas.policy import DEFAULT_POLICY
 from schemas.retention import CEILING_MONTHS, add_months
 from store import ScanQuery, SourceRef, Store, SystemClock
 from store.clock import to_date
-from store.clockguard import UNTRUSTED
 from store.partitions import PartitionKey, date_to_day, is_expired
+from store.retention.clockguard import UNTRUSTED
 from tests.store.records import DAY_US, NOW_US, records
 
 HOUR, DAY, YEARS = 3600, 86_400, 731 * 86_400

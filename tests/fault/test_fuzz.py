@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from ingest.decoders import FORMATS, ber, csv_walk, decoder, slices
+from ingest.decoders import FORMATS, csv_walk, decoder, slices
+from ingest.decoders.ber import walk as ber
 from ingest.source import SourceConfig
 from tests.fault import campaign_fuzz, fuzz_child
 from tests.fault.report import Report

@@ -17,7 +17,7 @@ from schemas.errors import LagrumError
 from store import PushId, ScanQuery, Store, files
 from tests.conftest import FixedClock
 from tests.fault.disk import Disk, run_until
-from tests.store.test_spool import group
+from tests.store.spooling.test_spool import group
 
 EVER = ScanQuery(0, 2**60)
 

@@ -86,14 +86,14 @@ def expire(clock: list[int], root: str, times: int = 1) -> int:
 
 def erase(clock: list[int], root: str, *keys: str) -> int:
     """Erase records by themselves, one after the other, as two custodians do; acknowledge each that is gone."""
-    from store import erasing
+    from store.retention import erasing
 
     return _correct(clock, root, keys, erasing.ERASED, {"citation": "Regulation (EU) 2016/679 Art 17"})
 
 
 def rectify(clock: list[int], root: str, *keys: str) -> int:
     """Rectify a field of records, one after the other, as two custodians do."""
-    from store import overlay
+    from store.correcting import overlay
 
     return _correct(clock, root, keys, overlay.RECTIFIED, {"cause": "busy"})
 
@@ -119,9 +119,9 @@ def _correct(clock: list[int], root: str, keys: Sequence[str], kind: str, fields
 
 def _correct_one(store: Store, key: int, kind: str, fields: dict[str, str]) -> None:
     from schemas.errors import NotFoundError
-    from store import erasing
-    from store.explain import part_of
-    from store.overlay import Correction
+    from store.correcting.overlay import Correction
+    from store.retention import erasing
+    from store.retention.explain import part_of
 
     act, custodians = f"{kind[0].encode().hex()}{key:014x}", ("custodian-1", "custodian-2")
     rows = [row for batch in store.scan(PLACES) for row in batch.to_pylist() if row["record_key"] == key]
@@ -206,7 +206,7 @@ def make(clock: list[int], home: str, files: str) -> int:
 
     The store is ready for every operation: small parts to merge, two partitions that end tomorrow, a reject.
     """
-    from api import credentials
+    from api.people import credentials
     from store import Store
 
     place, now = Path(home), SharedClock(*clock)

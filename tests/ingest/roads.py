@@ -8,7 +8,9 @@ from unittest import mock
 
 from hypothesis import strategies as st
 
-from ingest.decoders import canonical_csv, canonical_ndjson, csv_walk, decoder
+from ingest.decoders import csv_walk, decoder
+from ingest.decoders.canonical import csv as canonical_csv
+from ingest.decoders.canonical import ndjson as canonical_ndjson
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.rejects import Reject

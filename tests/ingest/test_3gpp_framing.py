@@ -149,8 +149,8 @@ def test_small_pieces_and_pipes_give_the_same_records():
 def test_blocks_end_within_records(monkeypatch: pytest.MonkeyPatch):
     data = b"".join(EVERY) * 40
     whole = decoded(data)
-    monkeypatch.setattr("ingest.decoders.threegpp.BLOCK_BYTES", 1000)
-    monkeypatch.setattr("ingest.decoders.threegpp.ByteReader.__init__.__defaults__", (1000,))
+    monkeypatch.setattr("ingest.decoders.threegpp.bare.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("ingest.decoders.threegpp.bare.ByteReader.__init__.__defaults__", (1000,))
     assert decoded(data) == whole
 
 

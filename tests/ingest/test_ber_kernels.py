@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.format_inputs_ber import cdr_file
-from ingest.decoders import ber, threegpp
-from ingest.decoders.ber import CONTEXT, Level
-from ingest.decoders.threegpp_tables import RECORD_TYPES
+from ingest.decoders.ber import walk as ber
+from ingest.decoders.ber.walk import CONTEXT, Level
+from ingest.decoders.threegpp import bare as threegpp
+from ingest.decoders.threegpp.tables import RECORD_TYPES
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from tests.ingest import ber_encoder

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.workload import HEADER, write_csv
-from ingest.decoders import canonical_csv, csv_walk
+from ingest.decoders import csv_walk
+from ingest.decoders.canonical import csv as canonical_csv
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block
 from ingest.normalise import normalise

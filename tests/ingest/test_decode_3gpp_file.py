@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders.threegpp_file import Closure, read_header
+from ingest.decoders.threegpp.file import Closure, read_header
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
@@ -46,7 +46,7 @@ def test_a_file_read_in_pieces_holds_the_same_records(monkeypatch: pytest.Monkey
     assert len(whole[0]) == len(EVERY) * 20
     rows, _ = taken("3gpp-32297", Pipe(data, 100), STRICT)  # type: ignore[arg-type]
     assert len(rows) == len(whole[0])
-    monkeypatch.setattr("ingest.decoders.threegpp.ByteReader.__init__.__defaults__", (700,))
+    monkeypatch.setattr("ingest.decoders.threegpp.bare.ByteReader.__init__.__defaults__", (700,))
     assert read(data) == whole
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders.freeradius_records import ATTRIBUTES
+from ingest.decoders.radius.records import ATTRIBUTES
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders.freeswitch import FreeswitchJson
+from ingest.decoders.freeswitch.json_cdr import FreeswitchJson
 from ingest.source import SourceConfig
 from schemas.arrow import DELIVERED
 from schemas.errors import ConfigurationError, InputError

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.decoders import decoder
-from ingest.decoders.freeswitch_csv import TEMPLATES
+from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason

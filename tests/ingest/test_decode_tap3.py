@@ -202,7 +202,7 @@ def test_events_in_small_pieces_are_the_same_events(monkeypatch: pytest.MonkeyPa
     assert len(whole[0]) == 150
     rows, _ = taken("tap3", Pipe(data, 33), SOURCE)  # type: ignore[arg-type]
     assert len(rows) == 150
-    monkeypatch.setattr("ingest.decoders.threegpp.ByteReader.__init__.__defaults__", (500,))
+    monkeypatch.setattr("ingest.decoders.threegpp.bare.ByteReader.__init__.__defaults__", (500,))
     assert decoded(data) == whole
 
 

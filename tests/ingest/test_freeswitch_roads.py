@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import window
-from ingest.decoders import decoder, freeswitch_walk
+from ingest.decoders import decoder
+from ingest.decoders.freeswitch import walk as freeswitch_walk
 from ingest.source import SourceConfig
 from schemas.rejects import Reject
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest import window
-from ingest.decoders import freeswitch_walk
+from ingest.decoders.freeswitch import walk as freeswitch_walk
 from ingest.source import SourceConfig
 from tests.ingest.decoding import fixture
 from tests.ingest.test_freeswitch_roads import DOCUMENTS, ODD_VALUES, documents, same

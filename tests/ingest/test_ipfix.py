@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders import ipfix_messages as messages
-from ingest.decoders.ipfix import Ipfix
-from ingest.decoders.ipfix_messages import Exporters
+from ingest.decoders.cgnat import ipfix_messages as messages
+from ingest.decoders.cgnat.ipfix import Ipfix
+from ingest.decoders.cgnat.ipfix_messages import Exporters
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError

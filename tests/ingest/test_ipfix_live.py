@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.source_metrics import SourceMetrics
+from api.telemetry.source_metrics import SourceMetrics
 from ingest.listeners import groups, peers, tallies, udp
 from ingest.listeners.flow import FlowCollector
 from ingest.listeners.udp import UdpPort

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders import kamailio_json
 from ingest.decoders.base import Decoded
-from ingest.decoders.kamailio_json import KamailioJson
+from ingest.decoders.kamailio import json as kamailio_json
+from ingest.decoders.kamailio.json import KamailioJson
 from ingest.source import SourceConfig
 
 SOURCE = SourceConfig("east", country="SE")

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders import freeradius_records as records
-from ingest.decoders import freeradius_times, slices
+from ingest.decoders import slices
+from ingest.decoders.radius import records
+from ingest.decoders.radius import times as freeradius_times
 from ingest.source import SourceConfig
 from ingest.times import ZoneTimes
 from tests.ingest.decoding import decode, fixture

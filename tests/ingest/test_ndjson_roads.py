@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.workload import tables
-from ingest.decoders import canonical_ndjson
-from ingest.decoders.canonical_columns import FIGURES
+from ingest.decoders.canonical import ndjson as canonical_ndjson
+from ingest.decoders.canonical.columns import FIGURES
 from ingest.decoders.csv_walk import Walker
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block

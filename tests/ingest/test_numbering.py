@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from api.source_metrics import SourceMetrics
+from api.telemetry.source_metrics import SourceMetrics
 from ingest import silence, sources
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig

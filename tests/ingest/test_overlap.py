@@ -10,11 +10,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ingest.decoders.freeswitch_csv import TEMPLATES
+from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
 from store import Store
-from store.identity import same_record
+from store.identities.identity import same_record
 from tests.conftest import FixedClock
 from tests.ingest.decoding import fixture
 

@@ -17,8 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import formats
-from ingest.decoders import asterisk_columns, asterisk_rows, slices
-from ingest.decoders.freeswitch_csv import TEMPLATES
+from ingest.decoders import slices
+from ingest.decoders.asterisk import columns as asterisk_columns
+from ingest.decoders.asterisk import rows as asterisk_rows
+from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.decoders.plain_rows import plain_rows
 from ingest.source import SourceConfig
 from tests.ingest.decoding import fixture

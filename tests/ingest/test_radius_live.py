@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.decoders.freeradius import RadiusDetail
+from ingest.decoders.radius.detail import RadiusDetail
 from ingest.listeners import groups, peers
 from ingest.listeners import radius_packets as packets
 from ingest.listeners.radius import RadiusListener

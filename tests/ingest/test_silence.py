@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from api.settings import Settings
-from api.source_metrics import SourceMetrics
+from api.telemetry.source_metrics import SourceMetrics
 from ingest import silence, sources
 from ingest.drop_folder import DropFolder
 from ingest.pipeline import ingest_stream

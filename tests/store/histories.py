@@ -35,12 +35,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from schemas.errors import ClockError, LagrumError, ProcedureError, RetentionError
 from schemas.holds import Purpose
 from schemas.retention import add_months
-from store import Put, ScanQuery, Store, erasing, explain
-from store.certificates import stored
+from store import Put, ScanQuery, Store
 from store.clock import to_date
-from store.holds import KIND
-from store.overlay import Correction
+from store.correcting.overlay import Correction
 from store.partitions import PartitionKey, date_to_day, newest
+from store.retention import erasing, explain
+from store.retention.certificates import stored
+from store.retention.holds import KIND
 from tests.conftest import FixedClock
 from tests.fault.disk import Disk, run_until
 from tests.fault.torture import scratch

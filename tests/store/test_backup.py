@@ -13,14 +13,14 @@ from schemas.errors import ConfigurationError, IntegrityError, KeyUnavailableErr
 from schemas.retention import floor_until
 from store import ScanQuery, Store, files
 from store.backup import DATA, LIFE_DAYS, MANIFEST, backup, restore
-from store.erasing import erase
-from store.overlay import Correction
+from store.correcting.overlay import Correction
 from store.partitions import successor, to_us
+from store.retention.erasing import erase
 from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Crash, Disk
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, records
-from tests.store.test_erasing import CITATION, OLD_KEY, TWO, erased
+from tests.store.retention.test_erasing import CITATION, OLD_KEY, TWO, erased
 
 EVER = ScanQuery(0, 2**60)
 

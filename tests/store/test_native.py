@@ -104,7 +104,7 @@ def test_an_array_that_does_not_lie_evenly_is_read_all_the_same(kept: Path) -> N
 
 def test_an_array_that_must_not_change_is_not_given_to_a_kernel_that_writes(tmp_path: Path) -> None:
     path = tmp_path / "kept"
-    native._keep(importlib.import_module("store.run_kernels"), path)
+    native._keep(importlib.import_module("store.identities.run_kernels"), path)
     words, upper, lower = np.zeros(1, np.uint64), np.zeros(2, np.uint64), np.zeros(2, np.uint64)
     upper.flags.writeable = False
     with pytest.raises(TypeError):

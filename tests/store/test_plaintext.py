@@ -15,8 +15,8 @@ from store import AuditEntry, ScanQuery, SourceRef, Store, TargetIdentifier
 from store.documents import Put
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
+from tests.store.open_sessions.test_sessions import START, closed, event
 from tests.store.records import records, with_column
-from tests.store.test_sessions import START, closed, event
 
 NUMBER, OTHER, SIP, MAC = 46_701_741_234, 46_701_745_678, "sip:zebedee@example.net", 0x0055AA1234F7
 IMSI, IMEI, ACCOUNT, ADDRESS = 240_010_055_566_677, 35_209_900_176_148, "ACCOUNT-QX77", 0xC6336477

@@ -14,24 +14,25 @@ import pytest
 from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailableError, LagrumError
 from schemas.policy import FIRST
 from schemas.retention import CategoryPeriod, add_months, floor_until, midnight
-from store import ScanQuery, SourceRef, Store, expiry
+from store import ScanQuery, SourceRef, Store
 from store.backup import backup, restore
-from store.certificate_check import export, verify_file
-from store.certificate_words import paragraphs, title
-from store.certificates import stored
-from store.explain import of_date
+from store.correcting.overlay import RECTIFIED
+from store.correcting.rectified import RECTIFIABLE, check
 from store.layout import LOCATION_SUFFIX
-from store.overlay import RECTIFIED
 from store.partitions import PartitionKey, to_us
-from store.rectified import RECTIFIABLE, check
-from store.retention_status import next_days, status
+from store.retention import expiry
+from store.retention.certificate_check import export, verify_file
+from store.retention.certificate_words import paragraphs, title
+from store.retention.certificates import stored
+from store.retention.explain import of_date
+from store.retention.retention_status import next_days, status
 from store.siblings import LOCATION_FIELDS
 from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, records, with_column
-from tests.store.test_expiry_steps import STEPS, StoppedError, copy
-from tests.store.test_holds import held, number_of, place
-from tests.store.test_policies import ACTORS, move
+from tests.store.retention.test_expiry_steps import STEPS, StoppedError, copy
+from tests.store.retention.test_holds import held, number_of, place
+from tests.store.retention.test_policies import ACTORS, move
 
 EVER = ScanQuery(0, 2**60)
 TWO = CategoryPeriod("location", 2, "duty", "Act 9 § 22")

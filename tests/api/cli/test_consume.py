@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from api.metrics import Metrics
-from api.queue_metrics import QueueMetrics
+from api.telemetry.metrics import Metrics
+from api.telemetry.queue_metrics import QueueMetrics
 from ingest.jetstream import JetStream, JetStreamSettings
 from schemas.errors import BusyError, ConfigurationError, PermissionsError
 from store import Store

@@ -14,7 +14,7 @@ from store.clock import to_date
 from store.partitions import to_us
 from tests.api.cli.conftest import Run
 from tests.conftest import FixedClock
-from tests.store.test_policies import version
+from tests.store.retention.test_policies import version
 
 ERASED_US = 1_858_291_200_000_000
 """2028-11-20: the period of the first day of `calls` is over."""

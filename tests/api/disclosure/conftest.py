@@ -14,7 +14,6 @@ import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api import authorities, persons
 from api.disclosure.deliveries import Delivery
 from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import Actor, Authorisation, Task, Window, request_digest
@@ -29,9 +28,10 @@ from api.disclosure.procedure import (
     WrittenTarget,
 )
 from api.handover.opening import Opened, Reader, open_to
-from api.persons import Approval
-from api.roles import Role, parse_roles
-from api.signing import PersonKey, Statement, decode_public_key
+from api.people import authorities, persons
+from api.people.persons import Approval
+from api.people.roles import Role, parse_roles
+from api.people.signing import PersonKey, Statement, decode_public_key
 from store import Put, Store
 from store.audit import StoredEntry
 from store.clock import to_date, to_text

@@ -11,9 +11,10 @@ import pytest
 from api.disclosure.completeness import COMPLETE, KIND, PARTLY, WRONG, Evidence, Report, verify
 from api.disclosure.orders import WrittenTarget
 from schemas.errors import NotFoundError
-from store import Put, Store, completeness
+from store import Put, Store
 from store.audit import AuditEntry
 from store.documents import Document
+from store.reading import completeness
 from tests.api.disclosure.conftest import MIDNIGHT_US, TARGET, Court
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, records, with_column

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from api.cli import main
+from api.people.signing import write_key_file
 from api.settings import Settings
-from api.signing import write_key_file
 from schemas.errors import IntegrityError
 from store.audit import AuditEntry
 from store.audit.bundle import verify_bundle

@@ -9,7 +9,7 @@ import pytest
 
 from api.disclosure import views
 from api.disclosure.model import Actor
-from api.persons import Approval
+from api.people.persons import Approval
 from schemas.errors import LagrumError
 from store import documents
 from store.clock import to_text

@@ -10,9 +10,9 @@ from schemas.retention import floor_until
 from store import ScanQuery
 from store.clock import to_date
 from store.partitions import to_us
-from store.scan import Plan
+from store.reading.scan import Plan
 from tests.api.disclosure.conftest import Court
-from tests.store.test_policies import move
+from tests.store.retention.test_policies import move
 from tests.store.test_siblings import shorten
 
 EVER = ScanQuery(0, 2**60)

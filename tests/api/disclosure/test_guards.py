@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import pytest
 
-from api import authorities
 from api.disclosure import (
     approving,
     casebook,
@@ -29,6 +28,7 @@ from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import DELIVERY, TASK, Actor, Task, Window, request_digest
 from api.disclosure.procedure import APPROVE_REQUEST, SourceDocument, WrittenTarget
 from api.disclosure.vault import MANIFEST
+from api.people import authorities
 from schemas.errors import ProcedureError
 from schemas.fields import Category
 from store import Put

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pytest
 from httpx import Response
 
-from api import periods
+from api.billing import periods
+from api.billing.usage import Period
 from api.client import Client
 from api.disclosure.model import Task
 from api.instants import parse_date
 from api.settings import Settings
-from api.usage import Period
 from tests.api.disclosure.conftest import PEOPLE, TARGET, Court, traffic
 from tests.api.world import UNHURRIED, running
 from tests.architecture.source import ROOT, dotted, modules
@@ -31,9 +31,9 @@ READERS: Final = {
     "api/disclosure/search.py": "a case's search, compiled from its order",
     "api/disclosure/preserved.py": "the same, among what a preservation order holds",
     "api/disclosure/completeness.py": "the auditor's proof of a case's search; it tells numbers",
-    "api/subject_records.py": "a person's own, after a request of two persons",
-    "api/usage.py": "sums for billing, by account",
-    "api/periods.py": "sums for billing, by account",
+    "api/custody/subject_records.py": "a person's own, after a request of two persons",
+    "api/billing/usage.py": "sums for billing, by account",
+    "api/billing/periods.py": "sums for billing, by account",
 }
 """All that asks the store for records, and for what."""
 OWN_CASE: Final = {"officer-1", "handler-1", "handler-2", "approver-1", "approver-2"}

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from api.billing.subscriptions import Subscription, import_rows
 from api.disclosure.model import Task, Window, order_of
 from api.disclosure.preflight import ZERO, bucket
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.states import TaskState
 from api.disclosure.views import cases, counts, show
-from api.signing import Statement, digest_of, verify
-from api.subscriptions import Subscription, import_rows
+from api.people.signing import Statement, digest_of, verify
 from schemas.errors import AuditError, KeyUnavailableError, ProcedureError
 from store.clock import to_date
 from tests.api.disclosure.conftest import MIDNIGHT_US, TARGET, WINDOW, Court

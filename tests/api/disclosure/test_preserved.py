@@ -21,12 +21,12 @@ from schemas.legal_terms import Draws
 from schemas.retention import floor_until
 from store import Put
 from store.clock import to_date
-from store.holds import KIND
 from store.partitions import PartitionKey, date_to_day, to_us
+from store.retention.holds import KIND
 from tests.api.disclosure.conftest import TARGET, Court
 from tests.conftest import ends_us
 from tests.store.records import DAY_US
-from tests.store.test_policies import move
+from tests.store.retention.test_policies import move
 from tests.store.test_siblings import shorten
 
 REFERENCE = "K 4711-26"

@@ -12,8 +12,8 @@ from api.disclosure.model import DELIVERY, TASK, request_digest
 from api.disclosure.procedure import APPROVE_REQUEST, WrittenTarget
 from api.disclosure.states import Stage, TaskState
 from api.disclosure.views import cases, show
-from api.persons import Approval
-from api.signing import Statement
+from api.people.persons import Approval
+from api.people.signing import Statement
 from schemas.errors import AuditError, InputError, IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from schemas.packing import unpack_table
 from store import Put, ScanQuery

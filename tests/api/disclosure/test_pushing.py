@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from api import authorities
 from api.disclosure import package, views
 from api.disclosure.deliveries import Delivery
 from api.disclosure.outgoing import push_of, waiting
@@ -20,6 +19,7 @@ from api.disclosure.states import Stage
 from api.disclosure.worklist import worklist
 from api.handover.envelope import disclose
 from api.handover.push_line import Limits
+from api.people import authorities
 from api.pusher import Pusher
 from schemas.errors import AuditError, ProcedureError
 from store import Put, Store

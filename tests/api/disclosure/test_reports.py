@@ -19,10 +19,10 @@ from api.disclosure.model import TASK
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.report_page import page
 from api.instants import parse_date
-from api.roles import Role
+from api.people.roles import Role
+from api.people.signing import write_key_file
 from api.routes.reports import router
 from api.settings import Settings
-from api.signing import write_key_file
 from schemas.errors import ConfigurationError, InputError, LagrumError, ProcedureError
 from schemas.legal_bases import BASES
 from schemas.prices import UNITS, parse_prices
@@ -297,7 +297,7 @@ def test_the_look_ups_of_a_person_are_told_with_case_and_time(court: Court) -> N
     ],
 )
 def test_four_eyes_are_two_persons_and_two_roles(court: Court, changes: dict[str, set[str]]) -> None:
-    from api import persons
+    from api.people import persons
 
     court.released()
     (item,) = told.tasks(court.store).values()

@@ -16,11 +16,11 @@ from typing import Any, Final
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from api import authorities, persons
 from api.disclosure import casebook, lapses, rules, views
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, DELIVERY, Actor, Signatory, Window
 from api.disclosure.orders import SourceDocument
+from api.people import authorities, persons
 from schemas.errors import NotFoundError, ProcedureError
 from store import Put
 from store.clock import to_date

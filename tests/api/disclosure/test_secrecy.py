@@ -19,8 +19,8 @@ import pytest
 from api.cli import lagrum, main
 from api.client import Client
 from api.disclosure.orders import SourceDocument, WrittenTarget
+from api.people.signing import write_key_file
 from api.settings import Settings
-from api.signing import write_key_file
 from schemas.errors import LagrumError
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, WINDOW, Court

@@ -14,9 +14,9 @@ import pytest
 from api.cli import main
 from api.client import Client
 from api.disclosure.orders import WrittenTarget
+from api.people.signing import canonical_json, write_key_file
 from api.routes.disclosure import router
 from api.settings import Settings
-from api.signing import canonical_json, write_key_file
 from schemas.errors import ProcedureError
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, CALL_BACK, OTHER_AUTHORITY, PEOPLE, TARGET, WINDOW, Court

@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import pytest
 
-from api import subject_records, subjects
+from api.billing.subscriptions import Subscription, import_rows
 from api.cli import main
+from api.custody import subject_records, subjects
+from api.custody.subject_records import minimised
 from api.disclosure.orders import WrittenTarget
+from api.people.signing import write_key_file
 from api.routes import subjects as routes
 from api.settings import Settings
-from api.signing import write_key_file
-from api.subject_records import minimised
-from api.subscriptions import Subscription, import_rows
 from schemas.errors import AuditError, InputError, NotFoundError, ProcedureError
 from store import files
 from store.clock import to_date

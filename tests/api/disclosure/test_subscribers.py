@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from api.billing.subscriptions import Subscription, import_rows
 from api.disclosure import search
 from api.disclosure.completeness import COMPLETE, verify
 from api.disclosure.model import Task
 from api.disclosure.orders import WrittenTarget
-from api.subscriptions import Subscription, import_rows
 from schemas.errors import ProcedureError
 from store.clock import to_date
 from tests.api.disclosure.conftest import TARGET, WINDOW, Court

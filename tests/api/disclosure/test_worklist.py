@@ -18,9 +18,9 @@ from api.disclosure.model import Task
 from api.disclosure.notices import Notices
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.worklist import Reminders, worklist
+from api.people.signing import write_key_file
 from api.routes.worklist import router
 from api.settings import Settings
-from api.signing import write_key_file
 from schemas.errors import ProcedureError
 from store import Store
 from store.clock import to_date

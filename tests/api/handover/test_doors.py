@@ -12,16 +12,16 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from api import authorities
-from api.authority_endpoint import parse
 from api.cli import main
 from api.disclosure.push_key import PushKey
 from api.handover import ts103120 as hi1
 from api.handover.push_line import Limits, Line, PushError, _is_allowed
 from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
+from api.people import authorities
+from api.people.authority_endpoint import parse
+from api.people.signing import write_key_file
 from api.settings import Settings
-from api.signing import write_key_file
 from tests.api import police
 from tests.api.disclosure.conftest import Court, court
 from tests.api.disclosure.test_pushing import held, register, told
@@ -29,7 +29,7 @@ from tests.api.handover.etsi import validated
 from tests.api.handover.receiver import Office, receiving
 from tests.api.handover.test_hi1 import head, order
 from tests.api.handover.test_retained import STATUS, message
-from tests.api.test_bindings import _confirm, _request
+from tests.api.people.test_bindings import _confirm, _request
 from tests.api.test_server import _Ca, _context
 from tests.api.world import World, running
 

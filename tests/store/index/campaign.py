@@ -11,7 +11,7 @@ import pyarrow as pa
 from schemas.arrow import PACKED
 from schemas.packing import pack_address, pack_identifier, pack_mac, unpack_table
 from store import ScanQuery, Store, TargetIdentifier
-from store.targets import matches
+from store.reading.targets import matches
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US, records, with_column
 

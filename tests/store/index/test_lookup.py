@@ -19,11 +19,11 @@ from store.binding import FileBinding
 from store.blocks import BlockFile, write
 from store.index import INDEXED, PartIndex, coding, postings, problems
 from store.index.hashing import PACKED
-from store.lookup import Found, Question
 from store.parquet import conform
 from store.partitions import PartitionKey
-from store.stretches import asked
-from store.targets import matches
+from store.reading.lookup import Found, Question
+from store.reading.stretches import asked
+from store.reading.targets import matches
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.index.campaign import DAYS, EVER, Truth, delivered, fill, found, queries
@@ -117,14 +117,14 @@ def test_a_hundred_thousand_lookups_equal_a_search_of_every_row(filled: Store) -
 
 
 def test_lookups_in_small_stretches_equal_those_in_one(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.scan.STRETCH_ROWS", 300)
+    monkeypatch.setattr("store.reading.scan.STRETCH_ROWS", 300)
     assert campaign(filled, 15, seed=3)[0] == 0
 
 
 def test_more_targets_than_postings_are_asked_for_are_found_all_the_same(
     filled: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.stretches.TARGETS_MAX", 0)
+    monkeypatch.setattr("store.reading.stretches.TARGETS_MAX", 0)
     assert campaign(filled, 15, seed=4)[0] == 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from api import authorities, persons, subjects
+from api.custody import subjects
 from api.disclosure import views
 from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import Actor, request_digest
@@ -19,7 +19,8 @@ from api.handover import ts103120 as hi1
 from api.handover.hi1 import Exchange
 from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
-from api.persons import Approval
+from api.people import authorities, persons
+from api.people.persons import Approval
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
 from store import Store
 from store.clock import to_text

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
-from api import subjects
+from api.custody import subjects
 from api.disclosure import lapses
 from api.disclosure.model import Window
 from api.disclosure.procedure import WrittenTarget

@@ -1,0 +1,1 @@
+"""Usage for billing: subscriptions, figures per account, closed periods."""

@@ -1,0 +1,1 @@
+"""What takes two custodians: clock, policy, holds, corrections."""

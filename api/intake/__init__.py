@@ -1,0 +1,1 @@
+"""Deliveries by HTTP: body, group commit, spool, and what sends and fetches them."""

@@ -1,0 +1,1 @@
+"""Who asks: people, authorities and switches, what shows who they are, and what they may."""

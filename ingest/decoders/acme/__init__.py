@@ -1,0 +1,1 @@
+"""Oracle (Acme) SBC: CSV by field map."""

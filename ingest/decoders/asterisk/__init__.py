@@ -1,0 +1,1 @@
+"""Asterisk: CDR by cdr_csv, cdr_custom and exports, and CEL."""

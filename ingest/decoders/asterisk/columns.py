@@ -1,0 +1,142 @@
+"""Plain rows of Asterisk call records made records, a column at a time.
+
+Only rows in which nothing is in doubt: both ends and a party are there, every time has its form and occurs once. All
+others are left to `asterisk_rows.Rows`, which is the twin of this for every row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from ingest.decoders.asterisk.rows import COLUMNS, DISPOSITIONS, KINDS, USED, Occurrences, Rows, key_of, row_digest
+from ingest.decoders.slices import Column, compute, empty_to_null, figures, fill, gather
+from ingest.times import LocalTimes
+from schemas.buffers import Ints, Mask, map_unique, text_views
+from store import native
+
+PLAIN: Final = tuple(name for name in USED if name != "clid")
+"""Columns that are read here: the caller's name and number stand in for a party that is not there."""
+
+_KERNELS: Final = "ingest.decoders.line_kernels"
+
+
+def plain_records(
+    columns: Mapping[str, Column],
+    positions: Ints,
+    rows: Rows,
+    lines_of: Callable[[Ints], Iterable[bytes]],
+    occurrences: Occurrences,
+) -> tuple[pa.Table, Mask]:
+    """Return the records of the rows that are understood, and which rows those are.
+
+    Args:
+        columns: those of `PLAIN`.
+        positions: of the rows.
+        rows: what the source settles.
+        lines_of: returns the lines of rows.
+        occurrences: numbers rows without an identity.
+    """
+    count = len(positions)
+    start, end, answer = (rows.zone.convert_column(empty_to_null(columns[name])) for name in ("start", "end", "answer"))
+    understood = ~(_doubtful(start) | _doubtful(end) | _doubtful(answer))
+    understood &= np.asarray(start.times.is_valid()) & np.asarray(end.times.is_valid())
+    duration, billsec = _milliseconds(columns["duration"], understood), _milliseconds(columns["billsec"], understood)
+    understood &= np.asarray(compute.not_equal(columns["src"], ""))
+    ends_late = compute.greater_equal(end.times, start.times)
+    understood &= np.asarray(compute.fill_null(ends_late, False))
+    system = _system(columns, understood)
+    key = _keys(columns, understood, lines_of, occurrences)
+    word = columns["disposition"]
+    made = {
+        "position": pa.array(positions),
+        "switch": compute.fill_null(system, rows.element),
+        "record_key": key,
+        "service_type": pa.repeat(rows.service, count),
+        "calling_number": columns["src"],
+        "called_number": empty_to_null(columns["dst"]),
+        "start_time": start.times,
+        "answer_time": answer.times,
+        "end_time": end.times,
+        "end_inferred": pa.repeat(False, count),
+        "utc_offset_s": start.offsets_s,
+        "time_ambiguous": pa.repeat(False, count),
+        "duration_ms": duration,
+        "billable_duration_ms": billsec,
+        "disposition": map_unique(word, _disposition, pa.string()),
+        "cause": compute.coalesce(empty_to_null(columns["hangupcause"]), empty_to_null(word)),
+        "trunk_in": _trunk(columns["channel"]),
+        "trunk_out": _trunk(columns["dstchannel"]),
+        "call_link": compute.coalesce(empty_to_null(columns["linkedid"]), empty_to_null(columns["uniqueid"])),
+        "account": empty_to_null(columns["accountcode"]),
+    }
+    arrays = [made[name].cast(kind) for name, kind in zip(COLUMNS, KINDS, strict=True)]
+    table = pa.Table.from_arrays(arrays, names=list(COLUMNS))
+    return (table if understood.all() else table.filter(pa.array(understood))), understood
+
+
+def _doubtful(times: LocalTimes) -> Mask:
+    doubtful: Mask = times.bad | np.asarray(compute.fill_null(times.ambiguous, False))
+    return doubtful
+
+
+def _milliseconds(column: Column, understood: Mask) -> Column:
+    """Return whole seconds in ms, null where there are none; rows with anything else are not understood."""
+    seconds, bad = figures(column, 9)
+    understood &= ~bad
+    return compute.multiply(seconds, 1000)
+
+
+def _disposition(word: str) -> str | None:
+    return DISPOSITIONS.get(word.upper())
+
+
+def _trunk(channel: Column) -> Column:
+    """Do as `asterisk_rows.trunk_of`."""
+    offsets, data = text_views(channel)
+    ends = np.empty(len(channel), np.int64)
+    native.load(_KERNELS).peers(data, offsets, ends)
+    peer = gather(data, np.where(ends == offsets[:-1], -1, offsets[:-1]), ends)
+    local = compute.starts_with(channel, "Local/")
+    return fill(peer, "Local", local) if compute.any(local).as_py() else peer
+
+
+def _system(columns: Mapping[str, Column], understood: Mask) -> Column:
+    """Return the system names of uniqueids, null where they have none.
+
+    What is no uniqueid is not understood: it may be another column, where a row's number of them leaves that open. Nor
+    is a row without one whose linkedid stands in for it.
+    """
+    uniqueid = columns["uniqueid"]
+    offsets, data = text_views(uniqueid)
+    ends = np.empty(len(uniqueid), np.int64)
+    native.load(_KERNELS).systems(data, offsets, ends)
+    empty = offsets[1:] == offsets[:-1]
+    understood &= np.where(empty, np.asarray(compute.equal(columns["linkedid"], "")), ends >= 0)
+    return gather(data, np.where(ends > offsets[:-1], offsets[:-1], -1), ends)
+
+
+def _keys(
+    columns: Mapping[str, Column],
+    understood: Mask,
+    lines_of: Callable[[Ints], Iterable[bytes]],
+    occurrences: Occurrences,
+) -> Column:
+    """Return the keys of the rows that are understood: of uniqueid and sequence, else of a digest."""
+    keys = compute.binary_join_element_wise(columns["uniqueid"], columns["sequence"], "/")
+    named = np.asarray(compute.not_equal(columns["uniqueid"], ""))
+    short = understood & named & np.asarray(compute.equal(columns["sequence"], ""))
+    if short.any():
+        of = (
+            columns[name].filter(pa.array(short)).to_pylist() for name in ("uniqueid", "channel", "dstchannel", "start")
+        )
+        made = [key_of(uniqueid, "", "", tuple(rest)) for uniqueid, *rest in zip(*of, strict=True)]
+        keys = compute.replace_with_mask(keys, pa.array(short), pa.array(made, pa.string()))
+    nameless = understood & ~named
+    if nameless.any():
+        numbered = occurrences.number(map(row_digest, lines_of(np.flatnonzero(nameless))))
+        keys = compute.replace_with_mask(keys, pa.array(nameless), pa.array(numbered, pa.string()))
+    return keys

@@ -1,0 +1,1 @@
+"""Lagrum's own layouts: CSV, NDJSON, Arrow, Parquet."""

@@ -1,0 +1,1 @@
+"""Address translation: syslog of Juniper and A10, conntrack, IPFIX and NetFlow v9."""

@@ -1,0 +1,1 @@
+"""Cisco CUCM: CDR and CMR."""

@@ -1,0 +1,1 @@
+"""FreeSWITCH: mod_json_cdr, mod_xml_cdr, mod_cdr_csv."""

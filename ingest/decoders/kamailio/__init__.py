@@ -1,0 +1,1 @@
+"""Kamailio and OpenSIPS: accounting lines and JSON."""

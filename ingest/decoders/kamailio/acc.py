@@ -1,0 +1,214 @@
+"""Kamailio: `acc` and `acc_cdrs` written by db_flatstore or syslog.
+
+Which rows become what, and how they are identified, is told in `ingest.decoders.kamailio.records`.
+Times are epoch seconds, so no zone is needed. docs/sources/kamailio.md says how to set Kamailio up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import BinaryIO, ClassVar, Final
+
+import numpy as np
+import pyarrow as pa
+
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.kamailio import records
+from ingest.decoders.slices import (
+    Block,
+    Column,
+    Faults,
+    Flags,
+    Ints,
+    Lines,
+    compute,
+    gather,
+    read_blocks,
+)
+from ingest.decoders.together import Together, lines_together
+from ingest.source import SourceConfig
+from schemas.errors import ConfigurationError
+from schemas.rejects import Reject, RejectReason
+
+_TRANSACTION: Final = ("method", "from_tag", "to_tag", "callid", "sip_code", "sip_reason", "time")
+_TIME_MODE: Final = ("time_sec", "time_usec")
+_EXTRA: Final = ("src_user", "src_domain", "src_ip", "dst_ouser", "dst_user", "dst_domain")
+_CDR: Final = ("start_time", "end_time", "duration")
+_CDR_EXTRA: Final = ("callid", "caller", "callee", "src_ip", "trunk", "setup_time")
+
+# Rows told by their number of columns, for sources without `columns` and `cdr_columns`.
+_TRANSACTION_SHAPES: Final = (
+    _TRANSACTION,
+    _TRANSACTION + _TIME_MODE,
+    _TRANSACTION + _EXTRA,
+    _TRANSACTION + _TIME_MODE + _EXTRA,
+)
+_CDR_SHAPES: Final = (_CDR, _CDR + _CDR_EXTRA)
+
+_PIPE: Final = 0x7C
+SYSLOG: Final = b"ACC: "
+_PAIR = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=([^;]*)(?:;|$)")
+
+Convert = Callable[[Mapping[str, Column], int, records.Settings], tuple[pa.Table, Faults]]
+
+
+class KamailioAcc:
+    """Rows of db_flatstore (`|` between fields) and `ACC:` lines of syslog."""
+
+    name: ClassVar = "kamailio-acc"
+    summary: ClassVar = "Kamailio acc, missed_calls and acc_cdrs (db_flatstore files or syslog lines)"
+    zoned: ClassVar = True
+    options: ClassVar = ("columns", "cdr_columns", *records.OPTIONS)
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the rows in order.
+
+        flatstore escapes nothing, so a row with another number of columns than its table's is refused.
+
+        Raises:
+            InputError: the stream is UTF-16.
+            ConfigurationError: an option cannot be understood.
+        """
+        chosen = records.settings(source)
+        transactions = shapes_of(source, "columns", _TRANSACTION_SHAPES)
+        cdrs = shapes_of(source, "cdr_columns", _CDR_SHAPES)
+
+        def sort(rows: Rows) -> None:
+            initial = rows.lines.bytes[rows.lines.starts]
+            numeric = (initial >= 0x30) & (initial <= 0x39)
+            if (syslog := rows.holding(SYSLOG) & rows.todo).any():
+                where = np.flatnonzero(syslog)
+                rows.convert(where, rows.syslog_columns(where), records.transactions)
+            for is_cdr, into, shapes in (
+                (False, records.transactions, transactions),
+                (True, records.cdrs, cdrs),
+            ):
+                for width, names in shapes.items():
+                    where = np.flatnonzero(rows.todo & ~syslog & (numeric == is_cdr) & (rows.widths == width))
+                    if len(where):
+                        rows.convert(where, rows.flat_columns(where, names), into)
+
+        return rows_of_blocks(stream, chosen, sort)
+
+    def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
+        """Return the records of all bodies, and each body's last position; None when they are read one by one."""
+        return lines_together(self.decode, bodies, source)
+
+
+def shapes_of(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
+    """Return column names by number of columns, from the option or as known."""
+    given = source.options.get(option)
+    if given is None:
+        return {len(names): names for names in known}
+    names = tuple(name.strip() for name in given.split(","))
+    if not all(names) or len(set(names)) != len(names):
+        raise ConfigurationError(f"option {option} must be distinct names with commas between them")
+    return {len(names): names}
+
+
+class Rows:
+    """The lines of one block, sorted out by kind and shape."""
+
+    def __init__(self, block: Block, position: int, chosen: records.Settings) -> None:
+        self._offset = block.offset
+        self._chosen = chosen
+        self.lines = lines = Lines(block.data)
+        lines.select(~lines.blank())
+        self._positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
+        self._faults = Faults(len(lines))
+        self._faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
+        self._faults.add(lines.encoding_faults(), RejectReason.ENCODING)
+        self._faults.add(~lines.terminated, RejectReason.MALFORMED)
+        self._pipes = np.flatnonzero(lines.bytes == _PIPE)
+        self._before = np.searchsorted(self._pipes, lines.starts)
+        self.widths = np.searchsorted(self._pipes, lines.ends) - self._before + 1
+        self.todo: Flags = ~self._faults.mask
+        self._tables: list[pa.Table] = []
+        self._places: list[Ints] = []
+
+    def convert(self, where: Ints, columns: Mapping[str, Column], into: Convert) -> None:
+        """Convert some lines, given as columns; those that are refused are noted."""
+        table, faults = into(columns, len(where), self._chosen)
+        for index, reason, field in faults.found():
+            mask = np.zeros(len(self.lines), np.bool_)
+            mask[where[index]] = True
+            self._faults.add(mask, reason, field)
+        self._tables.append(table)
+        self._places.append(where)
+        self.todo[where] = False
+
+    def decoded(self) -> Decoded:
+        """Return the records and rejects; a line that was not converted has a number of columns that no table has."""
+        handled = np.zeros(len(self.lines), np.bool_)
+        for where in self._places:
+            handled[where] = True
+        self._faults.add(~handled, RejectReason.COLUMN_COUNT)
+        good = ~self._faults.mask
+        kept = [table.filter(pa.array(good[where])) for table, where in zip(self._tables, self._places, strict=True)]
+        where_kept = [self._positions[where[good[where]]] for where in self._places]
+        rejects = self._faults.rejects(self._positions, self.lines, self._offset)
+        return Decoded(positioned(kept, where_kept), rejects)
+
+    def holding(self, word: bytes) -> Flags:
+        """Return which lines hold a word."""
+        lines = self.lines
+        if word not in lines.data:
+            return np.zeros(len(lines), np.bool_)
+        return np.fromiter((word in lines.line(index) for index in range(len(lines))), np.bool_, len(lines))
+
+    def syslog_columns(self, where: Ints) -> dict[str, Column]:
+        """Return `k=v;k=v` as columns; a name that comes twice, or text between the pairs, spoils the line."""
+        rows: list[dict[str, str]] = []
+        for index in where:
+            text = self.lines.line(int(index)).decode()
+            text = text[text.index("ACC: ") :].partition(": ")[2].partition(": ")[2]
+            pairs = _PAIR.findall(text)
+            found = dict(pairs)
+            whole = len(found) == len(pairs) and sum(len(name) + len(value) + 2 for name, value in pairs) in (
+                len(text),
+                len(text) + 1,
+            )
+            rows.append(found if whole else {})
+        names = sorted(set().union(*rows).intersection(records.COLUMN_NAMES))
+        return {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
+
+    def flat_columns(self, where: Ints, names: tuple[str, ...]) -> dict[str, Column]:
+        """Return the named columns of lines that all have as many as there are names."""
+        lines = self.lines
+        ends = np.append(self._pipes, 0)[self._before[where][:, None] + np.arange(len(names))]
+        ends[:, -1] = lines.ends[where]
+        columns = {}
+        for number, name in enumerate(names):
+            if name in records.COLUMN_NAMES:
+                starts = lines.starts[where] if number == 0 else ends[:, number - 1] + 1
+                columns[name] = gather(lines.bytes, starts, ends[:, number])
+        return columns
+
+
+def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[Rows], None]) -> Iterator[Decoded]:
+    """Yield what `sort` converts of each block's lines.
+
+    Raises:
+        InputError: the stream is UTF-16.
+    """
+    position = 0
+    for block in read_blocks(stream):
+        if block.overlong_bytes:
+            position += 1
+            reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+            yield Decoded(positioned([], []), [reject])
+            continue
+        rows = Rows(block, position, chosen)
+        position += len(rows.lines)
+        if len(rows.lines):
+            sort(rows)
+            yield rows.decoded()
+
+
+def positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:
+    """Return the tables as one, with `position`, in order of it."""
+    if not tables:
+        return pa.table({"position": pa.array([], pa.int64())})
+    table = pa.concat_tables(tables).append_column("position", pa.array(np.concatenate(positions)))
+    return table if len(tables) == 1 else table.take(compute.sort_indices(table["position"]))

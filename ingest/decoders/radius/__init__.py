@@ -1,0 +1,1 @@
+"""RADIUS accounting: detail files and packets."""

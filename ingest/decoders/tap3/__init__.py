@@ -1,0 +1,1 @@
+"""TAP3: TransferBatch."""

@@ -1,0 +1,1 @@
+"""Small parts of a partition become few sorted ones."""

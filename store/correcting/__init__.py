@@ -1,0 +1,1 @@
+"""Corrections of batches and single records: an overlay, never an edit."""

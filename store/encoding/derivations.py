@@ -1,0 +1,182 @@
+"""Derived columns: what other columns of the same record tell already is kept as the difference, mostly nothing.
+
+Each rule turns a column of integers into another of the same rows that takes less room, and back. All arithmetic wraps
+around at 64 bits in both directions, so a rule loses nothing, whatever the values are.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.buffers import STRETCH_ROWS
+from store.encoding.coding import packed_ints, unpacked_ints
+from store.encoding.figures import Figures
+
+Ints = npt.NDArray[np.int64]
+
+SUMS: Final[dict[str, tuple[tuple[str, int], ...]]] = {
+    "end_time": (("start_time", 1), ("duration_ms", 1000)),
+    "answer_time": (("start_time", 1),),
+    "billable_duration_ms": (("duration_ms", 1),),
+}
+"""Columns that are near a sum of others, each with its factor."""
+EQUIPMENT: Final = ("imei", "called_imei")
+SCALED: Final = ("duration_ms", "billable_duration_ms")
+SCALE: Final = 1000
+"""Switches that write whole seconds give milliseconds in thousands."""
+
+_SAMPLE: Final = 4_096
+_LEAD: Final = 10**15
+"""In front of the fifteen digits of an IMEI: packed identifiers keep their leading zeros behind a 1."""
+_SERIALS: Final = 10**6
+_TABLE_MAX: Final = 2**21
+_TYPES_PER_ROW_MAX: Final = 1 / 4
+_ALONE_MIN: Final = 3 / 4
+"""With more handsets to a row than that, each row is restored by itself."""
+
+
+def less(column: Figures, expected: Ints) -> Figures:
+    """Return a column less what is expected of it."""
+    values = column.values - expected
+    return Figures(values if column.valid is None else np.where(column.valid, values, 0), column.valid)
+
+
+def plus(column: Figures, expected: Ints) -> Figures:
+    """Undo `less`."""
+    values = column.values + expected
+    return Figures(values if column.valid is None else np.where(column.valid, values, 0), column.valid)
+
+
+def is_nearer(column: Figures, rest: Figures) -> bool:
+    """Tell by a sample whether the rest of a column takes less room than the column."""
+    step = max(len(column) // _SAMPLE, 1)
+    before, after = (Figures(item.values[::step], _every(item.valid, step)) for item in (column, rest))
+    if _bits(after) < _bits(before):
+        return True
+    return bool(np.count_nonzero(after.values) * 2 < len(after))
+
+
+def _every(valid: Any, step: int) -> Any:
+    return None if valid is None else valid[::step]
+
+
+def _bits(column: Figures) -> int:
+    low, high = column.span
+    return (high - low).bit_length()
+
+
+def expected_sum(columns: dict[str, Figures], terms: tuple[tuple[str, int], ...], rows: int) -> Ints:
+    """Return the sum of columns times their factors; one that is absent, and a null, count nothing."""
+    total = np.zeros(rows, np.int64)
+    for name, factor in terms:
+        if name in columns:
+            total += columns[name].values * np.int64(factor)
+    return total
+
+
+def scale(column: Figures) -> Figures | None:
+    """Return the column in thousands; None where that loses something."""
+    values = column.values
+    if (values[:_SAMPLE] % SCALE).any() or (values % SCALE).any():
+        return None
+    return Figures(values // SCALE, column.valid)
+
+
+def unscale(column: Figures) -> Figures:
+    """Undo `scale`."""
+    return Figures(column.values * np.int64(SCALE), column.valid)
+
+
+def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
+    """Return IMEIs as number of the type code and serial number, and the rule; None where they have another form.
+
+    Fifteen digits are eight of the type (TAC), six of the serial number and one that checks (3GPP TS 23.003, 6.2.1).
+    Of the last only what it is ahead of the Luhn digit is kept: 0 where it is sent, another constant where it is not.
+    """
+    values = column.values if column.valid is None else column.values[column.valid]
+    if not len(values) or values.min() < _LEAD or values.max() >= 2 * _LEAD:
+        return None
+    first = _changes(values)
+    few = values[first] - _LEAD
+    types, serials, ahead = (np.empty(len(few), np.int64) for _ in range(3))
+    for at in range(0, len(few), STRETCH_ROWS):
+        stretch = slice(at, at + STRETCH_ROWS)
+        body = few[stretch] // 10
+        types[stretch] = body // _SERIALS
+        serials[stretch] = body - types[stretch] * _SERIALS
+        ahead[stretch] = (few[stretch] - body * 10 - luhn_digit(body)) % 10
+    known = np.sort(types)
+    known = known[np.flatnonzero(np.diff(known, prepend=known[0] - 1))]
+    if len(known) > len(values) * _TYPES_PER_ROW_MAX:
+        return None
+    constant = int(ahead[0]) if (ahead == ahead[0]).all() else None
+    codes = _places(types, known)
+    if constant is None:
+        codes = codes + ahead * len(known)
+    codes = np.repeat(codes * _SERIALS + serials, np.diff(first, append=len(values)))
+    if column.valid is not None:
+        spread = np.zeros(len(column), np.int64)
+        spread[column.valid] = codes
+        codes = spread
+    return Figures(codes, column.valid), {"types": packed_ints(known), "ahead": constant}
+
+
+def _places(types: Ints, known: Ints) -> Ints:
+    """Return where each type stands among the known ones: by a table where it is small, else by search."""
+    low, high = int(known[0]), int(known[-1])
+    if high - low >= _TABLE_MAX:
+        return np.searchsorted(known, types).astype(np.int64)
+    table = np.zeros(high - low + 1, np.int32)
+    table[known - low] = np.arange(len(known))
+    return table[types - low].astype(np.int64)
+
+
+def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
+    """Undo `equipment`."""
+    known = unpacked_ints(rule["types"])
+    first = _changes(column.values)
+    alone = len(first) > _ALONE_MIN * len(column)
+    few = column.values if alone else column.values[first]
+    types, serials = few // _SERIALS, few % _SERIALS
+    if rule["ahead"] is None:
+        ahead, types = types // len(known), types % len(known)
+    else:
+        ahead = np.full(len(few), rule["ahead"], np.int64)
+    body = known[types] * _SERIALS + serials
+    values = _LEAD + body * 10 + (luhn_digit(body) + ahead) % 10
+    if not alone:
+        values = np.repeat(values, np.diff(first, append=len(column)))
+    return Figures(values if column.valid is None else np.where(column.valid, values, 0), column.valid)
+
+
+def _changes(values: Ints) -> Ints:
+    """Return the rows that differ from the one before: those of one handset stand side by side."""
+    changes = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=changes[1:])
+    return np.flatnonzero(changes)
+
+
+def luhn_digit(body: Ints) -> Ints:
+    """Return the check digit of bodies of 14 digits (ISO/IEC 7812-1, annex B)."""
+    total = np.zeros(len(body), np.int64)
+    rest = body
+    for place in range(5):  # three digits at a time; the doubled ones are every second from the right
+        upper = rest // 1_000
+        total += _LUHN[place % 2].take(rest - upper * 1_000)
+        rest = upper
+    result: Ints = -total % 10
+    return result
+
+
+def _luhn_of(number: int, *, doubled_first: bool) -> int:
+    digits = (number % 10, number // 10 % 10, number // 100)
+    doubled = (doubled_first, not doubled_first, doubled_first)
+    return sum(sum(divmod(2 * digit, 10)) if twice else digit for digit, twice in zip(digits, doubled, strict=True))
+
+
+_LUHN: Final = [
+    np.array([_luhn_of(number, doubled_first=first) for number in range(1_000)], np.int64) for first in (True, False)
+]

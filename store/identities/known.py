@@ -1,0 +1,240 @@
+"""What is known of stored records: the road from a tag to the records that may have it, through bounded caches."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+from schemas.errors import IntegrityError, KeyUnavailableError
+from store import siblings
+from store.identities.identity import DIGEST_COLUMNS, IdentityHasher
+from store.identities.runs import Asked, RunReader, Words
+from store.identities.screen import Screen
+from store.model import PartRow
+from store.partitions import PartitionKey, date_to_day
+from store.siblings import LocationKey
+
+if TYPE_CHECKING:
+    from store.parts import WrittenPart
+    from store.store import Store
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+T = TypeVar("T")
+Places = npt.NDArray[np.int64]
+
+READERS_MAX: Final = 256
+"""Runs that are kept open; each is a file descriptor and some 16 bytes for every 2048 records."""
+DIGESTS_BYTES_MAX: Final = 192 << 20
+"""Tags and digests of row groups that were read: 20 bytes a record, so that a file that comes again is read once."""
+RECORDS_BYTES_MAX: Final = 96 << 20
+"""Records of row groups that were read."""
+COLUMNS: Final = (
+    *("dedup_domain", "switch", "record_key", "record_key_text"),
+    *(name for name, _ in DIGEST_COLUMNS),
+    "batch_id",
+)
+"""What decides between duplicate and conflict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Some stored records, sorted by tag, and the road to the records themselves."""
+
+    tags: npt.NDArray[np.uint64]
+    digests: npt.NDArray[np.uint64]
+    places: npt.NDArray[np.int32]
+    read: Callable[[], pa.Table]
+
+    @classmethod
+    def of(cls, records: pa.Table, hasher: IdentityHasher, read: Callable[[], pa.Table]) -> Stored:
+        """Derive the identities of records."""
+        found = hasher.identities(records)
+        order = np.argsort(found.tags, kind="stable")
+        return cls(found.tags[order], found.digests[order], order.astype(np.int32), read)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held."""
+        return self.tags.nbytes + self.digests.nbytes + self.places.nbytes
+
+
+class PartSource:
+    """The records of one part, but those of withdrawn batches.
+
+    A part that was merged away meanwhile is empty here: the merged one is newer than the batch that asks, and what is
+    newer is compared when the batch is published. So is one whose partition was erased.
+    """
+
+    def __init__(self, known: Known, part: PartRow | WrittenPart) -> None:
+        self._known = known
+        self.file_id = part.file_id
+        self.partition: PartitionKey = part.partition
+        self.day = date_to_day(part.partition.end_date)
+        self.rows = part.rows
+        self.unpublished = not isinstance(part, PartRow)
+        self.hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()
+        self.location = known.location_key(part)
+
+    def words(self) -> Words:
+        """Return the part's run."""
+        return self._known.unless_gone(self, lambda: self._known.run(self).words(), np.zeros(0, np.uint64))
+
+    def asked(self) -> Asked:
+        """Return its identities, to look for them in another part."""
+        nothing = Asked(np.zeros(0, np.uint64), None)
+        return self._known.unless_gone(self, lambda: self._known.run(self).asked(), nothing)
+
+    def find(self, asked: Asked) -> tuple[Places, Places]:
+        """Return which of these identities the part may have, and in which row group."""
+        nothing = np.zeros(0, np.int64)
+        return self._known.unless_gone(self, lambda: self._known.run(self).find(asked), (nothing, nothing))
+
+    def groups(self, numbers: Iterable[int]) -> Iterator[tuple[int, Stored]]:
+        """Yield the identities of row groups."""
+        for number in numbers:
+            stored = self._known.unless_gone(self, partial(self._known.group, self, number), None)
+            if stored is not None:
+                yield number, stored
+
+
+class Known:
+    """What one process knows of the store's records. Safe for threads; emptied when keys are destroyed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._readers: _Cache[str, RunReader] = _Cache(READERS_MAX, lambda _: 1)
+        self._groups: _Cache[tuple[Any, ...], Stored] = _Cache(DIGESTS_BYTES_MAX, lambda item: item.nbytes)
+        self._records: _Cache[tuple[Any, ...], pa.Table] = _Cache(RECORDS_BYTES_MAX, lambda item: item.nbytes)
+        self.screen = Screen()
+
+    def run(self, part: PartSource) -> RunReader:
+        """Return a part's run, open.
+
+        Raises:
+            IntegrityError: the file is missing or does not authenticate.
+        """
+        return self._readers.get(part.file_id, lambda: self._open_run(part))
+
+    def group(self, part: PartSource, number: int) -> Stored:
+        """Return the identities of a row group."""
+        key = (part.file_id, part.hidden, number)
+        return self._groups.get(key, lambda: self._derive(part, number))
+
+    def records(self, part: PartSource, number: int) -> pa.Table:
+        """Return the records of a row group, but those of withdrawn batches."""
+        return self._records.get((part.file_id, part.hidden, number), lambda: self._read(part, number))
+
+    def unless_gone(self, part: PartSource, read: Callable[[], T], empty: T) -> T:
+        """Read, or return `empty` if the part is no part of the store any more."""
+        try:
+            return read()
+        except (IntegrityError, KeyUnavailableError):
+            if part.unpublished or self._store.catalog.parts("p.file_id = ?", (part.file_id,)):
+                raise
+            return empty
+
+    def merged(self, file_ids: Iterable[str], into: Iterable[str]) -> None:
+        """Note that parts became others; what the screen holds of them it holds of the new ones."""
+        merged = list(file_ids)
+        self.screen.merged(merged, list(into))
+        self._drop(merged)
+
+    def __len__(self) -> int:
+        """Return how many runs, row groups and tags are held."""
+        return len(self._readers) + len(self._groups) + len(self._records) + self.screen.held
+
+    def clear(self) -> None:
+        """Drop everything: a key was destroyed."""
+        self.screen.clear()
+        self._readers.clear()
+        self._groups.clear()
+        self._records.clear()
+
+    def _drop(self, file_ids: Sequence[str]) -> None:
+        gone = set(file_ids)
+        self._readers.drop(lambda key: key in gone)
+        self._groups.drop(lambda key: key[0] in gone)
+        self._records.drop(lambda key: key[0] in gone)
+
+    def _open_run(self, part: PartSource) -> RunReader:
+        store = self._store
+        return store.part_store.open_run(part.partition, part.file_id, store.keyring.key(part.partition.ref))
+
+    def _derive(self, part: PartSource, number: int) -> Stored:
+        records = self.records(part, number)
+        return Stored.of(records, self._store.hasher, partial(self.records, part, number))
+
+    def _read(self, part: PartSource, number: int) -> pa.Table:
+        try:
+            records = self._read_group(part, number, part.location)
+        except (IntegrityError, KeyUnavailableError):
+            if part.location is None or part.unpublished or siblings.is_stored(self._store, part.file_id):
+                raise
+            records = self._read_group(part, number, None)  # its location was erased meanwhile
+        if part.hidden:
+            seen = pc.invert(pc.is_in(records.column("batch_id"), pa.array(part.hidden, pa.int64())))
+            records = records.filter(seen)
+        return records.combine_chunks()
+
+    def _read_group(self, part: PartSource, number: int, location: LocationKey | None) -> pa.Table:
+        store, key = self._store, self._store.keyring.key(part.partition.ref)
+        with store.part_store.open(part.partition, part.file_id, key, location) as reader:
+            return reader.read([number], COLUMNS)
+
+    def location_key(self, part: PartRow | WrittenPart) -> LocationKey | None:
+        """Return the road to a part's location."""
+        return siblings.reading_key(self._store, part)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class _Cache(Generic[K, V]):
+    """Values by key, the least recently used out first; bounded by their sizes, but always room for one."""
+
+    def __init__(self, size_max: int, size: Callable[[V], int]) -> None:
+        self._size_max, self._size_of = size_max, size
+        self._items: OrderedDict[K, V] = OrderedDict()
+        self._size = 0
+        self._epoch = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: K, load: Callable[[], V]) -> V:
+        with self._lock:
+            epoch = self._epoch
+            if key in self._items:
+                self._items.move_to_end(key)
+                return self._items[key]
+        value = load()
+        with self._lock:
+            if key not in self._items and epoch == self._epoch:  # else it was loaded under keys that are gone
+                self._items[key] = value
+                self._size += self._size_of(value)
+            while self._size > self._size_max and len(self._items) > 1:
+                self._size -= self._size_of(self._items.popitem(last=False)[1])
+        return value
+
+    def __len__(self) -> int:
+        with self._lock:
+            return len(self._items)
+
+    def drop(self, gone: Callable[[K], bool]) -> None:
+        with self._lock:
+            for key in [key for key in self._items if gone(key)]:
+                self._size -= self._size_of(self._items.pop(key))
+
+    def clear(self) -> None:
+        with self._lock:
+            self._items.clear()
+            self._size = 0
+            self._epoch += 1

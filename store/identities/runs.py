@@ -1,0 +1,323 @@
+"""Identity runs: what duplicates are found by. Who the records of a part are, sorted, each with its row group.
+
+A run is a block file under the partition's key, so no keyed hash of a record outlives its partition. It says where a
+record of this identity may lie; the records themselves decide. It is a run of *tags*, cut short, or a run of *keys*:
+switches count their records, so where the record keys are digits, close together, they take half the room of tags, and
+tags are made of them when they are asked for (ADR 32). Block 0 is the header:
+
+    rows (8 bytes), rows of a row group (4), bits of a tag (2; 0 in a run of keys), origins (2), least key (8), then 16
+    bytes for each origin, then the first word of every block (8 bytes each); little endian, as everything here
+
+An origin is a pair of dedup domain and network element: the state of the tag before the record key. A word is a cut
+tag, or a key less the least one. Each further block holds up to BLOCK_ROWS words in Elias-Fano form: count (4 bytes),
+bits of a low part, bits of what stands beside it (1 byte each), 2 zero bytes, 64-bit words of the high parts (8), first
+word (8); then the high parts in unary, one bit per word at (high part + its number), and the low parts, each with its
+group above it, packed without gaps. In a run of keys the origin stands above the group.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from schemas.errors import IntegrityError
+from store import blocks, native
+from store.binding import FileBinding
+from store.identities.identity import IdentityHasher, Keyed
+
+Tags = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.uint64]
+"""Sorted: cut tag << GROUP_BITS_MAX | row group; in a run of keys key << GROUP_BITS_MAX | origin and row group."""
+
+TAG_BITS: Final = 46
+"""A tag is cut to its first bits: among 200 million records, three new ones in a million seem known, and are read."""
+GROUP_BITS_MAX: Final = 18
+"""A part has at most 2^18 row groups; with a cut tag they fill one 64-bit word."""
+BLOCK_ROWS: Final = 2048
+KERNEL_ROWS_MIN: Final = 8192
+"""Fewer rows are no reason to load the compiled kernels; when they are there, they are used."""
+
+KEY_BITS_MAX: Final = 64 - GROUP_BITS_MAX
+"""Keys that lie further apart are posted as tags."""
+
+_HEADER: Final = struct.Struct("<QIHHQ")
+_BLOCK: Final = struct.Struct("<IBBxxQQ")
+_GROUP_MASK: Final = np.uint64((1 << GROUP_BITS_MAX) - 1)
+_SHIFT: Final = np.uint64(GROUP_BITS_MAX)
+_MODULE: Final = "store.identities.run_kernels"
+
+
+def cut(tags: Tags) -> Tags:
+    """Return the bits of tags that runs keep."""
+    return tags >> np.uint64(64 - TAG_BITS)
+
+
+def cut_of(words: Words) -> Tags:
+    """Return the cut tags of a run."""
+    return words >> _SHIFT
+
+
+def words_of(tags: Tags, group_rows: int) -> Words:
+    """Return the run of a part, given its tags in the order of its rows."""
+    rows = np.arange(len(tags), dtype=np.uint64)
+    words = (cut(tags) << _SHIFT) | (rows // np.uint64(group_rows))
+    words.sort()
+    return words
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run holds: its words and, where they are of keys, their origins (n x 2 words) and the least key."""
+
+    words: Words
+    payload_bits: int
+    origins: Tags | None = None
+    least: int = 0
+
+
+def run_of(tags: Callable[[], Tags], keyed: Keyed | None, rows: int, group_rows: int) -> Run:
+    """Return the run of a part, given its identities in the order of its rows: of keys where that takes less. Pure."""
+    groups = -(-rows // group_rows)
+    if groups > 1 << GROUP_BITS_MAX:
+        raise ValueError("a part has too many row groups")
+    group_bits = max(groups - 1, 0).bit_length()
+    if keyed is not None and rows and (found := _of_keys(keyed, group_rows, group_bits)) is not None:
+        return found
+    return Run(words_of(tags(), group_rows), group_bits)
+
+
+def _of_keys(keyed: Keyed, group_rows: int, group_bits: int) -> Run | None:
+    rows, least = len(keyed.keys), int(keyed.keys.min())
+    if least < 0:  # some key is not one of digits
+        return None
+    span_bits = (int(keyed.keys.max()) - least).bit_length()
+    used = np.bincount(keyed.codes, minlength=1) > 0
+    count = int(np.count_nonzero(used))
+    origin_bits = (count - 1).bit_length()
+    rows_bits = rows.bit_length()
+    taken = max(span_bits - rows_bits, 0) + origin_bits + 128 * count / rows
+    if span_bits > KEY_BITS_MAX or origin_bits + group_bits > GROUP_BITS_MAX or taken >= TAG_BITS - rows_bits:
+        return None
+    origin = (np.cumsum(used) - 1).astype(np.uint64) << np.uint64(group_bits)
+    words = (keyed.keys - least).view(np.uint64) << _SHIFT
+    words |= origin[keyed.codes]
+    words |= np.arange(rows, dtype=np.uint64) // np.uint64(group_rows)
+    words.sort()
+    return Run(words, origin_bits + group_bits, keyed.states[: len(used)][used], least)
+
+
+def write(path: Path, run: Run, group_rows: int, binding: FileBinding, partition_key: bytes) -> tuple[int, str]:
+    """Write a part's run; return its size in bytes and its SHA-256."""
+    size, data = blocks.write(path, encode(run, group_rows), binding, partition_key)
+    return size, hashlib.sha256(data).hexdigest()
+
+
+def encode(run: Run, group_rows: int) -> list[bytes]:
+    """Return the blocks of a run."""
+    words = run.words
+    fences = (words[::BLOCK_ROWS] >> _SHIFT).astype("<u8")
+    origins = np.zeros((0, 2), np.uint64) if run.origins is None else run.origins
+    bits = TAG_BITS if run.origins is None else 0
+    header = _HEADER.pack(len(words), group_rows, bits, len(origins), run.least)
+    found = [header + origins.astype("<u8").tobytes() + fences.tobytes()]
+    compiled = _compiled(len(words))
+    for first in range(0, len(words), BLOCK_ROWS):
+        found.append(_encode_block(words[first : first + BLOCK_ROWS], run.payload_bits, compiled=compiled))
+    return found
+
+
+class Asked:
+    """Identities that are looked for: their cut tags, sorted, and where they are known the keys in the same order."""
+
+    def __init__(self, tags: Tags, keyed: Keyed | None) -> None:
+        self.tags, self.keyed = tags, keyed
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.tags)
+
+
+class RunReader:
+    """An open run. It is closed when nobody refers to it any more: whoever holds one drops it with the key's lease."""
+
+    def __init__(self, path: Path, binding: FileBinding, partition_key: bytes, hasher: IdentityHasher) -> None:
+        """Open and authenticate the header; the hasher makes tags of keys.
+
+        Raises:
+            IntegrityError: the file is missing, is another, or does not authenticate.
+        """
+        self._file = blocks.BlockFile(path, binding, partition_key)
+        self._hasher = hasher
+        header = self._file.read(0) if len(self._file) else b""
+        if len(header) < _HEADER.size:
+            raise IntegrityError(f"{binding} is not a run")
+        self.rows, self.group_rows, tag_bits, origins, self._least = _HEADER.unpack_from(header)
+        rest = np.frombuffer(header, "<u8", offset=_HEADER.size)
+        self._origins = rest[: 2 * origins].reshape(-1, 2)
+        self._fences = rest[2 * origins :]
+        self._is_keyed = tag_bits == 0
+        if len(self._fences) != len(self._file) - 1 or tag_bits not in (0, TAG_BITS) or self._is_keyed != bool(origins):
+            raise IntegrityError(f"{binding} is not a run")
+        self._group_bits = max(-(-self.rows // max(self.group_rows, 1)) - 1, 0).bit_length()
+
+    def __del__(self) -> None:
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
+
+    def words(self) -> Words:
+        """Return the whole run by its cut tags."""
+        words = self._read(0, len(self._fences), compiled=_compiled(self.rows))
+        if not self._is_keyed:
+            return words
+        groups = words & self._group_mask
+        words = (cut(self._hasher.tags_of(self._keyed(words))) << _SHIFT) | groups
+        words.sort()
+        return words
+
+    def asked(self) -> Asked:
+        """Return all its identities, to look for them in another run."""
+        if not self._is_keyed:
+            return Asked(cut_of(self.words()), None)
+        words = self._read(0, len(self._fences), compiled=_compiled(self.rows))
+        keyed = self._keyed(words)
+        tags = cut(self._hasher.tags_of(keyed))
+        order = np.argsort(tags, kind="stable")
+        return Asked(tags[order], keyed.take(order))
+
+    def find(self, asked: Asked) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return which of these identities the part may have, and in which row group: (places, groups).
+
+        One identity costs one block; a place comes once for each row that may be it.
+        """
+        if len(asked) == 0 or self.rows == 0:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        if not self._is_keyed:
+            places, words = _met(self._around(asked.tags), asked.tags)
+            return places, (words & _GROUP_MASK).astype(np.int64)
+        if asked.keyed is None:  # too many network elements, to name only one reason
+            places, words = _met(self.words(), asked.tags)
+            return places, (words & _GROUP_MASK).astype(np.int64)
+        return self._find_keys(asked.keyed)
+
+    def _find_keys(self, keyed: Keyed) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        known = {state.tobytes(): code for code, state in enumerate(self._origins)}
+        codes = np.array([known.get(state.tobytes(), -1) for state in keyed.states], np.int64)[keyed.codes]
+        chosen = np.flatnonzero((codes >= 0) & (keyed.keys >= self._least))
+        keys = (keyed.keys[chosen] - self._least).view(np.uint64)
+        chosen, keys = chosen[keys >> np.uint64(KEY_BITS_MAX) == 0], keys[keys >> np.uint64(KEY_BITS_MAX) == 0]
+        if not len(chosen):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        order = np.argsort(keys, kind="stable")
+        chosen, keys = chosen[order], keys[order]
+        places, words = _met(self._around(keys), keys)
+        beside = (words & _GROUP_MASK).astype(np.int64)
+        same = beside >> self._group_bits == codes[chosen[places]]
+        return chosen[places[same]], beside[same] & int(self._group_mask)
+
+    @property
+    def _group_mask(self) -> np.uint64:
+        return np.uint64((1 << self._group_bits) - 1)
+
+    def _keyed(self, words: Words) -> Keyed:
+        codes = ((words & _GROUP_MASK) >> np.uint64(self._group_bits)).astype(np.int32)
+        return Keyed(self._origins, codes, (words >> _SHIFT).view(np.int64) + self._least)
+
+    def _around(self, tags: Tags) -> Words:
+        first = np.maximum(np.searchsorted(self._fences, tags, side="left") - 1, 0)
+        last = np.searchsorted(self._fences, tags, side="right")  # equal tags may go on in the next block
+        needed = np.zeros(len(self._fences) + 1, np.int64)
+        np.add.at(needed, first, 1)
+        np.add.at(needed, np.maximum(last, first + 1), -1)
+        inside = np.concatenate([[False], np.cumsum(needed[:-1]) > 0, [False]])
+        starts, stops = np.flatnonzero(~inside[:-1] & inside[1:]), np.flatnonzero(inside[:-1] & ~inside[1:])
+        compiled = _compiled(int((stops - starts).sum()) * BLOCK_ROWS)
+        pieces = [self._read(int(a), int(b), compiled=compiled) for a, b in zip(starts, stops, strict=True)]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _read(self, first: int, last: int, *, compiled: bool) -> Words:
+        if first == last:
+            return np.zeros(0, np.uint64)
+        words = np.empty((last - first) * BLOCK_ROWS, np.uint64)
+        filled = 0
+        for block in self._file.read_range(first + 1, last + 1):
+            filled += _decode_block(block, words[filled:], compiled=compiled)
+        return words[:filled]
+
+
+def _met(words: Words, asked: Tags) -> tuple[npt.NDArray[np.int64], Words]:
+    """Return which of the sorted values asked for stand in front of these words, and the words, pair by pair."""
+    theirs = words >> _SHIFT
+    first, last = np.searchsorted(theirs, asked, side="left"), np.searchsorted(theirs, asked, side="right")
+    hits = np.flatnonzero(last > first)
+    counts = last[hits] - first[hits]
+    places = np.repeat(hits, counts)
+    within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return places.astype(np.int64), words[np.repeat(first[hits], counts) + within]
+
+
+def _encode_block(words: Words, group_bits: int, *, compiled: bool) -> bytes:
+    base, top = int(words[0]) >> GROUP_BITS_MAX, int(words[-1]) >> GROUP_BITS_MAX
+    low_bits = max(((top - base) // len(words)).bit_length() - 1, 0)
+    upper = np.zeros((len(words) + ((top - base) >> low_bits) + 64) // 64, "<u8")
+    lower = np.zeros((len(words) * (low_bits + group_bits) + 63) // 64 + 1, "<u8")
+    if compiled:
+        native.load(_MODULE).pack(words, group_bits, low_bits, GROUP_BITS_MAX, upper, lower)
+    else:
+        _pack(words, group_bits, low_bits, upper, lower)
+    return _BLOCK.pack(len(words), low_bits, group_bits, len(upper), base) + upper.tobytes() + lower[:-1].tobytes()
+
+
+def _decode_block(block: bytes, words: Words, *, compiled: bool) -> int:
+    rows, low_bits, group_bits, upper_words, base = _BLOCK.unpack_from(block)
+    upper = np.frombuffer(block, "<u8", upper_words, _BLOCK.size)
+    lower = np.zeros((len(block) - _BLOCK.size) // 8 - upper_words + 1, np.uint64)
+    lower[:-1] = np.frombuffer(block, "<u8", offset=_BLOCK.size + 8 * upper_words)
+    if compiled:
+        native.load(_MODULE).unpack(upper.copy(), lower, base, group_bits, low_bits, GROUP_BITS_MAX, words[:rows])
+    else:
+        _unpack(upper, lower, base, group_bits, low_bits, words[:rows])
+    return int(rows)
+
+
+def _pack(words: Words, group_bits: int, low_bits: int, upper: Words, lower: Words) -> None:
+    tags = words >> _SHIFT
+    delta = tags - tags[0]
+    places = (delta >> np.uint64(low_bits)).astype(np.int64) + np.arange(len(words))
+    bits = np.zeros(len(upper) * 64, np.uint8)
+    bits[places] = 1
+    upper[:] = np.packbits(bits, bitorder="little").view("<u8")
+    width = low_bits + group_bits
+    if width == 0:
+        return
+    low = delta & np.uint64((1 << low_bits) - 1)
+    values = low | ((words & np.uint64((1 << group_bits) - 1)) << np.uint64(low_bits))
+    rows = np.unpackbits(values.astype("<u8").view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")[:, :width]
+    packed = np.packbits(rows.ravel(), bitorder="little")
+    lower.view(np.uint8)[: len(packed)] = packed
+
+
+def _unpack(upper: Words, lower: Words, base: int, group_bits: int, low_bits: int, words: Words) -> None:
+    rows, width = len(words), low_bits + group_bits
+    bits = np.unpackbits(upper.view(np.uint8), bitorder="little")
+    high = (np.flatnonzero(bits)[:rows] - np.arange(rows)).astype(np.uint64)
+    values = np.zeros(rows, np.uint64)
+    if width:
+        packed = np.unpackbits(lower.view(np.uint8), bitorder="little")[: rows * width].reshape(rows, width)
+        whole = np.zeros((rows, 64), np.uint8)
+        whole[:, :width] = packed
+        values = np.packbits(whole, axis=1, bitorder="little").view("<u8").ravel().astype(np.uint64)
+    low = values & np.uint64((1 << low_bits) - 1)
+    tags = np.uint64(base) + ((high << np.uint64(low_bits)) | low)
+    words[:] = (tags << _SHIFT) | (values >> np.uint64(low_bits))
+
+
+def _compiled(rows: int) -> bool:
+    return rows >= KERNEL_ROWS_MIN or native.is_loaded(_MODULE)

@@ -1,0 +1,1 @@
+"""What a switch says before an end exists: durable, searchable, folded into records."""

@@ -1,0 +1,120 @@
+"""What one batch knows of its sessions, in columns: a number each, and their fields while they are open.
+
+A session's fields stand in one of some blocks of rows. A later word writes them anew in a later block; blocks of about
+the same size are joined, and rows that nobody points to are left out then. So a row is copied a few times, however
+many stretches a delivery has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from store.open_sessions.session_rows import MARKS, RANKS
+
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+NO_END: Final = np.iinfo(np.int64).max
+"""The end of a session that has none, or whose end no event said."""
+_NOWHERE: Final = -1
+_ROWS_MIN: Final = 1024
+
+
+class SessionStates:
+    """Sessions by number; the columns may be written to through numbers."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+        self.tags: list[bytes] = []
+        self.stored: dict[int, bytes] = {}
+        """The sealed bytes that were read, to notice a change by somebody else."""
+        self.closed: Flags = np.zeros(0, np.bool_)
+        self.changed: Flags = np.zeros(0, np.bool_)
+        self.ended_us: Ints = np.zeros(0, np.int64)
+        self._block: Ints = np.zeros(0, np.int64)
+        self._row: Ints = np.zeros(0, np.int64)
+        self._blocks: dict[int, tuple[pa.Table, Ints]] = {}
+        self._next = 0
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    def unknown(self, tags: Sequence[bytes]) -> list[bytes]:
+        """Return which tags have no number yet, each once, in order of their bytes."""
+        return sorted(set(tags) - self._numbers.keys())
+
+    def add(self, tags: Sequence[bytes]) -> Ints:
+        """Give new sessions their numbers: open, and nothing known of them."""
+        first, count = len(self.tags), len(tags)
+        self.tags += tags
+        self._numbers.update(zip(tags, range(first, first + count), strict=True))
+        if len(self.tags) > len(self.closed):
+            room = max(_ROWS_MIN, 2 * len(self.tags)) - len(self.closed)
+            self.closed = np.append(self.closed, np.zeros(room, np.bool_))
+            self.changed = np.append(self.changed, np.zeros(room, np.bool_))
+            self.ended_us = np.append(self.ended_us, np.full(room, NO_END, np.int64))
+            self._block = np.append(self._block, np.full(room, _NOWHERE, np.int64))
+            self._row = np.append(self._row, np.zeros(room, np.int64))
+        return np.arange(first, first + count)
+
+    def numbers(self, tags: Sequence[bytes]) -> Ints:
+        """Return the numbers of known sessions."""
+        return np.fromiter(map(self._numbers.__getitem__, tags), np.int64, len(tags))
+
+    def has_row(self, numbers: Ints) -> Flags:
+        """Tell of which sessions fields are known."""
+        known: Flags = self._block[numbers] != _NOWHERE
+        return known
+
+    def rows(self, numbers: Ints) -> pa.Table:
+        """Return the fields of sessions that have some, with `marks` and `rank`."""
+        blocks = np.unique(self._block[numbers]).tolist()
+        if not blocks:
+            return pa.table({MARKS: pa.array([], pa.list_(pa.uint64())), RANKS: pa.array([], pa.int8())})
+        tables = [self._blocks[block][0] for block in blocks]
+        before = np.cumsum([0, *(table.num_rows for table in tables)])
+        places = before[np.searchsorted(blocks, self._block[numbers])] + self._row[numbers]
+        joined = tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")
+        return joined.take(places)
+
+    def put(self, numbers: Ints, rows: pa.Table) -> None:
+        """Set the fields of sessions, a row each; labels may be encoded."""
+        if not len(numbers):
+            return
+        self._write(numbers, _plain(rows))
+        while len(self._blocks) > 1:
+            (before, last) = list(self._blocks)[-2:]
+            if self._blocks[before][0].num_rows > 2 * self._blocks[last][0].num_rows:
+                break
+            owners = np.concatenate([self._live(before), self._live(last)])
+            joined = self.rows(owners) if len(owners) else None
+            del self._blocks[before], self._blocks[last]
+            if joined is not None:
+                self._write(owners, joined.combine_chunks())
+
+    def drop_rows(self, numbers: Ints) -> None:
+        """Forget the fields of sessions."""
+        self._block[numbers] = _NOWHERE
+
+    def _write(self, numbers: Ints, rows: pa.Table) -> None:
+        self._blocks[self._next] = (rows, numbers)
+        self._block[numbers], self._row[numbers] = self._next, np.arange(len(numbers))
+        self._next += 1
+
+    def _live(self, block: int) -> Ints:
+        """Return the sessions whose fields stand in a block."""
+        owners = self._blocks[block][1]
+        live: Ints = owners[(self._block[owners] == block) & (self._row[owners] == np.arange(len(owners)))]
+        return live
+
+
+def _plain(rows: Any) -> pa.Table:
+    """Return the rows with labels as plain texts."""
+    fields = [field.with_type(pa.string()) if pa.types.is_dictionary(field.type) else field for field in rows.schema]
+    plain: pa.Table = rows.cast(pa.schema(fields)).combine_chunks()
+    return plain

@@ -1,0 +1,379 @@
+"""Open sessions: what a switch says before an end exists is durable here, and becomes a record when it ends.
+
+Events of one session are folded (`store.open_sessions.folding`). A session is complete when it has a closing event and
+a start; events may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a
+late or repeated event opens nothing anew. Of one that was closed by timeout its fields are remembered too: its true end
+may come.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute
+
+from schemas.arrow import PACKED
+from schemas.errors import BusyError
+from store.catalog import Catalog
+from store.clock import to_date
+from store.identities.dedup import HORIZON_DAYS
+from store.identities.identity import IdentityHasher
+from store.keys import KeyRef, Keyring, derive, seal, unseal
+from store.model import TargetIdentifier
+from store.open_sessions.folding import RANK, completed, fold, timed_out, uses, with_column
+from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
+from store.open_sessions.session_states import NO_END, SessionStates
+from store.parquet import conform
+from store.partitions import DAY_US
+from store.reading.targets import check, matches
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
+
+SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
+"""A session without a sign of life for so long is closed by the store, with an inferred end."""
+
+EVENT_COLUMNS: Final = ("event", "session_key")
+_CHANGED: Final = "another delivery of the same source changed its open sessions"
+_TAGS_A_QUERY: Final = 500
+_SESSIONS_A_BATCH: Final = 1000
+_EVENTS: Final = ("update", "open", "close")
+"""Their place is their rank (`store.open_sessions.folding.RANK`)."""
+_MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
+"""What an event's kind adds to its mark: none of the three, update, open, close."""
+_KNOWN, _DIRECT, _TAKEN = range(3)
+_NO_TIME: Final = np.iinfo(np.int64).min
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What a stretch of events leads to."""
+
+    records: pa.Table | None
+    """Complete sessions, as packed records."""
+    accepted: Ints
+    """Positions of events that are durable and stored no record (yet)."""
+    duplicates: Ints
+    """Positions of events that came before, or too late."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """A stretch of events, row for row: session, kind (as rank, -1 for none), mark, start in µs."""
+
+    sessions: Ints
+    kinds: Ints
+    marks: npt.NDArray[np.uint64]
+    starts: Ints
+
+    def of(self, rows: Ints) -> _Events:
+        return _Events(self.sessions[rows], self.kinds[rows], self.marks[rows], self.starts[rows])
+
+
+class SessionArea:
+    """The open sessions that one batch sees: the catalog's, with the batch's own changes on top."""
+
+    def __init__(self, catalog: Catalog, keyring: Keyring, hasher: IdentityHasher, source: str, domain: str) -> None:
+        self._catalog, self._keyring, self._hasher = catalog, keyring, hasher
+        self._source, self._domain = source, domain
+        self._states = SessionStates()
+
+    def fold(self, table: pa.Table) -> Folded:
+        """Take events in; return the records that they complete.
+
+        `table` has `event`, `session_key` and `batch_position`. A record has the position of the event that completes
+        it. Where a key is used anew in one table, the sessions are folded one after the other.
+        """
+        events, positions = self._events(table), _filled(table.column("batch_position"), 0)
+        fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
+        turns = uses(events.sessions, events.kinds, events.starts, _filled(table.column("end_time"), _NO_TIME))
+        if len(turns) == 1:
+            return self._fold(fields, events, positions)
+        folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in turns]
+        records = [one.records for one in folded if one.records is not None]
+        return Folded(
+            pa.concat_tables(records, promote_options="default") if records else None,
+            np.concatenate([one.accepted for one in folded]),
+            np.concatenate([one.duplicates for one in folded]),
+        )
+
+    def _fold(self, fields: pa.Table, events: _Events, positions: Ints) -> Folded:
+        fates = self._fates(events)
+        candidates = np.flatnonzero(fates == _TAKEN)
+        sessions = np.unique(events.sessions[candidates])
+        before = sessions[self._states.has_row(sessions)]
+        old = self._states.rows(before)
+        new, marks = _unmarked(events.of(candidates), before, old)
+        taken, direct = candidates[new], np.flatnonzero(fates == _DIRECT)
+        complete = self._merge(fields.take(taken), events.of(taken), before, old, marks)
+        told = np.zeros(len(positions), np.bool_)
+        told[taken] = told[direct] = True
+        accepted = positions[taken]
+        if complete is not None:
+            accepted = np.setdiff1d(accepted, _filled(complete.column("batch_position"), 0), assume_unique=True)
+        tables = [part for part in (fields.take(direct) if len(direct) else None, complete) if part is not None]
+        records = pa.concat_tables(tables, promote_options="default") if tables else None
+        return Folded(records, accepted, positions[~told])
+
+    def stale(self, before_us: int) -> pa.Table | None:
+        """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends."""
+        found = self._catalog.query(
+            "SELECT tag, seen_us FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ?",
+            (self._source, before_us),
+        )
+        states = self._states
+        self._load([tag for tag, _ in found])
+        numbers = states.numbers([tag for tag, _ in found])
+        seen_us = np.array([seen for _, seen in found], np.int64)
+        known = states.has_row(numbers)
+        if not known.any():
+            return None
+        numbers, seen_us = numbers[known], seen_us[known]
+        records = timed_out(states.rows(numbers).drop_columns(list(OWN)), seen_us)
+        states.ended_us[numbers] = _filled(records.column("end_time"), NO_END)
+        states.closed[numbers] = states.changed[numbers] = True
+        return records
+
+    def write(self, cursor: sqlite3.Cursor, batch_id: int, now_us: int) -> None:
+        """Put the batch's changes into the open transaction.
+
+        Raises:
+            BusyError: another batch changed one of these sessions meanwhile; the delivery can be tried again.
+        """
+        states = self._states
+        changed = np.flatnonzero(states.changed[: len(states)]).tolist()
+        changed.sort(key=states.tags.__getitem__)  # neighbours in the table, whose pages are written once then
+        if not changed:
+            return
+        ref = KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")
+        sealed, told = self._sealed(np.array(changed), ref), str(ref)
+        new, known = [], []
+        for number in changed:
+            # A session that ended says nothing any more but that it was, and until when.
+            state, ended_us = ("closed" if states.closed[number] else "open"), int(states.ended_us[number])
+            row = (state, None if ended_us == NO_END else ended_us, now_us, told, sealed.get(number, b""), batch_id)
+            if number not in states.stored:
+                new.append((*row, states.tags[number], self._source))
+            else:
+                known.append((*row, states.tags[number], states.stored[number]))
+        try:
+            cursor.executemany(
+                "INSERT INTO sessions (state, ended_us, seen_us, key_ref, sealed, batch_id, tag, source) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                new,
+            )
+        except sqlite3.IntegrityError as error:
+            raise BusyError(_CHANGED, hint="deliver it again") from error
+        cursor.executemany(
+            "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, batch_id = ? "
+            "WHERE tag = ? AND sealed = ?",
+            known,
+        )
+        if known and cursor.rowcount != len(known):
+            raise BusyError(_CHANGED, hint="deliver it again")
+
+    @property
+    def changed(self) -> bool:
+        """Whether the batch changed any session."""
+        return bool(self._states.changed.any())
+
+    def _events(self, table: pa.Table) -> _Events:
+        kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
+        tags, codes = self._session_tags(table.column("session_key"))
+        self._load(tags)
+        marks = self._event_marks(table) ^ _MARKS[kinds + 1]
+        return _Events(self._states.numbers(tags)[codes], kinds, marks, _filled(table.column("start_time"), _NO_TIME))
+
+    def _fates(self, events: _Events) -> Ints:
+        """Tell which events say something (unless they came before), are complete by themselves, or come too late.
+
+        An opening after the end of its session uses the key anew; a true end wakes a session that was closed by
+        timeout, and the dedup of records decides between the two ends. What follows either is taken.
+        """
+        states, sessions = self._states, events.sessions
+        opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
+        closed, started = states.closed[sessions], events.starts != _NO_TIME
+        fates: Ints = np.where(closed, np.where(closes & started, _DIRECT, _KNOWN), _TAKEN)
+        anew = opens & started & (events.starts > states.ended_us[sessions])
+        turns = np.flatnonzero(closed & (anew | (closes & states.has_row(sessions))))
+        if not len(turns):
+            return fates
+        turned, first = np.unique(sessions[turns], return_index=True)
+        since = np.full(len(states), len(sessions))
+        since[turned] = turns[first]
+        fates[np.arange(len(sessions)) >= since[sessions]] = _TAKEN
+        states.closed[turned] = False
+        begun = turned[opens[turns[first]]]
+        states.drop_rows(begun)
+        states.ended_us[begun] = NO_END
+        return fates
+
+    def _merge(self, fields: pa.Table, events: _Events, before: Ints, old: pa.Table, marks: pa.Table) -> Any:
+        if not len(events.kinds):
+            return None
+        states = self._states
+        # Sessions are numbered as they come; of what was folded before, those that something is added to.
+        sessions, first, number_of = np.unique(events.sessions, return_index=True, return_inverse=True)
+        by_first = np.argsort(first)
+        place = np.empty(len(sessions), np.int64)
+        place[by_first] = np.arange(len(sessions))
+        added = np.flatnonzero(np.isin(before, sessions))
+        places = place[np.searchsorted(sessions, before[added])]
+        in_order = np.argsort(places)
+        old, places = old.take(added[in_order]), places[in_order]
+        # What was folded before closes if it had its close; else it is older than any new interim figures.
+        told = np.asarray(old.column(RANKS)).astype(np.int64)
+        ranks = np.concatenate([np.where(told == RANK["close"], told, -1), np.maximum(events.kinds, 0)])
+        numbers = np.concatenate([places, place[number_of]])
+        best = np.zeros(len(sessions), np.int64)
+        np.maximum.at(best, numbers, np.concatenate([told, events.kinds]))
+        table = _joined(old.drop_columns([*OWN, *(name for name in ("batch_position",) if old.num_rows)]), fields)
+        folded, order = fold(table, numbers, ranks)
+        numbered, best = sessions[by_first][order], best[order]
+        ended = (best == RANK["close"]) & np.asarray(folded.column("start_time").is_valid())
+        states.changed[numbered] = True
+        rest = folded.filter(pa.array(~ended)).append_column(RANKS, pa.array(best[~ended].astype(np.int8)))
+        kept = pc.index_in(pa.array(numbered[~ended]), marks.column("session").combine_chunks())
+        states.put(numbered[~ended], rest.append_column(MARKS, marks.column(MARKS).take(kept)))
+        if not ended.any():
+            return None
+        records = folded.filter(pa.array(ended))
+        states.closed[numbered[ended]] = True
+        states.drop_rows(numbered[ended])
+        states.ended_us[numbered[ended]] = _filled(records.column("end_time"), NO_END)
+        return completed(records)
+
+    def _sealed(self, numbers: Ints, ref: KeyRef) -> dict[int, bytes]:
+        """Return the fields of sessions, those that have some, sealed."""
+        numbers = numbers[self._states.has_row(numbers)]
+        if not len(numbers):
+            return {}
+        key, tags = derive(self._keyring.key(ref), "session"), self._states.tags
+        rows = zip(numbers.tolist(), encode(self._states.rows(numbers)), strict=True)
+        return {number: seal(key, plain, tags[number]) for number, plain in rows}
+
+    def _session_tags(self, keys: Any) -> tuple[list[bytes], Ints]:
+        """Return the tags of the distinct keys, and which of them each row has."""
+        encoded = keys.cast(pa.string()).combine_chunks().dictionary_encode()
+        joined = pc.binary_join_element_wise(pa.scalar(self._domain), encoded.dictionary, pa.scalar("\x1f"))
+        data = self._hasher.strings(joined).tobytes()
+        return [data[index : index + 16] for index in range(0, len(data), 16)], encoded.indices.to_numpy()
+
+    def _event_marks(self, table: pa.Table) -> npt.NDArray[np.uint64]:
+        marks = self._hasher.tags(table)
+        keyed = np.zeros(table.num_rows, dtype=bool)
+        for name in ("record_key", "record_key_text"):
+            if name in table.column_names:
+                keyed |= np.asarray(table.column(name).combine_chunks().is_valid())
+        if not keyed.all():  # no key: known by its content
+            bare = np.flatnonzero(~keyed)
+            marks[bare] ^= self._hasher.identities(table.take(bare)).digests
+        return marks
+
+    def _load(self, tags: Sequence[bytes]) -> None:
+        """Give sessions their numbers, and read what the catalog knows of them."""
+        states = self._states
+        unknown = states.unknown(tags)
+        states.add(unknown)
+        rows: list[Any] = []
+        for start in range(0, len(unknown), _TAGS_A_QUERY):
+            some = unknown[start : start + _TAGS_A_QUERY]
+            marks = ", ".join("?" * len(some))
+            sql = f"SELECT tag, key_ref, sealed, state, ended_us FROM sessions WHERE tag IN ({marks})"  # noqa: S608
+            rows += self._catalog.query(sql, some)
+        if not rows:
+            return
+        numbers = states.numbers([row[0] for row in rows])
+        states.closed[numbers] = [row[3] == "closed" for row in rows]
+        states.ended_us[numbers] = [NO_END if row[4] is None else row[4] for row in rows]
+        states.stored.update(zip(numbers.tolist(), (row[2] for row in rows), strict=True))
+        known = [place for place, row in enumerate(rows) if row[2]]
+        states.put(numbers[known], _opened(self._keyring, [rows[place] for place in known]))
+
+
+def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
+    """Yield what is known of the sessions that run now, as packed columns; those of some targets only, if any.
+
+    What no event has said yet is null, the end among it.
+
+    Raises:
+        ConfigurationError: a target can never match.
+        IntegrityError: a session does not authenticate.
+        KeyUnavailableError: a session's key is gone.
+    """
+    for target in targets:
+        check(target)
+    last = b""
+    while rows := catalog.query(
+        "SELECT tag, batch_id, key_ref, sealed FROM sessions WHERE state = 'open' AND tag > ? ORDER BY tag LIMIT ?",
+        (last, _SESSIONS_A_BATCH),
+    ):
+        last = rows[-1][0]
+        opened = _opened(keyring, [(row[0], *row[2:]) for row in rows]).drop_columns(list(OWN))
+        table = conform(with_column(opened, "batch_id", pa.array([row[1] for row in rows], pa.int64())))
+        if targets:
+            masks = [np.asarray(matches(table, target)) for target in targets]
+            table = table.filter(pa.array(np.logical_or.reduce(masks)))
+        yield from (batch for batch in table.combine_chunks().to_batches() if batch.num_rows)
+
+
+def withdraw(cursor: sqlite3.Cursor, batch_id: int) -> None:
+    """Forget the sessions that a withdrawn batch touched last, so that its events can be delivered again."""
+    cursor.execute("DELETE FROM sessions WHERE batch_id = ?", (batch_id,))
+
+
+def sweep(cursor: sqlite3.Cursor, now_us: int) -> None:
+    """Forget closed sessions that are older than the dedup horizon."""
+    cursor.execute("DELETE FROM sessions WHERE state = 'closed' AND seen_us < ?", (now_us - HORIZON_DAYS * DAY_US,))
+
+
+def _opened(keyring: Keyring, rows: Sequence[tuple[bytes, str, bytes]]) -> pa.Table:
+    """Return the fields of sessions, given as (tag, key, sealed bytes, …), with `marks` and `rank`."""
+    refs = {row[1] for row in rows}
+    keys = {ref: derive(keyring.key(KeyRef.parse(ref)), "session") for ref in refs}
+    return decode([unseal(keys[row[1]], row[2], row[0]) for row in rows])
+
+
+def _unmarked(events: _Events, sessions: Ints, old: pa.Table) -> tuple[Ints, pa.Table]:
+    """Return the events that their sessions have not seen, and the marks of all sessions with those of the events.
+
+    `old` has the marks of `sessions` so far.
+    """
+    seen: Any = old.column(MARKS).combine_chunks()
+    counts = np.asarray(pc.list_value_length(seen)).astype(np.int64)
+    owners = np.concatenate([np.repeat(sessions, counts), events.sessions])
+    marks = np.concatenate([np.asarray(seen.flatten()), events.marks])
+    order = np.lexsort((marks, owners))  # equal ones in their own order, the old ones first
+    owners, marks = owners[order], marks[order]
+    first = np.ones(len(order), np.bool_)
+    first[1:] = (owners[1:] != owners[:-1]) | (marks[1:] != marks[:-1])
+    fresh = np.zeros(len(order), np.bool_)
+    fresh[order[first]] = True
+    numbers, begins = np.unique(owners[first], return_index=True)
+    offsets = pa.array(np.append(begins, first.sum()), pa.int32())
+    values: Any = pa.array(marks[first])
+    lists = pa.ListArray.from_arrays(offsets, values)
+    return np.flatnonzero(fresh[len(order) - len(events.marks) :]), pa.table({"session": numbers, MARKS: lists})
+
+
+def _joined(old: pa.Table, fields: pa.Table) -> Any:
+    """Return what was folded before and what came since as one table of one chunk."""
+    if old.num_rows:
+        for name in old.column_names:
+            kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
+            old = with_column(old, name, old.column(name).cast(kind))
+        fields = pa.concat_tables([old, fields], promote_options="default")
+    return fields.unify_dictionaries().combine_chunks()
+
+
+def _filled(column: Any, missing: int) -> Ints:
+    """Return a column of whole numbers or times, with a number where there is none."""
+    numbers: Ints = np.asarray(pc.fill_null(column.cast(pa.int64()), missing))
+    return numbers

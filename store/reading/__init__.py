@@ -1,0 +1,1 @@
+"""From a query to records: partition, part, row group, row."""

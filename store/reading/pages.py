@@ -1,0 +1,195 @@
+"""Single pages of an encrypted Parquet file: what a lookup needs of a row group is seldom all of it (ADR 33).
+
+Arrow reads a row group's columns whole. Each page is sealed by itself (Parquet Modular Encryption, `AES_GCM_V1`): a
+module of its header and one of its values, each a length (4 bytes, little endian), a nonce (12), ciphertext and tag.
+Their associated data end in the module's kind and the numbers of row group, column and page, so a page that is moved,
+or comes from another file, does not authenticate. Lengths stand in the clear: they only say where to look.
+
+What this module does not know (dictionaries, pages of uneven rows) it leaves to Arrow.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from schemas.errors import IntegrityError
+from store.binding import FileBinding
+from store.reading import page_values, thrift
+
+_MAGIC: Final = b"PARE"
+_NONCE_BYTES: Final = 12
+_PLACE: Final = struct.Struct("<HHH")  # row group, column, page
+_VALUES, _HEADER = b"\x02", b"\x04"  # kinds of modules
+_LOOK_BYTES: Final = 96  # of a page: its header's module, and the length of what follows
+_CODECS: Final[dict[str, Any]] = {"UNCOMPRESSED": None, "ZSTD": pa.Codec("zstd")}
+_TORN: Final = (
+    InvalidTag,
+    struct.error,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    OSError,
+    pa.ArrowException,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One column of one row group, page by page."""
+
+    offsets: Sequence[int]
+    """Where each page begins, and where the last one ends."""
+    page_rows: int
+    """Rows of every page but the last."""
+    rows: int
+    codec: Any
+    """What decompresses a page, or None."""
+    kind: Any
+    """Arrow's type of the values."""
+    nullable: bool
+    width: int
+    """Bytes of a row in a page without its codec; 0 where only the page's header tells."""
+
+    def rows_of(self, page: int) -> int:
+        """Return the rows of a page."""
+        return min(self.page_rows, self.rows - page * self.page_rows)
+
+
+class PageFile:
+    """The pages of one open file; safe for threads. It holds the file's key as long as it is open."""
+
+    def __init__(self, path: Path, metadata: Any, schema: Any, binding: FileBinding, file_key: bytes) -> None:
+        """Take the file's key and its authenticated footer: metadata, and the Arrow schema that follows from it."""
+        self._path, self._metadata, self._binding = os.fspath(path), metadata, binding
+        self._cipher = AESGCM(file_key)
+        self._fields = {name: (number, schema.field(name)) for number, name in enumerate(schema.names)}
+        self._chunks: dict[tuple[int, str], _Chunk | None] = {}
+        self._aad = b""
+
+    def read(self, group: int, name: str, first: int, last: int) -> Any:
+        """Return rows [first, last) of a column of a row group, as an Arrow array; None where Arrow has to read it.
+
+        Raises:
+            IntegrityError: the file is missing, a page does not authenticate, or is not what the footer says.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise IntegrityError(f"{self._binding} is missing") from error
+        try:
+            return self._read(descriptor, group, name, first, last)
+        except MemoryError:
+            raise  # it says nothing of the file
+        except _TORN as error:
+            raise IntegrityError(f"{self._binding} does not authenticate") from error
+        finally:
+            os.close(descriptor)
+
+    def _read(self, descriptor: int, group: int, name: str, first: int, last: int) -> Any:
+        if (group, name) not in self._chunks:
+            self._chunks[group, name] = self._look(descriptor, group, name)
+        chunk = self._chunks[group, name]
+        if chunk is None:
+            return None
+        low, high = first // chunk.page_rows, -(-last // chunk.page_rows)
+        base = chunk.offsets[low]
+        sealed = memoryview(os.pread(descriptor, chunk.offsets[high] - base, base))
+        arrays = []
+        for page in range(low, high):
+            data = sealed[chunk.offsets[page] - base : chunk.offsets[page + 1] - base]
+            arrays.append(self._page(data, chunk, group, name, page))
+        array = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
+        return array.slice(first - low * chunk.page_rows, last - first)
+
+    def _page(self, sealed: memoryview, chunk: _Chunk, group: int, name: str, page: int) -> Any:
+        middle = 4 + _length(sealed)
+        if middle + 4 + _length(sealed[middle:]) != len(sealed):
+            raise ValueError("a page has another length than its chunk says")
+        rows, size = chunk.rows_of(page), chunk.width * chunk.rows_of(page)
+        data: Any = self._open(sealed[middle + 4 :], _VALUES, group, name, page)
+        if chunk.codec is not None and not size:
+            header = page_values.header(self._open(sealed[4:middle], _HEADER, group, name, page))
+            if header is None or header.rows != rows:
+                raise ValueError("a page has other rows than its chunk says")
+            size = header.bytes
+        if chunk.codec is not None:
+            data = chunk.codec.decompress(data, size, asbytes=True)
+        return page_values.values(data, rows, chunk.kind, nullable=chunk.nullable)
+
+    def _look(self, descriptor: int, group: int, name: str) -> _Chunk | None:
+        """Find the pages of a column of a row group; None where they are not of a kind known here."""
+        number, field = self._fields[name]
+        row_group = self._metadata.row_group(group)
+        told, rows = row_group.column(number), row_group.num_rows
+        if told.has_dictionary_page or told.compression not in _CODECS:
+            return None
+        if not self._aad:
+            self._aad = self._binding.aad + _unique(descriptor)
+        start, end = told.data_page_offset, told.data_page_offset + told.total_compressed_size
+        head = os.pread(descriptor, _LOOK_BYTES, start)
+        header = page_values.header(self._open(head[4 : 4 + _length(head)], _HEADER, group, name, 0))
+        if header is None or not header.rows or not page_values.is_known(field.type, header.encoding):
+            return None
+        codec, nullable = _CODECS[told.compression], field.nullable
+        width = 0 if nullable or not pa.types.is_fixed_size_binary(field.type) else field.type.byte_width
+        if codec is None and width:
+            offsets = [*range(start, end, _page_bytes(descriptor, start)), end]  # all pages but the last are alike
+        else:
+            offsets = _walk(descriptor, start, end)
+        if len(offsets) - 1 != -(-rows // header.rows):
+            return None
+        return _Chunk(offsets, header.rows, rows, codec, field.type, nullable, width)
+
+    def _open(self, sealed: bytes | memoryview, kind: bytes, group: int, name: str, page: int) -> bytes:
+        place = _PLACE.pack(group, self._fields[name][0], page)
+        return self._cipher.decrypt(bytes(sealed[:_NONCE_BYTES]), sealed[_NONCE_BYTES:], self._aad + kind + place)
+
+
+def _length(data: bytes | memoryview) -> int:
+    return int.from_bytes(data[:4], "little")
+
+
+def _page_bytes(descriptor: int, start: int) -> int:
+    """Return the bytes of the page that begins at a place, both its modules."""
+    head = os.pread(descriptor, _LOOK_BYTES, start)
+    middle = 4 + _length(head)
+    told = head[middle : middle + 4] if middle + 4 <= len(head) else os.pread(descriptor, 4, start + middle)
+    return middle + 4 + _length(told)
+
+
+def _walk(descriptor: int, start: int, end: int) -> list[int]:
+    """Return where the pages of a stretch of the file begin, and where the last one ends."""
+    offsets = [start]
+    while offsets[-1] < end:
+        offsets.append(offsets[-1] + _page_bytes(descriptor, offsets[-1]))
+    if offsets[-1] != end:
+        raise ValueError("a column's pages do not end where it ends")
+    return offsets
+
+
+def _unique(descriptor: int) -> bytes:
+    """Return what tells a file apart in its associated data; it stands in the clear, before the footer.
+
+    Raises:
+        ValueError, IndexError: the file does not end as an encrypted one.
+    """
+    size = os.fstat(descriptor).st_size
+    tail = os.pread(descriptor, 8, size - 8)
+    if tail[4:] != _MAGIC:
+        raise ValueError("the file has no encrypted footer")
+    told, _ = thrift.struct(os.pread(descriptor, _LOOK_BYTES, size - 8 - _length(tail)))
+    unique = told[1][1][2]  # algorithm, AES_GCM_V1, aad_file_unique
+    if not isinstance(unique, bytes):
+        raise TypeError("the file's encryption has no identifier")
+    return unique

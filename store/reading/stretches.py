@@ -1,0 +1,210 @@
+"""One stretch of a scan: some row groups of one part, read in two steps.
+
+First the columns that tell whose record it is; the others only of row groups in which a row is selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from schemas.arrow import PACKED
+from schemas.errors import IntegrityError
+from store import parquet
+from store.encoding.figure_batch import FigureBatch
+from store.encoding.figures import Figures
+from store.model import PartRow, ScanQuery, TargetIdentifier
+from store.part_reader import Window
+from store.reading.lookup import TARGETS_MAX, Found, account_targets
+from store.reading.readers import OpenPart
+from store.reading.selection import (
+    Mask,
+    as_numpy,
+    identity_columns,
+    identity_mask,
+    is_outside,
+    is_selective,
+    other_columns,
+    other_mask,
+    rows_of,
+)
+from store.siblings import LOCATION_COLUMNS
+
+if TYPE_CHECKING:
+    from store.retention.clockguard import Watch
+    from store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Row groups of one part, with the fields to compare in each; None: all that the postings found."""
+
+    part: PartRow
+    found: Found | None
+    groups: dict[int, set[str]] | None
+    watch: Watch
+
+    def readable(self, columns: Sequence[str]) -> list[str]:
+        """Return these columns, without the location when its period is over.
+
+        Raises:
+            ClockError: nobody can tell.
+        """
+        located = self.part.location_bytes and not LOCATION_COLUMNS.isdisjoint(columns)
+        gone = located and self.watch.is_over(self.part.partition.location)
+        return [name for name in columns if not (gone and name in LOCATION_COLUMNS)]
+
+
+def asked(query: ScanQuery) -> Sequence[TargetIdentifier]:
+    """Return what the postings are asked for; nothing when they would not save work."""
+    wanted = query.targets or account_targets(query.accounts)
+    return wanted if len(wanted) <= TARGETS_MAX else ()
+
+
+def groups_of(opened: OpenPart, part: PartRow, query: ScanQuery, found: Found | None) -> dict[int, set[str]]:
+    """Return the row groups of a part that a query reads, with the fields to compare.
+
+    Raises:
+        IntegrityError: the index tells of row groups that the part does not have.
+    """
+    count = opened.reader.groups
+    chosen = {group: set[str]() for group in range(count)} if found is None else found.groups(count, opened.bounds)
+    if any(group >= count for group in chosen):
+        raise IntegrityError(f"the index of part {part.file_id} tells of row groups that it does not have")
+    if part.start_us_min >= query.start_us and part.end_us_max < query.end_us:
+        return chosen
+    starts, ends = opened.bounds("start_time"), opened.bounds("end_time")
+    outside = {
+        group
+        for group in chosen
+        if (start := starts[group]) and (end := ends[group]) and is_outside(query, start[0], end[0], end[1])
+    }
+    return {group: fields for group, fields in chosen.items() if group not in outside}
+
+
+def windows_of(opened: OpenPart, groups: Mapping[int, set[str]], found: Found | None) -> list[Window]:
+    """Return the rows to look at in some groups: of those that the postings found by piece, the pieces."""
+    reader = opened.reader
+    return reader.windows(groups) if found is None else found.windows(groups, reader.group_size, reader.rows)
+
+
+def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatch]:
+    """Read a stretch and return the selected records.
+
+    Raises:
+        IntegrityError: the part is missing or does not authenticate.
+        KeyUnavailableError: its key is gone.
+    """
+    part = stretch.part
+    if stretch.watch.is_over(part.partition):
+        return []
+    asked_for = list(query.columns) if query.columns is not None else list(PACKED.names)
+    wanted = stretch.readable(asked_for)
+    if len(wanted) < len(asked_for):
+        left = read(store, replace(query, columns=tuple(wanted or ("batch_id",))), stretch)
+        tables = [parquet.conform(pa.Table.from_batches([batch]), asked_for) for batch in left]
+        return [batch for table in tables for batch in table.to_batches()]
+    with store.readers.part(part) as opened:
+        groups = stretch.groups
+        if groups is None:
+            groups = groups_of(opened, part, query, stretch.found)
+        if not groups:
+            return []
+        if is_selective(query):
+            return _selected(opened, query, stretch, groups, wanted)
+        return _all(opened, query, stretch, list(groups), wanted)
+
+
+def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[FigureBatch]:
+    """Read a stretch of a query that asks for nobody in particular, as figures: its rows, and which are selected.
+
+    Raises:
+        IntegrityError: the part is missing or does not authenticate.
+        KeyUnavailableError: its key is gone.
+    """
+    part = stretch.part
+    if stretch.watch.is_over(part.partition):
+        return []
+    with store.readers.part(part) as opened:
+        groups = list(stretch.groups if stretch.groups is not None else groups_of(opened, part, query, None))
+        if not groups:
+            return []
+        gone = stretch.watch.gone(part)
+        deciding = other_columns(query, part, gone)
+        if opened.reader.constant("conflict") == 0:
+            deciding.discard("conflict")
+        names = _present(opened, {*stretch.readable(query.columns or PACKED.names), *deciding})
+        batch = opened.reader.figures(groups, names)
+    if part.batch_id is not None and (query.columns is None or "batch_id" in query.columns):
+        batch.figures["batch_id"] = Figures(np.full(batch.rows, part.batch_id))
+    mask = other_mask(batch.table(deciding), query, part, gone) if deciding else None
+    return [batch if mask is None else replace(batch, kept=as_numpy(mask))]
+
+
+def _all(
+    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: list[int], wanted: list[str]
+) -> list[pa.RecordBatch]:
+    """Read without looking for anybody, all columns at once."""
+    part, gone = stretch.part, stretch.watch.gone(stretch.part)
+    names = _present(opened, {*wanted, *other_columns(query, part, gone)})
+    table = opened.reader.read(groups, names)
+    rows = sum(opened.reader.group_rows(group) for group in groups)
+    mask = other_mask(table, query, part, gone) if names else None
+    if mask is not None:
+        chosen = rows_of(mask)
+        if len(chosen) < rows:
+            table, rows = _taken(table, mask, chosen), len(chosen)
+    return _batches(table, part.batch_id, wanted, rows)
+
+
+def _selected(
+    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: dict[int, set[str]], wanted: list[str]
+) -> list[pa.RecordBatch]:
+    part, gone, reader = stretch.part, stretch.watch.gone(stretch.part), opened.reader
+    found = stretch.found if query.targets else None
+    fields = None if found is None else set[str]().union(*groups.values())
+    names = _present(opened, identity_columns(query, fields))
+    if not names:
+        return []  # no row has such an identifier
+    pages = reader.at(windows_of(opened, groups, found))
+    narrow = pages.read(names)
+    mask = identity_mask(narrow, query, fields)
+    rows = rows_of(mask)
+    if not len(rows):
+        return []
+    wide = [name for name in _present(opened, {*wanted, *other_columns(query, part, gone)}) if name not in names]
+    table = narrow.take(rows)
+    if wide:
+        rest = pages.of(rows).read(wide)
+        for name in wide:
+            table = table.append_column(rest.schema.field(name), rest.column(name))
+    last = other_mask(table, query, part, gone)
+    if last is not None:
+        picked = rows_of(last)
+        if not len(picked):
+            return []
+        if len(picked) < table.num_rows:
+            table = table.take(picked)
+    return _batches(table, part.batch_id, wanted, table.num_rows)
+
+
+def _present(opened: OpenPart, names: set[str]) -> list[str]:
+    return [name for name in PACKED.names if name in names and name in opened.reader.names]
+
+
+def _taken(table: pa.Table, mask: Mask, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:
+    return table.take(rows) if 8 * len(rows) < table.num_rows else table.filter(mask)
+
+
+def _batches(table: pa.Table, batch_id: int | None, wanted: list[str], rows: int) -> list[pa.RecordBatch]:
+    if not rows:
+        return []
+    if "batch_id" in wanted and batch_id is not None:
+        table = table.append_column("batch_id", pa.array(np.full(rows, batch_id)))
+    if not table.num_columns:  # the part has none of the columns: rows of nulls
+        table = pa.table({"batch_id": pa.nulls(rows, pa.int64())})
+    return parquet.conform(table, wanted).combine_chunks().to_batches()

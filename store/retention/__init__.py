@@ -1,0 +1,1 @@
+"""When records go and what keeps them: policy, clock, expiry, erasure, holds, certificates."""

@@ -1,0 +1,1 @@
+"""Small pushes: durable a group at a time, then ordinary batches."""

@@ -1,0 +1,1 @@
+"""Everything is derived again and compared: files, retention, the story that the log tells."""

@@ -1,0 +1,378 @@
+"""Tokens of an OpenID provider: the real one's, forged ones, and what the provider's keys may cost."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+
+from api.people import bindings, enrolment, oidc
+from api.people.oidc import TokenError, TokenVerifier
+from api.settings import Settings
+from schemas.errors import ConfigurationError
+from tests.api.issuer import AUDIENCE, Provider, jwk, log_in, new_key, real_provider
+from tests.api.world import UNHURRIED, World, make_world
+from tests.conftest import FixedClock
+
+NOW = 1_795_348_800.0
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as made:
+        yield made
+
+
+def _settings(issuer: str, **more: Any) -> Settings:
+    return Settings(oidc_issuer=issuer, oidc_audience=AUDIENCE, **(UNHURRIED | more))
+
+
+def _verifier(provider: Provider, clock: FixedClock, **more: Any) -> TokenVerifier:
+    made = TokenVerifier.of(clock, _settings(provider.issuer, **more), Path())
+    assert made is not None
+    return made
+
+
+def _bind(world: World, person_id: str, subject: str, issuer: str) -> bindings.Binding:
+    digest = bindings.digest(world.store.store_id, person_id, "subject", subject, issuer)
+    asked = world.approval(world.keys["custodian-1"], bindings.BIND_REQUEST, person_id, digest)
+    kind = bindings.BindingKind.SUBJECT
+    made = bindings.request(world.store, "custodian-1", person_id, kind, subject, asked, issuer=issuer)
+    signed = world.approval(world.keys["custodian-2"], bindings.BIND_CONFIRM, person_id, digest)
+    return bindings.confirm(world.store, "custodian-2", made.binding_id, signed)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _who(world: World, token: str) -> tuple[int, str | None]:
+    answer = world.http.get("/v1/sessions/current", headers=_bearer(token))
+    return answer.status_code, answer.json().get("person")
+
+
+def test_a_person_comes_with_a_token_of_the_real_provider(tmp_path: Path) -> None:
+    with real_provider() as issuer:
+        token = log_in(issuer, "anna@police.example")
+        issued = int(jwt.decode(token, options={"verify_signature": False})["iat"])
+        clock = FixedClock(issued * 1_000_000)
+        with make_world(tmp_path, clock, _settings(issuer)) as world:
+            world.enrol("auditor-1", "auditor")
+            assert _who(world, token)[0] == 401, "not bound"
+            _bind(world, "auditor-1", "anna@police.example", issuer)
+            assert _who(world, token) == (200, "auditor-1")
+            assert world.http.get("/v1/audit/entries", headers=_bearer(token)).status_code == 200
+            assert world.http.get("/v1/holds", headers=_bearer(token)).status_code == 403
+            assert _who(world, log_in(issuer, "bert@police.example"))[0] == 401
+            assert _who(world, log_in(issuer, "anna@police.example", audience="other"))[0] == 401
+            assert b"anna@police.example" not in b"".join(
+                path.read_bytes() for path in world.store.root.rglob("*") if path.is_file()
+            )
+            second = log_in(issuer, "anna@police.example", nonce="another")
+            assert world.http.delete("/v1/sessions/current", headers=_bearer(token)).status_code == 204
+            assert _who(world, token)[0] == 401, "logged out"
+            clock.advance(seconds=600)
+            assert _who(world, second) == (200, "auditor-1")
+            clock.advance(seconds=900)
+            assert _who(world, second)[0] == 401, "the provider gives an hour, a session lasts 15 minutes"
+
+
+def test_a_token_signs_nothing_and_opens_no_session(provider: Provider, tmp_path: Path, clock: FixedClock) -> None:
+    with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
+        _bind(world, "custodian-1", "s-1", provider.issuer)
+        token = provider.token(NOW)
+        assert _who(world, token) == (200, "custodian-1")
+        assert world.http.post("/v1/sessions", headers=_bearer(token)).status_code == 401
+        wanted = world.enrolment("auditor-1", "auditor")
+        stranger = world.keys["auditor-1"]
+        approval = world.approval(stranger, enrolment.ENROL_REQUEST, "auditor-1", wanted.digest(world.store.store_id))
+        body = {
+            "id": "auditor-1",
+            "display_name": wanted.display_name,
+            "roles": ["auditor"],
+            "public_key": wanted.public_key,
+            "approval": {"time": approval.time, "signature": approval.signature},
+        }
+        refused = world.http.post("/v1/persons", json=body, headers=_bearer(token))
+        assert refused.json()["reason"] == "signature"
+
+
+def test_revocation_and_the_end_of_a_binding_take_effect_at_once(
+    provider: Provider, tmp_path: Path, clock: FixedClock
+) -> None:
+    with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
+        world.enrol("auditor-1", "auditor")
+        binding = _bind(world, "auditor-1", "s-1", provider.issuer)
+        token = provider.token(NOW)
+        assert _who(world, token) == (200, "auditor-1")
+        digest = binding.digest(world.store.store_id)
+        ended = world.approval(world.keys["custodian-1"], bindings.BIND_END, "auditor-1", digest)
+        answer = world.http.post(
+            f"/v1/persons/bindings/{binding.binding_id}/end",
+            json={"approval": {"time": ended.time, "signature": ended.signature}},
+            headers=world.as_person("custodian-1"),
+        )
+        assert answer.json()["state"] == "ended"
+        assert _who(world, token)[0] == 401
+        _bind(world, "auditor-1", "s-1", provider.issuer)
+        assert _who(world, token) == (200, "auditor-1")
+        digest = enrolment.revocation_digest(world.store.store_id, "auditor-1", "left")
+        first, second = world.custodians
+        asked = world.approval(first, enrolment.REVOKE_REQUEST, "auditor-1", digest)
+        enrolment.request_revocation(world.store, first.person_id, "auditor-1", "left", asked)
+        signed = world.approval(second, enrolment.REVOKE_CONFIRM, "auditor-1", digest)
+        enrolment.confirm_revocation(world.store, second.person_id, "auditor-1", signed)
+        assert _who(world, token)[0] == 401
+
+
+def _unsigned(provider: Provider, algorithm: str) -> str:
+    def part(value: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    return f"{part({'alg': algorithm, 'kid': 'k1'})}.{part(provider.claims(NOW))}."
+
+
+def _with_public_key_as_secret(provider: Provider) -> str:
+    """HS256 under the public key's own bytes: what a checker that takes any algorithm would believe."""
+    import hashlib
+    import hmac
+
+    pem = provider.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    head = _unsigned(provider, "HS256").rstrip(".")
+    mac = hmac.digest(pem, head.encode(), hashlib.sha256)
+    return f"{head}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+def _swapped(provider: Provider) -> str:
+    head, _, signature = provider.token(NOW).split(".")
+    return f"{head}.{provider.token(NOW, sub='s-2').split('.')[1]}.{signature}"
+
+
+FORGED: dict[str, tuple[str, Any]] = {
+    "alg none": ("algorithm", lambda p: _unsigned(p, "none")),
+    "alg None": ("algorithm", lambda p: _unsigned(p, "None")),
+    "HS256 with the public key": ("algorithm", _with_public_key_as_secret),
+    "no signature": ("signature", lambda p: _unsigned(p, "RS256")),
+    "another key under the same kid": ("signature", lambda p: p.token(NOW, key=new_key())),
+    "a kid that is not there": ("key", lambda p: p.token(NOW, key=new_key(), header={"kid": "k9"})),
+    "another algorithm than the key's kind": ("key", lambda p: _unsigned(p, "ES256") + "AAAA"),
+    "altered claims": ("signature", _swapped),
+    "another issuer": ("issuer", lambda p: p.token(NOW, iss="https://evil.example")),
+    "the issuer with a slash": ("issuer", lambda p: p.token(NOW, iss=p.issuer + "/")),
+    "another audience": ("audience", lambda p: p.token(NOW, aud="other")),
+    "a list of other audiences": ("audience", lambda p: p.token(NOW, aud=["other", "third"])),
+    "expired": ("expired", lambda p: p.token(NOW - 3700)),
+    "older than a session": ("expired", lambda p: p.token(NOW - 900)),
+    "expired beyond the leeway": ("expired", lambda p: p.token(NOW - 100, exp=NOW - 31)),
+    "issued in the future": ("not-yet", lambda p: p.token(NOW + 31)),
+    "not before later": ("not-yet", lambda p: p.token(NOW, nbf=NOW + 31)),
+    "expires before it is issued": ("not-yet", lambda p: p.token(NOW, exp=NOW - 1)),
+    "no exp": ("claims", lambda p: p.token(NOW, exp=None)),
+    "no iat": ("claims", lambda p: p.token(NOW, iat=None)),
+    "no sub": ("claims", lambda p: p.token(NOW, sub=None)),
+    "an empty sub": ("claims", lambda p: p.token(NOW, sub="")),
+    "no aud": ("claims", lambda p: p.token(NOW, aud=None)),
+    "iat of words": ("claims", lambda p: p.token(NOW, iat="now")),
+    "exp beyond all years": ("claims", lambda p: p.token(NOW, exp=1e300)),
+    "nbf of truth": ("claims", lambda p: p.token(NOW, nbf=True)),
+    "a critical extension": ("form", lambda p: p.token(NOW, header={"crit": ["x"], "x": 1})),
+    "another type": ("form", lambda p: p.token(NOW, header={"typ": "logout+jwt"})),
+    "a long kid": ("form", lambda p: p.token(NOW, header={"kid": "k" * 201})),
+    "too long": ("form", lambda p: p.token(NOW, x="x" * 9000)),
+    "no token": ("form", lambda _: "a.b.c"),
+    "not ASCII": ("form", lambda _: "ä.b.c"),
+}
+
+
+@pytest.mark.parametrize(("word", "forge"), FORGED.values(), ids=FORGED)
+def test_a_token_that_is_not_right_is_refused(provider: Provider, clock: FixedClock, word: str, forge: Any) -> None:
+    verifier = _verifier(provider, clock)
+    assert verifier.verify(provider.token(NOW)).subject == "s-1"
+    with pytest.raises(TokenError) as refused:
+        verifier.verify(forge(provider))
+    assert refused.value.word == word
+
+
+def test_where_a_header_says_to_look_for_keys_is_never_read(provider: Provider, clock: FixedClock) -> None:
+    verifier, evil = _verifier(provider, clock), new_key()
+    with Provider() as other:
+        other.publish(("k1", evil), ("k9", evil))
+        for kid in ("k1", "k9"):
+            header = {"kid": kid, "jku": f"{other.issuer}/jwks", "x5u": f"{other.issuer}/jwks", "x5c": ["AAAA"]}
+            with pytest.raises(TokenError):
+                verifier.verify(provider.token(NOW, key=evil, header=header))
+        assert other.calls == []
+    own = provider.token(NOW, header={"jku": "https://evil.example/jwks"})
+    assert verifier.verify(own).subject == "s-1"
+
+
+def test_edges_of_the_leeway_hold(provider: Provider, clock: FixedClock) -> None:
+    verifier = _verifier(provider, clock)
+    for token in (
+        provider.token(NOW + 30),
+        provider.token(NOW - 100, exp=NOW - 29),
+        provider.token(NOW - 899),
+        provider.token(NOW, nbf=NOW + 30),
+        provider.token(NOW, aud=["account", AUDIENCE]),
+        provider.token(NOW, header={"typ": "at+jwt"}),
+    ):
+        assert verifier.verify(token).subject == "s-1"
+
+
+def test_a_new_key_is_found_and_a_withdrawn_one_ends(provider: Provider, clock: FixedClock) -> None:
+    verifier, new = _verifier(provider, clock), new_key()
+    old = provider.token(NOW)
+    verifier.verify(old)
+    provider.publish(("k2", new))
+    clock.advance(seconds=oidc.REFRESH_SECONDS_MIN)
+    assert verifier.verify(provider.token(NOW, key=new, header={"kid": "k2"})).subject == "s-1"
+    with pytest.raises(TokenError) as refused:
+        verifier.verify(old)
+    assert refused.value.word == "key"
+
+
+def test_unknown_keys_do_not_make_us_call_the_provider_again_and_again(provider: Provider, clock: FixedClock) -> None:
+    verifier = _verifier(provider, clock)
+    verifier.verify(provider.token(NOW))
+    for number in range(50):
+        with pytest.raises(TokenError):
+            verifier.verify(provider.token(NOW, header={"kid": f"x{number}"}))
+    assert provider.calls.count("/jwks") == 1
+    clock.advance(seconds=oidc.REFRESH_SECONDS_MIN)
+    with pytest.raises(TokenError):
+        verifier.verify(provider.token(NOW, header={"kid": "x"}))
+    assert provider.calls.count("/jwks") == 2
+
+
+def test_a_provider_that_does_not_answer_is_believed_for_an_hour_and_no_longer(
+    provider: Provider, clock: FixedClock
+) -> None:
+    verifier = _verifier(provider, clock)
+    verifier.verify(provider.token(NOW))
+    provider.answers["/jwks"] = 500
+    clock.advance(seconds=oidc.KEYS_SECONDS_MAX)
+    assert verifier.verify(provider.token(NOW + 3600)).subject == "s-1"
+    clock.advance(seconds=1)
+    with pytest.raises(TokenError) as refused:
+        verifier.verify(provider.token(NOW + 3601))
+    assert refused.value.word == "key"
+
+
+STRANGE: dict[str, tuple[str, Any]] = {
+    "a redirect": ("/jwks", 302),
+    "too long": ("/jwks", b'{"keys": []' + b" " * 300_000 + b"}"),
+    "not JSON": ("/jwks", b"<html>"),
+    "a list": ("/jwks", b"[]"),
+    "too many keys": ("/jwks", {"keys": [{}] * 51}),
+    "another issuer": ("/.well-known/openid-configuration", {"issuer": "https://evil.example", "jwks_uri": "JWKS"}),
+    "keys in the clear": (
+        "/.well-known/openid-configuration",
+        {"issuer": "ISSUER", "jwks_uri": "http://keys.example/jwks"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "answer"), STRANGE.values(), ids=STRANGE)
+def test_a_strange_answer_of_the_provider_gives_no_key(
+    provider: Provider, clock: FixedClock, path: str, answer: Any
+) -> None:
+    if isinstance(answer, dict) and answer.get("issuer") == "ISSUER":
+        answer = answer | {"issuer": provider.issuer}
+    if isinstance(answer, dict) and answer.get("jwks_uri") == "JWKS":
+        answer = answer | {"jwks_uri": f"{provider.issuer}/jwks"}
+    provider.answers[path] = answer
+    with pytest.raises(TokenError):
+        _verifier(provider, clock).verify(provider.token(NOW))
+    assert "/elsewhere" not in provider.calls
+
+
+def test_keys_that_are_not_for_this_are_not_used(provider: Provider, clock: FixedClock) -> None:
+    for more in ({"use": "enc"}, {"alg": "RS512"}, {"key_ops": ["sign"]}, {"kty": "EC"}, {"d": "AAAA"}):
+        provider.publish(("k1", provider.key), **more)
+        with pytest.raises(TokenError):
+            _verifier(provider, clock).verify(provider.token(NOW))
+    small = new_key(1024)
+    provider.publish(("k1", small))
+    with pytest.raises(TokenError), pytest.warns(jwt.warnings.InsecureKeyLengthWarning):
+        _verifier(provider, clock).verify(provider.token(NOW, key=small))
+    provider.publish(("k1", provider.key), ("k1", new_key()))
+    with pytest.raises(TokenError):
+        _verifier(provider, clock).verify(provider.token(NOW))
+
+
+def test_without_a_kid_the_provider_has_to_have_one_key_only(provider: Provider, clock: FixedClock) -> None:
+    token = jwt.encode(provider.claims(NOW), provider.key, "RS256")
+    assert _verifier(provider, clock).verify(token).subject == "s-1"
+    provider.publish(("k1", provider.key), ("k2", new_key()))
+    with pytest.raises(TokenError):
+        _verifier(provider, clock).verify(token)
+
+
+@pytest.mark.parametrize("algorithm", sorted(oidc.ALGORITHMS))
+def test_every_algorithm_of_the_list_is_taken_with_its_own_kind_of_key(
+    provider: Provider, clock: FixedClock, algorithm: str
+) -> None:
+    kind, curve = oidc.ALGORITHMS[algorithm]
+    key, public = provider.key, jwk("k1", provider.key)
+    if kind != "RSA":
+        curves = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1()}
+        key = Ed25519PrivateKey.generate() if kind == "OKP" else ec.generate_private_key(curves[str(curve)])
+        maker = OKPAlgorithm if kind == "OKP" else ECAlgorithm
+        public = {**maker.to_jwk(key.public_key(), as_dict=True), "kid": "k1"}
+    provider.answers["/jwks"] = {"keys": [public]}
+    token = jwt.encode(provider.claims(NOW), key, algorithm, headers={"kid": "k1"})
+    assert _verifier(provider, clock).verify(token).subject == "s-1"
+
+
+def test_a_set_url_needs_no_discovery(provider: Provider, clock: FixedClock) -> None:
+    del provider.answers["/.well-known/openid-configuration"]
+    verifier = _verifier(provider, clock, oidc_jwks_url=f"{provider.issuer}/jwks")
+    assert verifier.verify(provider.token(NOW)).subject == "s-1"
+    assert provider.calls == ["/jwks"]
+
+
+def test_without_a_provider_no_token_is_taken(world: World, provider: Provider) -> None:
+    assert _who(world, provider.token(NOW))[0] == 401
+    assert provider.calls == []
+
+
+def test_wrong_tokens_lock_the_address_out(provider: Provider, tmp_path: Path, clock: FixedClock) -> None:
+    with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
+        _bind(world, "custodian-1", "s-1", provider.issuer)
+        evil = provider.token(NOW, key=new_key())
+        assert [_who(world, evil)[0] for _ in range(11)] == [401] * 10 + [429]
+        assert _who(world, provider.token(NOW))[0] == 429
+        clock.advance(seconds=61)
+        assert _who(world, provider.token(NOW + 61))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"oidc_issuer": "https://a.example"},
+        {"oidc_audience": "lagrum"},
+        {"oidc_issuer": "http://a.example", "oidc_audience": "lagrum"},
+        {"oidc_issuer": "https://u:p@a.example", "oidc_audience": "lagrum"},
+        {"oidc_issuer": "https://a.example", "oidc_audience": "lagrum", "oidc_jwks_url": "http://a.example/jwks"},
+        {"oidc_jwks_url": "https://a.example/jwks"},
+        {"oidc_ca": "ca.pem"},
+    ],
+)
+def test_settings_that_would_trust_too_much_are_refused(values: dict[str, str]) -> None:
+    assert Settings(oidc_issuer="https://a.example", oidc_audience="lagrum").oidc_issuer
+    with pytest.raises(ConfigurationError):
+        Settings(**values)  # type: ignore[arg-type]
+
+
+def test_a_ca_that_cannot_be_read_is_told_at_the_start(clock: FixedClock, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="CA"):
+        TokenVerifier.of(clock, _settings("https://a.example", oidc_ca="absent.pem"), tmp_path)

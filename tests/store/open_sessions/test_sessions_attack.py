@@ -1,0 +1,85 @@
+"""Sessions that never end, end late, or run while somebody asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from schemas.errors import ConfigurationError
+from store import Store, TargetIdentifier
+from tests.conftest import FixedClock
+from tests.store.conftest import deliver
+from tests.store.open_sessions.test_sessions import HOUR_US, START, closed, counts, event, opened, rows
+
+
+def running(store: Store, *targets: TargetIdentifier) -> list[dict[str, Any]]:
+    return [row for batch in store.open_sessions(targets) for row in batch.to_pylist()]
+
+
+def test_a_running_session_is_found_by_its_targets_until_it_ends(store: Store) -> None:
+    deliver(store, opened())
+    deliver(store, event("open", "s2", 21, start_time=START, imsi=1240010000000002, source_ip=0xC0000201))
+    deliver(store, event("update", "s1", 13, volume_up_bytes=5))
+    mine = TargetIdentifier("imsi", "240010000000001")
+    (row,) = running(store, mine)
+    assert (row["volume_up_bytes"], row["end_time"], row["batch_id"]) == (5, None, 3)
+    assert len(running(store)) == 2
+    assert len(running(store, mine, TargetIdentifier("ip", "192.0.2.0/24"))) == 2
+    assert running(store, TargetIdentifier("ip", "198.51.100.1")) == []
+    deliver(store, closed())
+    assert running(store, mine) == []
+    with pytest.raises(ConfigurationError):
+        running(store, TargetIdentifier("mac", "nothing"))
+
+
+def test_many_running_sessions_come_in_stretches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from store.open_sessions import sessions
+
+    monkeypatch.setattr(sessions, "_SESSIONS_A_BATCH", 7)
+    starts = [event("open", f"s{number}", 100 + number, start_time=START + number) for number in range(50)]
+    deliver(store, pa.concat_tables(starts))
+    found = sorted(row["start_time"].microsecond for row in running(store))
+    assert found == list(range(50))
+
+
+def test_a_stop_whose_start_never_came_becomes_a_record_in_the_end(store: Store, clock: FixedClock) -> None:
+    deliver(store, closed(duration_ms=3_600_000))
+    clock.advance(days=3)
+    assert store.close_stale_sessions(clock.now_us()) == 1
+    (row,) = rows(store)
+    assert row["start_time"].timestamp() * 1e6 == START
+    assert running(store) == []
+
+
+def test_interim_figures_without_any_time_become_a_record_of_when_they_came(store: Store, clock: FixedClock) -> None:
+    came_us = clock.now_us()
+    deliver(store, event("update", "s1", 13, volume_up_bytes=5))
+    clock.advance(days=3)
+    assert store.close_stale_sessions(clock.now_us()) == 1
+    (row,) = rows(store)
+    assert row["end_inferred"] and row["end_time"].timestamp() * 1e6 == came_us
+    assert store.verify() == []
+
+
+def test_a_true_end_after_the_timeout_is_kept_beside_the_inferred_one(store: Store, clock: FixedClock) -> None:
+    deliver(store, event("open", "s1", 11, start_time=START, imsi=1240010000000001))
+    clock.advance(days=3)
+    assert store.close_stale_sessions(clock.now_us()) == 1
+    late = event("close", "s1", 11, end_time=START + 50 * HOUR_US, volume_up_bytes=77)
+    receipt = deliver(store, late)
+    assert (receipt.records, receipt.conflicts, receipt.rows) == (1, 1, 1)
+    inferred, true = sorted(rows(store), key=lambda row: row["conflict"])
+    assert (inferred["end_inferred"], true["end_inferred"]) == (True, False)
+    assert (true["start_time"], true["volume_up_bytes"]) == (inferred["start_time"], 77)
+    assert counts(deliver(store, late)) == (1, 0, 1, 0)
+    assert store.verify() == []
+
+
+def test_the_memory_of_closed_sessions_is_swept_though_nothing_else_is_due(store: Store, clock: FixedClock) -> None:
+    deliver(store, opened())
+    deliver(store, closed())
+    clock.advance(days=40)
+    store.expire()
+    assert store.catalog.query("SELECT count(*) FROM sessions") == [(0,)]

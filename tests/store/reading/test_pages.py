@@ -1,0 +1,273 @@
+"""Single pages are what was written; the loops equal their twins; pages that were touched are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.errors import IntegrityError
+from store import parquet
+from store.binding import FileBinding
+from store.encoding import columns
+from store.encoding.columns import LAYOUT_KEY, Encoding, Stored
+from store.partitions import PartitionKey
+from store.reading import page_kernels, page_values
+from store.reading.pages import PageFile
+
+KEY = b"k" * 32
+BINDING = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "1" * 32, "records")
+OTHER = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "2" * 32, "records")
+ROWS, GROUP_ROWS = 40_000, 4_096
+INT64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 5)
+
+
+def table(seed: int = 1) -> tuple[pa.Table, dict[str, Encoding]]:
+    rng = np.random.default_rng(seed)
+    holes: Any = rng.random(ROWS) < 0.3
+    make: dict[str, tuple[Any, Encoding]] = {
+        columns.WORD: (pa.array([row.tobytes() for row in rng.integers(0, 256, (ROWS, 16), np.uint8)]), Encoding()),
+        "byte~0": (pa.array([bytes([n]) for n in rng.integers(0, 5, ROWS)]), Encoding(codec="zstd")),
+        "repeat": (
+            pa.array([row.tobytes() for row in rng.integers(0, 256, (ROWS, 3), np.uint8)], mask=holes),
+            Encoding(),
+        ),
+        "delta": (pa.array(np.sort(rng.integers(0, 2**60, ROWS))), Encoding("DELTA_BINARY_PACKED", "zstd")),
+        "holes": (pa.array(rng.integers(-(2**62), 2**62, ROWS), mask=holes), Encoding("DELTA_BINARY_PACKED")),
+        "text": (
+            pa.array([f"sip:{n}" for n in rng.integers(0, 99, ROWS)], mask=holes),
+            Encoding("DELTA_LENGTH_BYTE_ARRAY", "zstd"),
+        ),
+        "label": (pa.array(["a", "b"] * (ROWS // 2)), Encoding(codec="zstd", dictionary=True)),
+    }
+    widths = {columns.WORD: 16, "byte~0": 1, "repeat": 3}
+    arrays = {
+        name: array.cast(pa.binary(widths[name])) if name in widths else array for name, (array, _) in make.items()
+    }
+    fields = [pa.field(name, array.type, nullable=array.null_count > 0) for name, array in arrays.items()]
+    encodings = {name: encoding for name, (_, encoding) in make.items()}
+    return pa.table(list(arrays.values()), schema=pa.schema(fields)), encodings
+
+
+def written(path: Path, binding: FileBinding = BINDING, seed: int = 1) -> pa.Table:
+    made, encodings = table(seed)
+    parquet.write_stored(path, Stored(made, encodings, GROUP_ROWS, {LAYOUT_KEY: "{}"}), binding, KEY)
+    return made
+
+
+def opened(path: Path) -> tuple[PageFile, pq.ParquetFile]:
+    file = parquet.open_file(path, BINDING, KEY)
+    return parquet.pages_of(path, file, BINDING, KEY), file
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
+    path = tmp_path_factory.mktemp("pages") / "part"
+    return path, written(path)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data())
+def test_pages_are_what_was_written(part: tuple[Path, pa.Table], data: st.DataObject) -> None:
+    path, made = part
+    pages, file = opened(path)
+    rows = columns.ROW_GROUP_ROWS
+    group = data.draw(st.integers(0, file.metadata.num_row_groups - 1))
+    held = min(rows, ROWS - group * rows)
+    first = data.draw(st.integers(0, held - 1))
+    last = data.draw(st.integers(first + 1, min(held, first + 5_000)))
+    for name in made.column_names[:-1]:
+        expected = made.column(name).slice(group * rows + first, last - first)
+        assert pages.read(group, name, first, last).equals(expected.combine_chunks()), name
+
+
+def test_a_dictionary_is_left_to_arrow(part: tuple[Path, pa.Table]) -> None:
+    pages, _ = opened(part[0])
+    assert pages.read(0, "label", 0, 10) is None
+
+
+def test_one_row_reads_little_of_the_file(part: tuple[Path, pa.Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    pages, _ = opened(part[0])
+    read: list[int] = []
+    real = os.pread
+
+    def counted(descriptor: int, size: int, offset: int) -> bytes:
+        read.append(size)
+        return real(descriptor, size, offset)
+
+    monkeypatch.setattr("store.reading.pages.os.pread", counted)
+    pages.read(1, columns.WORD, 700, 701)
+    assert sum(read) < columns.WORD_PAGE_ROWS * 16 + 600
+
+
+def spoil(path: Path, name: str, change: Callable[[bytearray, int, int], None]) -> None:
+    """Change the bytes of a file, given where a column's second page begins, and the third."""
+    _, file = opened(path)
+    data = bytearray(path.read_bytes())
+    start = file.metadata.row_group(0).column(file.schema_arrow.names.index(name)).data_page_offset
+    ends = [start]
+    for _ in range(2):
+        middle = ends[-1] + 4 + _length(data, ends[-1])
+        ends.append(middle + 4 + _length(data, middle))
+    change(data, *ends[1:])
+    path.write_bytes(data)
+
+
+def _length(data: bytearray, at: int) -> int:
+    return int.from_bytes(data[at : at + 4], "little")
+
+
+def swap(data: bytearray, second: int, third: int) -> None:
+    size = third - second
+    data[second:third], data[third : third + size] = data[third : third + size], data[second:third]
+
+
+def flip(data: bytearray, second: int, third: int) -> None:
+    data[third - 20] ^= 1
+
+
+def flip_header(data: bytearray, second: int, third: int) -> None:
+    data[second + 20] ^= 1
+
+
+def stretch(data: bytearray, second: int, third: int) -> None:
+    data[second] += 1
+
+
+def overrun(data: bytearray, second: int, third: int) -> None:
+    data[second : second + 4] = b"\xff" * 4
+
+
+@pytest.mark.parametrize("change", [swap, flip, stretch, overrun])
+def test_a_page_that_was_touched_is_refused(tmp_path: Path, change: Callable[[bytearray, int, int], None]) -> None:
+    path = tmp_path / "part"
+    written(path)
+    spoil(path, columns.WORD, change)
+    pages, _ = opened(path)
+    assert len(pages.read(0, columns.WORD, 0, 10)) == 10  # the first page is as it was
+    with pytest.raises(IntegrityError, match="does not authenticate"):
+        pages.read(0, columns.WORD, columns.WORD_PAGE_ROWS, columns.WORD_PAGE_ROWS + 1)
+
+
+def test_a_header_that_was_touched_is_refused_where_it_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    written(path)
+    spoil(path, "delta", flip_header)
+    pages, _ = opened(path)
+    with pytest.raises(IntegrityError, match="does not authenticate"):
+        pages.read(0, "delta", 0, 2 * GROUP_ROWS)
+
+
+def test_pages_of_another_file_are_refused(tmp_path: Path) -> None:
+    path, other = tmp_path / "part", tmp_path / "other"
+    written(path)
+    written(other, OTHER)
+    pages, file = opened(path)
+    told = file.metadata.row_group(0).column(0)
+    start, end = told.data_page_offset, told.data_page_offset + told.total_compressed_size
+    data = bytearray(path.read_bytes())
+    data[start:end] = other.read_bytes()[start:end]
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError, match="does not authenticate"):
+        pages.read(0, columns.WORD, 0, 1)
+
+
+def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "part"
+    written(path)
+    pages, _ = opened(path)
+    path.unlink()
+    with pytest.raises(IntegrityError, match="is missing"):
+        pages.read(0, columns.WORD, 0, 1)
+
+
+def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "part"
+    written(path)
+    pages, file = opened(path)
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise pa.ArrowMemoryError("malloc of size 1 failed")
+
+    monkeypatch.setattr("store.reading.page_values.values", full)
+    with pytest.raises(MemoryError):
+        pages.read(0, columns.WORD, 0, 1)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_groups", full)
+    with pytest.raises(MemoryError):
+        parquet.read_groups(file, [0], None, BINDING)
+    monkeypatch.setattr(pq, "ParquetFile", full)
+    with pytest.raises(MemoryError):
+        parquet.open_file(path, BINDING, KEY)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(INT64, max_size=700), st.integers(0, 3))
+def test_differences_come_back_by_loop_and_twin(values: list[int], torn: int) -> None:
+    data = _packed(values)
+    for kernels in (page_kernels, None):
+        found, end = _by(kernels, lambda: page_values.deltas(data))
+        assert found.tolist() == values
+        assert end == len(data)
+        if torn and len(values) > 1:
+            with pytest.raises((ValueError, IndexError)):
+                _by(kernels, lambda: page_values.deltas(data[:-torn].copy()))
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=40))
+def test_levels_come_back_by_loop_and_twin(runs: list[tuple[bool, int]]) -> None:
+    flags = np.concatenate([np.full(count, value) for value, count in runs])
+    data, encoded = pa.BufferOutputStream(), pa.array(np.zeros(len(flags), np.int64), mask=~flags)
+    options: dict[str, Any] = {"use_dictionary": False, "compression": "none", "write_statistics": False}
+    pq.write_table(pa.table({"x": encoded}), data, **options)
+    levels = _first_page(data.getvalue())
+    for kernels in (page_kernels, None):
+        found = _by(kernels, lambda: page_values.levels(levels, len(flags)))
+        assert (found is None) == flags.all()
+        assert found is None or (found == flags).all()
+        with pytest.raises(ValueError, match="torn"):
+            _by(kernels, lambda: page_values.levels(levels[:-1].copy(), len(flags)))
+
+
+def _by(kernels: Any, work: Callable[[], Any]) -> Any:
+    kept, page_values._kernels = page_values._kernels, lambda rows: kernels
+    try:
+        return work()
+    finally:
+        page_values._kernels = kept
+
+
+def _packed(values: list[int]) -> Any:
+    sink = pa.BufferOutputStream()
+    made = pa.table([pa.array(values, pa.int64())], schema=pa.schema([pa.field("x", pa.int64(), nullable=False)]))
+    encodings: dict[str, Any] = {"column_encoding": {"x": "DELTA_BINARY_PACKED"}, "compression": "none"}
+    with pq.ParquetWriter(sink, made.schema, use_dictionary=False, write_statistics=False, **encodings) as writer:
+        writer.write_table(made, row_group_size=max(len(values), 1))
+    if not values:
+        return np.array([128, 1, 4, 0, 0], np.uint8)
+    return _page(sink.getvalue())
+
+
+def _first_page(data: pa.Buffer) -> Any:
+    page = _page(data)
+    return page[4 : 4 + int.from_bytes(page[:4].tobytes(), "little")].copy()
+
+
+def _page(data: pa.Buffer) -> Any:
+    """Return the first page of a plain file of one column, without its header."""
+    from store.reading import thrift
+
+    raw = data.to_pybytes()
+    told = pq.ParquetFile(pa.BufferReader(raw)).metadata.row_group(0).column(0)
+    header, end = thrift.struct(raw, told.data_page_offset)
+    return np.frombuffer(raw[end : end + header[3]], np.uint8)
