@@ -16,7 +16,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.decoders import decoder
+from ingest import numbering
+from ingest.decoders import Decoded, decoder
+from ingest.decoders.base import FileSeries
 from ingest.events import event
 from ingest.normalise import Normalised, normalise
 from ingest.pushes import Refusal, decode_pushes
@@ -42,6 +44,8 @@ class _Lot:
 
     parts: list[Normalised] = field(default_factory=list)
     refused: list[Message] = field(default_factory=list)
+    files: list[FileSeries] = field(default_factory=list)
+    """What files say of themselves, to be noted once they are durable."""
     expired: int = 0
     last: int = 0
     """The last position that is taken."""
@@ -91,7 +95,10 @@ def ingest_messages(
         for table in lot.tables():
             batch.add(table)
         batch.finish_input(digest.digest(), sum(len(message.body) for message in messages))
-        return batch.commit(), lot.refused
+        receipt = batch.commit()
+    for file in lot.files:
+        numbering.note(store, source.name, file)
+    return receipt, lot.refused
 
 
 def _decoded(store: Store, source: SourceConfig, format: str, messages: Sequence[Message]) -> _Lot:
@@ -121,7 +128,8 @@ def _alone(
         if refusal is not None:
             raise refusal
         now_us = store.clock.now_us()
-        parts = [normalise(part, source, now_us) for part in decoder(format).decode(io.BytesIO(body), source)]
+        decoded: list[Decoded] = list(decoder(format).decode(io.BytesIO(body), source))
+        parts = [normalise(part, source, now_us) for part in decoded]
         last = max((_last(part) for part in parts), default=0)
         if body and not last:
             raise InputError("the message holds no record")
@@ -138,6 +146,7 @@ def _alone(
     for part in parts:
         lot.append(part)
     lot.last += last
+    lot.files += [part.series for part in decoded if part.series is not None]
 
 
 def _last(part: Normalised) -> int:

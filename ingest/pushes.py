@@ -1,8 +1,8 @@
 """Small deliveries on their way into the spool: many bodies decoded and normalised in one stretch.
 
 Whatever is refused as a whole by itself (malformed, without a record) is refused here too, and nothing of it is kept.
-What cannot share a stretch (more than one stretch, an empty body) is handed back, to be ingested by itself
-(`ingest.pipeline`).
+What cannot share a stretch (more than one stretch, an empty body, a file that numbers itself) is handed back, to be
+ingested by itself (`ingest.pipeline`).
 """
 
 from __future__ import annotations
@@ -142,7 +142,10 @@ def _alone(chosen: Decoder, source: SourceConfig, body: bytes) -> Decoded:
     """
     if not body:
         raise _AloneError
-    stretches = [item for item in chosen.decode(io.BytesIO(body), source) if item.table.num_rows or item.rejects]
+    found = list(chosen.decode(io.BytesIO(body), source))
+    if any(item.series is not None for item in found):
+        raise _AloneError  # its number is noted once it is in a batch
+    stretches = [item for item in found if item.table.num_rows or item.rejects]
     if not stretches:
         raise InputError(
             f"the delivery is not empty, but holds no record of format {chosen.name}",

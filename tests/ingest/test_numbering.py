@@ -11,8 +11,13 @@ import pytest
 
 from api.telemetry.source_metrics import SourceMetrics
 from ingest import silence, sources
+from ingest.drop_folder import DropFolder
+from ingest.messages import ingest_messages
 from ingest.pipeline import ingest_stream
+from ingest.pushes import decode_pushes
+from ingest.queue import Message
 from ingest.source import SourceConfig
+from ingest.watch import WatchRules
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest import ber_encoder as ber
@@ -61,3 +66,28 @@ def test_lost_records_are_an_event_and_a_metric_and_counted_once(store: Store) -
     metrics.refresh()
     found = {one.name: one.value for family in metrics.collect() for one in family.samples}
     assert (found["lagrum_source_records_lost"], found["lagrum_source_missing_files"]) == (5, 0)
+
+
+def _files(*numbers: int) -> list[bytes]:
+    return [ber.cdr_file(EVERY, OPENED, OPENED, sequence_number=number, lost=128 + 5) for number in numbers]
+
+
+def test_messages_of_a_queue_tell_gaps_and_losses_too(store: Store) -> None:
+    messages = [Message("q", place, body) for place, body in enumerate(_files(7, 9), 1)]
+    receipt, refused = ingest_messages(store, SOURCE, "3gpp-32297", messages)
+    assert receipt.records == 2 * len(EVERY) and refused == []
+    assert _state(store) == (1, 10)
+
+
+def test_small_files_of_a_drop_folder_tell_them_too(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    for place, data in enumerate(_files(7, 9)):
+        (folder / f"{place}.dat").write_bytes(data)
+    DropFolder(store, SOURCE.name, "3gpp-32297", folder, WatchRules(settle_s=0.0)).run(once=True, poll_s=0.05)
+    assert _state(store) == (1, 10)
+
+
+def test_a_pushed_file_that_numbers_itself_is_ingested_by_itself(store: Store) -> None:
+    pushes = decode_pushes(store, SOURCE, "3gpp-32297", _files(7, 9))
+    assert pushes.group is None and pushes.refused == {0: None, 1: None}
