@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final, cast
+from typing import BinaryIO, Final, Self, cast
 
 from ingest import numbering
 from ingest.decoders import Decoder, decoder
@@ -40,32 +40,83 @@ def ingest_stream(
         InputError: the delivery cannot be read as a whole, or it is not empty and holds no record. Nothing is kept.
         BusyError: try again later. Nothing is kept.
     """
-    chosen = decoder(format)
-    if not chosen.zoned and source.zone is None:
-        raise ConfigurationError(
-            f"format {format} writes local times without an offset, and the source has no time zone",
-            hint="set the source's zone, e.g. `lagrum sources add NAME --zone Europe/Stockholm`",
-        )
-    reference = SourceRef(source.name, source.domain, source.transport)
-    reader = CountingReader(stream, progress)
-    if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
-        return _answered_before(earlier, reader)
-    files: list[FileSeries] = []
-    with store.begin_batch(reference, format=format, idempotency_key=idempotency_key) as batch:
-        for part in _ahead(_decoded(chosen, reader, source, store.clock.now_us(), files)):
-            batch.reject(part.rejects)
-            batch.add(part.table)
-        reader.drain()
-        batch.finish_input(reader.sha256, reader.size_bytes)
-        if batch.records == 0 and reader.size_bytes:
-            raise InputError(
-                f"the delivery is not empty, but holds no record of format {format}",
-                hint="check the format; `lagrum formats` lists them",
+    with Delivery(store, source, format, stream, progress=progress) as delivery:
+        return delivery.take_in(idempotency_key=idempotency_key)
+
+
+class Delivery:
+    """One delivery on its road. Leaving it ends its decoding.
+
+    `begin` starts decoding; called while another delivery is still being committed, it keeps both cores busy. Only
+    `take_in` asks the store anything.
+
+    Raises:
+        ConfigurationError: no such format, or the source lacks what the format needs (a time zone).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        source: SourceConfig,
+        format: str,
+        stream: BinaryIO,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self._decoder = decoder(format)
+        if not self._decoder.zoned and source.zone is None:
+            raise ConfigurationError(
+                f"format {format} writes local times without an offset, and the source has no time zone",
+                hint="set the source's zone, e.g. `lagrum sources add NAME --zone Europe/Stockholm`",
             )
-        receipt = batch.commit()
-    for file in files:
-        numbering.note(store, source.name, file)
-    return receipt
+        self._store, self._source, self._format = store, source, format
+        self._reader = CountingReader(stream, progress)
+        self._files: list[FileSeries] = []
+        self._ahead: _Ahead | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def begin(self) -> None:
+        """Start decoding, a few stretches ahead of the store."""
+        if self._ahead is None:
+            parts = _decoded(self._decoder, self._reader, self._source, self._store.clock.now_us(), self._files)
+            self._ahead = _Ahead(parts)
+
+    def take_in(self, *, idempotency_key: str | None = None, when_decoded: Callable[[], None] | None = None) -> Receipt:
+        """Commit the delivery; `when_decoded` is called once nothing is left to decode.
+
+        Raises:
+            InputError: the delivery cannot be read as a whole, or it is not empty and holds no record. Nothing is kept.
+            BusyError: try again later. Nothing is kept.
+        """
+        store, reader = self._store, self._reader
+        reference = SourceRef(self._source.name, self._source.domain, self._source.transport)
+        if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
+            return _answered_before(earlier, reader)
+        self.begin()
+        assert self._ahead is not None
+        with store.begin_batch(reference, format=self._format, idempotency_key=idempotency_key) as batch:
+            for part in self._ahead:
+                batch.reject(part.rejects)
+                batch.add(part.table)
+            reader.drain()
+            if when_decoded is not None:
+                when_decoded()
+            batch.finish_input(reader.sha256, reader.size_bytes)
+            if batch.records == 0 and reader.size_bytes:
+                raise InputError(
+                    f"the delivery is not empty, but holds no record of format {self._format}",
+                    hint="check the format; `lagrum formats` lists them",
+                )
+            receipt = batch.commit()
+        for file in self._files:
+            numbering.note(store, self._source.name, file)
+        return receipt
 
 
 def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
@@ -88,36 +139,40 @@ def _decoded(
         yield normalise(part, source, now_us)
 
 
-def _ahead(parts: Iterator[Normalised]) -> Iterator[Normalised]:
-    """Yield the same items, made by another thread that is at most a few items ahead."""
-    waiting: queue.Queue[Normalised | BaseException | None] = queue.Queue(STRETCHES_AHEAD)
-    stop = threading.Event()
+class _Ahead:
+    """The same items, made by another thread that is at most a few items ahead."""
 
-    def put(item: Normalised | BaseException | None) -> bool:
-        while not stop.is_set():
+    def __init__(self, parts: Iterator[Normalised]) -> None:
+        self._waiting: queue.Queue[Normalised | BaseException | None] = queue.Queue(STRETCHES_AHEAD)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(parts,), name="lagrum-decode", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Normalised]:
+        while (item := self._waiting.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """End the thread, whatever is left."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self, parts: Iterator[Normalised]) -> None:
+        try:
+            for part in parts:
+                if not self._put(part):
+                    return
+            self._put(None)
+        except BaseException as error:
+            self._put(error)
+
+    def _put(self, item: Normalised | BaseException | None) -> bool:
+        while not self._stop.is_set():
             try:
-                waiting.put(item, timeout=0.1)
+                self._waiting.put(item, timeout=0.1)
                 return True
             except queue.Full:
                 continue
         return False
-
-    def work() -> None:
-        try:
-            for part in parts:
-                if not put(part):
-                    return
-            put(None)
-        except BaseException as error:
-            put(error)
-
-    thread = threading.Thread(target=work, name="lagrum-decode", daemon=True)
-    thread.start()
-    try:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -12,10 +14,11 @@ import click
 
 from api.cli.context import Context
 from api.cli.memory import keep_freed_memory
-from api.cli.output import emit, note, progress, show_table
+from api.cli.output import Bar, emit, note, progress, show_table
 from schemas.errors import InputError, LagrumError
 
 if TYPE_CHECKING:
+    from ingest.pipeline import Delivery
     from ingest.source import SourceConfig
     from store import Store
 
@@ -58,7 +61,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
         from ingest.sources import get_or_create
 
         source = get_or_create(store, source_name)
-        outcomes = [_ingest_path(store, source, format_name, path) for path in paths]
+        outcomes = _ingest_all(store, source, format_name, paths)
     document = summarise(outcomes)
     emit(context, document, lambda: _show(document))
     return 1 if any("error" in outcome for outcome in outcomes) else 0
@@ -113,25 +116,69 @@ def summarise(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     return total
 
 
-def _ingest_path(store: Store, source: SourceConfig, format_name: str, path: Path) -> dict[str, Any]:
-    """Take in one delivery; a delivery that cannot be read is an outcome with an `error`, not the end of the others."""
-    from ingest.pipeline import ingest_stream
-
+def _ingest_all(store: Store, source: SourceConfig, format_name: str, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Take in deliveries one after the other; while one is committed, the next is decoded already."""
     with ExitStack() as stack:
-        stream, size_bytes = _open(stack, path)
-        bar = stack.enter_context(progress(path.name, size_bytes))
+        coming = [_Coming(store, source, format_name, path, stack) for path in paths]
+        return [
+            each.outcome(when_decoded=after.begin_early if after is not None else None)
+            for each, after in zip_longest(coming, coming[1:])
+        ]
+
+
+class _Coming:
+    """One delivery of the command. What cannot be read is an outcome with an `error`, not the end of the others."""
+
+    def __init__(self, store: Store, source: SourceConfig, format_name: str, path: Path, stack: ExitStack) -> None:
+        self._store, self._format, self._path = store, format_name, path
+        self._source = source if str(path) == STDIN else source.delivering(path.name)
+        self._own = stack.enter_context(ExitStack())
+        self._delivery: Delivery | None = None
+        self._size_bytes: int | None = None
+        self._done_bytes = 0
+        self._bar: Bar | None = None
+
+    def begin(self) -> None:
+        """Open the file and start decoding."""
+        from ingest.pipeline import Delivery
+
+        if self._delivery is None:
+            stream, self._size_bytes = _open(self._own, self._path)
+            made = Delivery(self._store, self._source, self._format, stream, progress=self._reach)
+            self._delivery = self._own.enter_context(made)
+            self._delivery.begin()
+
+    def begin_early(self) -> None:
+        """Begin before its turn; what stands in the way is told in its turn."""
+        with suppress(OSError, LagrumError):
+            self.begin()
+
+    def outcome(self, *, when_decoded: Callable[[], None] | None) -> dict[str, Any]:
+        """Take it in; return its receipt or its error."""
         try:
-            named = source if str(path) == STDIN else source.delivering(path.name)
-            receipt = ingest_stream(
-                store, named, format_name, stream, progress=lambda done: bar.reach(done, size_bytes)
-            )
-        except InputError as error:
-            note(f"{path}: error: {_message(error)}")
-            return {"path": str(path), **dict.fromkeys(COUNTS, 0), "seconds": 0.0, "error": _message(error)}
-    if receipt.rejected:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
-        note(f"{path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")
-    return {"path": str(path), **receipt.as_dict()}
+            self.begin()
+        except OSError as error:
+            return self._unread(error.strerror or "it cannot be opened")
+        assert self._delivery is not None
+        with self._own, progress(self._path.name, self._size_bytes) as self._bar:
+            self._reach(self._done_bytes)
+            try:
+                receipt = self._delivery.take_in(when_decoded=when_decoded)
+            except InputError as error:
+                return self._unread(_message(error))
+        if receipt.rejected:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
+            note(f"{self._path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")
+        return {"path": str(self._path), **receipt.as_dict()}
+
+    def _unread(self, message: str) -> dict[str, Any]:
+        note(f"{self._path}: error: {message}")
+        return {"path": str(self._path), **dict.fromkeys(COUNTS, 0), "seconds": 0.0, "error": message}
+
+    def _reach(self, done_bytes: int) -> None:
+        self._done_bytes = done_bytes
+        if self._bar is not None:
+            self._bar.reach(done_bytes, self._size_bytes)
 
 
 def _open(stack: ExitStack, path: Path) -> tuple[BinaryIO, int | None]:

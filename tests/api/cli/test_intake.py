@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from ingest import pipeline
+from store.batch import BatchWriter
 from tests.api.cli.conftest import HEADER, Run
 
 COUNTS = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes")
@@ -56,6 +58,31 @@ def test_compressed_files_are_known_by_their_content(run: Run, root: Path, calls
 def test_standard_input_is_a_delivery(run: Run, root: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(calls.read_bytes())))
     assert take(run, root, "-")["accepted"] == 3
+
+
+def test_the_next_delivery_is_decoded_while_one_is_committed(
+    run: Run, root: Path, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_bytes(calls.read_bytes())
+    order: list[str] = []
+    begin, commit = pipeline.Delivery.begin, BatchWriter.commit
+    monkeypatch.setattr(pipeline.Delivery, "begin", lambda self: (order.append("begin"), begin(self))[1])
+    monkeypatch.setattr(BatchWriter, "commit", lambda self: (order.append("commit"), commit(self))[1])
+    assert take(run, root, calls, other)["duplicates"] == 3
+    assert order.index("commit") > [index for index, word in enumerate(order) if word == "begin"][1]
+
+
+def test_a_file_that_goes_before_its_turn_costs_the_one_before_nothing(
+    run: Run, root: Path, calls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_bytes(calls.read_bytes())
+    add = BatchWriter.add
+    monkeypatch.setattr(BatchWriter, "add", lambda self, table: (other.unlink(), add(self, table))[1])
+    ran = run("--root", root, "--json", "ingest", "--source", "core", "--format", "csv", calls, other)
+    assert ran.code == 1 and "other.csv" in ran.err
+    assert [("error" in item, item["accepted"]) for item in ran.json["files"]] == [(False, 3), (True, 0)]
 
 
 def test_a_delivery_that_cannot_be_read_does_not_stop_the_others(
