@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 4
+CATALOG_VERSION: Final = 5
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -168,10 +168,9 @@ CREATE TABLE clock_mark (                   -- what the guard of the clock saw l
     sealed BLOB NOT NULL
 ) STRICT;
 
-CREATE TABLE clock_sources (                -- up to where a source's clock has come, by its newest record
-    source     TEXT PRIMARY KEY,
-    arrived_us INTEGER NOT NULL,
-    end_us     INTEGER NOT NULL
+CREATE TABLE clock_sources (
+    source TEXT PRIMARY KEY,
+    sealed BLOB NOT NULL                    -- JSON: when it was heard last, up to where its newest record reaches; µs
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE certificates (                 -- of erasures: begun with the intent, signed at the end

@@ -1,7 +1,8 @@
 """The guard of the clock: reads what `store.retention.clocktrust` judges, keeps its mark, and tells when trust is lost.
 
-The mark lies sealed in the catalog, so that an edit of the catalog cannot prove a time that never was; an older mark
-only proves less. Where it is missing, the newest heartbeat of the audit log stands in, which nobody can make anew.
+The mark and what sources say lie sealed in the catalog, so that an edit of the catalog cannot prove a time that never
+was; older ones only prove less. Where the mark is missing, the newest heartbeat of the audit log stands in, which
+nobody can make anew; while a source's words do not open, no source proves anything.
 
 There is no switch. What is refused while the clock is untrusted: erasure, reading a partition whose period may be over,
 and taking in records whose period may be over. Two custodians may confirm the instant that they see; see
@@ -23,6 +24,7 @@ from store.audit import AuditEntry
 from store.audit.search import find, last_time_us
 from store.clock import Clock, Uptime, to_text
 from store.keys import derive, seal, unseal
+from store.model import Problem
 from store.outbox import OUTBOX_REF
 from store.partitions import PartitionKey, expires_at, to_us
 from store.retention.clocktrust import Mark, Reading, Verdict, confirmed, judge
@@ -121,10 +123,14 @@ class ClockGuard:
         """Remember, with the batch, how far its source's clock has come; an untrusted clock's batches say nothing."""
         if not self.verdict().is_trusted:
             return
+        row = cursor.execute("SELECT sealed FROM clock_sources WHERE source = ?", (source,)).fetchone()
+        before = self._said(source, row[0]) if row else None
+        arrived_us, end_us = before or (0, 0)
+        said = [max(arrived_us, received_us), max(end_us, min(end_us_max, received_us))]
+        sealed = seal(self._key(), json.dumps(said).encode(), self._aad(source))
         cursor.execute(
-            "INSERT INTO clock_sources VALUES (?, ?, ?) ON CONFLICT (source) DO UPDATE SET "
-            "arrived_us = max(arrived_us, excluded.arrived_us), end_us = max(end_us, excluded.end_us)",
-            (source, received_us, min(end_us_max, received_us)),
+            "INSERT INTO clock_sources VALUES (?, ?) ON CONFLICT (source) DO UPDATE SET sealed = excluded.sealed",
+            (source, sealed),
         )
 
     def confirm(self, seen_us: int, *, reason: str, actors: Sequence[str]) -> Verdict:
@@ -180,30 +186,45 @@ class ClockGuard:
             "INSERT INTO clock_mark VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET sealed = excluded.sealed", (sealed,)
         )
 
-    def is_mark_sound(self) -> bool:
-        """Tell whether the mark is there and opens."""
+    def problems(self) -> list[Problem]:
+        """Return what does not open of the mark and of what sources said."""
+        found = []
         rows = self._store.catalog.query("SELECT sealed FROM clock_mark")
         try:
-            return bool(rows) and bool(unseal(self._key(), rows[0][0], self._aad()))
+            is_sound = bool(rows) and bool(unseal(self._key(), rows[0][0], self._aad()))
         except IntegrityError:
-            return False
+            is_sound = False
+        if not is_sound:
+            found.append(Problem("clock", "the mark of the last observation is missing or was changed"))
+        for source, sealed in self._store.catalog.query("SELECT source, sealed FROM clock_sources ORDER BY source"):
+            if self._said(source, sealed) is None:
+                found.append(Problem(f"clock of source {source}", "how far it has come was changed"))
+        return found
 
     def _sources_us(self, mark: Mark) -> int | None:
         """Return up to where sources say that time has come: the second newest, where there are two."""
-        ends = [
-            row[0]
-            for row in self._store.catalog.query(
-                "SELECT end_us FROM clock_sources WHERE arrived_us >= ? ORDER BY end_us DESC LIMIT 2",
-                (mark.proven_us - SOURCES_US,),
-            )
-        ]
-        return ends[-1] if ends else None
+        ends = []
+        for source, sealed in self._store.catalog.query("SELECT source, sealed FROM clock_sources"):
+            said = self._said(source, sealed)
+            if said is None:
+                return None
+            if said[0] >= mark.proven_us - SOURCES_US:
+                ends.append(said[1])
+        return sorted(ends)[-2:][0] if ends else None
+
+    def _said(self, source: str, sealed: bytes) -> tuple[int, int] | None:
+        """Return when a source was heard last and how far its clock has come; None: somebody changed it."""
+        try:
+            arrived_us, end_us = json.loads(unseal(self._key(), sealed, self._aad(source)))
+        except IntegrityError:
+            return None
+        return int(arrived_us), int(end_us)
 
     def _key(self) -> bytes:
         return derive(self._store.keyring.key(OUTBOX_REF), "clock")
 
-    def _aad(self) -> bytes:
-        return f"clock|{self._store.store_id}".encode()
+    def _aad(self, *source: str) -> bytes:
+        return "|".join(("clock", self._store.store_id, *source)).encode()
 
 
 class Watch:

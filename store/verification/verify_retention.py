@@ -56,7 +56,4 @@ def retention_story(store: Store) -> list[Problem]:
         if told.get(name) != note
     ]
     problems += _missing(store, restored)
-    problems += store.policies.verify()
-    if not store.clock_guard.is_mark_sound():
-        problems.append(Problem("clock", "the mark of the last observation is missing or was changed"))
-    return problems
+    return problems + store.policies.verify() + store.clock_guard.problems()

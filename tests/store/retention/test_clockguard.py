@@ -126,6 +126,26 @@ def test_after_days_without_power_erasure_waits_for_the_sources(store: Store, cl
     assert store.expire().partitions == (key,)
 
 
+@pytest.mark.parametrize("forged", ["x'00'", "(SELECT sealed FROM clock_sources WHERE source = 'ahead')"])
+def test_no_edit_of_what_sources_said_makes_a_day_that_nobody_watched_count(
+    store: Store, clock: FixedClock, forged: str
+) -> None:
+    key = young(store)
+    clock.value_us = ends_us(key) - 10 * DAY_US
+    store.clock_guard.observe()
+    clock.restart()
+    clock.jump(days=13)
+    with store.catalog.transaction() as cursor:
+        store.clock_guard.note_arrival(cursor, "ahead", clock.value_us, clock.value_us)
+        cursor.execute(f"INSERT INTO clock_sources VALUES ('forged', {forged})")
+        cursor.execute("UPDATE clock_sources SET sealed = (SELECT sealed FROM clock_sources WHERE source = 'forged')")
+    with Store.open(store.root, clock=clock) as other:
+        told = {problem.where for problem in other.verify()}
+        assert {"clock of source east", "clock of source forged"} <= told
+        assert other.expire().partitions == (), "two of three were changed: none counts"
+        assert other.keyring.has(key.ref)
+
+
 def test_after_weeks_without_power_two_persons_confirm_and_one_does_not(store: Store, clock: FixedClock) -> None:
     key = young(store)
     clock.value_us = ends_us(key)
