@@ -98,7 +98,7 @@ def check(store: Store, wanted: Correction, verdict: Verdict) -> None:
             raise ProcedureError("the records lie in several partitions: erase each by itself", reason="partition")
     if not is_above_floor(key, verdict.erase_us):
         raise RetentionError(f"no record of partition {key} may be erased before {rfc3339(key.floor_until)}")
-    _refuse_held(store, key, rewriting.parts_of(store, key), named)
+    _refuse_held(store, key, rewriting.parts_of(store, key), named, verdict.erase_us)
 
 
 def erase(
@@ -173,14 +173,13 @@ def _named(named: Places) -> rewriting.Goes:
     return goes
 
 
-def _refuse_held(store: Store, key: PartitionKey, parts: Sequence[PartRow], named: Places) -> None:
+def _refuse_held(store: Store, key: PartitionKey, parts: Sequence[PartRow], named: Places, now_us: int) -> None:
     """Return if no hold needs one of the records, or has copied something of the partition already."""
     carved = store.catalog.query(
         "SELECT 1 FROM held WHERE partition IN (?, ?) AND file_id IS NOT NULL LIMIT 1", (str(key), str(key.location))
     )
     if carved:
         raise ProcedureError("a hold has copied location out of that partition", reason="held", hint=_HELD)
-    now_us = store.clock.now_us()
     for hold in store.holds.all():
         if not hold.is_in_force(now_us):
             continue

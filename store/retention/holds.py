@@ -14,6 +14,8 @@ so a hold that came meanwhile wins: the partition waits for the next run.
 Ending: (1) state `ending` and the intent's audit entry; (2) the key is destroyed; (3) files are unlinked; (4) state
 `ended` without targets, rows gone, and the audit entry that certifies it. Every step is repeatable; (1) is followed by
 the rest at the latest with the next expiry run.
+
+That a hold's time is over is told by every clock where records go for good, as with partitions; readers go by the wall.
 """
 
 from __future__ import annotations
@@ -86,7 +88,7 @@ class Holds:
 
     def check(self, _cursor: sqlite3.Cursor, key: PartitionKey) -> Holding:
         """Tell what holds say of a partition, within the transaction that begins its erasure."""
-        now_us = self._store.clock.now_us()
+        now_us = self._erase_us()
         parts = self._parts(key)
         carved = self._carved(key)
         counts: Counter[str] = Counter()
@@ -114,7 +116,7 @@ class Holds:
     def carve(self, key: PartitionKey) -> None:
         """Copy out of a partition what holds in force name; the caller holds the erasure lock."""
         self._sweep()
-        now_us = self._store.clock.now_us()
+        now_us = self._erase_us()
         parts = self._parts(key)
         done = self._carved(key)
         for hold in self.all():
@@ -140,8 +142,8 @@ class Holds:
         self._finish(hold_id)
 
     def lapse(self) -> list[str]:
-        """End the holds whose time is over and those whose ending was begun; return their ids."""
-        now_us = self._store.clock.now_us()
+        """End the holds whose time is over by every clock, and those whose ending was begun; return their ids."""
+        now_us = self._erase_us()
         over = [hold for hold in self.all() if hold.state != ENDED and not hold.is_in_force(now_us)]
         for hold in over:
             self.end(hold.id, reason="its time is over")
@@ -266,7 +268,7 @@ class Holds:
         The files are durable, and orphans until `note` has named them.
         """
         self._sweep()
-        now_us = self._store.clock.now_us()
+        now_us = self._erase_us()
         parts = self._parts(key)
         reaching = [hold for hold in self.all() if hold.is_in_force(now_us) and any(map(hold.reaches, parts))]
         rows = [self._copy(hold, key, [part for part in parts if hold.reaches(part)], services) for hold in reaching]
@@ -276,6 +278,10 @@ class Holds:
         """Name what was copied, in the transaction that takes it out of its partition."""
         for row in copied.rows:
             self._put(cursor, row)
+
+    def _erase_us(self) -> int:
+        """Return the instant by which a hold's time is over, where that ends something for good."""
+        return self._store.clock_guard.verdict().erase_us
 
     def _carve(self, hold: Hold, key: PartitionKey, parts: Sequence[PartRow]) -> None:
         row = self._copy(hold, key, parts)

@@ -15,10 +15,10 @@ import pytest
 from schemas.errors import IntegrityError, KeyUnavailableError, LagrumError, NotFoundError, ProcedureError
 from schemas.holds import HOLD_BASES, Purpose, hold_basis
 from schemas.packing import unpack_identifier_value
-from schemas.retention import add_months
+from schemas.retention import add_months, midnight
 from store import Put, ScanQuery, Store
 from store.clock import to_date
-from store.partitions import PartitionKey
+from store.partitions import PartitionKey, to_us
 from store.retention import certificates, expiry
 from store.retention.holds import KIND
 from tests.conftest import FixedClock, ends_us
@@ -94,6 +94,47 @@ def test_what_is_held_moves_out_and_the_partition_drops(store: Store, clock: Fix
     assert json.dumps(certificates.stored(store)[0][2]).count("preservation") > 0
     report = store.holds.report()
     assert (report["records_held"], report["records_stored"], report["share"]) == (hits, 0, 1.0)
+
+
+def test_a_clock_set_ahead_while_nobody_watched_ends_no_hold(store: Store, clock: FixedClock) -> None:
+    table = records(200)
+    deliver(store, table)
+    _, hits = preserve(store, clock, table)
+    place(store, "a2", basis="invoice", accounts=["000777"])
+    store.expire()
+    hold = store.holds.get("a1")
+    clock.value_us = to_us(midnight(hold.ends)) - 8 * DAY_US
+    store.clock_guard.observe()
+    clock.restart()
+    clock.jump(days=10)
+    store.expire()
+    assert store.keyring.has(hold.ref)
+    assert held(store) == [], "by the wall its time is over"
+    clock.jump(days=-10)
+    clock.advance(days=7)
+    store.expire()
+    assert len(held(store)) == hits
+    clock.advance(days=1)
+    store.expire()
+    assert not store.keyring.has(hold.ref)
+
+
+def test_a_clock_set_ahead_while_nobody_watched_lets_no_partition_go_whose_hold_goes_on(
+    store: Store, clock: FixedClock
+) -> None:
+    table = records(200)
+    deliver(store, table)
+    number, hits = number_of(table)
+    key = age(store, clock)
+    clock.value_us -= DAY_US
+    place(store, "a1", targets=[{"kind": "number", "value": number}], ends=to_date(clock.value_us) + timedelta(days=3))
+    clock.value_us += DAY_US
+    store.clock_guard.observe()
+    clock.restart()
+    clock.jump(days=10)
+    assert store.expire().partitions == (key,)
+    clock.jump(days=-10)
+    assert len(held(store)) == hits
 
 
 def test_a_billing_hold_keeps_what_billing_needs_and_no_more(store: Store, clock: FixedClock) -> None:
