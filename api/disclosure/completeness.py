@@ -39,6 +39,7 @@ import pyarrow.compute as pc
 from api.disclosure.casebook import Case, Casebook
 from api.disclosure.expired import comparable
 from api.disclosure.model import request_digest
+from api.disclosure.open_sessions import are_open, within
 from api.disclosure.printing import ndjson, printable
 from api.disclosure.search import query_of
 from api.disclosure.selection import permitted_fields, select
@@ -66,6 +67,8 @@ PARTLY: Final = "partly"
 WRONG: Final = "wrong"
 PRESERVED: Final = "preserved"
 """Days of which records came from a preservation: the log names its files (`hold.carved`), and they end with it."""
+OPEN_SESSIONS: Final = "open-sessions"
+"""Sessions that were open, and so in no part; together they count as one day."""
 
 
 class Tally:
@@ -98,18 +101,27 @@ class Recorder:
         self._salt = secrets.token_bytes(_SALT_BYTES)
         self._tally = Tally(self._salt)
         self._preserved_days: set[int] = set()
+        self._open_sessions = 0
         self.spans = spans_of(store, case)
         self._snapshot = completeness.snapshot(store, asked)
         self.query = replace(asked, batch_id_max=self._snapshot.batch_id_max)
+        self.open_sessions = within(self._snapshot.open_sessions, asked)
 
     def add(self, kept: pa.Table, lines: bytes, preserved: Sequence[bool] = ()) -> None:
-        """Take records that leave and their lines, in their order; what only a hold keeps is told by its days."""
-        if any(preserved):
-            ends = kept["end_time"].cast(pa.int64()).to_numpy()[np.array(preserved)]
+        """Take records that leave and their lines, in their order.
+
+        What only a hold keeps is told by its days, an open session by its number.
+        """
+        running = are_open(kept)
+        self._open_sessions += int(np.count_nonzero(running))
+        held = np.array(preserved, np.bool_) if any(preserved) else np.zeros(len(running), np.bool_)
+        if held.any():
+            ends = kept.filter(pa.array(held))["end_time"].cast(pa.int64()).to_numpy()
             self._preserved_days.update((ends // DAY_US).tolist())
-            kept = kept.filter(pa.array([not item for item in preserved]))
-            pairs = zip(lines.splitlines(keepends=True), preserved, strict=True)
-            lines = b"".join(line for line, is_held in pairs if not is_held)
+        if not (stored := ~running & ~held).all():
+            kept = kept.filter(pa.array(stored))
+            pairs = zip(lines.splitlines(keepends=True), stored.tolist(), strict=True)
+            lines = b"".join(line for line, is_stored in pairs if is_stored)
         self._tally.add(kept, lines)
 
     def finish(self, delivery_id: str) -> Evidence:
@@ -127,6 +139,7 @@ class Recorder:
                 "records": sum(count for count, _ in days.values()),
                 "days": days,
                 "preserved_days": [day_to_date(day).isoformat() for day in sorted(self._preserved_days)],
+                "open_sessions": self._open_sessions,
                 "spans": [None if span is None else list(span) for span in self.spans],
             }
         )
@@ -246,7 +259,11 @@ def _compare(store: Store, case: Case, body: Mapping[str, Any], report: Report) 
         kept = select(table, case.basis, case.task.targets, case.task.window, spans)
         tally.add(kept, ndjson(printable(kept, names)))
     now, then = tally.days(), body["days"]
-    not_comparable: Counter[str] = Counter({PRESERVED: len(body["preserved_days"])} if body["preserved_days"] else {})
+    not_comparable: Counter[str] = Counter()
+    if body["preserved_days"]:
+        not_comparable[PRESERVED] = len(body["preserved_days"])
+    if body["open_sessions"]:
+        not_comparable[OPEN_SESSIONS] = 1
     for day in sorted({*now, *then}):
         if now.get(day) == then.get(day):
             report.days += 1

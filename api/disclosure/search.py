@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from api.billing.subscriptions import holders
@@ -18,6 +20,7 @@ from api.disclosure.casebook import Case
 from api.disclosure.deliveries import Part
 from api.disclosure.expired import expired_fields
 from api.disclosure.hits import cut, erased_days, hits, too_many
+from api.disclosure.open_sessions import are_open, within
 from api.disclosure.preserved import Preserved, preserved
 from api.disclosure.recipients import Recipient
 from api.disclosure.selection import MARKS, Span, permitted_fields, reading_columns, select, target_counts
@@ -56,6 +59,7 @@ class _Tally:
     spans: Sequence[Span | None] = ()
     held: Preserved | None = None
     records: int = 0
+    open_sessions: int = 0
     marks: Counter[str] = field(default_factory=Counter)
     targets: Counter[int] = field(default_factory=Counter)
     corrections: dict[str, list[int]] = field(default_factory=dict)
@@ -110,6 +114,7 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
             "conflicts": tally.marks["conflict"],
             "end_inferred": tally.marks["end_inferred"],
             "time_ambiguous": tally.marks["time_ambiguous"],
+            "open_sessions": tally.open_sessions,
             "restricted": len(tally.corrections.get(RESTRICTED, ())),
             "preserved": len(tally.preserved["records"]),
             "by_target": [tally.targets[place] for place in range(len(case.task.targets))],
@@ -156,7 +161,9 @@ def _parts(
 def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) -> Iterator[pa.Table]:
     """Yield the rows that may leave, sorted, and count them."""
     task, basis = case.task, case.basis
-    for kept in _found(store, case, recorder.query if recorder else None, tally.spans, tally.held):
+    running = recorder.open_sessions if recorder else ()
+    for kept in _found(store, case, recorder.query if recorder else None, tally.spans, tally.held, running):
+        tally.open_sessions += int(np.count_nonzero(are_open(kept)))
         for name in MARKS:
             tally.marks[name] += printing.count(kept, name)
         for place, number in enumerate(target_counts(kept, basis, task.targets, tally.spans)):
@@ -181,25 +188,35 @@ def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) ->
 def found(store: Store, case: Case, query: ScanQuery | None = None) -> Iterator[pa.Table]:
     """Yield the rows that the order reaches, checked one by one and sorted; a test's are made and not read.
 
+    Open sessions come last.
+
     `query` is the task's, bound to a snapshot.
 
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
         ProcedureError: reason `too-many-records`.
     """
-    held = None if case.authorisation.is_test else preserved(store, case)
-    yield from _found(store, case, query, spans_of(store, case), held)
+    is_test, asked = case.authorisation.is_test, query or query_of(case)
+    held = None if is_test else preserved(store, case)
+    # Asked first: what ends meanwhile is among the records.
+    running = () if is_test else within(store.open_sessions(asked.targets), asked)
+    yield from _found(store, case, asked, spans_of(store, case), held, running)
 
 
 def _found(
-    store: Store, case: Case, query: ScanQuery | None, spans: Sequence[Span | None], held: Preserved | None
+    store: Store,
+    case: Case,
+    query: ScanQuery | None,
+    spans: Sequence[Span | None],
+    held: Preserved | None,
+    running: Sequence[pa.Table],
 ) -> Iterator[pa.Table]:
     task, basis = case.task, case.basis
     if case.authorisation.is_test:
         yield select(made_records(task, basis), basis, task.targets, task.window)
         return
     stand_back()  # pushes are answered meanwhile
-    for table in hits(store, query or query_of(case), held.complete if held else None):
+    for table in chain(hits(store, query or query_of(case), held.complete if held else None), running):
         kept = select(table, basis, task.targets, task.window, spans)
         if kept.num_rows:
             yield kept

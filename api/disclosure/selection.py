@@ -30,6 +30,8 @@ ORDER: Final = ("end_time", "start_time", "dedup_domain", "switch", "record_key"
 """Sorting columns of a result: total, because no two rows share batch and position. The end comes first: a result that
 does not fit into memory is read by the time in which its records ended (`api.disclosure.hits`)."""
 
+_NO_END: Final = np.iinfo(np.int64).max
+
 Span = tuple[int, int]
 """Half-open stretch in µs, UTC."""
 
@@ -75,7 +77,7 @@ def select(
     Raises:
         IntegrityError: a row has nothing to do with the order; nothing may leave then.
     """
-    inside = _overlaps(table, window)
+    inside = overlaps(table, window)
     named = _any(_names(table, target, _all_fields(target.kind), None) for target in targets)
     if not bool(np.all(inside & named)):
         raise IntegrityError("the search returned a record that the order does not name")
@@ -120,10 +122,12 @@ def _any(masks: Iterable[Mask]) -> Mask:
     return found
 
 
-def _overlaps(table: pa.Table, window: Window) -> Mask:
+def overlaps(table: pa.Table, window: Window) -> Mask:
+    """Tell row by row whether it may reach into a window: without an end it goes on, without any time it is nowhere."""
     starts = _numpy(pc.cast(table["start_time"], pa.int64()), 0)
-    ends = _numpy(pc.cast(table["end_time"], pa.int64()), 0)
-    mask: Mask = (starts < window.end_us) & (ends >= window.start_us)
+    ends = _numpy(pc.cast(table["end_time"], pa.int64()), _NO_END)
+    timed = _numpy(pc.or_(table["start_time"].is_valid(), table["end_time"].is_valid()), False)
+    mask: Mask = timed & (starts < window.end_us) & (ends >= window.start_us)
     return mask
 
 

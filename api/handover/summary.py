@@ -116,6 +116,7 @@ def _marks(
         ("Contradict another record of the same identity (both are delivered, marked conflict)", counts["conflicts"]),
         ("Local time occurs twice, at the end of summer time (marked time_ambiguous)", counts["time_ambiguous"]),
         ("End was computed and not reported (marked end_inferred)", counts["end_inferred"]),
+        ("Sessions still open when the search began, told as far as they were known", counts["open_sessions"]),
         *(
             (f"Marked {kind} by the operator (the manifest lists them)", len(rows))
             for kind, rows in corrections.items()

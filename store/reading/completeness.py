@@ -15,16 +15,19 @@ put there, is told. Moments later matter only as `Since` says.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
 
 from schemas.errors import AuditError, IntegrityError
 from store.audit import StoredEntry
 from store.audit.search import find
 from store.clock import to_date
 from store.model import ScanQuery
+from store.open_sessions import sessions
 from store.partitions import LOCATION, PartitionKey, expires_at, to_us
 from store.reading.selection import is_outside
 from store.retention.certificates import ANEW
@@ -52,6 +55,8 @@ class Snapshot:
     parts: Mapping[str, Mapping[str, list[str]]]
     """Partition -> considered, outside, withdrawn -> file ids."""
     refused: list[str]
+    open_sessions: Sequence[pa.RecordBatch] = ()
+    """The query's at that moment: they are in no part, and the log does not tell them."""
 
     def as_body(self) -> dict[str, Any]:
         """Return the snapshot as JSON-ready data."""
@@ -80,7 +85,9 @@ def snapshot(store: Store, query: ScanQuery) -> Snapshot:
     Raises:
         AuditError: the log cannot take what the catalog has for it, or was cut or changed.
         ClockError: the period of a partition may be over, and the clock cannot tell.
+        KeyUnavailableError, IntegrityError: an open session cannot be read.
     """
+    store.renew_leases()
     store.spool.drain()
     store.flush_outbox(required=True)
     try:
@@ -93,6 +100,7 @@ def snapshot(store: Store, query: ScanQuery) -> Snapshot:
     with store.catalog.snapshot():
         newest = store.catalog.query("SELECT coalesce(max(batch_id), 0) FROM batches")[0][0]
         rows = store.catalog.parts("q.end_date >= ?", (first_day.isoformat(),))
+        running = list(sessions.open_rows(store.catalog, store.keyring, query.targets))
     store.flush_outbox(required=True)
     parts: dict[str, dict[str, list[str]]] = {}
     refused: set[str] = set()
@@ -106,7 +114,7 @@ def snapshot(store: Store, query: ScanQuery) -> Snapshot:
             outside = is_outside(query, row.start_us_min, row.end_us_min, row.end_us_max)
             fate = "outside" if outside else "considered"
         parts.setdefault(str(row.partition), {}).setdefault(fate, []).append(row.file_id)
-    return Snapshot(log_from, store.audit.size, int(newest), first_day, parts, sorted(refused))
+    return Snapshot(log_from, store.audit.size, int(newest), first_day, parts, sorted(refused), running)
 
 
 @dataclass(slots=True)

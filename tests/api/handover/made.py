@@ -88,7 +88,14 @@ def inner_parts(
 
 def manifest_of(parts: list[package.Inner], **changes: Any) -> bytes:
     records = sum(part.records for part in parts)
-    counts = {"records": records, "conflicts": 1, "end_inferred": 0, "time_ambiguous": 0, "by_target": [records]}
+    counts = {
+        "records": records,
+        "conflicts": 1,
+        "end_inferred": 0,
+        "time_ambiguous": 0,
+        "open_sessions": 0,
+        "by_target": [records],
+    }
     about = {
         "store": "s",
         "recipient": {"authority": "police-se", "name": "Police Authority", "country": "SE"},
