@@ -28,6 +28,6 @@ def _zero_led(values: Any, digits_max: Any) -> Any:
     return False
 
 
-zero_led: Any = numba.njit(
-    types.boolean(types.Array(types.int64, 1, "C", readonly=True), types.int64), nogil=True, cache=True
-)(_zero_led)
+zero_led: Any = numba.njit(types.boolean(types.Array(types.int64, 1, "C", readonly=True), types.int64), nogil=True)(
+    _zero_led
+)

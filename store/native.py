@@ -1,8 +1,9 @@
 """Compiled kernels without their compiler: machine code that is kept, and called through plain addresses (ADR 21).
 
-numba takes 0.7 s of processor time to come up before it hands out a single kernel, compiled and cached long ago. So
-what it compiled is kept once more, as an object file for this very processor, and a process that finds it there loads
-it with LLVM's linker alone, in some 50 ms. Who finds none takes numba's kernels and keeps them for the next.
+numba takes 0.7 s of processor time to come up before it hands out a single kernel, even out of its own cache, and that
+cache does not notice when a helper in another file has changed. So it is not used: what numba compiled is kept here, as
+an object file for this very processor, and a process that finds it there loads it with LLVM's linker alone, in some 50
+ms. Who finds none compiles the kernels and keeps them for the next.
 
 A kept file is one line of JSON (what it was made from and for, the kernels' names and arguments, the module's whole
 numbers), the object file, and the SHA-256 of both: a torn file is no file. It is used only if nobody else could have
@@ -30,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 
 FOLDER: Final = "NUMBA_CACHE_DIR"
-"""Where kernels are kept if not beside the program; numba reads the same variable."""
+"""Where kernels are kept if not beside the program; named as numba's own variable, whose cache is not used."""
 KEPT_BYTES_MAX: Final = 4 << 20
 _ROOT: Final = Path(__file__).parents[1]
 _DIGEST_BYTES: Final = 32
@@ -138,7 +139,7 @@ class Kernel:
 def _place(module: str) -> Path:
     """Return where the kernels of a module are kept."""
     folder = os.environ.get(FOLDER)
-    home = Path(folder) if folder else (_ROOT / module.replace(".", "/")).parent / "__pycache__"
+    home = Path(folder) if folder else source_of(module).parent / "__pycache__"
     return home / f"{module}.kernels"
 
 
@@ -201,10 +202,15 @@ def _machine() -> dict[str, str]:
     }
 
 
+def source_of(module: str) -> Path:
+    """Return where the source of a module of this program lies."""
+    return _ROOT / f"{module.replace('.', '/')}.py"
+
+
 def _digest(module: str) -> str:
     """Return the SHA-256 of a module's source; of no module's when it is not there."""
     try:
-        return hashlib.sha256((_ROOT / f"{module.replace('.', '/')}.py").read_bytes()).hexdigest()
+        return hashlib.sha256(source_of(module).read_bytes()).hexdigest()
     except OSError:
         return ""
 

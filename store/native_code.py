@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 from typing import Any
+
+from store.native import source_of
 
 numba: Any = importlib.import_module("numba")
 llvm: Any = importlib.import_module("llvmlite.binding")
@@ -33,15 +36,12 @@ def object_of(module: Any) -> tuple[dict[str, Any], bytes, set[str]]:
     if whole is None:
         raise ValueError("a module of kernels has none")
     _drop_unused(whole, {item["symbol"] for item in kernels.values()}, machine)
-    return kernels, bytes(machine.emit_object(whole)), _sources(module)
+    return kernels, bytes(machine.emit_object(whole)), _sources(module.__name__)
 
 
 def _kernel(kernel: Any) -> tuple[dict[str, Any], Any]:
     (signature,) = kernel.nopython_signatures
-    options = {name: value for name, value in kernel.targetoptions.items() if name in ("nogil", "error_model", "_nrt")}
     (compiled,) = kernel.overloads.values()
-    if kernel.stats.cache_hits:  # what comes out of a cache cannot be taken apart
-        (compiled,) = numba.njit(signature, **options)(kernel.py_func).overloads.values()
     told = {
         "symbol": compiled.fndesc.llvm_func_name,
         "returns": str(signature.return_type),
@@ -80,12 +80,18 @@ def _drop_unused(whole: Any, symbols: set[str], machine: Any) -> None:
         raise ValueError(f"a kernel needs {', '.join(sorted(missing))}")
 
 
-def _sources(module: Any, seen: set[str] | None = None) -> set[str]:
-    """Return the modules from which a module of kernels takes functions, itself among them."""
-    seen = {module.__name__} if seen is None else seen
-    for value in vars(module).values():
-        name = getattr(getattr(value, "py_func", value), "__module__", None)
-        if isinstance(name, str) and name.endswith("kernels") and name not in seen:
-            seen.add(name)
-            _sources(importlib.import_module(name), seen)
+def _sources(module: str) -> set[str]:
+    """Return the modules of this program from which a module takes functions or numbers, itself among them."""
+    seen: set[str] = set()
+    found = [module]
+    while found:
+        name = found.pop()
+        if name in seen or not source_of(name).is_file():
+            continue
+        seen.add(name)
+        for node in ast.walk(ast.parse(source_of(name).read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                found += [node.module, *(f"{node.module}.{item.name}" for item in node.names)]
+            elif isinstance(node, ast.Import):
+                found += [item.name for item in node.names]
     return seen

@@ -116,10 +116,8 @@ def _place_of(accounts: Any, cells: Any, account: Any, cell: Any) -> Any:
     return place
 
 
-class_of: Any = numba.njit(numba.int64(numba.int64, numba.int64, _GRID, _GRID, numba.boolean), nogil=True, cache=True)(
-    _class_of
-)
-place_of: Any = numba.njit(numba.int64(_OWN, _OWN, numba.int64, numba.int64), nogil=True, cache=True)(_place_of)
+class_of: Any = numba.njit(numba.int64(numba.int64, numba.int64, _GRID, _GRID, numba.boolean), nogil=True)(_class_of)
+place_of: Any = numba.njit(numba.int64(_OWN, _OWN, numba.int64, numba.int64), nogil=True)(_place_of)
 
 
 def _add_of(
@@ -210,14 +208,11 @@ def _move_of(accounts: Any, cells: Any, sums: Any, to_accounts: Any, to_cells: A
                 to_sums[place, measure] = sums[held, measure]
 
 
-own: Any = numba.njit(numba.void(_INTS, _INTS, numba.int64, _INTS, _INTS, _INTS, _INTS, _OWN), nogil=True, cache=True)(
-    _own_of
-)
+own: Any = numba.njit(numba.void(_INTS, _INTS, numba.int64, _INTS, _INTS, _INTS, _INTS, _OWN), nogil=True)(_own_of)
 _COLUMNS: Final = [_INTS] * 8
 _MEANINGS: Final = [_INTS, _INTS, _FLAGS, _FLAGS, _GRID, _GRID]
 add: Any = numba.njit(
     numba.int64(numba.int64, _INTS, _FLAGS, *_COLUMNS, _INTS, *_MEANINGS, _OWN, _OWN, _SUMS, _OWN, _OWN),
     nogil=True,
-    cache=True,
 )(_add_of)
-move: Any = numba.njit(numba.void(_OWN, _OWN, _SUMS, _OWN, _OWN, _SUMS), nogil=True, cache=True)(_move_of)
+move: Any = numba.njit(numba.void(_OWN, _OWN, _SUMS, _OWN, _OWN, _SUMS), nogil=True)(_move_of)

@@ -88,8 +88,8 @@ class Context:
 def keep_kernels() -> None:
     """Give compiled kernels (ADR 7, 21) a place to be kept where the program's folder cannot be written.
 
-    It lies in the home, or where that cannot be written either: a service under a read-only file system has neither,
-    and numba compiles nothing that it cannot keep.
+    It lies in the home, or in a folder for temporary files: a service under a read-only file system can write neither
+    program nor home, and what is not kept every process compiles anew.
     """
     if os.environ.get(KERNELS) or os.access(Path(__file__).parent, os.W_OK):
         return

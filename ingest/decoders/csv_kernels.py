@@ -127,7 +127,7 @@ def _find_ends(base: Any, position: Any, size: Any, ends: Any, most: Any, state:
     return (found if strange == _NONE else np.int64(-1), lines, returned), min(position, size)
 
 
-_find_ends_of: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(_find_ends)
+_find_ends_of: Any = numba.njit(nogil=True, error_model="numpy")(_find_ends)
 
 
 def _whole_rows(base: Any, ends: Any, counts: Any, upto: Any, columns: Any, most: Any) -> Any:
@@ -155,7 +155,7 @@ def _whole_rows(base: Any, ends: Any, counts: Any, upto: Any, columns: Any, most
     return rows, carriages > 0
 
 
-_whole_rows_of: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(_whole_rows)
+_whole_rows_of: Any = numba.njit(nogil=True, error_model="numpy")(_whole_rows)
 
 
 def _field(kind: Any, at: Any, length: Any, factor: Any, limit: Any, cache: Any) -> Any:
@@ -354,7 +354,6 @@ walk: Any = numba.njit(
         types.int64[::1],
     ),
     nogil=True,
-    cache=True,
     error_model="numpy",
 )(_walk)
 
@@ -367,6 +366,6 @@ def _copy_texts(base: Any, starts: Any, offsets: Any, data: Any) -> None:
             data[into + place] = load8(at + place)
 
 
-copy_texts: Any = numba.njit(
-    types.void(types.int64, types.int64[::1], types.int32[::1], types.uint8[::1]), nogil=True, cache=True
-)(_copy_texts)
+copy_texts: Any = numba.njit(types.void(types.int64, types.int64[::1], types.int32[::1], types.uint8[::1]), nogil=True)(
+    _copy_texts
+)

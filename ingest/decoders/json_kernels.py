@@ -45,7 +45,7 @@ _U = np.uint64
 _PLAIN_ESCAPE: Final = np.array([chr(byte) in '"\\/bfnrt' for byte in range(256)], np.bool_)
 _HEX: Final = np.array([chr(byte) in "0123456789abcdefABCDEF" for byte in range(256)], np.bool_)
 
-compiled: Any = numba.njit(nogil=True, cache=True, error_model="numpy")
+compiled: Any = numba.njit(nogil=True, error_model="numpy")
 
 
 def _match(at: Any, marks: Any, begin: Any, end: Any) -> Any:
@@ -61,7 +61,7 @@ def _match(at: Any, marks: Any, begin: Any, end: Any) -> Any:
     return True
 
 
-_match_of: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")(_match)
+_match_of: Any = numba.njit(nogil=True, forceinline=True, error_model="numpy")(_match)
 
 
 def _text_length(at: Any) -> Any:
@@ -79,7 +79,7 @@ def _text_length(at: Any) -> Any:
     return np.int64(-1), wild
 
 
-_text_length_of: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")(_text_length)
+_text_length_of: Any = numba.njit(nogil=True, forceinline=True, error_model="numpy")(_text_length)
 
 
 def _whole_length(at: Any) -> Any:
@@ -91,7 +91,7 @@ def _whole_length(at: Any) -> Any:
     return sign + count
 
 
-_whole_length_of: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")(_whole_length)
+_whole_length_of: Any = numba.njit(nogil=True, forceinline=True, error_model="numpy")(_whole_length)
 
 
 def _find_values(
@@ -150,7 +150,7 @@ def _find_values(
     return rows, position, high
 
 
-find_values: Any = numba.njit(nogil=True, cache=True, error_model="numpy")(_find_values)
+find_values: Any = numba.njit(nogil=True, error_model="numpy")(_find_values)
 
 
 def _string(at: Any) -> Any:

@@ -85,7 +85,6 @@ def _copy_slices_of(data: Any, base: Any, starts: Any, ends: Any, out: Any, into
 copy_slices: Any = numba.njit(
     types.void(_BYTES, types.int64, _PLACES, _PLACES, types.Array(types.uint8, 1, "C"), types.int64),
     nogil=True,
-    cache=True,
 )(_copy_slices_of)
 
 
@@ -143,7 +142,6 @@ attributes: Any = numba.njit(
         types.Array(types.int64, 1, "C"),
     ),
     nogil=True,
-    cache=True,
 )(_attributes_of)
 
 
@@ -297,7 +295,6 @@ plain_values: Any = numba.njit(
         types.Array(types.int64, 1, "C"),
     ),
     nogil=True,
-    cache=True,
 )(_plain_values_of)
 
 
@@ -334,9 +331,7 @@ def _peers_of(data: Any, offsets: Any, ends: Any) -> None:
         ends[index] = end
 
 
-peers: Any = numba.njit(types.void(_BYTES, _OFFSETS, types.Array(types.int64, 1, "C")), nogil=True, cache=True)(
-    _peers_of
-)
+peers: Any = numba.njit(types.void(_BYTES, _OFFSETS, types.Array(types.int64, 1, "C")), nogil=True)(_peers_of)
 
 
 def _systems_of(data: Any, offsets: Any, ends: Any) -> None:
@@ -364,6 +359,4 @@ def _systems_of(data: Any, offsets: Any, ends: Any) -> None:
             ends[index] = at - 1
 
 
-systems: Any = numba.njit(types.void(_BYTES, _OFFSETS, types.Array(types.int64, 1, "C")), nogil=True, cache=True)(
-    _systems_of
-)
+systems: Any = numba.njit(types.void(_BYTES, _OFFSETS, types.Array(types.int64, 1, "C")), nogil=True)(_systems_of)

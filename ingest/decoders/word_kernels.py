@@ -142,7 +142,7 @@ greater32 = _finder(_equal(ord(">")))
 ampersands32 = _finder(_equal(ord("&")))
 ctz = intrinsic(_trailing)
 ones = intrinsic(_set_bits)
-inlined: Any = numba.njit(nogil=True, cache=True, forceinline=True, error_model="numpy")
+inlined: Any = numba.njit(nogil=True, forceinline=True, error_model="numpy")
 """Compiles a helper into each kernel that calls it."""
 
 

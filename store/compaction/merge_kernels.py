@@ -19,7 +19,7 @@ def _before(parties: Any, starts: Any, left: Any, right: Any) -> Any:
     return left < right
 
 
-_before_of: Any = numba.njit(nogil=True, cache=True, inline="always")(_before)
+_before_of: Any = numba.njit(nogil=True, inline="always")(_before)
 
 
 def _merge_of(parties: Any, starts: Any, heads: Any, ends: Any, heap: Any, order: Any) -> None:
@@ -57,4 +57,4 @@ _READ: Final = numba.types.Array(numba.int64, 1, "C", readonly=True)
 _WRITTEN: Final = numba.types.Array(numba.int64, 1, "C")
 _ORDER: Final = numba.types.Array(numba.int32, 1, "C")
 
-merge: Any = numba.njit(numba.void(_READ, _READ, _WRITTEN, _READ, _WRITTEN, _ORDER), nogil=True, cache=True)(_merge_of)
+merge: Any = numba.njit(numba.void(_READ, _READ, _WRITTEN, _READ, _WRITTEN, _ORDER), nogil=True)(_merge_of)

@@ -28,6 +28,4 @@ def _assemble_of(domains: Any, switches: Any, names: Any, beginnings: Any, keys:
         blocks[row, 1] = beginnings[pair, 1] ^ _DIGITS
 
 
-assemble: Any = numba.njit(numba.void(_CODES, _CODES, numba.int64, _BLOCKS, _KEYS, _BLOCKS), nogil=True, cache=True)(
-    _assemble_of
-)
+assemble: Any = numba.njit(numba.void(_CODES, _CODES, numba.int64, _BLOCKS, _KEYS, _BLOCKS), nogil=True)(_assemble_of)

@@ -37,7 +37,7 @@ def _pack_of(words: Any, group_bits: Any, low_bits: Any, shift: Any, upper: Any,
         place += width
 
 
-pack: Any = numba.njit("void(u8[::1], u8, u8, u8, u8[::1], u8[::1])", nogil=True, cache=True)(_pack_of)
+pack: Any = numba.njit("void(u8[::1], u8, u8, u8, u8[::1], u8[::1])", nogil=True)(_pack_of)
 
 
 def _unpack_of(upper: Any, lower: Any, base: Any, group_bits: Any, low_bits: Any, shift: Any, words: Any) -> None:
@@ -64,4 +64,4 @@ def _unpack_of(upper: Any, lower: Any, base: Any, group_bits: Any, low_bits: Any
             index += _ONE
 
 
-unpack: Any = numba.njit("void(u8[::1], u8[::1], u8, u8, u8, u8, u8[::1])", nogil=True, cache=True)(_unpack_of)
+unpack: Any = numba.njit("void(u8[::1], u8[::1], u8, u8, u8, u8, u8[::1])", nogil=True)(_unpack_of)

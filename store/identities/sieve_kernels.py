@@ -95,7 +95,7 @@ def _line_of(address: Any, tag: Any, buckets: Any) -> Any:
     return address + (((tag >> _HALF) * buckets + (((tag & _LOW) * buckets) >> _HALF)) << _BUCKET_BITS)
 
 
-_line: Any = numba.njit("u8(u8, u8, u8)", nogil=True, cache=True, inline="always")(_line_of)
+_line: Any = numba.njit("u8(u8, u8, u8)", nogil=True, inline="always")(_line_of)
 
 
 def _pass_through_of(address: Any, buckets: Any, tags: Any, drop: Any, start: Any, keep: Any, known: Any) -> Any:
@@ -131,7 +131,7 @@ def _pass_through_of(address: Any, buckets: Any, tags: Any, drop: Any, start: An
     return len(tags)
 
 
-pass_through: Any = numba.njit("i8(u8, u8, u8[::1], u8, i8, b1, u1[::1])", nogil=True, cache=True)(_pass_through_of)
+pass_through: Any = numba.njit("i8(u8, u8, u8[::1], u8, i8, b1, u1[::1])", nogil=True)(_pass_through_of)
 
 
 def _grow_of(address: Any, shards: Any, old: Any, new: Any, scratch: Any) -> Any:
@@ -166,4 +166,4 @@ def _grow_of(address: Any, shards: Any, old: Any, new: Any, scratch: Any) -> Any
     return held
 
 
-grow: Any = numba.njit("i8(u8, u8, u8, u8, u8[::1])", nogil=True, cache=True)(_grow_of)
+grow: Any = numba.njit("i8(u8, u8, u8, u8, u8[::1])", nogil=True)(_grow_of)

@@ -13,11 +13,11 @@ import numpy as np
 # mypy: disable-error-code="untyped-decorator"
 
 _nb: Any = numba
-_jit: Any = _nb.njit(nogil=True, cache=True, inline="always")
+_jit: Any = _nb.njit(nogil=True, inline="always")
 
 
 def _compiled(*signatures: str) -> Any:
-    return _nb.njit(list(signatures), nogil=True, cache=True)
+    return _nb.njit(list(signatures), nogil=True)
 
 
 @_jit

@@ -12,7 +12,7 @@ import numpy as np
 _nb: Any = numba
 
 
-@_nb.njit(["i8(Array(u1, 1, 'C', readonly=True), i8, i8, i8, i8[::1])"], nogil=True, cache=True)
+@_nb.njit(["i8(Array(u1, 1, 'C', readonly=True), i8, i8, i8, i8[::1])"], nogil=True)
 def unpack_deltas(data: Any, at: Any, block: Any, miniblock: Any, values: Any) -> Any:
     """Undo `DELTA_BINARY_PACKED` behind its header: `values` begins with the first; return the end, -1 if torn."""
     size = np.int64(len(data))
@@ -60,7 +60,7 @@ def unpack_deltas(data: Any, at: Any, block: Any, miniblock: Any, values: Any) -
     return at
 
 
-@_nb.njit(["i8(Array(u1, 1, 'C', readonly=True), b1[::1])"], nogil=True, cache=True)
+@_nb.njit(["i8(Array(u1, 1, 'C', readonly=True), b1[::1])"], nogil=True)
 def unpack_levels(data: Any, found: Any) -> Any:
     """Undo Parquet's hybrid of runs and packed bits, of one bit each; return how many are set, -1 if torn."""
     size = np.int64(len(data))

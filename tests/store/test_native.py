@@ -32,6 +32,18 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return path
 
 
+def in_process(script: str, folder: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, native.FOLDER: str(folder)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
 def numbers(*values: int) -> Any:
     return np.array(values, np.int64)
 
@@ -119,15 +131,53 @@ kernels = native.load("{MODULE}")
 import numpy as np
 print(bool(kernels.zero_led(np.array([10123456]), 6)), "numba" in sys.modules)
 """
-    told = []
-    for _ in range(2):
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, native.FOLDER: str(tmp_path)},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        told.append(done.stdout.split())
+    told = [in_process(script, tmp_path) for _ in range(2)]
     assert told == [["True", "True"], ["True", "False"]]
+
+
+HELPER = """
+import numba
+STEP = {step}
+@numba.njit
+def helped(value):
+    return value + {added}
+"""
+OUTER = """
+import numba
+from helper_kernels import STEP, helped
+@numba.njit("i8(i8)")
+def answer(value):
+    return helped(value) + STEP
+"""
+
+
+def test_a_change_in_a_helper_of_another_module_is_seen(tmp_path: Path) -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from store import native
+sys.path.insert(0, "{tmp_path}")
+native._ROOT = Path("{tmp_path}")
+print(native.load("outer_kernels").answer(0), "numba" in sys.modules)
+"""
+    (tmp_path / "outer_kernels.py").write_text(OUTER)
+    told = []
+    for step, added in ((100, 1), (100, 2), (200, 2)):
+        (tmp_path / "helper_kernels.py").write_text(HELPER.format(step=step, added=added))
+        told.append(in_process(script, tmp_path))
+    assert told == [["101", "True"], ["102", "True"], ["202", "True"]]
+
+
+def test_a_module_that_gives_only_numbers_is_a_source() -> None:
+    from store.native_code import _sources
+
+    found = _sources("ingest.decoders.freeswitch.element_kernels")
+    assert {"ingest.decoders.freeswitch.document_kernels", "ingest.decoders.word_kernels"} <= found
+    assert _sources(MODULE) == {MODULE}
+
+
+def test_no_kernel_is_taken_from_numbas_own_cache() -> None:
+    """It looks at the file of the outermost kernel only."""
+    for folder in ("api", "ingest", "schemas", "store"):
+        for path in (ROOT / folder).rglob("*kernels.py"):
+            assert "cache=" not in path.read_text(), path.name

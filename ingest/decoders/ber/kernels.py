@@ -66,9 +66,9 @@ def _frame_of(data: Any, at: Any, limit: Any, size: Any, starts: Any, ends: Any)
     return count
 
 
-frame: Any = numba.njit(
-    types.int64(_BYTES, types.int64, types.int64, types.int64, _WRITTEN, _WRITTEN), nogil=True, cache=True
-)(_frame_of)
+frame: Any = numba.njit(types.int64(_BYTES, types.int64, types.int64, types.int64, _WRITTEN, _WRITTEN), nogil=True)(
+    _frame_of
+)
 
 
 def _header_of(data: Any, at: Any) -> Any:
@@ -159,7 +159,7 @@ def _walk_of(
 
 
 walk: Any = numba.njit(
-    types.void(_BYTES, _READ, _READ, _READ, _READ, types.int64, _WRITTEN, _WRITTEN, _FLAGS), nogil=True, cache=True
+    types.void(_BYTES, _READ, _READ, _READ, _READ, types.int64, _WRITTEN, _WRITTEN, _FLAGS), nogil=True
 )(_walk_of)
 
 
@@ -179,9 +179,9 @@ def _frame_events_of(data: Any, at: Any, limit: Any, starts: Any, ends: Any) -> 
     return count
 
 
-frame_events: Any = numba.njit(
-    types.int64(_BYTES, types.int64, types.int64, _WRITTEN, _WRITTEN), nogil=True, cache=True
-)(_frame_events_of)
+frame_events: Any = numba.njit(types.int64(_BYTES, types.int64, types.int64, _WRITTEN, _WRITTEN), nogil=True)(
+    _frame_events_of
+)
 
 
 def _frame_file_of(data: Any, starts: Any, ends: Any) -> Any:
@@ -200,7 +200,7 @@ def _frame_file_of(data: Any, starts: Any, ends: Any) -> Any:
     return count
 
 
-frame_file: Any = numba.njit(types.int64(_BYTES, _WRITTEN, _WRITTEN), nogil=True, cache=True)(_frame_file_of)
+frame_file: Any = numba.njit(types.int64(_BYTES, _WRITTEN, _WRITTEN), nogil=True)(_frame_file_of)
 
 
 def _is_definite(data: Any, start: Any, end: Any, stops: Any) -> Any:
@@ -241,6 +241,4 @@ def _find_definite_of(data: Any, starts: Any, ends: Any, stops: Any, good: Any) 
                 break
 
 
-find_definite: Any = numba.njit(types.void(_BYTES, _READ, _READ, _WRITTEN, _FLAGS), nogil=True, cache=True)(
-    _find_definite_of
-)
+find_definite: Any = numba.njit(types.void(_BYTES, _READ, _READ, _WRITTEN, _FLAGS), nogil=True)(_find_definite_of)

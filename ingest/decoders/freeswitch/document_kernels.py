@@ -71,7 +71,7 @@ _TAB: Final = 0x09
 _NULL: Final = 0x6C6C_756E
 _U = np.uint64
 
-helper: Any = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _name(at: Any, names: Any, table: Any, seen: Any, mark: Any, work: Any) -> Any:
@@ -337,7 +337,6 @@ walk: Any = numba.njit(
         types.int64[::1],
     ),
     nogil=True,
-    cache=True,
     error_model="numpy",
     _nrt=False,
 )(_walk)

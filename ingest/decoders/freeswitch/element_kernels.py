@@ -98,7 +98,7 @@ _CDR: Final = 0x7264_633C
 _XML: Final = 0x6C6D78
 _U = np.uint64
 
-helper: Any = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _attributes(base: Any, at: Any, is_root: Any, table: Any, names: Any, found: Any, seen: Any) -> Any:
@@ -336,7 +336,6 @@ walk: Any = numba.njit(
         types.int64[::1],
     ),
     nogil=True,
-    cache=True,
     error_model="numpy",
     _nrt=False,
 )(_walk)

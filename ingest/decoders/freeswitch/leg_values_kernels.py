@@ -44,7 +44,7 @@ _UNSAFE: Final = np.array([chr(byte) in '\r\n "#&+:;<=>?@[\\]^`{|}' for byte in 
 
 _HEX: Final = np.array([int(chr(b), 16) if chr(b) in "0123456789abcdefABCDEF" else -1 for b in range(256)], np.int64)
 
-helper: Any = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _has_of(at: Any, length: Any, byte: Any) -> Any:

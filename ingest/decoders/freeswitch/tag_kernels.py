@@ -55,7 +55,7 @@ _LOWER_C: Final = _word(b" \0\0\0\0\0")
 _SIX: Final = _U(0xFFFF_FFFF_FFFF)
 _FIVE: Final = _U(0xFF_FFFF_FFFF)
 
-helper: Any = numba.njit(nogil=True, cache=True, error_model="numpy", _nrt=False)
+helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _text(at: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.billing import subscriptions, usage_kernels
+from api.billing import subscriptions
 from api.billing.subscriptions import FOREVER_US, Subscription, owned_by
 from api.billing.usage import Period, usage
 from api.billing.usage_lines import COLUMNS, LINE, MEASURES
@@ -38,6 +39,11 @@ MIDNIGHT_US = NOW_US - NOW_US % DAY_US
 CODES = {"east": "46", "west": "1", "nowhere": None}
 V6 = bytes.fromhex("20010db8000000000000000000000005")
 NUMBERS = ["0701", "46701740001", "46701740002", "46701740003", "9", "sip:bob@example.net", "acme"]
+
+
+def compiled() -> Any:
+    """Return the loops and their twins; they are compiled only where they are compared."""
+    return importlib.import_module("api.billing.usage_kernels")
 
 
 def values(name: str) -> st.SearchStrategy[Any]:
@@ -148,7 +154,7 @@ def test_the_search_for_an_owner_equals_a_table(wanted: list[int], held: list[in
         next((int(numbers[at]) for at in range(len(places)) if places[at] == value and begins[at] <= 1 < ends[at]), 0)
         for value in rows
     ]
-    for road in (usage_kernels.own, usage_kernels._own_of):
+    for road in (compiled().own, compiled()._own_of):
         accounts = np.zeros(len(rows), np.int64)
         road(rows, starts, 0, places, begins, ends, numbers, accounts)
         assert accounts.tolist() == expected
@@ -164,7 +170,7 @@ def test_a_destination_is_the_one_of_the_table(code: str | None, digits: str, ze
     number = (digits + "0" * zeros)[:18]
     bounds = _bounds([None, code])
     expected = destination(number, code)
-    for road in (usage_kernels.class_of, usage_kernels._class_of):
+    for road in (compiled().class_of, compiled()._class_of):
         assert _WAYS[road(int("1" + number), 1, *bounds, code is not None)] == expected
 
 
@@ -200,12 +206,12 @@ def test_groups_beyond_the_first_table_are_kept_and_beyond_the_memory_refused(mo
 def test_a_group_lies_where_it_is_looked_for() -> None:
     table = _Table.of(64)
     for account in (-5, 0, 10**17):
-        place = usage_kernels.place_of(table.accounts, table.cells, account, 3)
+        place = compiled().place_of(table.accounts, table.cells, account, 3)
         assert table.cells[place] < 0
         table.accounts[place], table.cells[place] = account, 3
-        assert usage_kernels.place_of(table.accounts, table.cells, account, 3) == place
+        assert compiled().place_of(table.accounts, table.cells, account, 3) == place
         with np.errstate(over="ignore"):
-            assert usage_kernels._place_of(table.accounts, table.cells, np.int64(account), np.int64(3)) == place
+            assert compiled()._place_of(table.accounts, table.cells, np.int64(account), np.int64(3)) == place
 
 
 ACTS = st.tuples(st.sampled_from(KINDS), st.integers(0, 59))

@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import IntegrityError
-from store.index import coding, kernels
+from store import native
+from store.index import coding
 from store.index.hashing import PACKED, TEXT, hash_columns, hash_value, mix, mix_words, seed, text_words
 
 SALT = b"\x07" * 16
+kernels: Any = native.load("store.index.kernels")
 Entries = st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 6)), min_size=1, max_size=300)
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from schemas.arrow import PACKED as PACKED_SCHEMA
 from schemas.errors import IntegrityError, KeyUnavailableError
-from store import ScanQuery, Store, TargetIdentifier
+from store import ScanQuery, Store, TargetIdentifier, native
 from store.binding import FileBinding
 from store.blocks import BlockFile, write
 from store.index import INDEXED, PartIndex, coding, postings, problems
@@ -155,7 +155,7 @@ def test_postings_leave_alone_what_does_not_hold_the_target(filled: Store) -> No
 def test_compiled_and_plain_postings_are_the_same_bytes(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table = delivered(rows, 5, days_ago=2, days=DAYS, first_key=0)
     salt = b"\x01" * 16
-    from store.index import kernels
+    kernels = native.load("store.index.kernels")
 
     blocks = {}
     for road, compiled in (("compiled", kernels), ("plain", None)):

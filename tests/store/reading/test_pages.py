@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import IntegrityError
-from store import parquet
+from store import native, parquet
 from store.binding import FileBinding
 from store.encoding import columns
 from store.encoding.columns import LAYOUT_KEY, Encoding, Stored
 from store.partitions import PartitionKey
-from store.reading import page_kernels, page_values
+from store.reading import page_values
 from store.reading.pages import PageFile
 
 KEY = b"k" * 32
@@ -214,7 +214,7 @@ def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.Mo
 @given(st.lists(INT64, max_size=700), st.integers(0, 3))
 def test_differences_come_back_by_loop_and_twin(values: list[int], torn: int) -> None:
     data = _packed(values)
-    for kernels in (page_kernels, None):
+    for kernels in (page_kernels(), None):
         found, end = _by(kernels, lambda: page_values.deltas(data))
         assert found.tolist() == values
         assert end == len(data)
@@ -231,12 +231,16 @@ def test_levels_come_back_by_loop_and_twin(runs: list[tuple[bool, int]]) -> None
     options: dict[str, Any] = {"use_dictionary": False, "compression": "none", "write_statistics": False}
     pq.write_table(pa.table({"x": encoded}), data, **options)
     levels = _first_page(data.getvalue())
-    for kernels in (page_kernels, None):
+    for kernels in (page_kernels(), None):
         found = _by(kernels, lambda: page_values.levels(levels, len(flags)))
         assert (found is None) == flags.all()
         assert found is None or (found == flags).all()
         with pytest.raises(ValueError, match="torn"):
             _by(kernels, lambda: page_values.levels(levels[:-1].copy(), len(flags)))
+
+
+def page_kernels() -> Any:
+    return native.load("store.reading.page_kernels")
 
 
 def _by(kernels: Any, work: Callable[[], Any]) -> Any:
