@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -27,6 +28,7 @@ import pyarrow.compute
 
 from api.billing.subscriptions import FOREVER_US, holders
 from api.disclosure.hits import hits
+from api.disclosure.open_sessions import within
 from api.disclosure.printing import printable, rows
 from api.instants import midnight_us
 from schemas.errors import ProcedureError
@@ -130,7 +132,7 @@ def spans_of(store: Store, held: Held, since: date) -> list[tuple[int, int]]:
 
 
 def records_of(store: Store, identifiers: Sequence[Held]) -> tuple[date, list[dict[str, Any]]]:
-    """Return the first day that was read, and the person's records, oldest first.
+    """Return the first day that was read, and the person's records, oldest first; open sessions, without an end, last.
 
     Raises:
         ProcedureError: reason `two-subscribers`, or `too-many-records`.
@@ -147,7 +149,8 @@ def records_of(store: Store, identifiers: Sequence[Held]) -> tuple[date, list[di
         purpose=CUSTOMER,
     )
     found: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    for table in hits(store, query):
+    running = within(store.open_sessions(query.targets), query)  # asked first: what ends meanwhile is among the records
+    for table in chain(hits(store, query), running):
         found += _own(table, identifiers, spans)
         if len(found) > RECORDS_MAX:
             raise ProcedureError("the person has too many records for one answer", reason="too-many-records")
@@ -175,7 +178,7 @@ def _own(
             own[name] = own.get(name, False) | (inside & np.asarray(equal))
     chosen = np.flatnonzero(np.logical_or.reduce(list(own.values())))
     taken = table.take(pa.array(chosen, pa.int64()))
-    order = zip(*(taken[name].to_pylist() for name in _ORDER), strict=True)
+    order = zip(*([(value is None, value or 0) for value in taken[name].to_pylist()] for name in _ORDER), strict=True)
     shown = rows(printable(taken, taken.column_names))
     return [
         (key, minimised(row, {name for name, mask in own.items() if mask[place]}))

@@ -14,6 +14,7 @@ from api.disclosure.search import found
 from schemas.errors import IntegrityError
 from store import Store
 from tests.api.disclosure.conftest import WINDOW, Court, peopled
+from tests.api.disclosure.test_subjects import answered
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.open_sessions.test_sessions import event
@@ -120,3 +121,13 @@ def test_a_canary_reads_no_open_session(court: Court) -> None:
     task = court.released(**ORDER, is_test=True)
     opened, rows = court.open(court.deliver(task.id))
     assert opened.manifest["counts"]["open_sessions"] == 0 and all("end_time" in row for row in rows)
+
+
+def test_an_own_open_session_is_told_to_who_asks_for_the_own_records(court: Court) -> None:
+    begin(court)
+    begin(court, "s2", OTHER)
+    (row,) = answered(court, ("number", ONLINE, "2026-01-01", ""))
+    assert row["calling_number"] == ONLINE and "end_time" not in row
+    end(court, BEGUN_US + HOUR_US)
+    begin(court, "s3")
+    assert ["end_time" in row for row in answered(court, ("number", ONLINE, "2026-01-01", ""))] == [True, False]
