@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"c8d188d86ef92fa6","signature":"sn/VRYrt7SlygyuGY0jH6SteJTerxKW66CZrN5d0PIJtYA751qfiH/3N216dqC9NSQ6XdWpIpYY0zHsIb73NDA=="}
+{"algorithm":"Ed25519","key_id":"658d6843aead9846","signature":"tVOL0G1s6A7OS7zXKNUyW8D9tcDaNZy0CaIbcGl8V23rk+qJlOEOL6l8VfHGYdCuehYgSE5lhmWB266wF+pQAQ=="}

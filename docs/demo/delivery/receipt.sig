@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"c8d188d86ef92fa6","signature":"t6tspv5fjxQQp6Hm2OILGVMtQex/K6a+Ets9HJoPLPTfRequmOeQjbqG3EwxFyPeGonF/+fSq2c3IcQCON60AA=="}
+{"algorithm":"Ed25519","key_id":"658d6843aead9846","signature":"5BGLgwY+009HIVMRQEmSJlP9J+7lBxp0aMyzHNI4lFHs7FOoV6HzHT7CkHM89aOn0S7XrUq6v2AK8IFAtvgrAA=="}
