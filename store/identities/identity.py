@@ -237,6 +237,8 @@ def _label(column: Column) -> tuple[Column, npt.NDArray[np.int32]]:
     if isinstance(column, pa.ChunkedArray):
         column = column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks()
     array = _one(column)
+    if pc.count_distinct(array.dictionary).as_py() < len(array.dictionary):  # two spellings became one word
+        array = array.cast(pa.string()).dictionary_encode()
     return array.dictionary, array.indices.to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
 
 

@@ -140,3 +140,17 @@ def test_texts_and_counted_keys_are_told_apart_through_merges_and_processes(stor
     other = deliver(store, counted, source="west")
     assert other.accepted == 2000
     assert store.verify() == []
+
+
+def test_a_network_element_that_a_dictionary_names_twice_is_one(store: Store) -> None:
+    """A decoder may write two spellings of one switch (an address in octets, and as text) as the same word."""
+    counted = records(2000)
+    codes = pa.array(np.arange(2000) % 2, pa.int32())
+    twice = counted.set_column(
+        counted.schema.get_field_index("switch"), "switch", pa.DictionaryArray.from_arrays(codes, pa.array(["a", "a"]))
+    )
+    assert deliver(store, twice).accepted == 2000
+    store.known.clear()
+    assert deliver(store, twice).duplicates == 2000
+    store.known.clear()
+    assert deliver(store, twice.slice(0, 10)).duplicates == 10
