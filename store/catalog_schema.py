@@ -119,17 +119,25 @@ CREATE TABLE quarantine (
     replayed_us   INTEGER
 ) STRICT;
 
-CREATE TABLE sessions (
+CREATE TABLE sessions (                     -- that run, and that were closed by timeout: their true end may come
     tag         BLOB PRIMARY KEY,           -- keyed hash of the session key
     state       TEXT NOT NULL CHECK (state IN ('open', 'closed')),
     source      TEXT NOT NULL,
+    element     INTEGER NOT NULL,           -- keyed hash of source and network element
     ended_us    INTEGER,                    -- of a closed one
     seen_us     INTEGER NOT NULL,
     batch_id    INTEGER NOT NULL,           -- that changed it last
     key_ref     TEXT NOT NULL,
-    sealed      BLOB NOT NULL               -- the fields so far; empty once closed
+    sealed      BLOB NOT NULL               -- the fields so far
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_age ON sessions (state, seen_us);
+CREATE INDEX sessions_of_element ON sessions (element) WHERE state = 'open';
+
+CREATE TABLE ended_sessions (               -- remembered for the dedup horizon (`store.open_sessions.session_tables`)
+    tag         INTEGER PRIMARY KEY,        -- the first 64 bits of the keyed hash of the session key
+    ended_us    INTEGER,
+    batch_id    INTEGER NOT NULL            -- that ended it; one that is withdrawn ended nothing
+) STRICT;
 
 CREATE TABLE documents (
     kind     TEXT NOT NULL,

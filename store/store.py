@@ -36,7 +36,7 @@ from store.layout import Layout
 from store.making import IDENTITY_REF
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.noted import note
-from store.open_sessions import sessions
+from store.open_sessions import session_tables, sessions
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
@@ -208,7 +208,7 @@ class Store:
                 raise ProcedureError("the batch is withdrawn already", reason="state")
             cursor.execute("UPDATE batches SET withdrawn_us = ? WHERE batch_id = ?", (self.clock.now_us(), batch_id))
             cursor.execute("DELETE FROM idempotency WHERE batch_id = ?", (batch_id,))
-            sessions.withdraw(cursor, batch_id)
+            session_tables.withdraw(cursor, batch_id)
             public = {"batch": batch_id, "rows": row[0], "actors": sorted(set(actors))}
             self.outbox.put(cursor, [AuditEntry("batch.withdrawn", public, {"reason": reason})])
         self.flush_outbox(required=True)
@@ -246,11 +246,17 @@ class Store:
         self.spool.drain()
         return scan_figures(self, query)
 
-    def open_sessions(self, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
-        """Yield the sessions that run now (see `store.open_sessions.sessions`): a disclosure must find these too."""
+    def open_sessions(
+        self, targets: Sequence[TargetIdentifier] = (), *, of: tuple[str, str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the sessions that run now (see `store.open_sessions.sessions`): a disclosure must find these too.
+
+        `of`, a source and a network element, leaves out those of others, or nearly all of them.
+        """
         self.renew_leases()
         self.spool.drain()
-        return sessions.open_rows(self.catalog, self.keyring, targets)
+        element = None if of is None else sessions.element_tags(self.hasher, of[0], [of[1]])[0]
+        return sessions.open_rows(self.catalog, self.keyring, targets, element=element)
 
     def plan(self, query: ScanQuery, *, to_row_groups: bool = False) -> Plan:
         """Return what a scan reads and leaves alone, as the catalog tells; or as postings and row groups tell."""

@@ -185,7 +185,7 @@ class RadiusListener:
 
     def _running(self, source: SourceConfig, nas: str, before_s: int) -> Iterator[str]:
         """Yield the ids of a client's sessions that began before a moment and have no end."""
-        for batch in self._store.open_sessions():
+        for batch in self._store.open_sessions(of=(source.name, nas)):
             table = unpack_table(pa.Table.from_batches([batch]))
             for row in table.select(["source", "switch", "record_key", "start_time", "end_time"]).to_pylist():
                 if (row["source"], row["switch"]) != (source.name, nas) or row["end_time"] is not None:

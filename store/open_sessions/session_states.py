@@ -33,6 +33,8 @@ class SessionStates:
         self.tags: list[bytes] = []
         self.stored: dict[int, bytes] = {}
         """The sealed bytes that were read, to notice a change by somebody else."""
+        self.remembered: dict[int, int] = {}
+        """The batch in which a session ended, of those that are remembered; to notice the same."""
         self.closed: Flags = np.zeros(0, np.bool_)
         self.changed: Flags = np.zeros(0, np.bool_)
         self.ended_us: Ints = np.zeros(0, np.int64)

@@ -1,9 +1,9 @@
 """Open sessions: what a switch says before an end exists is durable here, and becomes a record when it ends.
 
 Events of one session are folded (`store.open_sessions.folding`). A session is complete when it has a closing event and
-a start; events may come in any order. That a session was, and until when, is remembered for the dedup horizon, so a
-late or repeated event opens nothing anew. Of one that was closed by timeout its fields are remembered too: its true end
-may come.
+a start; events may come in any order. That a session was, and until when, is remembered for the dedup horizon
+(`store.open_sessions.session_tables`), so a late or repeated event opens nothing anew. Of one that was closed by
+timeout its fields are remembered too: its true end may come.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.arrow import PACKED
-from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.clock import to_date
-from store.identities.dedup import HORIZON_DAYS
 from store.identities.identity import IdentityHasher
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.model import TargetIdentifier
+from store.open_sessions import session_tables
 from store.open_sessions.folding import RANK, completed, fold, timed_out, uses, with_column
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
 from store.open_sessions.session_states import NO_END, SessionStates
+from store.open_sessions.session_tables import Running
 from store.parquet import conform
-from store.partitions import DAY_US
 from store.reading.targets import check, matches
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -39,8 +38,6 @@ SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 """A session without a sign of life for so long is closed by the store, with an inferred end."""
 
 EVENT_COLUMNS: Final = ("event", "session_key")
-_CHANGED: Final = "another delivery of the same source changed its open sessions"
-_TAGS_A_QUERY: Final = 500
 _SESSIONS_A_BATCH: Final = 1000
 _EVENTS: Final = ("update", "open", "close")
 """Their place is their rank (`store.open_sessions.folding.RANK`)."""
@@ -148,36 +145,13 @@ class SessionArea:
             BusyError: another batch changed one of these sessions meanwhile; the delivery can be tried again.
         """
         states = self._states
-        changed = np.flatnonzero(states.changed[: len(states)]).tolist()
-        changed.sort(key=states.tags.__getitem__)  # neighbours in the table, whose pages are written once then
-        if not changed:
+        changed = np.flatnonzero(states.changed[: len(states)])
+        if not len(changed):
             return
         ref = KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")
-        sealed, told = self._sealed(np.array(changed), ref), str(ref)
-        new, known = [], []
-        for number in changed:
-            # A session that ended says nothing any more but that it was, and until when.
-            state, ended_us = ("closed" if states.closed[number] else "open"), int(states.ended_us[number])
-            row = (state, None if ended_us == NO_END else ended_us, now_us, told, sealed.get(number, b""), batch_id)
-            if number not in states.stored:
-                new.append((*row, states.tags[number], self._source))
-            else:
-                known.append((*row, states.tags[number], states.stored[number]))
-        try:
-            cursor.executemany(
-                "INSERT INTO sessions (state, ended_us, seen_us, key_ref, sealed, batch_id, tag, source) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                new,
-            )
-        except sqlite3.IntegrityError as error:
-            raise BusyError(_CHANGED, hint="deliver it again") from error
-        cursor.executemany(
-            "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, batch_id = ? "
-            "WHERE tag = ? AND sealed = ?",
-            known,
-        )
-        if known and cursor.rowcount != len(known):
-            raise BusyError(_CHANGED, hint="deliver it again")
+        runs = states.has_row(changed)
+        running = self._running(changed[runs], ref, batch_id, now_us)
+        session_tables.write(cursor, states, running, changed[~runs].tolist(), batch_id)
 
     @property
     def changed(self) -> bool:
@@ -250,14 +224,27 @@ class SessionArea:
         states.ended_us[numbered[ended]] = _filled(records.column("end_time"), NO_END)
         return completed(records)
 
-    def _sealed(self, numbers: Ints, ref: KeyRef) -> dict[int, bytes]:
-        """Return the fields of sessions, those that have some, sealed."""
-        numbers = numbers[self._states.has_row(numbers)]
+    def _running(self, numbers: Ints, ref: KeyRef, batch_id: int, now_us: int) -> list[Running]:
+        """Return the catalog's rows of sessions of which fields are known."""
         if not len(numbers):
-            return {}
-        key, tags = derive(self._keyring.key(ref), "session"), self._states.tags
-        rows = zip(numbers.tolist(), encode(self._states.rows(numbers)), strict=True)
-        return {number: seal(key, plain, tags[number]) for number, plain in rows}
+            return []
+        states, told = self._states, str(ref)
+        key, rows = derive(self._keyring.key(ref), "session"), states.rows(numbers)
+        elements = self._elements(rows)
+        found = []
+        for number, plain, element in zip(numbers.tolist(), encode(rows), elements, strict=True):
+            ended_us, tag = int(states.ended_us[number]), states.tags[number]
+            state, end = ("closed" if states.closed[number] else "open"), None if ended_us == NO_END else ended_us
+            row = (state, end, now_us, told, seal(key, plain, tag), element, batch_id, tag, self._source)
+            found.append(Running(number, row))
+        return found
+
+    def _elements(self, rows: pa.Table) -> list[int]:
+        """Return the keyed hash of source and network element of each row."""
+        names = rows.column("switch").to_pylist() if "switch" in rows.column_names else [None] * rows.num_rows
+        distinct = list(dict.fromkeys(names))
+        known = dict(zip(distinct, element_tags(self._hasher, self._source, distinct), strict=True))
+        return [known[name] for name in names]
 
     def _session_tags(self, keys: Any) -> tuple[list[bytes], Ints]:
         """Return the tags of the distinct keys, and which of them each row has."""
@@ -282,26 +269,19 @@ class SessionArea:
         states = self._states
         unknown = states.unknown(tags)
         states.add(unknown)
-        rows: list[Any] = []
-        for start in range(0, len(unknown), _TAGS_A_QUERY):
-            some = unknown[start : start + _TAGS_A_QUERY]
-            marks = ", ".join("?" * len(some))
-            sql = f"SELECT tag, key_ref, sealed, state, ended_us FROM sessions WHERE tag IN ({marks})"  # noqa: S608
-            rows += self._catalog.query(sql, some)
-        if not rows:
-            return
-        numbers = states.numbers([row[0] for row in rows])
-        states.closed[numbers] = [row[3] == "closed" for row in rows]
-        states.ended_us[numbers] = [NO_END if row[4] is None else row[4] for row in rows]
-        states.stored.update(zip(numbers.tolist(), (row[2] for row in rows), strict=True))
-        known = [place for place, row in enumerate(rows) if row[2]]
-        states.put(numbers[known], _opened(self._keyring, [rows[place] for place in known]))
+        rows = session_tables.load(self._catalog, states, unknown)
+        if rows:
+            numbers = states.numbers([row[0] for row in rows])
+            states.put(numbers, _opened(self._keyring, rows))
 
 
-def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdentifier] = ()) -> Iterator[pa.RecordBatch]:
+def open_rows(
+    catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdentifier] = (), *, element: int | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield what is known of the sessions that run now, as packed columns; those of some targets only, if any.
 
-    What no event has said yet is null, the end among it.
+    What no event has said yet is null, the end among it. `element` (of `element_tags`) leaves out the sessions of other
+    network elements; one of another element may be left in.
 
     Raises:
         ConfigurationError: a target can never match.
@@ -311,9 +291,11 @@ def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdenti
     for target in targets:
         check(target)
     last = b""
+    where, of = ("", ()) if element is None else ("AND element = ? ", (element,))
     while rows := catalog.query(
-        "SELECT tag, batch_id, key_ref, sealed FROM sessions WHERE state = 'open' AND tag > ? ORDER BY tag LIMIT ?",
-        (last, _SESSIONS_A_BATCH),
+        "SELECT tag, batch_id, key_ref, sealed FROM sessions "  # noqa: S608
+        f"WHERE state = 'open' {where}AND tag > ? ORDER BY tag LIMIT ?",
+        (*of, last, _SESSIONS_A_BATCH),
     ):
         last = rows[-1][0]
         opened = _opened(keyring, [(row[0], *row[2:]) for row in rows]).drop_columns(list(OWN))
@@ -324,14 +306,11 @@ def open_rows(catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdenti
         yield from (batch for batch in table.combine_chunks().to_batches() if batch.num_rows)
 
 
-def withdraw(cursor: sqlite3.Cursor, batch_id: int) -> None:
-    """Forget the sessions that a withdrawn batch touched last, so that its events can be delivered again."""
-    cursor.execute("DELETE FROM sessions WHERE batch_id = ?", (batch_id,))
-
-
-def sweep(cursor: sqlite3.Cursor, now_us: int) -> None:
-    """Forget closed sessions that are older than the dedup horizon."""
-    cursor.execute("DELETE FROM sessions WHERE state = 'closed' AND seen_us < ?", (now_us - HORIZON_DAYS * DAY_US,))
+def element_tags(hasher: IdentityHasher, source: str, elements: Sequence[str | None]) -> list[int]:
+    """Return the keyed hashes under which the sessions of a source's network elements are found."""
+    words = hasher.strings(pa.array([f"{source}\x1f{element or ''}" for element in elements], pa.string()))
+    hashes: list[int] = np.ascontiguousarray(words[:, 0]).view(np.int64).tolist()
+    return hashes
 
 
 def _opened(keyring: Keyring, rows: Sequence[tuple[bytes, str, bytes]]) -> pa.Table:

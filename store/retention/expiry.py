@@ -36,7 +36,7 @@ from store.clock import to_date
 from store.keys import KeyRef
 from store.layout import LOCATION_SUFFIX
 from store.model import PartitionStatus, rfc3339
-from store.open_sessions import sessions
+from store.open_sessions import session_tables
 from store.partitions import KEY_KINDS, PartitionKey, expires_at, is_due, to_us
 from store.retention import certificates
 from store.retention.clocktrust import Verdict
@@ -159,8 +159,7 @@ def expire(
         result, victims = _decide(store, verdict)
         result = replace(result, dry_run=False)
         if not (victims or result.daily_keys):
-            with store.catalog.transaction() as cursor:
-                sessions.sweep(cursor, now_us)
+            session_tables.sweep(store.catalog, now_us, erased=False)
             return result
         refuse_below_floor(result.partitions, now_us, verdict.policy)
         for item in victims:
@@ -314,11 +313,11 @@ def _erase(
         set_state(cursor, keys, "dropped", verdict.wall_us)
         for ref in daily:
             cursor.execute("DELETE FROM quarantine WHERE key_ref = ?", (str(ref),))
-        sessions.sweep(cursor, verdict.erase_us)
         store.outbox.put(cursor, [AuditEntry(certificates.DONE, entry, None) for entry in issued])
         if daily:
             store.outbox.put(cursor, [AuditEntry("erasure.daily", {"keys": [str(ref) for ref in daily]}, None)])
     store.flush_outbox(required=True)
+    session_tables.sweep(store.catalog, verdict.erase_us, erased=True)
     step("done")
 
 

@@ -82,4 +82,5 @@ def test_the_memory_of_closed_sessions_is_swept_though_nothing_else_is_due(store
     deliver(store, closed())
     clock.advance(days=40)
     store.expire()
-    assert store.catalog.query("SELECT count(*) FROM sessions") == [(0,)]
+    for table in ("sessions", "ended_sessions"):
+        assert store.catalog.query(f"SELECT count(*) FROM {table}") == [(0,)]
