@@ -131,6 +131,7 @@ def _alone(
         decoded: list[Decoded] = list(decoder(format).decode(io.BytesIO(body), source))
         parts = [normalise(part, source, now_us) for part in decoded]
         last = max((_last(part) for part in parts), default=0)
+        lot.files += [part.series for part in decoded if part.series is not None]
         if body and not last:
             raise InputError("the message holds no record")
     except Exception as error:
@@ -146,7 +147,6 @@ def _alone(
     for part in parts:
         lot.append(part)
     lot.last += last
-    lot.files += [part.series for part in decoded if part.series is not None]
 
 
 def _last(part: Normalised) -> int:

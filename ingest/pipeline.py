@@ -109,14 +109,18 @@ class Delivery:
                 when_decoded()
             batch.finish_input(reader.sha256, reader.size_bytes)
             if batch.records == 0 and reader.size_bytes:
+                self._note()  # a file without records has its number all the same, and may tell of losses
                 raise InputError(
                     f"the delivery is not empty, but holds no record of format {self._format}",
                     hint="check the format; `lagrum formats` lists them",
                 )
             receipt = batch.commit()
-        for file in self._files:
-            numbering.note(store, self._source.name, file)
+        self._note()
         return receipt
+
+    def _note(self) -> None:
+        for file in self._files:
+            numbering.note(self._store, self._source.name, file)
 
 
 def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:

@@ -18,6 +18,7 @@ from ingest.pushes import decode_pushes
 from ingest.queue import Message
 from ingest.source import SourceConfig
 from ingest.watch import WatchRules
+from schemas.errors import InputError
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest import ber_encoder as ber
@@ -91,3 +92,13 @@ def test_small_files_of_a_drop_folder_tell_them_too(store: Store, tmp_path: Path
 def test_a_pushed_file_that_numbers_itself_is_ingested_by_itself(store: Store) -> None:
     pushes = decode_pushes(store, SOURCE, "3gpp-32297", _files(7, 9))
     assert pushes.group is None and pushes.refused == {0: None, 1: None}
+
+
+def test_a_file_without_records_is_refused_and_its_number_and_losses_are_told(store: Store) -> None:
+    _deliver(store, 7)
+    empty = ber.cdr_file([], OPENED, OPENED, sequence_number=8, lost=128 + 5)
+    with pytest.raises(InputError):
+        ingest_stream(store, SOURCE, "3gpp-32297", io.BytesIO(empty))
+    _deliver(store, 9)
+    assert _state(store) == (0, 5)
+    assert kinds(store) == ["intake.records-lost"]
