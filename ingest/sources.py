@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingest.mapping import read_mapping
-from ingest.source import FILE_NAME, MAPPING, RECEIVED_US, SourceConfig
+from ingest.source import FILE_NAME, MAPPING, RECEIVED_US, TRANSPORT, SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError
 from schemas.fields import SERVICE_TYPES
 from schemas.numbers import rules
@@ -40,7 +40,7 @@ def check(source: SourceConfig) -> None:
             ) from error
     if source.service_type is not None and source.service_type not in SERVICE_TYPES:
         raise ConfigurationError("the source's service type is not one of " + ", ".join(SERVICE_TYPES))
-    for name in (FILE_NAME, RECEIVED_US):
+    for name in (FILE_NAME, RECEIVED_US, TRANSPORT):
         if name in source.options:
             raise ConfigurationError(f"the option {name} is a delivery's own and cannot be stored with a source")
     if MAPPING in source.options:

@@ -141,3 +141,9 @@ def test_an_absurd_interval_is_refused(store: Store) -> None:
     for seconds in (0, 10**9):
         with pytest.raises(ConfigurationError):
             sources.register(store, SourceConfig("pbx", expect_every_s=seconds), actor="test")
+
+
+@pytest.mark.parametrize("name", ["file_name", "received_us", "transport"])
+def test_what_a_delivery_brings_itself_is_no_option_of_a_source(store: Store, name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        sources.register(store, SourceConfig("pbx", options={name: "1"}), actor="test")
