@@ -19,12 +19,14 @@ from ingest.row_faults import RowFaults
 from ingest.source import SourceConfig
 from ingest.validate import Times, check_labels, check_ranges, fill_times
 from schemas.arrow import LABEL_TYPE, TIME_TYPE, delivered_type
-from schemas.buffers import Column, Ints, Mask, as_text, flat, map_unique, pc, valid_mask, values_int64
+from schemas.buffers import Column, Ints, Mask, as_text, flat, map_unique, pc, text_views, valid_mask, values_int64
 from schemas.fields import BY_NAME, FIELDS, NUMBER_FIELDS, STORE_FIELDS, Field, Kind
-from schemas.numbers import normalise_packed, rules
+from schemas.numbers import normalise_packed, rules, spoiled
 from schemas.packing import pack_address, pack_identifier, pack_mac, unpack_identifier
 from schemas.rejects import Reject, RejectReason
 
+_DIALLED: Final = frozenset((*NUMBER_FIELDS, "imsi", "imei", "called_imsi", "called_imei"))
+_MARK: Final = b"\xef\xbb\xbf"
 _TIME_FIELDS: Final = ("start_time", "answer_time", "end_time", "end_inferred", "duration_ms")
 
 
@@ -144,6 +146,8 @@ class _Work:
             if field.kind is not Kind.IDENTIFIER or not (self.has(field.name) or self.has(field.name + "_text")):
                 continue
             packed, text = self._packed(field)
+            if text is not None:
+                self._check_text(field.name, text)
             if field.name in NUMBER_FIELDS:
                 packed, text = self._number(field.name, packed, text)
             self.keep(field.name, packed)
@@ -158,6 +162,16 @@ class _Work:
                 missing &= ~valid_mask(part) if part.null_count else False
         # Only what becomes a record needs its key: an open session is known by its own.
         self.faults.add(missing & self._complete, RejectReason.MISSING_FIELD, "record_key")
+
+    def _check_text(self, name: str, text: Column) -> None:
+        """Refuse what a spreadsheet made of digits, and a text that begins with another file's byte order mark."""
+        wrong = spoiled(text, exponents_only=name not in _DIALLED)
+        if wrong is not None:
+            self.faults.add(wrong, RejectReason.BAD_FIELD, name)
+        _, data = text_views(text)
+        if (data == _MARK[0]).any():
+            marked = pc.fill_null(pc.starts_with(text, _MARK.decode()), False)
+            self.faults.add(np.asarray(marked), RejectReason.ENCODING, name)
 
     def _packed(self, field: Field) -> tuple[Column, Column | None]:
         """Return an identifier's digits, and what is text; a decoder may have packed it already."""

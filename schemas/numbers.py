@@ -14,6 +14,9 @@ Digits without any prefix are E.164 in countries with a national prefix, and for
 take `00` as international prefix. International prefixes count only when they begin with 0 or are plain digits: a
 pattern like Finland's 99… would swallow foreign E.164 numbers.
 
+What a spreadsheet or a data frame made of a number (4.67E+10, 46701740605.0, '46701740605) is no number: its digits may
+be lost. It stays a text here, and is refused where it is delivered (`spoiled`).
+
 Source: ITU-T E.164 (15 digits, country codes), E.123 (writing), RFC 3966 (`tel:`); prefixes and forms of national
 numbers come with the `phonenumbers` package.
 """
@@ -28,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, valid_mask, values_int64
+from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, text_views, valid_mask, values_int64
 from schemas.errors import ConfigurationError, InputError
 from schemas.packing import DIGITS_MAX, pack_identifier, unpack_identifier
 
@@ -39,6 +42,7 @@ __all__ = [
     "normalise_numbers",
     "normalise_packed",
     "rules",
+    "spoiled",
 ]
 
 SHORT_CODE_DIGITS_MAX: Final = 6
@@ -52,6 +56,13 @@ _SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2010\u2011")
 _NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2010\u2011]+")
 _DOTTED_QUAD: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _GLOBAL_TEL: Final = re.compile(r"tel:(\+[0-9\-.()]+)(?:;.*)?", re.IGNORECASE | re.DOTALL)
+_EXPONENT: Final = r"[+-]?[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,3}"
+_SPOILED: Final = (
+    rf"^(?:{_EXPONENT}|[+-]?[0-9]+[.,]0{{1,2}}|-[0-9]+|'\+?[0-9]+|='?\"?\+?[0-9]+\"?|"
+    "[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{1,3}(?:['\u2019][0-9]{3}){2,})$"
+)
+_SPOILED_NUMBER: Final = re.compile(_SPOILED)
+_MAYBE_SPOILED: Final = np.isin(np.arange(256), np.frombuffer(b".,-'=Ee", np.uint8))
 _PLAIN_TRUNK: Final = re.compile(r"(?:\((?!0).*\)\$?\|)?0(?:\|180020)?|\[08\]")
 _POWERS: Final = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
 # By binary exponent of a float64: the decimal digits that a value of it has at least, less one.
@@ -129,7 +140,7 @@ def normalise_number(text: str, rules: CountryRules) -> str:
         if uri is None:
             return text
         number = uri[1]
-    if _NUMBER.fullmatch(number) is None or _DOTTED_QUAD.fullmatch(number) is not None:
+    if _NUMBER.fullmatch(number) is None or _DOTTED_QUAD.fullmatch(number) or _SPOILED_NUMBER.match(number):
         return text
     if number.startswith("+"):
         digits = number[1:].replace("(0)", "").translate(_SEPARATORS)
@@ -138,6 +149,19 @@ def normalise_number(text: str, rules: CountryRules) -> str:
     if SHORT_CODE_DIGITS_MAX < len(digits) <= DIGITS_MAX:
         return _normalise_digits(digits, rules)
     return text
+
+
+def spoiled(text: Column, *, exponents_only: bool = False) -> Mask | None:
+    """Tell which texts are what a spreadsheet or a data frame makes of digits; None: no text is.
+
+    `exponents_only` leaves the forms alone that an identifier of another kind may have by itself (12.0).
+    """
+    _, data = text_views(text)
+    if not (data == ord("+")).any() if exponents_only else not _MAYBE_SPOILED[data].any():
+        return None
+    found = pc.match_substring_regex(text, f"^{_EXPONENT}$" if exponents_only else _SPOILED)
+    mask: Mask = np.asarray(pc.fill_null(found, False))
+    return mask if mask.any() else None
 
 
 def _is_international(digits: str) -> bool:

@@ -106,8 +106,10 @@ class AcmeCsv:
 
 
 def _split(data: bytes) -> list[str]:
-    """Return the columns of a row, none when a quoted value does not end."""
+    """Return the columns of a row, none when a quoted value does not end or a carriage return stands within."""
     text = data.decode("utf-8", "surrogateescape").rstrip("\r")
+    if "\r" in text:  # rows that end so are several here
+        return []
     try:
         plain = next(csv.reader([text], strict=True), [])
         return plain if len(plain) <= COLUMNS_MAX else []

@@ -142,6 +142,8 @@ class _Calls:
             raise Refusal(RejectReason.MISSING_FIELD, "eventtype")
         if not linkedid:
             raise Refusal(RejectReason.MISSING_FIELD, "linkedid")
+        if kind.startswith("\ufeff"):  # the byte order mark of a file that was put behind another
+            raise Refusal(RejectReason.ENCODING, "eventtype")
         time_us, offset_s, ambiguous = self._time(stamp)
         calling = uniqueid == linkedid
         event, key = Event.UPDATE, f"{linkedid} {uniqueid} {kind} {stamp}"

@@ -45,7 +45,7 @@ def plain_records(
     understood = ~(_doubtful(start) | _doubtful(end) | _doubtful(answer))
     understood &= np.asarray(start.times.is_valid()) & np.asarray(end.times.is_valid())
     duration, billsec = _milliseconds(columns["duration"], understood), _milliseconds(columns["billsec"], understood)
-    understood &= np.asarray(compute.not_equal(columns["src"], ""))
+    understood &= np.asarray(compute.not_equal(columns["src"], "")) & ~figures(columns["sequence"], 18)[1]
     ends_late = compute.greater_equal(end.times, start.times)
     understood &= np.asarray(compute.fill_null(ends_late, False))
     system = _system(columns, understood)

@@ -155,6 +155,8 @@ class Rows:
         account, src, dst, clid, channel, dstchannel = values[:6]
         start_text, answer_text, end_text, duration_text, billsec_text, word, uniqueid, linkedid = values[6:14]
         sequence, hangupcause = values[14:]
+        if sequence and not (sequence.isascii() and sequence.isdecimal()):
+            raise Refusal(RejectReason.BAD_FIELD, "sequence")  # other columns than the layout's
         duration, billsec = _milliseconds(duration_text, "duration"), _milliseconds(billsec_text, "billsec")
         start, end = self._time(start_text, "start"), self._time(end_text, "end")
         answer = self._time(answer_text, "answer")
