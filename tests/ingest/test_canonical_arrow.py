@@ -78,6 +78,13 @@ def test_a_truncated_delivery_is_refused_whole(name: str, write: Any) -> None:
             taken(name, data[:size])
 
 
+@pytest.mark.parametrize("write", [stream, file])
+def test_what_stands_behind_a_whole_delivery_is_never_lost(write: Any) -> None:
+    for table in (SMALL, SMALL.slice(0, 0)):
+        with pytest.raises(InputError, match="goes on"):
+            taken("arrow", write(table) + write(SMALL))
+
+
 @pytest.mark.parametrize(("name", "write"), FORMS)
 def test_damaged_bytes_never_fall_over(name: str, write: Any) -> None:
     data = write(SMALL)

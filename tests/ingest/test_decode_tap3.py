@@ -220,6 +220,7 @@ def test_events_in_small_pieces_are_the_same_events(monkeypatch: pytest.MonkeyPa
         (batch([moc(), moc()])[:-1], "shorter"),
         (batch([moc(), moc()])[:-200], "cut off"),
         (batch([moc()])[:20], "cut off"),
+        (batch([moc()]) * 2, "goes on"),
         (batch([moc()], offsets={0: "CEST"}), "+hhmm"),
         (b"calling;called\n", "no TAP file"),
         (b"", "no TAP file"),
@@ -228,6 +229,11 @@ def test_events_in_small_pieces_are_the_same_events(monkeypatch: pytest.MonkeyPa
 def test_what_is_no_whole_batch_of_events_is_an_error(data: bytes, word: str):
     with pytest.raises(InputError, match=word.replace("+", r"\+")):
         decoded(data)
+
+
+@pytest.mark.parametrize("padding", [b"\x00" * 99, b"\xff" * 3])
+def test_padding_behind_a_batch_means_nothing(padding: bytes):
+    assert decoded(batch([moc()]) + padding) == decoded(batch([moc()]))
 
 
 def test_an_event_without_its_form_is_refused_alone_and_can_be_replayed():

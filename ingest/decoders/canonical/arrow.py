@@ -117,12 +117,23 @@ def _ipc_tables(tail: _Tail, end_mark: bytes) -> Iterator[pa.Table]:
                 if batch.nbytes > BATCH_BYTES_MAX:
                     raise InputError("a record batch is too large", hint="write batches of up to a million rows")
                 yield pa.Table.from_batches([batch])
-        while buffered.read(_SPOOL_BYTES):
-            pass
+        behind = 0
+        while rest := buffered.read(_SPOOL_BYTES):
+            behind += len(rest)
     except _DAMAGE as error:
         raise InputError("the delivery is no Arrow IPC, or is damaged") from error
     if not tail.last.endswith(end_mark):
         raise InputError("the delivery is truncated: its end mark is missing")
+    if behind > _behind_batches(tail.last, end_mark):
+        raise InputError("the delivery goes on behind its end mark", hint="deliver each Arrow file by itself")
+
+
+def _behind_batches(last: bytes, end_mark: bytes) -> int:
+    """Return how many bytes follow the batches at most: a file's footer, its length and the magic; of a stream none."""
+    if end_mark != _FILE_MAGIC:
+        return 0
+    size = last[-len(_FILE_MAGIC) - 4 : -len(_FILE_MAGIC)]
+    return int.from_bytes(size, "little") + len(size) + len(_FILE_MAGIC) + len(_STREAM_END)
 
 
 def _read_names(schema: pa.Schema) -> None:

@@ -29,6 +29,7 @@ _BATCH, _NOTIFICATION, _EVENTS, _CONTROL, _NETWORK, _AUDIT = 0x61, 0x62, 0x63, 0
 _COUNT: Final = b"\x5f\x2b"  # [APPLICATION 43] CallEventDetailsCount
 _SPECIFICATION: Final = b"\x5f\x81\x49"  # [APPLICATION 201], the first element of an NRTRDE
 _RETURNS: Final = (b"\x7f\x84\x16", b"\x7f\x84\x17")  # [APPLICATION 534] ReturnBatch, 535 Acknowledgement
+_PADDING: Final = b"\x00\xff"
 PART_BYTES_MAX: Final = 16 << 20
 """Control, accounting and network information are held whole, up to so much."""
 
@@ -190,6 +191,8 @@ class _Batch:
             reader.more()
         if reader.ended and self._end is not None and reader.offset + len(reader.data) < self._end:
             raise InputError("the TAP batch is shorter than it says", hint="deliver it again")
+        if self._end is not None and reader.data[max(self._end - reader.offset, 0) :].strip(_PADDING):
+            raise InputError("the delivery goes on behind the TAP batch", hint="deliver each TAP file by itself")
         at, length = header(reader.data, 0, len(reader.data))
         if reader.data[:1] != bytes((_AUDIT,)) or at < 0:
             return
