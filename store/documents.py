@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -85,37 +86,52 @@ class Documents:
             AuditError: the log cannot take the entries now; the change stands and its entries follow, but the caller
                 must not let anything out.
         """
-        refs = {put.kind: KeyRef("documents", "", put.kind, "shared") for put in puts}
-        self._keyring.ensure(refs.values())
+        self.prepare(puts)
         with self._catalog.transaction() as cursor:
-            for put in puts:
-                row = cursor.execute(
-                    "SELECT revision FROM documents WHERE kind = ? AND id = ?", (put.kind, put.id)
-                ).fetchone()
-                current = row[0] if row else 0
-                if put.expect is not None and put.expect != current:
-                    raise ProcedureError(
-                        f"the {put.kind} was changed by somebody else", reason="stale", hint="read it again"
-                    )
-                if put.body is None:
-                    cursor.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (put.kind, put.id))
-                    continue
-                key = derive(self._keyring.key(refs[put.kind]), "document")
-                blob = seal(key, json.dumps(put.body).encode(), _aad(put.kind, put.id, current + 1))
-                cursor.execute(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET "
-                    "revision = excluded.revision, key_ref = excluded.key_ref, sealed = excluded.sealed",
-                    (put.kind, put.id, current + 1, str(refs[put.kind]), blob),
-                )
+            self.put(cursor, puts)
             self._outbox.put(cursor, entries)
         note(entries)
         if entries:
             self._outbox.flush()
 
+    def prepare(self, puts: Sequence[Put]) -> None:
+        """Make the keys that documents need, before the transaction of `put`."""
+        self._keyring.ensure([_ref(put.kind) for put in puts])
+
+    def put(self, cursor: sqlite3.Cursor, puts: Sequence[Put]) -> None:
+        """Store documents in somebody's transaction.
+
+        Raises:
+            ProcedureError: a document has another revision than expected (reason `stale`).
+        """
+        for put in puts:
+            row = cursor.execute(
+                "SELECT revision FROM documents WHERE kind = ? AND id = ?", (put.kind, put.id)
+            ).fetchone()
+            current = row[0] if row else 0
+            if put.expect is not None and put.expect != current:
+                raise ProcedureError(
+                    f"the {put.kind} was changed by somebody else", reason="stale", hint="read it again"
+                )
+            if put.body is None:
+                cursor.execute("DELETE FROM documents WHERE kind = ? AND id = ?", (put.kind, put.id))
+                continue
+            key = derive(self._keyring.key(_ref(put.kind)), "document")
+            blob = seal(key, json.dumps(put.body).encode(), _aad(put.kind, put.id, current + 1))
+            cursor.execute(
+                "INSERT INTO documents VALUES (?, ?, ?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET "
+                "revision = excluded.revision, key_ref = excluded.key_ref, sealed = excluded.sealed",
+                (put.kind, put.id, current + 1, str(_ref(put.kind)), blob),
+            )
+
     def _open(self, row: tuple[Any, ...]) -> Document:
         kind, id, revision, ref, blob = row
         key = derive(self._keyring.key(KeyRef.parse(ref)), "document")
         return Document(kind, id, revision, json.loads(unseal(key, blob, _aad(kind, id, revision))))
+
+
+def _ref(kind: str) -> KeyRef:
+    return KeyRef("documents", "", kind, "shared")
 
 
 def _aad(kind: str, id: str, revision: int) -> bytes:

@@ -102,6 +102,8 @@ class ScanQuery:
     by_end: bool = False
     batch_id_max: int | None = None
     include_withdrawn: bool = False
+    uncorrected: bool = False
+    """Without the corrections of single records, for whoever tells what they changed."""
     purpose: str | None = None
     """A purpose of the policy: nothing older than its window is read. None is for the store's own work only."""
 

@@ -1,44 +1,40 @@
 """Closed billing periods: their figures stay, and what changes afterwards comes as adjustments.
 
-Closing stores the figures of every account, the highest batch counted and the batches withdrawn until then. Batches
-are numbered in the order in which they become visible, so "late" is exactly "a higher number".
-
-An adjustment line is one batch's part of one account: `late` for a batch that came after the closing, `withdrawn` with
-negative figures for a batch that was counted and then withdrawn. A batch's lines never change, so a consumer that
-knows (batch_id, kind) knows the line.
+Closing stores the figures of every account, the highest batch counted, the batches withdrawn and the corrections in
+force until then. Batches are numbered in the order in which they become visible, corrections in that in which they come
+in force, so "later" is exactly "a higher number". `api.billing.adjustments` says what changed afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from api.billing import sealed, subscriptions
-from api.billing.usage import Period, source_codes, usage
-from api.billing.usage_lines import LINE, MEASURES
-from api.billing.usage_sql import aggregate
+from api.billing import sealed
+from api.billing.usage import Period, usage
+from api.billing.usage_lines import MEASURES
 from api.instants import parse_date
 from schemas.errors import BusyError, NotFoundError, ProcedureError
-from store import AuditEntry, Put, Store
+from store import AuditEntry, Put, Store, files
 from store.clock import to_date, to_text
+from store.partitions import PartitionKey
 
 KIND: Final = "usage-period"
 TABLE: Final = "usage"
-ADJUSTMENT: Final = pa.schema([pa.field("kind", pa.string()), pa.field("batch_id", pa.int64()), *LINE])
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedPeriod:
-    """What closing fixed; `withdrawn` are the batches that were withdrawn before."""
+    """What closing fixed; `withdrawn` are the batches withdrawn before, `correction_max` the newest correction."""
 
     period: Period
     closed_at: str
     batch_id_max: int
     withdrawn: frozenset[int]
+    correction_max: int
     lines: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,7 +53,7 @@ def close(store: Store, period: Period) -> ClosedPeriod:
 
     Raises:
         ProcedureError: it is not over (`not-over`), closed already (`closed`) or overlaps a closed one (`overlap`).
-        BusyError: a batch was withdrawn meanwhile; nothing is closed.
+        BusyError: a batch was withdrawn, or a record corrected or erased meanwhile; nothing is closed.
     """
     now_us = store.clock.now_us()
     if period.end > to_date(now_us):
@@ -67,15 +63,18 @@ def close(store: Store, period: Period) -> ClosedPeriod:
             raise ProcedureError("the period is closed already", reason="closed")
         if other.period.start < period.end and period.start < other.period.end:
             raise ProcedureError("the period overlaps a closed one", reason="overlap")
-    highest, withdrawn = _highest_batch(store), _withdrawn(store)
+    before = _changes(store, period)
+    withdrawn, newest, _ = before
+    highest = _highest_batch(store)
     lines = usage(store, period, batch_id_max=highest)
-    if _withdrawn(store) != withdrawn:
-        raise BusyError("a batch was withdrawn meanwhile", hint="close the period again")
-    closed = ClosedPeriod(period, to_text(now_us), highest, withdrawn, lines.num_rows)
-    sealed.keep(store, TABLE, period.id, lines)
-    body = closed.as_dict() | {"withdrawn": sorted(withdrawn)}
+    closed = ClosedPeriod(period, to_text(now_us), highest, withdrawn, newest, lines.num_rows)
+    body = closed.as_dict() | {"withdrawn": sorted(withdrawn), "correction_max": newest}
     entry = AuditEntry("usage.closed", closed.as_dict())
-    store.documents.commit([Put(KIND, period.id, body, expect=0)], [entry])
+    with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):  # no record is erased meanwhile
+        if _changes(store, period) != before:
+            raise BusyError("something was withdrawn, corrected or erased meanwhile", hint="close the period again")
+        sealed.keep(store, TABLE, period.id, lines)
+        store.documents.commit([Put(KIND, period.id, body, expect=0)], [entry])
     return closed
 
 
@@ -102,50 +101,6 @@ def figures(store: Store, period: Period, *, account: str | None = None) -> tupl
     return lines, True
 
 
-def adjustments(store: Store, period: Period, *, account: str | None = None) -> pa.Table:
-    """Return the adjustment lines (`ADJUSTMENT`) of a closed period, by kind, batch and account.
-
-    Raises:
-        NotFoundError: the period is not closed.
-    """
-    closed = closed_period(store, period)
-    if closed is None:
-        raise NotFoundError("the period is not closed", hint="`lagrum usage close` closes it")
-    late = _lines(store, _late(store, closed))
-    gone = _lines(store, _gone(store, closed))
-    negative = [gone["batch_id"], *(gone[name] for name in LINE.names[:3])]
-    negative += [pc.negate(gone[name]) for name in MEASURES]
-    gone = pa.table(negative, names=late.column_names)
-    found = pa.concat_tables([_with_kind("late", late), _with_kind("withdrawn", gone)])
-    if account is not None:
-        found = found.filter(pc.equal(found["account"], pa.scalar(account)))
-    return found
-
-
-def _late(store: Store, closed: ClosedPeriod) -> Iterator[pa.RecordBatch]:
-    for batch in store.scan(closed.period.query()):
-        yield batch.filter(pc.greater(batch["batch_id"], pa.scalar(closed.batch_id_max)))
-
-
-def _gone(store: Store, closed: ClosedPeriod) -> Iterator[pa.RecordBatch]:
-    gone = {batch for batch in _withdrawn(store) - closed.withdrawn if batch <= closed.batch_id_max}
-    if not gone:
-        return
-    chosen = pa.array(sorted(gone), pa.int64())
-    query = replace(closed.period.query(batch_id_max=closed.batch_id_max), include_withdrawn=True)
-    for batch in store.scan(query):
-        yield batch.filter(pc.is_in(batch["batch_id"], value_set=chosen))
-
-
-def _lines(store: Store, batches: Iterator[pa.RecordBatch]) -> pa.Table:
-    return aggregate(batches, owned=subscriptions.owned(store), codes=source_codes(store), by_batch=True)
-
-
-def _with_kind(kind: str, lines: pa.Table) -> pa.Table:
-    words = pa.array([kind] * lines.num_rows, pa.string())
-    return lines.add_column(0, "kind", words).cast(ADJUSTMENT)
-
-
 def _highest_batch(store: Store) -> int:
     return int(store.catalog.query("SELECT coalesce(max(batch_id), 0) FROM batches")[0][0])
 
@@ -156,9 +111,18 @@ def _withdrawn(store: Store) -> frozenset[int]:
     )
 
 
+def _changes(store: Store, period: Period) -> tuple[frozenset[int], int, set[PartitionKey]]:
+    """Return what tells that stored figures of a period are others than before: beside new batches."""
+    keys = {item.key for item in store.partitions() if period.start <= item.key.end_date < period.end}
+    return _withdrawn(store), store.corrections.newest(), keys
+
+
 def _from_body(body: dict[str, Any]) -> ClosedPeriod:
     period = Period(parse_date(body["from"]), parse_date(body["to"]))
-    return ClosedPeriod(period, body["closed_at"], body["batch_id_max"], frozenset(body["withdrawn"]), body["lines"])
+    withdrawn = frozenset(body["withdrawn"])
+    return ClosedPeriod(
+        period, body["closed_at"], body["batch_id_max"], withdrawn, body["correction_max"], body["lines"]
+    )
 
 
 def totals(lines: pa.Table) -> dict[str, int]:

@@ -109,8 +109,12 @@ def periods(context: Context) -> None:
 @_output_options
 @click.pass_obj
 def adjustments(context: Context, account: str | None, form: str, output: Path | None, start: Any, end: Any) -> None:
-    """Show what changed in a closed period: late records, and withdrawn batches with negative figures."""
-    from api.billing.periods import adjustments as adjustment_lines
+    """Show what changed in a closed period after its closing.
+
+    Late records, withdrawn batches, and single records that were corrected or erased; what is taken back is negative.
+    A line goes onto the bill of the period in which its day of change lies, and never changes.
+    """
+    from api.billing.adjustments import adjustments as adjustment_lines
 
     period = _period(start, end)
     with context.read_store(account=account) as store:
@@ -143,7 +147,11 @@ def _answer(context: Context, head: dict[str, Any], lines: pa.Table, form: str, 
 
     rows = lines.to_pylist()
     document = {**head, "lines": rows, "totals": totals(lines)}
-    extra = [name for name in ("kind", "batch_id", "account") if name in lines.column_names and name not in head]
+    extra = [
+        name
+        for name in ("kind", "batch_id", "correction", "changed_on", "account")
+        if name in lines.column_names and name not in head
+    ]
     emit(context, document, lambda: show_table(rows, [*((name, name) for name in extra), *_COLUMNS]))
 
 

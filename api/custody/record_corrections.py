@@ -18,8 +18,10 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from api.billing import adjustments
 from api.people import persons
 from api.people.persons import Approval, Person
 from api.people.roles import Role
@@ -159,7 +161,8 @@ def confirm(store: Store, custodian_id: str, act: str, approval: Approval) -> di
     if first is None or Role.CUSTODIAN not in first.roles:
         raise ProcedureError("the one who requested it is no custodian any more", reason="role")
     if requested.kind == ERASED:
-        done = erasing.erase(store, act, {}, (said["by"], custodian.person_id))
+        actors = (said["by"], custodian.person_id)
+        done = erasing.erase(store, act, {}, actors, beside=partial(adjustments.before_erasure, store))
         return {**_shown(requested), **done.as_dict(), "confirmed_by": custodian.person_id}
     confirmed = {"confirmed_by": custodian.person_id, "confirmed": approval.time, "signature_2": approval.signature}
     return _shown(store.corrections.confirm(act, confirmed, (said["by"], custodian.person_id)))

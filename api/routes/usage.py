@@ -8,7 +8,7 @@ import pyarrow as pa
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
 
-from api.billing import periods
+from api.billing import adjustments, periods
 from api.billing.usage import Period
 from api.deps import get_store
 from api.instants import parse_date
@@ -26,6 +26,7 @@ _MEASURES: Final = {
     "volume_down_bytes": 0,
 }
 _LINE: Final = {"account": "10017", "service_type": "voice", "destination": "national", **_MEASURES}
+_CHANGE: Final = {"kind": "corrected", "batch_id": 790, "correction": "9f1c2d3e4b5a6978", "changed_on": "2026-11-04"}
 _PERIOD: Final = {"from": "2026-10-01", "to": "2026-11-01"}
 _CLOSED: Final = {**_PERIOD, "closed_at": "2026-11-22T12:00:00.000000Z", "batch_id_max": 812, "lines": 40_211}
 _ARROW: Final = "application/vnd.apache.arrow.stream"
@@ -65,14 +66,17 @@ def read_usage(
     "/v1/usage/adjustments",
     summary="Read a closed period's adjustments",
     response_model=None,
-    responses=_answers({**_PERIOD, "lines": [{"kind": "late", "batch_id": 813, **_LINE}], "totals": _MEASURES}),
+    responses=_answers({**_PERIOD, "lines": [{**_CHANGE, **_LINE}], "totals": _MEASURES}),
 )
 def read_adjustments(
     request: Request, _: Billing, start: Start, end: End, account: Account = None, form: Form = "json"
 ) -> dict[str, Any] | Response:
-    """Return late records, and withdrawn batches with negative figures; a line is known by kind, batch and its keys."""
+    """Return what changed after the closing: batches that came or were withdrawn, records corrected or erased.
+
+    A line goes onto the bill of the period in which its `changed_on` lies; it is known by kind, batch and correction.
+    """
     period = Period(parse_date(start), parse_date(end))
-    lines = periods.adjustments(get_store(request), period, account=account)
+    lines = adjustments.adjustments(get_store(request), period, account=account)
     return _answer({"from": start, "to": end}, lines, form)
 
 

@@ -32,7 +32,7 @@ REQUESTED: Final = "record.correction-requested"
 CORRECTED: Final = "record.corrected"
 _PURPOSE: Final = "correction"
 _SELECT: Final = (
-    "SELECT c.act, c.kind, q.end_date, q.retention_class, q.key_domain, c.confirmed_us IS NOT NULL, c.sealed "
+    "SELECT c.act, c.kind, q.end_date, q.retention_class, q.key_domain, c.confirmed_us, c.sealed, c.correction_id "
     "FROM corrections c JOIN partitions q USING (partition_id) WHERE q.state = 'live' AND ({}) ORDER BY c.correction_id"
 )
 
@@ -108,6 +108,13 @@ class Corrections:
         """Return every correction whose record is kept, requested ones too."""
         rows = self._store.catalog.query(_SELECT.format("1"))
         return [self._opened(row) for row in rows if not self._store.expired(_key(row))]
+
+    def newest(self) -> int:
+        """Return the number of the correction that came in force last; 0: there is none."""
+        rows = self._store.catalog.query(
+            "SELECT coalesce(max(correction_id), 0) FROM corrections WHERE confirmed_us IS NOT NULL"
+        )
+        return int(rows[0][0])
 
     def of_parts(self, parts: Sequence[PartRow], purpose: str | None) -> dict[int, list[Correction]]:
         """Return by part the corrections in force that a read for a purpose applies; parts without any are absent.
@@ -241,10 +248,20 @@ class Corrections:
 
     def _opened(self, row: tuple[Any, ...]) -> Correction:
         key = _key(row)
-        bare = Correction(row[0], row[1], key, 0, 0, confirmed=bool(row[5]))
+        confirmed = row[5] is not None
+        bare = Correction(row[0], row[1], key, 0, 0, confirmed=confirmed)
         words = json.loads(unseal(self._sealing_key(key), row[6], _aad(bare)))
         return Correction(
-            row[0], row[1], key, words["batch"], words["position"], words["fields"], bool(row[5]), words["said"]
+            row[0],
+            row[1],
+            key,
+            words["batch"],
+            words["position"],
+            words["fields"],
+            confirmed,
+            words["said"],
+            number=row[7],
+            confirmed_us=row[5],
         )
 
     def _sealing_key(self, key: PartitionKey) -> bytes:

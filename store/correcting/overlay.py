@@ -60,6 +60,9 @@ class Correction:
     confirmed: bool = True
     said: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What those who act said: reason, names, signatures."""
+    number: int = field(default=0, compare=False)
+    """Grows in the order in which corrections came in force."""
+    confirmed_us: int | None = field(default=None, compare=False)
 
     @property
     def place(self) -> tuple[int, int]:

@@ -132,7 +132,7 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
             result.bytes += part.bytes
     result.beyond = sorted(beyond)
     result.location_over = siblings.over(query.columns, {part.partition for part in result.parts}, watch)
-    result.corrections = store.corrections.of_parts(result.parts, query.purpose)
+    result.corrections = {} if query.uncorrected else store.corrections.of_parts(result.parts, query.purpose)
     return result
 
 

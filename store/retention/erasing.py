@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from schemas.errors import BusyError, InputError, NotFoundError, ProcedureError, RetentionError
 from store import files
+from store.documents import Put
 from store.model import PartRow, rfc3339
 from store.partitions import PartitionKey, is_above_floor
 from store.retention import certificates, expiry, explain, rewriting
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 ERASED: Final = "erased"
 """The kind of a correction that asks for it; it never is in force, for its record is gone then."""
 ENTRY: Final = "record.erased"
+Beside = Callable[["Correction"], Sequence[Put]]
+"""Returns what is stored in the transaction of an erasure; it is asked just before, on every attempt."""
 RECORDS_MAX: Final = 1000
 CITATION_CHARS_MAX: Final = 300
 _WORDS: Final = frozenset({"citation", "also"})
@@ -107,6 +110,7 @@ def erase(
     said: Mapping[str, Any],
     actors: Sequence[str],
     *,
+    beside: Beside = lambda _: (),
     step: Callable[[str], None] | None = None,
 ) -> Erased:
     """Erase what was requested as `act`; `said` are the public words of who confirms.
@@ -130,7 +134,7 @@ def erase(
             raise ProcedureError("that correction erases nothing", reason="kind")
         for _ in range(ATTEMPTS):
             with suppress(ChangedError):
-                made = _replace(store, wanted, {**said, "actors": sorted(set(actors))}, verdict, told)
+                made = _replace(store, wanted, {**said, "actors": sorted(set(actors))}, verdict, beside, told)
                 break
         else:
             raise BusyError("deliveries to the partition keep coming", hint="confirm again")
@@ -139,12 +143,19 @@ def erase(
 
 
 def _replace(
-    store: Store, wanted: Correction, public: Mapping[str, Any], verdict: Verdict, told: Callable[[str], None]
+    store: Store,
+    wanted: Correction,
+    public: Mapping[str, Any],
+    verdict: Verdict,
+    beside: Beside,
+    told: Callable[[str], None],
 ) -> Rewritten:
     """Write the partition anew without the records and publish it."""
     key, named = wanted.partition, places(wanted)
-    holds = rewriting.holds_now(store)
+    holds, newest = rewriting.holds_now(store), store.corrections.newest()
     check(store, wanted, verdict)
+    puts = beside(wanted)
+    store.documents.prepare(puts)
     with store.writers.holding():  # nobody takes the new files for orphans
         made = rewriting.rewrite(store, key, _named(named))
         if made.erased.total() != len(named):
@@ -153,6 +164,10 @@ def _replace(
         told("written")
         with store.catalog.transaction() as cursor:
             rewriting.refuse_changed(store, made, holds)
+            if store.corrections.newest() != newest:
+                rewriting.discard(store, made)
+                raise ChangedError
+            store.documents.put(cursor, puts)
             drafted = certificates.draft(store, key, {}, verdict, rewriting.told(made, wanted.fields["citation"]))
             secret = {"reason": wanted.said.get("reason", "")}
             entry = (ENTRY, {**public, "act": wanted.act}, secret)

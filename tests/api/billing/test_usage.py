@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from api.billing import periods, subscriptions
+from api.billing import adjustments, periods, subscriptions
 from api.billing.usage import Period, usage
 from api.billing.usage_lines import LINE, MEASURES
 from api.billing.usage_sql import _connect
@@ -219,11 +219,11 @@ def test_late_records_of_a_closed_period_are_adjustments_and_its_figures_stay(st
     fixed, is_fixed = periods.figures(store, MONTH)
     assert is_fixed
     assert lines_of(fixed) == counted(store, MONTH)
-    assert periods.adjustments(store, MONTH).num_rows == 0
+    assert adjustments.adjustments(store, MONTH).num_rows == 0
     late = deliver(store, calls(100, seed=2, first_key=10**6))
     assert late.batch_id > closed.batch_id_max
     assert lines_of(periods.figures(store, MONTH)[0]) == lines_of(fixed)
-    feed = periods.adjustments(store, MONTH)
+    feed = adjustments.adjustments(store, MONTH)
     assert set(feed["kind"].to_pylist()) == {"late"}
     assert set(feed["batch_id"].to_pylist()) == {late.batch_id}
     total = {name: periods.totals(fixed)[name] + periods.totals(feed)[name] for name in MEASURES}
@@ -238,7 +238,7 @@ def test_a_batch_withdrawn_after_the_closing_comes_back_as_negative_lines(store:
     fixed = lines_of(periods.figures(store, MONTH)[0])
     store.withdraw_batch(gone.batch_id, reason="zone", actors=("a", "b"))
     again = deliver(store, calls(200))
-    feed = periods.adjustments(store, MONTH)
+    feed = adjustments.adjustments(store, MONTH)
     by_kind = {kind: feed.filter(pa.compute.equal(feed["kind"], kind)) for kind in ("late", "withdrawn")}
     negative = {key: tuple(-value for value in line) for key, line in lines_of(by_kind["withdrawn"]).items()}
     assert negative == fixed
@@ -260,7 +260,7 @@ def test_a_period_is_closed_once_when_it_is_over(store: Store, start: int, end: 
 
 def test_adjustments_of_an_open_period_do_not_exist(store: Store) -> None:
     with pytest.raises(NotFoundError):
-        periods.adjustments(store, MONTH)
+        adjustments.adjustments(store, MONTH)
 
 
 def test_an_unreadable_partition_is_an_error_and_no_figure(store: Store) -> None:
