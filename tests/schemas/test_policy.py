@@ -161,16 +161,23 @@ def test_what_does_not_follow_from_the_versions_before_is_refused() -> None:
             policy.extended(wrong, TODAY, is_empty=is_empty)
 
 
-def test_a_category_does_not_move_where_it_would_end_before_its_stored_records() -> None:
-    tomorrow = TODAY + timedelta(days=1)
+def test_a_category_that_moves_to_a_class_that_ends_sooner_takes_what_is_stored_with_it() -> None:
+    tomorrow, yesterday = TODAY + timedelta(days=1), TODAY - timedelta(days=1)
     moved = Version(
         2,
         tomorrow,
         version(2, tomorrow, 24, short=6).classes,
         {**FIRST.services, "voice": "short"},
     )
-    with pytest.raises(ConfigurationError, match="voice would end"):
-        DEFAULT_POLICY.extended(moved, TODAY, is_empty=False)
+    policy = DEFAULT_POLICY.extended(moved, TODAY, is_empty=False)
+    assert (policy.class_of(yesterday, "voice"), policy.class_of(tomorrow, "voice")) == ("standard", "short")
+    rule = policy.service_rule(yesterday, "standard", "voice")
+    assert rule is not None and rule.ends == midnight(add_months(yesterday, 6))
+    assert policy.service_rule(yesterday, "standard", "sms") is None
+    assert policy.service_rule(tomorrow, "short", "voice") is None
+    long_ago = add_months(TODAY, -12)
+    over = policy.service_rule(long_ago, "standard", "voice")
+    assert over is not None and over.ends == midnight(tomorrow), "never before the version's own day"
     shortened = Version(2, tomorrow, version(2, tomorrow, 6, long=24).classes, {**FIRST.services, "data": "long"})
     assert DEFAULT_POLICY.extended(shortened, TODAY, is_empty=False).class_of(tomorrow, "data") == "long"
     before_all = Version(2, date(1970, 1, 1), moved.classes, moved.services)

@@ -20,7 +20,7 @@ from tests.api.world import CSV, World, make_world
 from tests.conftest import FixedClock
 
 HEADER = CSV.splitlines(keepends=True)[0]
-LEG = Path(__file__).parents[1] / "fixtures" / "freeswitch" / "a_leg.cdr.json"
+LEG = Path(__file__).parents[2] / "fixtures" / "freeswitch" / "a_leg.cdr.json"
 START = b'Sun Nov 22 10:00:00 2026\n\tAcct-Status-Type = Start\n\tAcct-Session-Id = "1"\n\tUser-Name = "u"\n\n'
 
 

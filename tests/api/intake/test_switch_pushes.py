@@ -16,7 +16,7 @@ from api.settings import Settings
 from store import ScanQuery
 from tests.api.world import World, running
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 LEG = (FIXTURES / "freeswitch" / "a_leg.cdr.json").read_bytes()
 FORM, BASE64 = "application/x-www-form-urlencoded", "application/x-www-form-base64-encoded"
 XML = (
