@@ -95,8 +95,8 @@ def _write_running(cursor: sqlite3.Cursor, states: SessionStates, running: Seque
     _change(
         cursor,
         "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, element = ?, batch_id = ? "
-        "WHERE tag = ? AND source = ? AND sealed = ?",
-        [(*one.row, stored[one.number]) for one in running if one.number in stored],
+        "WHERE tag = ? AND sealed = ?",
+        [(*one.row[:-1], stored[one.number]) for one in running if one.number in stored],
     )
     _change(cursor, "DELETE FROM ended_sessions WHERE tag = ? AND batch_id = ?", sorted(woken.items()))
 

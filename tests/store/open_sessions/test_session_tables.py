@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import BusyError
-from store import SourceRef, Store
+from store import Receipt, SourceRef, Store
 from store.open_sessions import session_tables
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
@@ -161,3 +161,20 @@ def test_the_sessions_of_one_network_element_are_found_by_it(store: Store) -> No
     assert list(store.open_sessions(of=("west", "nas2"))) == []
     deliver(store, closed())
     assert list(store.open_sessions(of=("east", "nas"))) == []
+
+
+def test_two_sources_of_one_domain_carry_one_session(store: Store) -> None:
+    """One platform that delivers by two roads is one domain, and each of them may bring the next event."""
+
+    def brought(source: str, *tables: pa.Table) -> Receipt:
+        with store.begin_batch(SourceRef(source, "east"), format="radius-detail") as batch:
+            for table in tables:
+                batch.add(table)
+            batch.finish_input(b"\x11" * 32, 1)
+            return batch.commit()
+
+    brought("east", opened())
+    brought("west", event("update", "s1", 13, volume_up_bytes=5))
+    assert remembered(store) == (1, 0)
+    assert brought("west", closed()).rows == 1
+    assert remembered(store) == (0, 1)
