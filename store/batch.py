@@ -119,7 +119,8 @@ class BatchWriter:
     def add(self, records: pa.Table) -> None:
         """Take packed records in: columns of the packed schema without what the store sets, but `batch_position`.
 
-        Columns `event` and `session_key` mark events of sessions. Every row ends in the counts of the receipt.
+        Columns `event` and `session_key` mark events of sessions; a row without an event is a record. Every row ends in
+        the counts of the receipt.
         """
         if records.num_rows == 0:
             return
@@ -220,7 +221,7 @@ class BatchWriter:
         return self._sessions
 
     def _fold(self, records: pa.Table) -> pa.Table | None:
-        whole = np.asarray(pc.equal(records.column("event"), pa.scalar("record")))
+        whole = np.asarray(pc.fill_null(pc.equal(records.column("event"), pa.scalar("record")), True))
         if whole.all():
             return records.drop_columns(list(EVENT_COLUMNS))
         folded = self._area().fold(records.filter(pa.array(~whole)))
