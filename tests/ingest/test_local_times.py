@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from ingest.decoders import FORMATS, decoder
 from ingest.source import SourceConfig
-from tests.ingest.decoding import decode
+from tests.ingest import ber_encoder as ber
+from tests.ingest.reading import taken
+from tests.ingest.test_decode_tap3 import batch, moc
+from tests.ingest.threegpp_made import mo
 
 RECEIVED_US = 1_800_000_000_000_000  # 2027-01-15
 CASES = [
@@ -82,17 +90,82 @@ WRITTEN: dict[str, Callable[[datetime], str]] = {
         "JSERVICES_NAT_PORT_BLOCK_ALLOC: 100.64.0.8 -> 203.0.113.9:1024-1151"
     ),
     "mapping": lambda at: f"17,46701740605,{at:%d.%m.%Y %H:%M:%S},{at:%d.%m.%Y %H:%M:%S}",
+    "asterisk-cel": lambda at: (
+        f'"CHAN_START","{at}","A","46701740605","","","","46701740611","in","SIP/a-1","","","3","","1795165200.10",'
+        '"1795165200.10","","","",""'
+    ),
+    "csv": lambda at: (
+        f"record_key,service_type,calling_number,start_time,end_time\n17,voice,46701740605,{at},{at:%Y-%m-%dT%H:%M:%S}"
+    ),
+    "ndjson": lambda at: (
+        f'{{"record_key":"17","service_type":"voice","calling_number":"46701740605","start_time":"{at}",'
+        f'"end_time":"{at}"}}'
+    ),
 }
+
+
+def test_no_format_of_local_times_is_left_out() -> None:
+    assert {name for name in FORMATS if not decoder(name).zoned} < set(WRITTEN)
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 @pytest.mark.parametrize(("zone", "written", "meant", "ambiguous"), CASES)
 def test_local_times_across_both_changes(name: str, zone: str, written: str, meant: str, ambiguous: bool) -> None:
     source = SourceConfig("s", zone=zone, options=OPTIONS.get(name, {})).receiving(RECEIVED_US)
-    rows, rejects = decode(name, WRITTEN[name](datetime.fromisoformat(written)).encode() + b"\n", source)
+    rows, rejects = taken(name, WRITTEN[name](datetime.fromisoformat(written)).encode() + b"\n", source)
     assert rejects == []
     assert rows[0]["start_time"] == datetime.fromisoformat(meant)
     assert rows[0].get("time_ambiguous", False) is ambiguous
+
+
+@pytest.mark.parametrize("name", ["arrow", "parquet"])
+@pytest.mark.parametrize(("zone", "written", "meant", "ambiguous"), CASES)
+def test_timestamps_without_a_zone_across_both_changes(
+    name: str, zone: str, written: str, meant: str, ambiguous: bool
+) -> None:
+    at = pa.array([datetime.fromisoformat(written)], pa.timestamp("us"))
+    table = pa.table({"record_key": ["17"], "service_type": ["voice"], "start_time": at, "end_time": at})
+    sink = io.BytesIO()
+    if name == "parquet":
+        pq.write_table(table, sink)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    rows, rejects = taken(name, sink.getvalue(), SourceConfig("s", zone=zone))
+    assert rejects == []
+    assert rows[0]["start_time"] == rows[0]["end_time"] == datetime.fromisoformat(meant)
+    assert rows[0].get("time_ambiguous", False) is ambiguous
+
+
+OFFSETS: dict[str, Callable[[datetime], bytes]] = {
+    "3gpp-ber": lambda at: mo(f22=ber.time(at), f23=None, f24=ber.time(at), f25=ber.integer(0)),
+    "tap3": lambda at: batch([moc(at, 0)], offsets={0: f"{at:%z}"}),
+    "csv": lambda at: f"record_key,service_type,start_time\n17,voice,{at.isoformat()}\n".encode(),
+    "ndjson": lambda at: f'{{"record_key":"17","service_type":"voice","start_time":"{at.isoformat()}"}}\n'.encode(),
+    "cgnat-syslog": lambda at: (
+        f"<134>1 {at.isoformat()} c - - - - RT_NAT: RT_SRC_NAT_PBA_ALLOC: Subscriber 100.64.0.3 used/maximum [1/4] "
+        "blocks, allocates port block [1024-2047] from 203.0.113.7 in source pool a lsys_id: 0\n"
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("name", OFFSETS)
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    ("zone", "written"),
+    [
+        ("Europe/Stockholm", "2026-10-25 02:30:00"),
+        ("America/New_York", "2026-11-01 01:30:00"),
+        ("UTC", "2026-10-25 02:30:00"),
+    ],
+)
+def test_an_offset_beside_the_time_settles_the_hour_that_occurs_twice(
+    name: str, fold: int, zone: str, written: str
+) -> None:
+    at = datetime.fromisoformat(written).replace(tzinfo=ZoneInfo(zone), fold=fold)
+    rows, rejects = taken(name, OFFSETS[name](at), SourceConfig("s", zone="Europe/Stockholm").receiving(RECEIVED_US))
+    assert rejects == [] and rows[0]["start_time"].timestamp() == at.timestamp()
+    assert not rows[0].get("time_ambiguous", False)
 
 
 def _radius(at: datetime, zone: str) -> str:
@@ -127,6 +200,6 @@ def test_a_word_beside_the_time_settles_the_hour_that_occurs_twice(
 ) -> None:
     name = "acme-csv" if write is _acme else "radius-detail"
     data = write(datetime.fromisoformat(written), word).encode() + b"\n"
-    (row, *_), rejects = decode(name, data, SourceConfig("s", zone=zone))
-    assert rejects == [] and row.get("end_time", row.get("start_time")) == datetime.fromisoformat(meant)
+    (row, *_), rejects = taken(name, data, SourceConfig("s", zone=zone))
+    assert rejects == [] and (row["end_time"] or row["start_time"]) == datetime.fromisoformat(meant)
     assert not row.get("time_ambiguous", False)
