@@ -25,6 +25,7 @@ from typing import Final
 from bench import formats
 from ingest.decoders import csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
+from ingest.decoders.freeswitch import walk as freeswitch
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError
@@ -126,6 +127,8 @@ def compiled(*, wanted: bool) -> None:
         (csv_walk, "LOAD_BYTES_MIN"),
         (slices, "KERNEL_BYTES_MIN"),
         (slices, "LOAD_BYTES_MIN"),
+        (freeswitch, "WALK_BYTES_MIN"),
+        (freeswitch, "LOAD_BYTES_MIN"),
         (ber, "KERNEL_BYTES_MIN"),
         (ber, "LOAD_BYTES_MIN"),
     ):
