@@ -89,8 +89,8 @@ class RequestLog:
             self._store.documents.commit([], [entry])
 
     def _is_repeated(self, principal: Principal, entry: AuditEntry) -> bool:
-        """Tell whether a program's refusal was logged within the minute; a person's is never left out."""
-        if principal.kind in (PrincipalKind.PERSON, PrincipalKind.AUTHORITY):
+        """Tell whether a program was refused so within the minute; what answers, or a person, is never left out."""
+        if entry.kind == DONE or principal.kind in (PrincipalKind.PERSON, PrincipalKind.AUTHORITY):
             return False
         key = (principal.person_id, str(entry.public["request"]), int(entry.public["status"]))
         now, last = time.monotonic(), self._said.get(key)

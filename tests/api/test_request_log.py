@@ -173,6 +173,19 @@ def test_a_program_that_repeats_itself_does_not_fill_the_log(world: World) -> No
     assert [entry.kind for entry in entries(world.store, size + 3)] == [REFUSED]
 
 
+def test_an_answer_to_a_program_is_never_left_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.http.app.add_api_route("/v1/forgotten", lambda: {"said": "something"})
+    switch = world.switch("pbx-east")
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_hook", Fault(world.store.layout.audit.resolve(), error=errno.EIO))
+        for _ in range(2):
+            assert world.http.get("/v1/forgotten", headers=switch).status_code == 503
+    size = world.store.audit.size
+    for _ in range(2):
+        assert world.http.get("/v1/forgotten", headers=switch).status_code == 200
+    assert [entry.kind for entry in entries(world.store, size)] == [DONE, DONE]
+
+
 def test_only_what_is_kept_counts_as_told(world: World) -> None:
     with noting() as noted:
         world.store.log(AuditEntry("test.logged", {"person": "a"}))
