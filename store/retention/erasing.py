@@ -22,7 +22,7 @@ from store import files
 from store.documents import Put
 from store.model import PartRow, rfc3339
 from store.partitions import PartitionKey, is_above_floor
-from store.retention import certificates, expiry, explain, rewriting
+from store.retention import certificates, expiry, explain, promised, rewriting
 from store.retention.clocktrust import Verdict
 from store.retention.hold import selected
 from store.retention.rewriting import ATTEMPTS, ChangedError, Places, Rewritten
@@ -89,6 +89,7 @@ def check(store: Store, wanted: Correction, verdict: Verdict) -> None:
         NotFoundError: one of them is not stored.
         RetentionError: the floor forbids it.
         ProcedureError: they lie in several partitions (`partition`), or a hold names one (`held`).
+        IntegrityError: the catalog does not know the holds and the policy that the audit log knows.
     """
     citation = wanted.fields.get("citation")
     if not isinstance(citation, str) or not citation.strip() or len(citation) > CITATION_CHARS_MAX:
@@ -190,6 +191,7 @@ def _named(named: Places) -> rewriting.Goes:
 
 def _refuse_held(store: Store, key: PartitionKey, parts: Sequence[PartRow], named: Places, now_us: int) -> None:
     """Return if no hold needs one of the records, or has copied something of the partition already."""
+    promised.refuse_forgotten(store)
     carved = store.catalog.query(
         "SELECT 1 FROM held WHERE partition IN (?, ?) AND file_id IS NOT NULL LIMIT 1", (str(key), str(key.location))
     )

@@ -38,7 +38,7 @@ from store.layout import LOCATION_SUFFIX
 from store.model import PartitionStatus, rfc3339
 from store.open_sessions import session_tables
 from store.partitions import KEY_KINDS, PartitionKey, expires_at, is_due, to_us
-from store.retention import certificates
+from store.retention import certificates, promised
 from store.retention.clocktrust import Verdict
 from store.retention.moves import Moved
 from store.spooling import spool_drain
@@ -144,6 +144,7 @@ def expire(
     Raises:
         ClockError: the clock is not trusted; nothing is begun.
         RetentionError: something that is not due was about to be erased; nothing is.
+        IntegrityError: the catalog does not know the holds and the policy that the audit log knows; nothing is begun.
         AuditError: the intent could not be logged; nothing is erased.
     """
     if dry_run:
@@ -161,6 +162,7 @@ def expire(
         if not (victims or result.daily_keys):
             session_tables.sweep(store.catalog, now_us, erased=False)
             return result
+        promised.refuse_forgotten(store)
         refuse_below_floor(result.partitions, now_us, verdict.policy)
         for item in victims:
             store.holds.carve(item.key)

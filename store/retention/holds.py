@@ -38,6 +38,7 @@ from store.binding import FileBinding
 from store.documents import Put
 from store.model import PartitionStatus, PartRow, Problem
 from store.partitions import PartitionKey, newest
+from store.retention import promised
 from store.retention.expiry import Holding
 from store.retention.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
 from store.siblings import LOCATION_COLUMNS
@@ -47,10 +48,8 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-KIND: Final = "hold"
-CARVED: Final = "hold.carved"
+KIND: Final = promised.KIND
 END_INTENDED: Final = "hold.end-intended"
-ENDED_ENTRY: Final = "hold.ended"
 _ROLE: Final = "held"
 _PLACE: Final = ("batch_id", "batch_position")
 
@@ -142,9 +141,15 @@ class Holds:
         self._finish(hold_id)
 
     def lapse(self) -> list[str]:
-        """End the holds whose time is over by every clock, and those whose ending was begun; return their ids."""
+        """End the holds whose time is over by every clock, and those whose ending was begun; return their ids.
+
+        Raises:
+            IntegrityError: the catalog does not know the holds that the audit log knows.
+        """
         now_us = self._erase_us()
         over = [hold for hold in self.all() if hold.state != ENDED and not hold.is_in_force(now_us)]
+        if over:
+            promised.refuse_forgotten(self._store)
         for hold in over:
             self.end(hold.id, reason="its time is over")
         for hold in self.all():
@@ -230,7 +235,7 @@ class Holds:
 
     def problems(self) -> list[Problem]:
         """Return every disagreement between the held area and the catalog."""
-        found = []
+        found = promised.problems(self._store)
         known = {hold.id: hold for hold in self.all()}
         rows = self._store.catalog.query(
             "SELECT hold_id, partition, file_id, rows, bytes, sha256 FROM held WHERE file_id IS NOT NULL"
@@ -318,7 +323,7 @@ class Holds:
         cursor.execute(
             "INSERT INTO held (hold_id, partition, file_id, rows, bytes, sha256) VALUES (?, ?, ?, ?, ?, ?)", row
         )
-        self._store.outbox.put(cursor, [AuditEntry(CARVED, public, None)])
+        self._store.outbox.put(cursor, [AuditEntry(promised.CARVED, public, None)])
 
     def _finish(self, hold_id: str) -> None:
         """Steps (2) to (4) of ending."""
@@ -345,7 +350,7 @@ class Holds:
             "keyring_generation": store.keyring.generation,
         }
         store.documents.commit(
-            [Put(KIND, hold_id, body, expect=document.revision)], [AuditEntry(ENDED_ENTRY, public, None)]
+            [Put(KIND, hold_id, body, expect=document.revision)], [AuditEntry(promised.ENDED, public, None)]
         )
         self._forget(hold_id)
 
@@ -354,10 +359,12 @@ class Holds:
             cursor.execute("DELETE FROM held WHERE hold_id = ?", (hold_id,))
 
     def _sweep(self) -> None:
-        """Remove files that no row names: a crash came between the file and its row."""
+        """Remove files that neither a row nor the log names: a crash came between the file and its row."""
         named = {(row[0], row[1]) for row in self._store.catalog.query("SELECT hold_id, file_id FROM held")}
         for path in sorted(self._store.layout.held.glob("*/*")):
-            if (path.parent.name, path.stem) not in named:
+            if (path.parent.name, path.stem) not in named and not promised.is_kept(
+                self._store, path.parent.name, path.stem
+            ):
                 files.unlink_durable(path, missing_ok=True)
 
     def _parts(self, key: PartitionKey) -> list[PartRow]:

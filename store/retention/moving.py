@@ -23,7 +23,7 @@ import pyarrow.compute
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, RetentionError
 from store import files
 from store.model import rfc3339
-from store.retention import certificates, erasing, expiry, rewriting
+from store.retention import certificates, erasing, expiry, promised, rewriting
 from store.retention.clocktrust import Verdict
 from store.retention.moves import Moved, stored_moves
 from store.retention.policies import statement
@@ -59,6 +59,7 @@ def expire(store: Store, run: expiry.Expired, *, step: Callable[[str], None] | N
 
     Raises:
         ClockError: the clock is not trusted; nothing is begun.
+        IntegrityError: the catalog does not know the holds and the policy that the audit log knows; nothing is begun.
         AuditError: the intent could not be logged; the next run that can finishes the erasure.
     """
     if not store.policies.current().has_moves:
@@ -72,7 +73,10 @@ def expire(store: Store, run: expiry.Expired, *, step: Callable[[str], None] | N
         verdict = store.clock_guard.require_trusted()
         certificates.adopt(store)
         begun = set()
-        for item in due(store, verdict):
+        waiting = due(store, verdict)
+        if waiting:
+            promised.refuse_forgotten(store)
+        for item in waiting:
             if item.key in begun:
                 continue  # what ends by another rule lies in the next generation now: the next round
             try:

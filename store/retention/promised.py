@@ -1,0 +1,89 @@
+"""What the audit log says of holds and of the policy: the catalog must know it before anything goes for good.
+
+The catalog can be edited by somebody who has no key. Whoever takes a hold out of it, or puts it back to an earlier end,
+would let records go that are held; whoever takes out a version of the policy would let others go on another day. The
+log has every hold with its end, every file that holds keep, and every version; so nothing goes while the catalog does
+not know them, and `verify` tells.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from schemas.errors import IntegrityError
+from store.audit.search import find
+from store.model import Problem
+
+if TYPE_CHECKING:
+    from store.store import Store
+
+KIND: Final = "hold"
+CONFIRMED: Final = "hold.confirm"
+CARVED: Final = "hold.carved"
+ENDED: Final = "hold.ended"
+
+Kept = tuple[str, str, str, int, str]
+"""Hold, partition, file, records and digest of what a hold keeps."""
+
+
+@dataclass(slots=True)
+class Promised:
+    """What the log says of holds that have not ended."""
+
+    ends: dict[str, str] = field(default_factory=dict)
+    """The day that two custodians confirmed last, by hold."""
+    kept: set[Kept] = field(default_factory=set)
+
+
+def of_log(store: Store) -> Promised:
+    """Return what the log says; what the catalog has is read after it, so that holds may come and end meanwhile."""
+    store.audit.refresh()
+    said = Promised()
+    for entry in find(store.layout.audit, store.audit.size, (CONFIRMED, CARVED, ENDED)):
+        public, hold = entry.public, str(entry.public["hold"])
+        if entry.kind == CONFIRMED and public.get("ends"):
+            said.ends[hold] = str(public["ends"])
+        elif entry.kind == CARVED and public["file"] is not None:
+            said.kept.add((hold, public["partition"], public["file"], public["records"], public["sha256"]))
+        elif entry.kind == ENDED:
+            said.ends.pop(hold, None)
+            said.kept = {one for one in said.kept if one[0] != hold}
+    return said
+
+
+def problems(store: Store) -> list[Problem]:
+    """Return every hold, and everything that a hold keeps, of which the log knows and the catalog does not."""
+    said = of_log(store)
+    known = {document.id: document.body for document in store.documents.list(KIND)}
+    rows = store.catalog.query("SELECT hold_id, partition, file_id, rows, sha256 FROM held WHERE file_id IS NOT NULL")
+    found = []
+    for hold, day in sorted(said.ends.items()):
+        if hold not in known:
+            found.append(Problem(f"hold {hold}", "it is in force by the audit log, and the catalog does not know it"))
+        elif str(known[hold]["ends"]) < day:
+            found.append(Problem(f"hold {hold}", "it ends earlier than the audit log says"))
+    over = {hold for hold, body in known.items() if body["state"] == "ended"}
+    found += [
+        Problem(f"hold {one[0]}, partition {one[1]}", "the audit log says what it keeps, the catalog does not")
+        for one in sorted(said.kept - set(rows))
+        if one[0] not in over
+    ]
+    return found
+
+
+def refuse_forgotten(store: Store) -> None:
+    """Return if the catalog knows the holds and the policy that the log knows; asked before anything goes for good.
+
+    Raises:
+        IntegrityError: it does not: somebody edited it.
+    """
+    found = [*problems(store), *store.policies.verify()]
+    if found:
+        hint = "nothing is erased; bring the catalog back from a backup, or place the hold again under its id"
+        raise IntegrityError(f"{found[0].where}: {found[0].what}", hint=hint)
+
+
+def is_kept(store: Store, hold: str, file_id: str) -> bool:
+    """Tell whether the log says that a hold which has not ended keeps a file."""
+    return any((hold, file_id) == (one[0], one[2]) for one in of_log(store).kept)
