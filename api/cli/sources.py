@@ -20,7 +20,16 @@ _COLUMNS: Final = (
     ("tenant", "tenant"),
     ("dedup_domain", "domain"),
 )
-_STATUS: Final = ("source", "last", "expect_every_s", "silent", "missing_files", "waiting_files", "failed_files")
+_STATUS: Final = (
+    ("source", "source"),
+    ("last", "last delivery"),
+    ("expect_every_s", "every s"),
+    ("silent", "silent"),
+    ("missing_files", "files missing"),
+    ("waiting_files", "waiting"),
+    ("failed_files", "failed"),
+    ("records_lost", "records lost"),
+)
 _CREDENTIALS: Final = (
     ("id", "credential"),
     ("scope", "scope"),
@@ -98,13 +107,13 @@ def list_sources(way: Way) -> None:
 @sources.command("status")
 @click.pass_obj
 def status(context: Context) -> int:
-    """Show when each source delivered last, which are silent, and which files are missing.
+    """Show when each source delivered last, which are silent, and which files and records are missing.
 
     A source is silent when nothing came for longer than its --expect-every, by whatever road. Reads the store itself.
 
     \b
     Exit codes:
-      0  no source is silent, no file is missing
+      0  no source is silent, no file is missing; records that a node lost are shown only
       1  one is
     """
     from ingest.silence import states
@@ -112,7 +121,7 @@ def status(context: Context) -> int:
     with context.open_store() as store:
         found = states(store)
     rows = [state.as_dict() for state in found]
-    emit(context, {"sources": rows}, lambda: show_table(rows, [(name, name.replace("_", " ")) for name in _STATUS]))
+    emit(context, {"sources": rows}, lambda: show_table(rows, _STATUS))
     return 1 if any(state.silent or state.missing for state in found) else 0
 
 

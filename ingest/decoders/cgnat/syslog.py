@@ -62,7 +62,7 @@ class CgnatSyslog:
     """Syslog of Juniper's and A10's translations."""
 
     name: ClassVar = "cgnat-syslog"
-    summary: ClassVar = "CGNAT syslog of Juniper MX/SRX and A10: sessions and port blocks"
+    summary: ClassVar = "CGNAT syslog of Juniper MX/SRX and A10; RFC 3164 lines need a zone"
     zoned: ClassVar = True
     options: ClassVar[tuple[str, ...]] = ()
 
