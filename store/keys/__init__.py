@@ -4,7 +4,7 @@ from store.keys.keyring import Keyring
 from store.keys.modules import ModulePlace, Place, TransitPlace, roots_of
 from store.keys.refs import KeyRef
 from store.keys.roots import FileRoots, Root, RootProvider, needs_passphrase
-from store.keys.sealing import KEY_BYTES, SEAL_OVERHEAD_BYTES, derive, seal, unseal
+from store.keys.sealing import KEY_BYTES, SEAL_OVERHEAD_BYTES, derive, seal, seal_series, unseal, unseal_series
 from store.keys.view import LEASE_S
 
 __all__ = [
@@ -23,5 +23,7 @@ __all__ = [
     "needs_passphrase",
     "roots_of",
     "seal",
+    "seal_series",
     "unseal",
+    "unseal_series",
 ]

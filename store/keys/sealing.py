@@ -1,13 +1,15 @@
 """Deriving keys and sealing bytes: the only use of ciphers outside Parquet's own.
 
-Two forms of AES-256-GCM (NIST SP 800-38D). `seal` derives a fresh key and nonce for every blob, so the limit of 2^32
-random nonces per key is out of reach. `Wrapper` wraps many 32-byte keys under one key with random nonces, and counts.
+Three forms of AES-256-GCM (NIST SP 800-38D). `seal` derives a fresh key and nonce for every blob, so the limit of 2^32
+random nonces per key is out of reach. `seal_series` derives a fresh key for many small blobs that are written together,
+and numbers them. `Wrapper` wraps many 32-byte keys under one key with random nonces, and counts.
 """
 
 from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Iterable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,7 +22,9 @@ KEY_BYTES = 32
 SALT_BYTES = 16
 NONCE_BYTES = 12
 TAG_BYTES = 16
+NUMBER_BYTES = 4
 SEAL_VERSION = b"\x01"
+SERIES_VERSION = b"\x02"
 SEAL_OVERHEAD_BYTES = len(SEAL_VERSION) + SALT_BYTES + TAG_BYTES
 PLAINTEXT_BYTES_MAX = 2**31 - 1 - TAG_BYTES
 WRAP_NONCES_MAX = 2**32
@@ -57,6 +61,52 @@ def seal(key: bytes, plaintext: bytes, aad: bytes) -> bytes:
     return SEAL_VERSION + salt + AESGCM(blob_key).encrypt(nonce, plaintext, SEAL_VERSION + aad)
 
 
+def seal_series(key: bytes, items: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+    """Seal many plaintexts, given with their `aad`, under one fresh key: a fifth of the work where they are small.
+
+    A blob is version (1 byte), salt (16), number (4, big endian), AES-256-GCM ciphertext with tag (16). The salt is the
+    series'; the nonce is the derived one with the number XORed into its last bytes.
+
+    Raises:
+        InputError: a plaintext is larger than one blob may be (2 GiB), or there are more than 2^32.
+    """
+    if len(items) >= 2 ** (8 * NUMBER_BYTES) or any(len(plaintext) > PLAINTEXT_BYTES_MAX for plaintext, _ in items):
+        raise InputError("the plaintexts are too large, or too many, for one sealed series")
+    salt = os.urandom(SALT_BYTES)
+    blob_key, nonce = _blob_key(key, salt, "seal series")
+    cipher, found = AESGCM(blob_key), []
+    for count, (plaintext, aad) in enumerate(items):
+        number = count.to_bytes(NUMBER_BYTES, "big")
+        box = cipher.encrypt(_numbered(nonce, number), plaintext, SERIES_VERSION + number + aad)
+        found.append(SERIES_VERSION + salt + number + box)
+    return found
+
+
+def unseal_series(key: bytes, items: Iterable[tuple[bytes, bytes]]) -> list[bytes]:
+    """Return what `seal_series` was given, in whatever order and of whatever series; items are blobs with their `aad`.
+
+    Raises:
+        IntegrityError: as `unseal`.
+    """
+    head = len(SERIES_VERSION) + SALT_BYTES
+    known: dict[bytes, tuple[AESGCM, bytes]] = {}
+    found = []
+    for blob, aad in items:
+        if len(blob) < SEAL_OVERHEAD_BYTES + NUMBER_BYTES or blob[:1] != SERIES_VERSION:
+            raise IntegrityError("a sealed blob is too short or of another version")
+        salt, number = blob[1:head], blob[head : head + NUMBER_BYTES]
+        if salt not in known:
+            blob_key, nonce = _blob_key(key, salt, "seal series")
+            known[salt] = AESGCM(blob_key), nonce
+        cipher, nonce = known[salt]
+        box = blob[head + NUMBER_BYTES :]
+        try:
+            found.append(cipher.decrypt(_numbered(nonce, number), box, SERIES_VERSION + number + aad))
+        except InvalidTag as exc:
+            raise IntegrityError("a sealed blob does not authenticate") from exc
+    return found
+
+
 def unseal(key: bytes, blob: bytes, aad: bytes) -> bytes:
     """Return what `seal` was given.
 
@@ -73,9 +123,13 @@ def unseal(key: bytes, blob: bytes, aad: bytes) -> bytes:
         raise IntegrityError("a sealed blob does not authenticate") from exc
 
 
-def _blob_key(key: bytes, salt: bytes) -> tuple[bytes, bytes]:
-    okm = HKDF(SHA256(), KEY_BYTES + NONCE_BYTES, salt, _info("seal", b"")).derive(key)
+def _blob_key(key: bytes, salt: bytes, purpose: str = "seal") -> tuple[bytes, bytes]:
+    okm = HKDF(SHA256(), KEY_BYTES + NONCE_BYTES, salt, _info(purpose, b"")).derive(key)
     return okm[:KEY_BYTES], okm[KEY_BYTES:]
+
+
+def _numbered(nonce: bytes, number: bytes) -> bytes:
+    return (int.from_bytes(nonce, "big") ^ int.from_bytes(number, "big")).to_bytes(NONCE_BYTES, "big")
 
 
 class Wrapper:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
 
+import numpy as np
+
 from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.identities.dedup import HORIZON_DAYS
@@ -58,7 +60,7 @@ def load(catalog: Catalog, states: SessionStates, tags: Sequence[bytes]) -> list
 
 
 def _load_ended(catalog: Catalog, states: SessionStates, tags: Sequence[bytes]) -> None:
-    cut = dict(zip(map(_cut, tags), states.numbers(tags).tolist(), strict=True))
+    cut = dict(zip(_cuts(tags), states.numbers(tags).tolist(), strict=True))
     for some, marks in _stretches(list(cut)):
         told = "tag, ended_us, batch_id, withdrawn_us IS NULL"
         both = "ended_sessions LEFT JOIN batches USING (batch_id)"
@@ -81,15 +83,16 @@ def write(
     """
     # Neighbours in the tables together: their pages are written once then.
     _write_running(cursor, states, sorted(running, key=lambda one: states.tags[one.number]))
-    _write_ended(cursor, states, sorted(ended, key=lambda number: _cut(states.tags[number])), batch_id)
+    _write_ended(cursor, states, ended, batch_id)
 
 
 def _write_running(cursor: sqlite3.Cursor, states: SessionStates, running: Sequence[Running]) -> None:
     tags, stored, remembered = states.tags, states.stored, states.remembered
-    woken = {_cut(tags[one.number]): remembered[one.number] for one in running if one.number in remembered}
+    known = [one.number for one in running if one.number in remembered]
+    woken = dict(zip(_cuts([tags[number] for number in known]), map(remembered.__getitem__, known), strict=True))
     new = [one.row for one in running if one.number not in stored]
     fresh = [tags[one.number] for one in running if not (one.number in stored or one.number in remembered)]
-    _refuse_known(cursor, "ended_sessions", [_cut(tag) for tag in fresh])
+    _refuse_known(cursor, "ended_sessions", _cuts(fresh))
     columns = "state, ended_us, seen_us, key_ref, sealed, element, batch_id, tag, source"
     _insert(cursor, f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new)  # noqa: S608
     _change(
@@ -103,9 +106,10 @@ def _write_running(cursor: sqlite3.Cursor, states: SessionStates, running: Seque
 
 def _write_ended(cursor: sqlite3.Cursor, states: SessionStates, ended: Sequence[int], batch_id: int) -> None:
     tags, stored, remembered = states.tags, states.stored, states.remembered
-    numbers = {_cut(tags[number]): number for number in ended}
-    rows = {number: (_end(states, number), batch_id, cut) for cut, number in numbers.items()}
-    fresh = [tags[number] for number in ended if not (number in stored or number in remembered)]
+    numbers = dict(sorted(zip(_cuts([tags[number] for number in ended]), ended, strict=True)))
+    ends = [None if end == NO_END else end for end in states.ended_us[list(numbers.values())].tolist()]
+    rows = {number: (end, batch_id, cut) for (cut, number), end in zip(numbers.items(), ends, strict=True)}
+    fresh = [tags[number] for number in numbers.values() if not (number in stored or number in remembered)]
     _refuse_known(cursor, "sessions", fresh)
     first = [row for number, row in rows.items() if number not in remembered]
     _insert(cursor, "INSERT INTO ended_sessions (ended_us, batch_id, tag) VALUES (?, ?, ?)", first)
@@ -185,10 +189,7 @@ def _stretches(tags: Sequence[Any]) -> list[tuple[Sequence[Any], str]]:
     return [(some, ", ".join("?" * len(some))) for some in stretches]
 
 
-def _cut(tag: bytes) -> int:
-    return int.from_bytes(tag[:8], "big", signed=True)
-
-
-def _end(states: SessionStates, number: int) -> int | None:
-    ended_us = int(states.ended_us[number])
-    return None if ended_us == NO_END else ended_us
+def _cuts(tags: Sequence[bytes]) -> list[int]:
+    """Return the first 64 bits of tags."""
+    cuts: list[int] = np.frombuffer(b"".join(tags), ">i8")[::2].tolist()
+    return cuts

@@ -22,7 +22,7 @@ from schemas.arrow import PACKED
 from store.catalog import Catalog
 from store.clock import to_date
 from store.identities.identity import IdentityHasher
-from store.keys import KeyRef, Keyring, derive, seal, unseal
+from store.keys import KeyRef, Keyring, derive, seal_series, unseal_series
 from store.model import TargetIdentifier
 from store.open_sessions import session_tables
 from store.open_sessions.folding import RANK, completed, fold, timed_out, uses, with_column
@@ -230,14 +230,15 @@ class SessionArea:
             return []
         states, told = self._states, str(ref)
         key, rows = derive(self._keyring.key(ref), "session"), states.rows(numbers)
-        elements = self._elements(rows)
-        found = []
-        for number, plain, element in zip(numbers.tolist(), encode(rows), elements, strict=True):
-            ended_us, tag = int(states.ended_us[number]), states.tags[number]
-            state, end = ("closed" if states.closed[number] else "open"), None if ended_us == NO_END else ended_us
-            row = (state, end, now_us, told, seal(key, plain, tag), element, batch_id, tag, self._source)
-            found.append(Running(number, row))
-        return found
+        tags = [states.tags[number] for number in numbers.tolist()]
+        sealed = seal_series(key, list(zip(encode(rows), tags, strict=True)))
+        ends = [None if end == NO_END else end for end in states.ended_us[numbers].tolist()]
+        closed = ["closed" if over else "open" for over in states.closed[numbers].tolist()]
+        columns = zip(numbers.tolist(), closed, ends, sealed, self._elements(rows), tags, strict=True)
+        return [
+            Running(number, (state, end, now_us, told, blob, element, batch_id, tag, self._source))
+            for number, state, end, blob, element, tag in columns
+        ]
 
     def _elements(self, rows: pa.Table) -> list[int]:
         """Return the keyed hash of source and network element of each row."""
@@ -315,9 +316,16 @@ def element_tags(hasher: IdentityHasher, source: str, elements: Sequence[str | N
 
 def _opened(keyring: Keyring, rows: Sequence[tuple[bytes, str, bytes]]) -> pa.Table:
     """Return the fields of sessions, given as (tag, key, sealed bytes, …), with `marks` and `rank`."""
-    refs = {row[1] for row in rows}
-    keys = {ref: derive(keyring.key(KeyRef.parse(ref)), "session") for ref in refs}
-    return decode([unseal(keys[row[1]], row[2], row[0]) for row in rows])
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(row[1], []).append(place)
+    plain = [b""] * len(rows)
+    for ref, some in places.items():
+        key = derive(keyring.key(KeyRef.parse(ref)), "session")
+        opened = unseal_series(key, ((rows[place][2], rows[place][0]) for place in some))
+        for place, data in zip(some, opened, strict=True):
+            plain[place] = data
+    return decode(plain)
 
 
 def _unmarked(events: _Events, sessions: Ints, old: pa.Table) -> tuple[Ints, pa.Table]:

@@ -26,7 +26,7 @@ from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, Lagru
 from store import files, index, parquet, quarantine, siblings
 from store.compaction.compact import batches_of
 from store.identities.runs import words_of
-from store.keys import KeyRef, derive, unseal
+from store.keys import KeyRef, derive, unseal, unseal_series
 from store.layout import LOCATION_SUFFIX
 from store.model import PartRow, Problem
 from store.partitions import PartitionKey, date_to_day, end_days
@@ -227,8 +227,8 @@ def _sealed_rows(store: Store) -> list[Problem]:
         )
     for kind, id in store.catalog.query("SELECT kind, id FROM documents"):
         problems += _opens(f"document of kind {kind}", partial(store.documents.get, kind, id))
-    for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions WHERE sealed <> x''"):
-        problems += _opens("an open session", partial(_unseal, store, ref, "session", blob, tag))
+    for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions"):
+        problems += _opens("an open session", partial(_unseal_session, store, ref, blob, tag))
     for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
         if store.keyring.has(KeyRef.parse(ref)):
             problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, batch_aad(batch_id)))
@@ -237,6 +237,10 @@ def _sealed_rows(store: Store) -> list[Problem]:
 
 def _unseal(store: Store, ref: str, purpose: str, blob: bytes, aad: bytes) -> bytes:
     return unseal(derive(store.keyring.key(KeyRef.parse(ref)), purpose), blob, aad)
+
+
+def _unseal_session(store: Store, ref: str, blob: bytes, tag: bytes) -> list[bytes]:
+    return unseal_series(derive(store.keyring.key(KeyRef.parse(ref)), "session"), [(blob, tag)])
 
 
 def _opens(where: str, action: Callable[[], object]) -> list[Problem]:

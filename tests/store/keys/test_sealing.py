@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import BusyError, IntegrityError
-from store.keys import SEAL_OVERHEAD_BYTES, derive, seal, unseal
-from store.keys.sealing import WRAP_NONCES_MAX, WRAPS_MAX, Wrapper
+from store.keys import SEAL_OVERHEAD_BYTES, derive, seal, seal_series, unseal, unseal_series
+from store.keys.sealing import NUMBER_BYTES, WRAP_NONCES_MAX, WRAPS_MAX, Wrapper
 
 keys = st.binary(min_size=32, max_size=32)
 
@@ -47,6 +47,50 @@ def test_garbage_and_truncated_blobs_are_refused(garbage: bytes, cut: int) -> No
     for blob in (garbage, seal(key, b"1234", b"")[:cut]):
         with pytest.raises(IntegrityError):
             unseal(key, blob, b"")
+
+
+items = st.lists(st.tuples(st.binary(max_size=40), st.binary(max_size=20)), min_size=1, max_size=5)
+
+
+@given(keys, items, items)
+def test_series_are_unsealed_in_any_order(
+    key: bytes, first: list[tuple[bytes, bytes]], second: list[tuple[bytes, bytes]]
+) -> None:
+    sealed = [*zip(seal_series(key, first), first, strict=True), *zip(seal_series(key, second), second, strict=True)]
+    assert all(len(blob) == len(plain) + SEAL_OVERHEAD_BYTES + NUMBER_BYTES for blob, (plain, _) in sealed)
+    turned = sealed[::-1]
+    assert unseal_series(key, [(blob, aad) for blob, (_, aad) in turned]) == [plain for _, (plain, _) in turned]
+    assert len({blob for blob, _ in sealed}) == len(sealed)
+    assert len(seal_series(key, [])) == 0
+
+
+@given(keys, items, st.data())
+def test_one_flipped_bit_anywhere_in_a_series_is_refused(
+    key: bytes, items: list[tuple[bytes, bytes]], data: st.DataObject
+) -> None:
+    blob, aad = bytearray(seal_series(key, items)[-1]), items[-1][1]
+    bit = data.draw(st.integers(0, len(blob) * 8 - 1))
+    blob[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(IntegrityError):
+        unseal_series(key, [(bytes(blob), aad)])
+
+
+@given(keys, st.binary(max_size=40), st.binary(max_size=20))
+def test_a_blob_of_a_series_is_opened_by_its_key_aad_place_and_form_only(key: bytes, plain: bytes, aad: bytes) -> None:
+    one, two = seal_series(key, [(plain, aad), (plain, aad)])
+    assert one[17:21] != two[17:21] and one[21:] != two[21:]
+    swapped = one[:17] + two[17:21] + one[21:]
+    for wrong_key, blob, wrong_aad in (
+        (derive(key, "other"), one, aad),
+        (key, one, aad + b"x"),
+        (key, swapped, aad),
+        (key, one[:20], aad),
+        (key, seal(key, plain, aad), aad),
+    ):
+        with pytest.raises(IntegrityError):
+            unseal_series(wrong_key, [(blob, wrong_aad)])
+    with pytest.raises(IntegrityError):
+        unseal(key, one, aad)
 
 
 def test_derived_keys_differ_by_key_purpose_context_and_boundary() -> None:
