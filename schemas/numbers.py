@@ -3,7 +3,8 @@
 What is done to a value, in this order (the same for columns, single values and search targets):
 
 1. A `tel:` URI of a global number becomes that number. Every other URI, and whatever holds letters, `*` or `#`, stays.
-2. Visual separators (space, `-`, `.`, `/`, parentheses, and the `(0)` behind a country code) are removed from numbers.
+2. Visual separators (space, `-`, `.`, `/`, parentheses, and the `(0)` behind a country
+   code) and marks of the direction of writing are removed from numbers.
 3. Six digits or fewer are a short code and stay. More than 18 digits are no number and stay.
 4. `+`, or the country's international prefix, is removed when 5 to 15 digits are left that do not begin with 0.
 5. The country's national prefix is replaced by the country code.
@@ -52,8 +53,9 @@ KERNEL_ROWS_MIN: Final = 4_096
 """Fewer numbers are looked at without a compiled kernel."""
 
 _kernels: Final[list[Any]] = []
-_SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2010\u2011")
-_NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2010\u2011]+")
+_SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2007\u2009\u2010\u2011\u202f")
+_NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2007\u2009\u2010\u2011\u202f]+")
+_DIRECTIONS: Final = str.maketrans("", "", "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _DOTTED_QUAD: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _GLOBAL_TEL: Final = re.compile(r"tel:(\+[0-9\-.()]+)(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _EXPONENT: Final = r"[+-]?[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,3}"
@@ -134,7 +136,7 @@ def normalise_number(text: str, rules: CountryRules) -> str:
     """Return the normal form of one number; what is no number stays as it is."""
     if text.isascii() and text.isdigit():
         return _normalise_digits(text, rules)
-    number = text
+    number = text if text.isascii() else text.translate(_DIRECTIONS)
     if number[:4].lower() == "tel:":
         uri = _GLOBAL_TEL.fullmatch(number)
         if uri is None:

@@ -82,6 +82,20 @@ def test_what_people_write_and_dial_is_not_taken_for_it(text: str) -> None:
     assert len(rows) == 1 and not rejects
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u202a+46701740605\u202c",
+        "+\u200e46701740605",
+        "46\u202f701\u202f740\u202f605",
+    ],
+)
+def test_a_number_with_marks_or_narrow_spaces_is_the_same_number(text: str) -> None:
+    assert normalise_number(text, rules(None)) == normalise_number(text, rules("SE")) == CALLER
+    line = GOOD["csv"].replace(CALLER.encode(), text.encode())
+    assert read("csv", HEADERS["csv"] + line)[0][0][0] == CALLER
+
+
 def test_other_identifiers_may_end_in_a_nought_but_have_no_exponent() -> None:
     text = pa.array(["1795158902.0", "12,0", "a+b", "1.79516E+09"])
     assert spoiled(text, exponents_only=True).tolist() == [False, False, False, True]  # type: ignore[union-attr]
