@@ -64,7 +64,8 @@ _SPOILED: Final = (
     "[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{1,3}(?:['\u2019][0-9]{3}){2,})$"
 )
 _SPOILED_NUMBER: Final = re.compile(_SPOILED)
-_MAYBE_SPOILED: Final = np.isin(np.arange(256), np.frombuffer(b".,-'=Ee", np.uint8))
+_MAYBE_SPOILED: Final = (b".", b",", b"-", b"'", b"=", b"E", b"e")
+_MAYBE_EXPONENT: Final = (b"+",)
 _PLAIN_TRUNK: Final = re.compile(r"(?:\((?!0).*\)\$?\|)?0(?:\|180020)?|\[08\]")
 _POWERS: Final = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
 # By binary exponent of a float64: the decimal digits that a value of it has at least, less one.
@@ -158,8 +159,8 @@ def spoiled(text: Column, *, exponents_only: bool = False) -> Mask | None:
 
     `exponents_only` leaves the forms alone that an identifier of another kind may have by itself (12.0).
     """
-    _, data = text_views(text)
-    if not (data == ord("+")).any() if exponents_only else not _MAYBE_SPOILED[data].any():
+    held = text_views(text)[1].tobytes()
+    if not any(sign in held for sign in (_MAYBE_EXPONENT if exponents_only else _MAYBE_SPOILED)):
         return None
     found = pc.match_substring_regex(text, f"^{_EXPONENT}$" if exponents_only else _SPOILED)
     mask: Mask = np.asarray(pc.fill_null(found, False))
