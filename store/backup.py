@@ -6,18 +6,19 @@ was destroyed since makes its part of every backup unreadable. So a backup ends 
     BACKUP/manifest.json    written last: format, store, time, end of life, every file with size and SHA-256
     BACKUP/data/...         the files, under their paths in the store
 
-Making one: (1) the catalog's state at one instant; (2) the parts that it names, which stay while the readers' lock is
-held; (3) the audit log, which only grows; (4) the sealed files of the service; (5) the manifest.
+Making one, (1) to (4) in `store.copying`: (1) the catalog's state at one instant, where the audit log ends at that
+instant, and the epoch's key; (2) the sealed files of the service; (3) the parts that the catalog names, which stay
+while the readers' lock is held; (4) the log up to that end; (5) the manifest.
 Restoring: (1) the files, each compared with the manifest, into an empty folder; (2) the keyring that counts now, from a
 replica or the old root; (3) partitions whose key is gone are taken for erased, what the keyring no longer opens is
-removed; (4) the restoring is logged, with the days of which records are missing.
+removed; (4) holds whose key was destroyed since end; (5) the restoring is logged, with the days of which records are
+missing.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.errors import BusyError, ConfigurationError, IntegrityError
 from store import files, parquet, siblings
 from store.audit import AuditEntry
+from store.copying import Progress, copy_state
 from store.keys import KeyRef, Keyring, RootProvider
 from store.layout import LOCATION_SUFFIX, Layout
 from store.model import rfc3339
@@ -45,10 +47,7 @@ RESTORED: Final = "store.restored"
 DATA: Final = "data"
 GENERATIONS_MAX: Final = 1000
 """So often may a partition have been written anew since a backup for its day to be found again."""
-SEALED_FOLDERS: Final = ("billing", "deliveries", "held", "spool")
-"""Folders of sealed files that are copied whole when they are there."""
 _LIVE: Final = "SELECT count(*), coalesce(sum(rows), 0) FROM partitions WHERE state = 'live'"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +136,7 @@ def backup(store: Store, directory: Path, progress: Progress | None = None) -> B
     try:
         files.make_dir(target)
         files.make_dir(target / DATA)
-        entries = _copy_state(store, target / DATA, progress or (lambda _done, _total: None))
+        entries = copy_state(store, target / DATA, until.date(), progress or (lambda _done, _total: None))
         partitions, records = _content(target / DATA / store.layout.catalog.name)
         manifest = {
             "format": FORMAT,
@@ -201,6 +200,7 @@ def restore(
     from store.store import Store
 
     with Store.open(layout.root, clock=clock, passphrase=passphrase) as store:
+        store.holds.end_destroyed()
         live = store.partitions()
         public = {
             "made": manifest["made"],
@@ -223,68 +223,6 @@ def restore(
 def _refuse_content(directory: Path) -> None:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigurationError("the directory is not empty", hint="name a new directory")
-
-
-def _copy_state(store: Store, target: Path, progress: Progress) -> dict[str, dict[str, Any]]:
-    """Copy one state of the store; return size and digest of each file by its path in the store."""
-    layout = store.layout
-    with files.lock(layout.readers_lock, exclusive=False):  # merged parts stay until then
-        copy_catalog(layout.catalog, target / layout.catalog.name)
-        plan = [layout.marker, layout.root / "lagrum.toml", *_part_files(layout, target / layout.catalog.name)]
-        plan += sorted(_audit_files(layout.audit))
-        plan += [path for name in SEALED_FOLDERS for path in sorted((layout.root / name).rglob("*"))]
-        sizes = {path: path.stat().st_size for path in plan if path.is_file()}
-        total, done, entries, made = sum(sizes.values()), 0, {}, set()
-        for path, size in sizes.items():
-            name = path.relative_to(layout.root)
-            for folder in reversed((target / name).parents):
-                if folder not in made and target in (folder, *folder.parents):
-                    files.make_dir(folder)
-                    made.add(folder)
-            try:
-                copied, digest = files.copy_durable(path, target / name)
-            except FileNotFoundError:  # its partition ended just now: the copied catalog says more than there is
-                continue
-            entries[str(name)] = {"bytes": copied, "sha256": digest}
-            done += size
-            progress(done, total)
-    for folder in sorted(made):
-        files.fsync_dir(folder)
-    catalog = target / layout.catalog.name
-    entries[layout.catalog.name] = {"bytes": catalog.stat().st_size, "sha256": parquet.digest(catalog)}
-    return entries
-
-
-def copy_catalog(source: Path, target: Path) -> None:
-    """Copy the catalog as it is at one instant, with SQLite's own means."""
-    files.create_private(target)
-    with closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True)) as old, closing(sqlite3.connect(target)) as new:
-        old.backup(new)
-        new.execute("PRAGMA journal_mode=DELETE")
-    files.fsync_path(target)
-
-
-def _part_files(layout: Layout, catalog: Path) -> Iterator[Path]:
-    with closing(sqlite3.connect(f"file:{catalog}?mode=ro", uri=True)) as database:
-        rows = database.execute(
-            "SELECT end_date, retention_class, key_domain, file_id, location_bytes FROM parts "
-            "JOIN partitions USING (partition_id) "
-            "WHERE state = 'live' ORDER BY end_date, part_id"
-        ).fetchall()
-    for day, retention_class, domain, file_id, location_bytes in rows:
-        key = PartitionKey(datetime.fromisoformat(day).date(), retention_class, domain)
-        yield from (layout.part(key, file_id), layout.identities(key, file_id), layout.index(key, file_id))
-        if location_bytes:
-            yield layout.location(key, file_id)
-
-
-def _audit_files(directory: Path) -> Iterator[Path]:
-    """Yield the log's files, checkpoints first: leaves that came after the last copied checkpoint are cut off again."""
-    first = directory / "checkpoints"
-    yield first
-    yield from (
-        path for path in sorted(directory.rglob("*")) if path.is_file() and path not in (first, directory / "lock")
-    )
 
 
 def _content(catalog: Path) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import os
 import secrets
 import stat
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -94,8 +95,10 @@ def append_durable(file: BinaryIO | int, data: bytes | bytearray | memoryview) -
     _perform("fsync", path, lambda: os.fdatasync(fd))
 
 
-def copy_durable(src: Path, dst: Path) -> tuple[int, str]:
+def copy_durable(src: Path, dst: Path, *, bytes_max: int | None = None) -> tuple[int, str]:
     """Copy a file to a new name, for this user only, and sync its content; return its size in bytes and SHA-256.
+
+    Of a file that grows only the first `bytes_max` are copied.
 
     The directory of `dst` is synced by the caller, once for many files.
 
@@ -108,8 +111,10 @@ def copy_durable(src: Path, dst: Path) -> tuple[int, str]:
     with src.open("rb") as source:
         create_private(dst)
         with dst.open("r+b", buffering=0) as target:
-            while chunk := source.read(COPY_CHUNK_BYTES):
+            left = sys.maxsize if bytes_max is None else bytes_max
+            while chunk := source.read(min(COPY_CHUNK_BYTES, left)):
                 taken.update(chunk)
+                left -= len(chunk)
                 _perform("write", dst, lambda data=chunk: _write_all(target.fileno(), data))  # type: ignore[misc]
             _perform("fsync", dst, lambda: os.fsync(target.fileno()))
             return os.fstat(target.fileno()).st_size, taken.hexdigest()

@@ -11,7 +11,8 @@ import json
 import secrets
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from schemas.errors import AuditError, IntegrityError
@@ -48,6 +49,12 @@ class Outbox:
                 "INSERT INTO outbox (key_ref, sealed) VALUES (?, ?)",
                 (str(OUTBOX_REF), seal(key, plain.encode(), b"outbox")),
             )
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Keep every process from handing entries to the log: it tells of what the catalog has, and of nothing else."""
+        with self._lock, files.lock(self._lock_path, exclusive=True, blocking=True):
+            yield
 
     def flush(self) -> None:
         """Append everything that waits to the audit log; when it returns, it is durable there.

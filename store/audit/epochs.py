@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -109,6 +110,10 @@ def check_succession(
         raise IntegrityError("an epoch certificate was given for another past")
 
 
+BACKUP_NAME: Final = "backup-"
+"""Begin of the names of keys that seal an epoch in backups; their date is the last day of the backup's life."""
+
+
 @dataclass(frozen=True, slots=True)
 class Epoch:
     """An epoch whose private key this process holds."""
@@ -133,8 +138,11 @@ def epoch_key(number: int, day: date) -> KeyRef:
 def is_due(epoch: Epoch, *, day: date, size: int) -> bool:
     """Tell whether another epoch is to begin: on another day, or once this one has signed `EPOCH_ENTRIES_MAX`. Pure.
 
-    So whoever takes today's key cannot make another yesterday. A clock that goes back changes nothing.
+    So whoever takes today's key cannot make another yesterday. A clock that goes back changes nothing. An epoch that
+    came back with a backup is always due.
     """
+    if epoch.key.name.startswith(BACKUP_NAME):
+        return True
     return day > date.fromisoformat(epoch.key.date) or size - epoch.size >= EPOCH_ENTRIES_MAX
 
 
@@ -142,10 +150,41 @@ def new_epoch(directory: Path, *, number: int, name: str, day: date, size: int, 
     """Make an epoch key and keep it, sealed; nothing has been signed with it yet."""
     epoch = Epoch(number, Signer.generate(name), epoch_key(number, day), size)
     keyring.ensure([epoch.key])
-    box = seal(keyring.key(epoch.key), epoch.signer.seed, _aad(str(epoch.verifier), size))
-    content = {"box": base64.b64encode(box).decode(), "key": str(epoch.key), "size": size, "vkey": str(epoch.verifier)}
-    files.write_atomic(paths.epoch_path(directory, number), orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
+    files.write_atomic(paths.epoch_path(directory, number), _sealed(epoch, epoch.key, keyring))
     return epoch
+
+
+def kept_for_backup(epoch: Epoch, until: date, keyring: Keyring) -> bytes:
+    """Return the file of an epoch for a backup, sealed under a key of its own that lives as long as the backup.
+
+    The epoch's own key is destroyed with the next epoch; without this nobody could go on with a log that was restored.
+    """
+    key = KeyRef("audit", until.isoformat(), f"{BACKUP_NAME}{epoch.number:06d}", "shared")
+    keyring.ensure([key])
+    return _sealed(epoch, key, keyring)
+
+
+def spent_backup_keys(refs: Iterable[KeyRef], today: date, current: int) -> list[KeyRef]:
+    """Return the keys of backups whose life is over, but for that of the current epoch: it came back with one. Pure."""
+    return [
+        ref
+        for ref in refs
+        if ref.kind == "audit"
+        and ref.name.startswith(BACKUP_NAME)
+        and ref.name != f"{BACKUP_NAME}{current:06d}"
+        and date.fromisoformat(ref.date) < today
+    ]
+
+
+def _sealed(epoch: Epoch, key: KeyRef, keyring: Keyring) -> bytes:
+    box = seal(keyring.key(key), epoch.signer.seed, _aad(str(epoch.verifier), epoch.size))
+    content = {
+        "box": base64.b64encode(box).decode(),
+        "key": str(key),
+        "size": epoch.size,
+        "vkey": str(epoch.verifier),
+    }
+    return orjson.dumps(content, option=orjson.OPT_SORT_KEYS)
 
 
 def stored_epochs(directory: Path) -> list[int]:
@@ -184,11 +223,16 @@ def _aad(vkey: str, size: int) -> bytes:
 
 def _epoch_ref(text: str, number: int) -> KeyRef:
     ref = KeyRef.parse(text)
-    if (ref.kind, ref.name) != ("audit", f"epoch-{number:06d}"):
+    if ref.kind != "audit" or ref.name not in (f"epoch-{number:06d}", f"{BACKUP_NAME}{number:06d}"):
         raise ValueError("key reference")
     return ref
 
 
 def superseded_keys(keyring: Keyring, current: KeyRef) -> list[KeyRef]:
-    """Return the keyring's keys of epochs other than the current one."""
+    """Return the keyring's keys of epochs other than the current one.
+
+    None while that one came with a backup: whoever opens a restored store to look at it changes no keyring.
+    """
+    if current.name.startswith(BACKUP_NAME):
+        return []
     return [r for r in keyring.refs() if r.kind == "audit" and r.name.startswith("epoch-") and r != current]

@@ -30,6 +30,7 @@ from store.audit.entries import (
 )
 from store.audit.epochs import (
     Certificate,
+    Epoch,
     certificate_of,
     is_due,
     load_epoch,
@@ -149,6 +150,13 @@ class AuditLog(LogView):
         """Keep other threads and processes out."""
         with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
             yield
+
+    @contextmanager
+    def resting(self) -> Iterator[tuple[int, Epoch]]:
+        """Keep everybody from appending; gives the octets of the checkpoints, by which a copy is cut, and the epoch."""
+        with self._alone():
+            self._synchronise()
+            yield paths.checkpoints_path(self._directory).stat().st_size, self._epoch
 
     # Looking after it
 

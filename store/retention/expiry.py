@@ -31,6 +31,7 @@ from schemas.policy import Policy
 from schemas.retention import floor_until
 from store import files, siblings
 from store.audit import AuditEntry
+from store.audit.epochs import spent_backup_keys
 from store.audit.search import find
 from store.clock import to_date
 from store.keys import KeyRef
@@ -230,8 +231,9 @@ def _decide(store: Store, verdict: Verdict) -> tuple[Expired, list[PartitionStat
     victims = [item for item in candidates if item.key not in unsound]
     refs = store.keyring.refs()
     daily = [ref for ref in due_daily_keys({*refs, *_left_refs(store)}, now_us) if not _in_use(store, ref)]
-    if victims or daily:  # a generation is due, and takes the spool's keys of past days along
+    if victims or daily:  # a generation is due, and takes keys of the spool and of backups along
         daily += [ref for ref in idle_spool_keys(refs, now_us) if ref not in daily and not _in_use(store, ref)]
+        daily += spent_backup_keys(refs, to_date(now_us), store.audit.epoch)
     states = store.catalog.partition_states() | store.catalog.location_states()
     lone = sorted(daily) + due_strays(refs, states, now_us, policy)
     result = Expired(

@@ -157,6 +157,12 @@ class Holds:
                 self._forget(hold.id)
         return [hold.id for hold in over]
 
+    def end_destroyed(self) -> None:
+        """End the holds that keep what nobody can read: their key was destroyed after the backup that was restored."""
+        for hold in self.all():
+            if hold.state != ENDED and self._files(hold.id) and not self._store.keyring.has(hold.ref):
+                self.end(hold.id, reason="its key was destroyed after the backup was made")
+
     def scan(
         self,
         purpose: Purpose,

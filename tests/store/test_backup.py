@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pytest
 from schemas.errors import ConfigurationError, IntegrityError, KeyUnavailableError, LagrumError
 from schemas.retention import floor_until
 from store import ScanQuery, Store, files
+from store.audit.epochs import BACKUP_NAME, spent_backup_keys
 from store.backup import DATA, LIFE_DAYS, MANIFEST, backup, restore
 from store.correcting.overlay import Correction
 from store.partitions import successor, to_us
@@ -21,6 +23,7 @@ from tests.fault.disk import Crash, Disk
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, records
 from tests.store.retention.test_erasing import CITATION, OLD_KEY, TWO, erased
+from tests.store.retention.test_holds import held, preserve
 
 EVER = ScanQuery(0, 2**60)
 
@@ -50,6 +53,71 @@ def test_what_is_restored_is_what_was_there(replicated: Store, tmp_path: Path, c
         assert deliver(again, records(20, first_key=900)).accepted == 20
         kinds = [entry.kind for entry in again.audit.entries(0, again.audit.size, reveal=False)]
         assert "store.restored" in kinds
+
+
+def test_what_comes_while_it_is_made_is_after_it(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    deliver(replicated, records(50))
+    came = iter((records(30, first_key=500), records(20, first_key=900)))
+
+    def meanwhile(_done: int, _total: int) -> None:
+        for table in came:
+            deliver(replicated, table)
+            replicated.audit.rotate_epoch()
+
+    made = backup(replicated, tmp_path / "copy", meanwhile)
+    assert (made.records, count(replicated)) == (50, 100)
+    restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        assert again.verify() == []
+        assert deliver(again, records(30, first_key=500)).accepted == 30
+        assert again.verify() == []
+
+
+def test_a_backup_of_an_earlier_day_goes_on_with_its_log(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    """The key that signed the log's end is destroyed every day."""
+    deliver(replicated, records(50))
+    backup(replicated, tmp_path / "copy")
+    for day in range(1, 4):
+        clock.advance(days=1)
+        assert replicated.audit.rotate_if_due()
+        deliver(replicated, records(5, first_key=1000 * day))
+    generation = replicated.keyring.generation
+    replicated.close()
+    restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        assert (again.verify(), again.keyring.generation) == ([], generation), "a look changes no keyring"
+        assert again.audit.rotate_if_due()
+        assert deliver(again, records(5, first_key=1000)).accepted == 5
+        assert not again.audit.rotate_if_due()
+        assert again.verify() == []
+
+
+def test_the_log_of_a_backup_whose_life_is_over_ends_there(
+    replicated: Store, tmp_path: Path, clock: FixedClock
+) -> None:
+    deliver(replicated, records(50))
+    backup(replicated, tmp_path / "copy")
+    (kept,) = [ref for ref in replicated.keyring.refs() if ref.name.startswith(BACKUP_NAME)]
+    last = date.fromisoformat(kept.date)
+    assert spent_backup_keys([kept], last, 9) == spent_backup_keys([kept], last + timedelta(days=1), 1) == []
+    replicated.audit.rotate_epoch()
+    clock.value_us = ends_us(replicated.partitions()[0].key)
+    replicated.expire()
+    assert not replicated.keyring.has(kept)
+
+
+def test_a_hold_that_was_released_since_ends(replicated: Store, tmp_path: Path, clock: FixedClock) -> None:
+    table = records(200)
+    deliver(replicated, table)
+    preserve(replicated, clock, table)
+    replicated.expire()
+    backup(replicated, tmp_path / "copy")
+    assert held(replicated)
+    replicated.holds.end("a1", reason="released", actors=["a", "b"])
+    restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        assert (held(again), again.verify()) == ([], [])
+        assert list(again.layout.held.glob("*/*")) == []
 
 
 def test_no_key_and_no_plaintext_is_in_it(replicated: Store, tmp_path: Path) -> None:
