@@ -64,9 +64,12 @@ _ANY_TARGET: Final = frozenset(TARGET_KINDS)
 _BILLING_FIELDS: Final = next(basis.fields for basis in HOLD_BASES if basis.id == "invoice")
 _WHO_PAYS: Final = _SUBSCRIBER_FIELDS & _BILLING_FIELDS
 
+_INVESTIGATING: Final = frozenset({"law-enforcement", "prosecutor", "security-service"})
+_ISSUING: Final = frozenset({"court", "prosecutor", "law-enforcement"})
+
 _PRESERVATION_SINCE: Final = {"preservation": date(2012, 7, 1), "epoc-pr": date(2026, 8, 18)}
 
-_SIZE: Final = frozenset({"window_days_max", "targets_max", "overlap"})
+_SIZE: Final = frozenset({"window_days_max", "targets_max", "overlap", "asked_by"})
 """Bounds that no provision names: the product's."""
 _PROMPT: Final = "the law says without delay"
 _THREE_WORKING_DAYS: Final = Deadline(_PROMPT, days=3, counts=Days.WORKING)
@@ -89,6 +92,7 @@ _SURVEILLANCE: Final = LegalBasis(
     effective_from=date(2012, 7, 1),
     draws_on=Draws.DUTY,
     draws_citation=_DUTY,
+    asked_by=_INVESTIGATING,
     own_bounds=_SIZE | {"deadline", "emergency.confirm_hours", "emergency.deadline"},
     deadline=_THREE_WORKING_DAYS,
     emergency=EmergencyPath(
@@ -114,6 +118,7 @@ _INTELLIGENCE: Final = LegalBasis(
     effective_to=date(2019, 10, 1),
     draws_on=Draws.DUTY,
     draws_citation=_DUTY,
+    asked_by=frozenset({"law-enforcement", "security-service"}),
     own_bounds=_SIZE | {"target_kinds", "deadline"},
     deadline=_THREE_WORKING_DAYS,
 )
@@ -133,6 +138,7 @@ _SUBSCRIBER: Final = LegalBasis(
     effective_to=date(2022, 6, 3),
     draws_on=Draws.DUTY,
     draws_citation="Act 2003:389 ch. 6 ss. 16 a-16 d",
+    asked_by=_INVESTIGATING | {"supervisory"},
     own_bounds=_SIZE | {"fields", "match_fields", "deadline"},
     fields=_SUBSCRIBER_FIELDS,
     match_fields=_SERVED_SIDE,
@@ -153,6 +159,7 @@ _PRODUCTION: Final = LegalBasis(
     effective_from=date(2026, 8, 18),
     draws_on=Draws.DUTY,
     draws_citation=f"{_E_EVIDENCE} Art 5; {_DUTY}",
+    asked_by=_ISSUING,
     own_bounds=_SIZE | {"draws_on"},
     deadline=Deadline(f"{_E_EVIDENCE} Art 10(2) and (3)", days=10),
     # For traffic data haste shortens the answer; it never replaces the judge.
@@ -202,6 +209,7 @@ BASES: Final[tuple[LegalBasis, ...]] = (
         # The duty's purposes are crimes: what only the duty keeps does not serve a rescue.
         draws_on=Draws.SECURITY,
         draws_citation="Act 2022:482 ch. 9 s. 22, read narrowly: the duty's data serve the bases that the duty names",
+        asked_by=frozenset({"law-enforcement", "emergency-service"}),
         own_bounds=_SIZE | {"target_kinds", "categories", "draws_on", "deadline", "emergency"},
         deadline=Deadline(_PROMPT, hours=4),
         emergency=EmergencyPath(
@@ -227,6 +235,8 @@ BASES: Final[tuple[LegalBasis, ...]] = (
         effective_from=date(2009, 4, 1),
         draws_on=Draws.BILLING,
         draws_citation="Directive 2002/58 Arts 6(2) and 15(1); the duty's data do not serve private claims",
+        # The court decides; who brings the order is the applicant, the court, or who enforces it.
+        asked_by=frozenset({"court", "rights-holder", "law-enforcement"}),
         own_bounds=_SIZE | {"fields", "match_fields", "notice_days"},
         fields=_WHO_PAYS,
         match_fields=_SERVED_SIDE,

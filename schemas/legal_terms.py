@@ -127,6 +127,8 @@ class LegalBasis:
     effective_from: date
     draws_on: Draws
     draws_citation: str
+    asked_by: frozenset[str]
+    """Kinds of registered authorities that may file under it (`api.people.authorities.AuthorityKind`)."""
     own_bounds: frozenset[str]
     effective_to: date | None = None
     fields: frozenset[str] | None = None

@@ -43,6 +43,7 @@ class Filing(Steps):
             basis = basis_on(order.basis, order.decided_on)
             rules.require_discloses(basis)
             rules.require_preserving(basis, order.preservation)
+            rules.require_asker(basis, authority.terms.kind)
             hours = basis.emergency_path().confirm_hours if order.emergency else None
             item = Authorisation(
                 id=new_id(order.country, AUTHORISATION),
@@ -90,9 +91,10 @@ class Filing(Steps):
         with self.casebook.refusals("register", authorisation_id, actor):
             self._enter(actor, rules.OFFICER)
             authorisation, revision = self._live(actor, authorisation_id, now_us)
-            self._require_officer(actor, authorisation.authority, now_us)
+            authority = self._require_officer(actor, authorisation.authority, now_us)
             rules.require_live(authorisation)
             basis = basis_on(authorisation.basis_id, authorisation.decided_on)
+            rules.require_asker(basis, authority.terms.kind)
             deadline = basis.deadline_of(emergency=authorisation.emergency)
             task = Task(
                 id=new_id(authorisation.country, TASK),

@@ -158,6 +158,12 @@ def require_source(source: SourceDocument | None) -> None:
         raise ProcedureError(f"a decision's document has at most {SOURCE_BYTES_MAX} bytes", reason="source-size")
 
 
+def require_asker(basis: LegalBasis, kind: str) -> None:
+    """The authority is of a kind that may ask under the basis."""
+    if kind not in basis.asked_by:
+        raise ProcedureError("an authority of this kind does not ask under this basis", reason="authority-kind")
+
+
 def require_discloses(basis: LegalBasis) -> None:
     """Something leaves under the basis; an order to preserve places a hold."""
     if basis.preserves:

@@ -74,7 +74,8 @@ class Steps:
         rules.require_three_persons(task, task.approver)
         rules.require_call_back(case.authorisation, task)
         rules.require_order(case.basis, case.authorisation, task, now_us)
-        authorities.require(self._store, case.authorisation.authority, now_us)
+        authority = authorities.require(self._store, case.authorisation.authority, now_us)
+        rules.require_asker(case.basis, authority.terms.kind)
         self._require_in_office(task.officer, rules.OFFICER)
         rules.require_signed(
             task.request_approval,

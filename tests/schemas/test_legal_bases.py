@@ -7,6 +7,7 @@ from itertools import combinations
 
 import pytest
 
+from api.people.authorities import AuthorityKind
 from schemas.errors import ProcedureError
 from schemas.fields import BY_NAME, FIELDS, Category
 from schemas.holds import HOLD_BASES
@@ -21,6 +22,8 @@ CEILING_DAYS = 731
 def test_each_row_is_complete_and_within_the_products_bounds(basis: LegalBasis) -> None:
     assert basis.citation
     assert basis.title
+    assert basis.asked_by
+    assert basis.asked_by <= set(AuthorityKind)
     assert basis.target_kinds <= set(TARGET_KINDS)
     assert 0 < basis.window_days_max <= CEILING_DAYS
     assert 0 < basis.targets_max <= 100

@@ -191,7 +191,11 @@ class Court:
 
 
 def register_authority(
-    store: Store, authority_id: str, state: str = authorities.ACTIVE, certificate_of: str | None = None
+    store: Store,
+    authority_id: str,
+    state: str = authorities.ACTIVE,
+    certificate_of: str | None = None,
+    kind: authorities.AuthorityKind = authorities.AuthorityKind.LAW_ENFORCEMENT,
 ) -> None:
     """Put an authority on the register, past its two custodians."""
     terms = authorities.Terms(
@@ -199,7 +203,7 @@ def register_authority(
         name="Police Authority",
         country="SE",
         organisation=authority_id.upper(),
-        kind=authorities.AuthorityKind.LAW_ENFORCEMENT,
+        kind=kind,
         certificate=b64encode(side(certificate_of or authority_id).certificate.public_bytes(Encoding.DER)).decode(),
         call_back=CALL_BACK,
         formats=(authorities.Format.NDJSON, authorities.Format.CSV, authorities.Format.TS_102_657),

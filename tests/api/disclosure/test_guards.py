@@ -211,6 +211,20 @@ def _authority_gone(court: Court) -> Any:
         return court.run(task.id)
 
 
+@contextmanager
+def a_rights_holder(court: Court) -> Iterator[None]:
+    register_authority(court.store, AUTHORITY, kind=authorities.AuthorityKind.RIGHTS_HOLDER)
+    try:
+        yield
+    finally:
+        register_authority(court.store, AUTHORITY)
+
+
+def _asked_by_a_rights_holder(court: Court, step: Callable[[Court, Any], Any], given: Any = None) -> Any:
+    with a_rights_holder(court):
+        return step(court, given)
+
+
 def _urgent(court: Court, **call: Any) -> Any:
     task = court.register(court.file(emergency=True))
     return court.check(task.id, call=court.called(**call))
@@ -346,6 +360,12 @@ ATTACKS: Final = (
     Attack("an authority that nobody registered", None, "authority", lambda c: c.file(authority="nobody-se")),
     Attack("another authority's officer", None, "authority", lambda c: c.file(authority=OTHER_AUTHORITY)),
     Attack("an authority that is revoked since", None, "authority", _authority_gone),
+    Attack("a rights holder who asks for secret surveillance", "require_asker", "authority-kind",
+           lambda c: _asked_by_a_rights_holder(c, lambda court, _: court.file())),
+    Attack("a task of an authority that is a rights holder now", "require_asker", "authority-kind",
+           lambda c: _asked_by_a_rights_holder(c, Court.register, c.file())),
+    Attack("a search for an authority that is a rights holder now", "require_asker", "authority-kind",
+           lambda c: _asked_by_a_rights_holder(c, Court.run, c.approved().id)),
     Attack("an order without its decision", "require_source", "no-source", lambda c: c.file(source=None)),
     Attack("a decision that could run", "require_source", "source-type",
            lambda c: c.file(source=SourceDocument("text/html", b"<script>"))),
