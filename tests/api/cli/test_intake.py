@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -104,6 +106,20 @@ def test_odd_files_end_without_a_traceback_and_leave_a_sound_store(
     path.write_bytes(content)
     assert run("--root", root, "ingest", "--source", "core", "--format", "csv", path).code in (0, 1)
     assert run("--root", root, "verify").code == 0
+
+
+def test_a_pipe_is_a_delivery_and_a_folder_is_none(run: Run, root: Path, calls: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "46700000001.fifo"
+    os.mkfifo(pipe, 0o600)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(calls.read_bytes()))
+    writer.start()
+    receipt = take(run, root, pipe)
+    writer.join()
+    assert (receipt["accepted"], receipt["bytes"]) == (3, calls.stat().st_size)
+    for wrong in (tmp_path, tmp_path / "none.csv"):
+        assert run("--root", root, "ingest", "--source", "core", "--format", "csv", calls, wrong).code == 2
+    held = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
+    assert b"46700000001" not in held, "a file's name may be a subscriber's number"
 
 
 def test_rejects_are_counted_told_and_shown_without_a_value(run: Run, root: Path, tmp_path: Path) -> None:
