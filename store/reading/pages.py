@@ -137,8 +137,7 @@ class PageFile:
         if not self._aad:
             self._aad = self._binding.aad + _unique(descriptor)
         start, end = told.data_page_offset, told.data_page_offset + told.total_compressed_size
-        head = os.pread(descriptor, _LOOK_BYTES, start)
-        header = page_values.header(self._open(head[4 : 4 + _length(head)], _HEADER, group, name, 0))
+        header = self._header(descriptor, start, group, name, 0)
         if header is None or not header.rows or not page_values.is_known(field.type, header.encoding):
             return None
         codec, nullable = _CODECS[told.compression], field.nullable
@@ -149,7 +148,18 @@ class PageFile:
             offsets = _walk(descriptor, start, end)
         if len(offsets) - 1 != -(-rows // header.rows):
             return None
-        return _Chunk(offsets, header.rows, rows, codec, field.type, nullable, width)
+        chunk = _Chunk(offsets, header.rows, rows, codec, field.type, nullable, width)
+        # Pages of values of one width are full alike; where others end depends on the values.
+        for page in range(1, 1 if width else len(offsets) - 1):
+            after = self._header(descriptor, offsets[page], group, name, page)
+            if after is None or after.rows != chunk.rows_of(page):
+                return None
+        return chunk
+
+    def _header(self, descriptor: int, start: int, group: int, name: str, page: int) -> page_values.Header | None:
+        """Return what the header of the page at a place says."""
+        head = os.pread(descriptor, _LOOK_BYTES, start)
+        return page_values.header(self._open(head[4 : 4 + _length(head)], _HEADER, group, name, page))
 
     def _open(self, sealed: bytes | memoryview, kind: bytes, group: int, name: str, page: int) -> bytes:
         place = _PLACE.pack(group, self._fields[name][0], page)

@@ -89,6 +89,22 @@ def test_pages_are_what_was_written(part: tuple[Path, pa.Table], data: st.DataOb
         assert pages.read(group, name, first, last).equals(expected.combine_chunks()), name
 
 
+def test_pages_of_uneven_rows_are_left_to_arrow(tmp_path: Path) -> None:
+    """As many pages as there were if all had the rows of the first, and yet their values stand elsewhere."""
+    batch = columns.WORD_PAGE_ROWS
+    sizes = [10, 10, 18, 10, 10, 6, 6, 6, *[10] * 24]  # pages of 2, 1, 2, 3 and then 2 batches
+    texts = pa.array([f"{number:0{size}}" for size in sizes for number in range(batch)])
+    words = pa.array([number.to_bytes(16, "big") for number in range(len(texts))], pa.binary(16))
+    made = pa.table({columns.WORD: words, "text": texts})
+    made = made.cast(pa.schema([field.with_nullable(False) for field in made.schema]))
+    encodings = {columns.WORD: Encoding(), "text": Encoding("DELTA_LENGTH_BYTE_ARRAY")}
+    parquet.write_stored(tmp_path / "part", Stored(made, encodings, GROUP_ROWS, {LAYOUT_KEY: "{}"}), BINDING, KEY)
+    pages, _ = opened(tmp_path / "part")
+    for first in range(0, len(texts), batch):
+        found = pages.read(0, "text", first, first + batch)
+        assert found is None or found.equals(texts.slice(first, batch)), first
+
+
 def test_a_dictionary_is_left_to_arrow(part: tuple[Path, pa.Table]) -> None:
     pages, _ = opened(part[0])
     assert pages.read(0, "label", 0, 10) is None
