@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from schemas.errors import IntegrityError
 from store.audit.search import find
 from store.model import Problem
+from store.retention.policies import ENFORCED
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -29,23 +30,27 @@ Kept = tuple[str, str, str, int, str]
 
 @dataclass(slots=True)
 class Promised:
-    """What the log says of holds that have not ended."""
+    """What the log says of holds that have not ended, and of the policy."""
 
     ends: dict[str, str] = field(default_factory=dict)
     """The day that two custodians confirmed last, by hold."""
     kept: set[Kept] = field(default_factory=set)
+    versions: dict[int, str] = field(default_factory=dict)
+    """Digests of the policy's versions, by number."""
 
 
 def of_log(store: Store) -> Promised:
     """Return what the log says; what the catalog has is read after it, so that holds may come and end meanwhile."""
     store.audit.refresh()
     said = Promised()
-    for entry in find(store.layout.audit, store.audit.size, (CONFIRMED, CARVED, ENDED)):
-        public, hold = entry.public, str(entry.public["hold"])
+    for entry in find(store.layout.audit, store.audit.size, (CONFIRMED, CARVED, ENDED, ENFORCED)):
+        public, hold = entry.public, str(entry.public.get("hold"))
         if entry.kind == CONFIRMED and public.get("ends"):
             said.ends[hold] = str(public["ends"])
         elif entry.kind == CARVED and public["file"] is not None:
             said.kept.add((hold, public["partition"], public["file"], public["records"], public["sha256"]))
+        elif entry.kind == ENFORCED:
+            said.versions[int(public["policy"]["version"])] = str(public["digest"])
         elif entry.kind == ENDED:
             said.ends.pop(hold, None)
             said.kept = {one for one in said.kept if one[0] != hold}
@@ -54,7 +59,10 @@ def of_log(store: Store) -> Promised:
 
 def problems(store: Store) -> list[Problem]:
     """Return every hold, and everything that a hold keeps, of which the log knows and the catalog does not."""
-    said = of_log(store)
+    return _of_holds(store, of_log(store))
+
+
+def _of_holds(store: Store, said: Promised) -> list[Problem]:
     known = {document.id: document.body for document in store.documents.list(KIND)}
     rows = store.catalog.query("SELECT hold_id, partition, file_id, rows, sha256 FROM held WHERE file_id IS NOT NULL")
     found = []
@@ -78,7 +86,13 @@ def refuse_forgotten(store: Store) -> None:
     Raises:
         IntegrityError: it does not: somebody edited it.
     """
-    found = [*problems(store), *store.policies.verify()]
+    said = of_log(store)
+    stored = {version.number: version.digest for version in store.policies.current().versions[1:]}
+    found = _of_holds(store, said) + [
+        Problem(f"policy version {number}", "the audit log says that it is in force, the catalog does not know it")
+        for number, digest in sorted(said.versions.items())
+        if stored.get(number) != digest
+    ]
     if found:
         hint = "nothing is erased; bring the catalog back from a backup, or place the hold again under its id"
         raise IntegrityError(f"{found[0].where}: {found[0].what}", hint=hint)
