@@ -17,7 +17,7 @@ from datetime import date
 from typing import Final
 
 from schemas.errors import ProcedureError
-from schemas.fields import Category
+from schemas.fields import FIELDS, Category
 from schemas.holds import HOLD_BASES
 from schemas.legal_terms import (
     TARGET_KINDS,
@@ -59,6 +59,10 @@ _SUBSCRIBER_CATEGORIES: Final = frozenset(
 )
 # The served side only: a record in which the target was called would give away the caller's account.
 _SERVED_SIDE: Final = frozenset({"calling_number", "source_ip", "nat_ip", "ipv6_prefix", "account"})
+
+_CALL_AND_PLACE: Final = frozenset({"calling_number"}) | {
+    field.name for field in FIELDS if field.category in (Category.RECORD, Category.TIME, Category.LOCATION)
+}
 
 _ANY_TARGET: Final = frozenset(TARGET_KINDS)
 _BILLING_FIELDS: Final = next(basis.fields for basis in HOLD_BASES if basis.id == "invoice")
@@ -218,6 +222,28 @@ BASES: Final[tuple[LegalBasis, ...]] = (
             confirm_hours=24,
             deadline=Deadline(_PROMPT, hours=1),
         ),
+    ),
+    LegalBasis(
+        id="emergency-call",
+        version=1,
+        title="Who called the emergency number, and from where",
+        citation="Act 2022:482 ch. 9 s. 33; Act (1981:1104) on regional alarm centres",
+        decided_by=Decider.AUTHORITY,
+        target_kinds=frozenset({"number", "imsi"}),
+        categories=frozenset({Category.RECORD, Category.TIME, Category.PARTY, Category.LOCATION}),
+        window_days_max=1,
+        targets_max=1,
+        customer_notice=CustomerNotice.AFTER_DELIVERY,
+        notice_citation="the operator's agreement, 3.1(iv): unless prohibited",
+        effective_from=date(2022, 6, 3),
+        draws_on=Draws.SECURITY,
+        draws_citation="Act 2022:482 ch. 9 s. 22, read narrowly: the duty's data serve the bases that the duty names",
+        asked_by=frozenset({"emergency-service"}),
+        own_bounds=_SIZE | {"target_kinds", "categories", "fields", "match_fields", "draws_on", "deadline"},
+        # The caller's side only: whom else the number reached or was reached by is no matter of the alarm centre.
+        fields=_CALL_AND_PLACE,
+        match_fields=frozenset({"calling_number", "imsi"}),
+        deadline=Deadline(_PROMPT, hours=1),
     ),
     LegalBasis(
         id="copyright-information-order",

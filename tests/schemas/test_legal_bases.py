@@ -139,3 +139,11 @@ def test_haste_shortens_an_answer_and_waives_a_judge_only_where_the_law_does() -
         basis_on("subscriber-data", day).emergency_path()
     assert refusal.value.reason == "no-emergency-path"
     assert basis_on("subscriber-data", day).deadline_of(emergency=True) == basis_on("subscriber-data", day).deadline
+
+
+def test_an_alarm_centre_learns_of_its_caller_and_of_nobody_else() -> None:
+    basis = basis_on("emergency-call", date(2026, 11, 20))
+    assert basis.matchable("number") == ("calling_number",) and basis.matchable("imsi") == ("imsi",)
+    assert basis.permits("cell_id") and basis.permits("calling_number")
+    assert not any(basis.permits(name) for name in ("called_number", "dialled_number", "imei", "account", "source_ip"))
+    assert (basis.asked_by, basis.window_days_max, basis.targets_max) == ({"emergency-service"}, 1, 1)
