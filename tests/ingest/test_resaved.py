@@ -185,3 +185,12 @@ def test_a_sequence_that_is_no_number_tells_of_another_layout() -> None:
     assert [(reject.position, reject.reason, reject.field) for reject in whole[1]] == [
         (2, RejectReason.BAD_FIELD, "sequence")
     ]
+
+
+@pytest.mark.parametrize("uniqueid", ["1.79516E+09", "1,8E+09", "2E+09"])
+def test_a_uniqueid_that_lost_its_digits_is_no_key(uniqueid: str) -> None:
+    line = cells("asterisk-csv", lambda cell: "1001" if CALLER in cell else cell).partition(b"\r\n")[0]
+    spoilt = re.sub(rb"[0-9]{10}\.52\b", b'"' + uniqueid.encode() + b'"', line, count=1)
+    assert spoilt != line
+    rows, rejects = read("asterisk-csv", line + b"\n" + spoilt + b"\n")
+    assert len(rows) == 1 and rejects == {("bad-field", "uniqueid"): 1}

@@ -38,6 +38,7 @@ _TEXTS: Final = tuple(index for index, kind in enumerate(KINDS) if pa.types.is_s
 _texts_of: Final = itemgetter(*_TEXTS)
 
 _UNIQUEID: Final = re.compile(r"(?:(.+)-)?[0-9]{9,11}\.[0-9]+")
+_EXPONENT: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{2}")
 _EPOCH: Final = re.compile(r"([0-9]{9,11})\.([0-9]{1,6})")
 _SECONDS: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 _CALLER_ID: Final = re.compile(r"<([^<>]*)>\s*\Z|\A\s*([+0-9][0-9]*)\s*\Z")
@@ -157,6 +158,8 @@ class Rows:
         sequence, hangupcause = values[14:]
         if sequence and not (sequence.isascii() and sequence.isdecimal()):
             raise Refusal(RejectReason.BAD_FIELD, "sequence")  # other columns than the layout's
+        if "E+" in uniqueid and _EXPONENT.fullmatch(uniqueid):
+            raise Refusal(RejectReason.BAD_FIELD, "uniqueid")  # a spreadsheet's
         duration, billsec = _milliseconds(duration_text, "duration"), _milliseconds(billsec_text, "billsec")
         start, end = self._time(start_text, "start"), self._time(end_text, "end")
         answer = self._time(answer_text, "answer")
