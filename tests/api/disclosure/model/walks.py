@@ -222,6 +222,8 @@ class Walk:
         allowed = self.judge.may(step, who, self.seen, seen, honest=lie.honest)
         if step == "check" and self.seen.emergency and not terms["call"]:
             allowed = False
+        if step == "extend" and terms["until_us"] <= self.seen.expires_us:  # the clock went back since the last one
+            allowed = False
         if hi1_door:
             allowed = allowed and who.roles == {OFFICER}
             terms = {}
