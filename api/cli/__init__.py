@@ -16,6 +16,7 @@ import click
 
 from api.cli.context import Context, keep_kernels
 from api.cli.groups import LazyGroup
+from api.cli.help_lines import HelpFormatter
 from schemas.errors import ConfigurationError, InputError, LagrumError, PermissionsError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ __all__ = ["Context", "lagrum", "main"]
 EXIT_FOUND: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+click.Context.formatter_class = HelpFormatter  # of every command, whoever makes its context
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -25,6 +25,7 @@ KINDS: Final = (
     "supervisory",
     "rights-holder",
 )
+_KINDS: Final = f"What kind of authority it is: {', '.join(KINDS)}."
 FORMATS: Final = ("ndjson", "csv", "ts-102657", "ts-103120")
 _COLUMNS: Final = (
     ("id", "authority"),
@@ -57,7 +58,7 @@ def _terms(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--name", required=True, help="As orders write it; kept encrypted."),
         click.option("--country", required=True, metavar="CC", help="ISO 3166, such as SE."),
         click.option("--organisation", required=True, metavar="ID", help="TS 102 657's authorisedOrganisationID."),
-        click.option("--kind", required=True, type=click.Choice(KINDS), help="What kind of authority it is."),
+        click.option("--kind", required=True, type=click.Choice(KINDS), metavar="KIND", help=_KINDS),
         click.option("--certificate", required=True, type=FILE, metavar="FILE", help="PEM; deliveries go to it."),
         click.option(
             "--call-back", required=True, metavar="NUMBER", help="E.164 with +; emergency orders are checked."

@@ -69,7 +69,7 @@ def restore(context: Context, directory: Path, root: Path, keyring: Path) -> int
     Exit codes:
       0  done
       1  the backup is not whole, or was changed
-      2  DIR is not empty, the backup is too old, or the keyring is another store's
+      2  DIR is not empty, the backup too old, or the keyring another store's
     """
     from store.backup import restore as bring_back
 

@@ -84,7 +84,7 @@ def verify(context: Context, file: Path, key_path: Path | None, html: Path | Non
 
     \b
     Exit codes:
-      0  the certificate is whole, signed under that key, and part of its audit log
+      0  the certificate is whole, signed under that key, and part of its log
       1  it is not
     """
     from store.retention.certificate_check import verify_file

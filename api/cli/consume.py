@@ -30,7 +30,15 @@ _KIB: Final = 1 << 10
 @click.option("--ca", metavar="FILE", type=_FILE, help="CA of the broker's certificate; default: the system's.")
 @click.option("--certificate", metavar="FILE", type=_FILE, help="Our certificate, where the broker asks for one.")
 @click.option("--key", metavar="FILE", type=_FILE, help="Its key.")
-@click.option("--batch", "messages_max", default=2_000, show_default=True, type=click.IntRange(1, 10_000), metavar="N")
+@click.option(
+    "--batch",
+    "messages_max",
+    default=2_000,
+    show_default=True,
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Messages of a batch at most.",
+)
 @click.option(
     "--batch-size",
     "batch_kib",

@@ -27,7 +27,8 @@ def disclosure() -> None:
     Officer, case handler and approver are three persons; each step is one of theirs:
 
     \b
-      officer       authorise, register, confirm, extend, suspend, resume, cancel, deliver, acknowledge
+      officer       authorise, register, confirm, extend, suspend, resume,
+                    cancel, deliver, acknowledge
       case handler  check, run, reject, suspend, notice
       approver      preflight, approve, release, reject, suspend, resume, notice
 
@@ -117,7 +118,9 @@ def release(way: Way, task: str, yes: bool) -> None:
 
 @disclosure.command("deliver")
 @click.argument("task")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there."
+)
 @acting
 def deliver(way: Way, task: str, output: Path) -> None:
     """Fetch the delivery as the officer, encrypted to the authority; an existing file is never overwritten.

@@ -65,7 +65,9 @@ def lapsed(way: Way) -> None:
 
 @click.command("document")
 @click.argument("case")
-@click.option("--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")
+@click.option(
+    "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), metavar="FILE", help="Write it there."
+)
 @click.option("--number", type=click.IntRange(1, 100), metavar="N", help="As `show` lists them; default: the last.")
 @acting
 def document(way: Way, case: str, output: Path, number: int | None) -> None:

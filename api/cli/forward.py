@@ -35,8 +35,24 @@ _MIB: Final = 1 << 20
 )
 @click.option("--spool-max", default=10_240, show_default=True, type=click.IntRange(1), metavar="MIB", help="Its size.")
 @click.option("--once", is_flag=True, help="Send what is there, spool what cannot be sent, and end.")
-@click.option("--settle", "settle_s", default=5.0, show_default=True, type=click.FloatRange(0, 3600), metavar="SECONDS")
-@click.option("--every", "poll_s", default=2.0, show_default=True, type=click.FloatRange(0.05, 3600), metavar="SECONDS")
+@click.option(
+    "--settle",
+    "settle_s",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    help="A file that did not change for so long is whole.",
+)
+@click.option(
+    "--every",
+    "poll_s",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0.05, 3600),
+    metavar="SECONDS",
+    help="How often it looks.",
+)
 @click.option("--require", type=click.Choice(["done", "md5", "sha256"]), help="Wait for this companion of a file.")
 @click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.pass_obj

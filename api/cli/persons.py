@@ -25,6 +25,7 @@ ROLES: Final = (
     "billing",
     "tenant-admin",
 )
+_ROLES: Final = f"One of {', '.join(ROLES)}; may be repeated."
 _COLUMNS: Final = (("id", "person"), ("roles", "roles"), ("state", "state"), ("key_id", "key"), ("waits_for", "waits"))
 
 
@@ -62,7 +63,7 @@ def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
 @person.command("request")
 @click.argument("person_id", metavar="ID")
 @click.option("--name", required=True, help="Display name; kept encrypted.")
-@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), metavar="ROLE", help=_ROLES)
 @click.option("--tenant", help="The tenant of a tenant administrator.")
 @click.option("--authority", metavar="ID", help="The registered authority of an officer.")
 @click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")
@@ -87,7 +88,7 @@ def confirm(way: Way, person_id: str) -> None:
 @person.command("enrol")
 @click.argument("person_id", metavar="ID")
 @click.option("--name", required=True, help="Display name; kept encrypted.")
-@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), help="May be repeated.")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES), metavar="ROLE", help=_ROLES)
 @click.option("--tenant", help="The tenant of a tenant administrator.")
 @click.option("--authority", metavar="ID", help="The registered authority of an officer.")
 @click.option("--public-key", metavar="KEY", help="The person's public key, as `person key` prints it.")

@@ -48,7 +48,8 @@ def costs(way: Way, year: int, prices: Path | None, csv_file: Path | None) -> No
     \b
     A price list names for every figure where it comes from:
       {"currency": "SEK", "prices": [
-        {"unit": "task", "basis": "*", "amount_minor": 45000, "from": "2026-01-01", "own": true}]}
+        {"unit": "task", "basis": "*", "amount_minor": 45000,
+         "from": "2026-01-01", "own": true}]}
     """
     with way.open() as client:
         document = client.get("/v1/disclosure/reports/costs", year=year)

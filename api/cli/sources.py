@@ -113,7 +113,7 @@ def status(context: Context) -> int:
 
     \b
     Exit codes:
-      0  no source is silent, no file is missing; records that a node lost are shown only
+      0  no source is silent, no file is missing
       1  one is
     """
     from ingest.silence import states
@@ -145,7 +145,8 @@ def credential(way: Way, names: tuple[str, ...], metrics: bool, fingerprint: str
     """Make a credential bound to the sources NAME; its secret is shown once.
 
     \b
-    The secret works as HTTP Basic (FreeSWITCH's cred: `basic`) and as bearer token (`token`).
+    The secret works as HTTP Basic (FreeSWITCH's cred: `basic`)
+    and as bearer token (`token`).
     """
     body = {
         "scope": "metrics" if metrics else "ingest",

@@ -28,6 +28,7 @@ _COLUMNS: Final = (
     ("volume_down_bytes", "bytes down"),
 )
 _FORMATS: Final = click.Choice(["table", "csv", "arrow"])
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _DATE: Final = click.DateTime(["%Y-%m-%d"])
 
 
@@ -37,8 +38,10 @@ def _period_options(function: Any) -> Any:
 
 
 def _output_options(function: Any) -> Any:
-    function = click.option("--output", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE")(function)
-    return click.option("--format", "form", type=_FORMATS, default="table", show_default=True)(function)
+    function = click.option("--output", type=_FILE, metavar="FILE", help="Write it there; csv and arrow.")(function)
+    return click.option(
+        "--format", "form", type=_FORMATS, default="table", show_default=True, help="How it is written."
+    )(function)
 
 
 def _set_json(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:

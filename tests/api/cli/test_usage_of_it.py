@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from api.cli import lagrum, main
 from api.cli.groups import ENTRIES
+from api.cli.help_lines import broken
 from api.cli.manual import manual, walk
 from schemas.errors import LagrumError
 from tests.api.cli.conftest import Run
@@ -150,3 +152,25 @@ def test_no_option_takes_a_passphrase_as_its_value() -> None:
         if isinstance(item, click.Option) and "passphrase" in (item.name or "") and not item.is_flag
     ]
     assert takers == []
+
+
+def test_every_help_fits_a_terminal_of_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name, command in [("lagrum", lagrum), *walk(lagrum)]:
+        text = command.get_help(click.Context(command, info_name=name, max_content_width=100))
+        assert [line for line in text.splitlines() if len(line) > 80] == [], name
+
+
+def test_an_example_is_broken_where_a_shell_reads_on() -> None:
+    command = '  lagrum hold add --reference "K 4711-26 of the court" --ends 2027-02-01 --as key.json'
+    prose = "  a sentence that is no command stays as long as it is"
+    lines = list(broken([command, prose], 50))
+    assert lines == [
+        "  lagrum hold add \\",
+        '      --reference "K 4711-26 of the court" \\',
+        "      --ends 2027-02-01 --as key.json",
+        prose,
+    ]
+    script = "lagrum() { printf '%s|' \"$@\"; }\n" + "\n".join(lines[:-1])
+    read = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert read == "hold|add|--reference|K 4711-26 of the court|--ends|2027-02-01|--as|key.json|"
