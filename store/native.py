@@ -23,7 +23,6 @@ import os
 import sys
 import threading
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -192,6 +191,8 @@ def _llvm() -> Any:
 
 def _machine() -> dict[str, str]:
     """Return what machine code depends on besides its source."""
+    from importlib.metadata import version  # costs a command that compiles nothing 15 ms
+
     llvm = _llvm()
     return {
         "processor": str(llvm.get_host_cpu_name()),
