@@ -191,7 +191,7 @@ def _llvm() -> Any:
 
 def _machine() -> dict[str, str]:
     """Return what machine code depends on besides its source."""
-    from importlib.metadata import version  # costs a command that compiles nothing 15 ms
+    from importlib.metadata import version
 
     llvm = _llvm()
     return {
