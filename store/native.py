@@ -34,6 +34,7 @@ FOLDER: Final = "NUMBA_CACHE_DIR"
 KEPT_BYTES_MAX: Final = 4 << 20
 _ROOT: Final = Path(__file__).parents[1]
 _DIGEST_BYTES: Final = 32
+_CACHE: Final = "__pycache__"
 _NEVER: Final = ("NRT_MemInfo_call_dtor",)  # named by code for arrays that own memory; ours never do
 _SCALARS: Final = {
     "int64": ctypes.c_int64,
@@ -138,7 +139,7 @@ class Kernel:
 def _place(module: str) -> Path:
     """Return where the kernels of a module are kept."""
     folder = os.environ.get(FOLDER)
-    home = Path(folder) if folder else source_of(module).parent / "__pycache__"
+    home = Path(folder) if folder else source_of(module).parent / _CACHE
     return home / f"{module}.kernels"
 
 
@@ -218,6 +219,8 @@ def _digest(module: str) -> str:
 
 def _keep(module: Any, path: Path) -> None:
     """Write the machine code of a module's kernels, for the next process to find."""
+    if path.parent.name == _CACHE:  # Python makes it only where it keeps bytecode
+        path.parent.mkdir(exist_ok=True)
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
         return
     from store.native_code import object_of

@@ -97,6 +97,12 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_kernels_are_kept_where_python_keeps_no_bytecode(tmp_path: Path) -> None:
+    path = tmp_path / "__pycache__" / "kept"
+    native._keep(importlib.import_module(MODULE), path)
+    assert native._read(path) is not None
+
+
 def test_an_array_of_another_kind_is_refused(kept: Path) -> None:
     found = native._read(kept)
     for wrong in (numbers(1, 2).astype(np.uint64), numbers(1, 2, 3, 4)[::2], numbers(1, 2).reshape(1, 2)):
