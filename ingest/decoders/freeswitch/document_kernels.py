@@ -318,7 +318,7 @@ def _walk(
         state[POSITION], state[ROWS], state[NUMBER], state[SCRATCH] = behind, row + 1, state[NUMBER] + 1, scratch
 
 
-walk: Any = numba.njit(
+compiled_walk: Any = numba.njit(
     types.void(
         types.int64,
         types.uint8[::1],
@@ -339,4 +339,7 @@ walk: Any = numba.njit(
     nogil=True,
     error_model="numpy",
     _nrt=False,
-)(_walk)
+)
+"""Compiles a walk: documents' and elements' take the same arguments."""
+
+walk: Any = compiled_walk(_walk)

@@ -37,6 +37,7 @@ from ingest.decoders.freeswitch.document_kernels import (
     STATE_SIZE,
     VARIABLES,
     WILD,
+    compiled_walk,
 )
 from ingest.decoders.freeswitch.leg_kernels import FIELDS, NEWEST, OLDEST, ORIGIN, PLACES, SWITCH, leg
 from ingest.decoders.freeswitch.leg_values_kernels import same
@@ -58,7 +59,6 @@ from ingest.decoders.word_kernels import (
     load32,
     numba,
     quotes32,
-    types,
 )
 
 __all__ = [
@@ -317,25 +317,4 @@ def _walk(
         state[POSITION], state[ROWS], state[NUMBER], state[SCRATCH] = behind, row + 1, state[NUMBER] + 1, scratch
 
 
-walk: Any = numba.njit(
-    types.void(
-        types.int64,
-        types.uint8[::1],
-        types.int64,
-        types.int64,
-        types.int64,
-        types.int64,
-        types.Array(types.uint64, 2, "C", readonly=True),
-        types.int64[:, ::1],
-        types.int64[:, ::1],
-        types.uint64[:, ::1],
-        types.int64[::1],
-        types.int64[:, ::1],
-        types.int64[:, ::1],
-        types.int64[:, ::1],
-        types.int64[::1],
-    ),
-    nogil=True,
-    error_model="numpy",
-    _nrt=False,
-)(_walk)
+walk: Any = compiled_walk(_walk)
