@@ -221,7 +221,7 @@ class BatchWriter:
         return self._sessions
 
     def _fold(self, records: pa.Table) -> pa.Table | None:
-        whole = np.asarray(pc.fill_null(pc.equal(records.column("event"), pa.scalar("record")), True))
+        whole = np.asarray(pc.fill_null(pc.equal(records.column("event"), pa.scalar("record")), pa.scalar(True)))
         if whole.all():
             return records.drop_columns(list(EVENT_COLUMNS))
         folded = self._area().fold(records.filter(pa.array(~whole)))
