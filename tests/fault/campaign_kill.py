@@ -184,8 +184,8 @@ class _Life:
         if "expire" in chosen:
             children.append(start("expire", clock, root, 50))
         if targets:
-            children.append(start("rectify", clock, root, *(target + 1 for target in targets)))
-            children.append(start("erase", clock, root, *targets))
+            children.append(start("rectify", clock, root, *(str(target + 1) for target in targets)))
+            children.append(start("erase", clock, root, *map(str, targets)))
         if "push" in chosen:
             own = pushes[: chance.randint(1, 8)]
             children.append(start("push", clock, root, self._token, *(item.write(self._files) for item in own)))

@@ -33,7 +33,7 @@ READERS: Final = {
     "api/disclosure/completeness.py": "the auditor's proof of a case's search; it tells numbers",
     "api/custody/subject_records.py": "a person's own, after a request of two persons",
     "api/billing/usage.py": "sums for billing, by account",
-    "api/billing/periods.py": "sums for billing, by account",
+    "api/billing/adjustments.py": "sums for billing, by account",
 }
 """All that asks the store for records, and for what."""
 OWN_CASE: Final = {"officer-1", "handler-1", "handler-2", "approver-1", "approver-2"}
