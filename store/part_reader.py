@@ -70,6 +70,11 @@ class PartReader:
         return -(-self.rows // self.group_size)
 
     @property
+    def groups_together(self) -> int:
+        """How many groups lie in one row group of the file: read in whole, they are read once."""
+        return max(1, self._row_group_rows // max(1, self.group_size))
+
+    @property
     def file_groups(self) -> int:
         """How many row groups the file has."""
         return int(self._file.metadata.num_row_groups)
