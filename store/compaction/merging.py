@@ -45,8 +45,8 @@ class _Cursor:
     def __init__(self, reader: PartReader, prepare: Prepare, rows: int) -> None:
         self._reader, self._prepare = reader, prepare
         self._group = 0
-        together = reader.groups_together
-        self._groups = max(1, rows // max(1, reader.group_size) // together) * together
+        groups, together = max(1, rows // max(1, reader.group_size)), reader.groups_together
+        self._groups = groups - groups % together if groups > together else groups
         self.table = pa.table({})
         self.parties: Ints = np.zeros(0, np.int64)
         self.starts: Ints = np.zeros(0, np.int64)
