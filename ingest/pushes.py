@@ -12,14 +12,13 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.decoders import Decoded, Decoder, decoder
-from ingest.decoders.base import Event
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError, LagrumError
@@ -180,10 +179,6 @@ def _side_by_side(members: Sequence[Decoded], ends: Sequence[int]) -> Decoded:
         return found
 
     table = pa.concat_tables(tables, promote_options="default") if tables else members[0].table
-    if "event" in table.column_names:  # not every member's records are events of sessions
-        place = table.column_names.index("event")
-        events: Any = table.column("event")
-        table = table.set_column(place, "event", events.fill_null(Event.RECORD.value))
     return Decoded(table, rejects, raw_of)
 
 

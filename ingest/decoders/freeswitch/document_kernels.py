@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 
 from ingest.decoders.freeswitch.leg_kernels import FIELDS, NEWEST, OLDEST, ORIGIN, PLACES, SWITCH, leg
+from ingest.decoders.freeswitch.leg_values_kernels import helper
 from ingest.decoders.freeswitch.name_kernels import SEEN, code_of, is_new
 from ingest.decoders.json_kernels import bare, behind_blanks, string
 from ingest.decoders.word_kernels import inlined, load8, load32, numba, types
@@ -70,8 +71,6 @@ _SPACE: Final = 0x20
 _TAB: Final = 0x09
 _NULL: Final = 0x6C6C_756E
 _U = np.uint64
-
-helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _name(at: Any, names: Any, table: Any, seen: Any, mark: Any, work: Any) -> Any:
@@ -140,8 +139,8 @@ def _open(code: Any, is_list: Any, first: Any, found: Any, work: Any) -> Any:
 _open_of: Any = inlined(_open)
 
 
-def _close(found: Any, work: Any) -> None:
-    """Leave an object or a list; what the first entry says is kept as of the leg as it ended."""
+def _leave(found: Any, work: Any) -> None:
+    """Leave an object, a list or an element; what the first entry says is kept as of the leg as it ended."""
     if work[work[DEPTH]] == ENTRY and work[ENTRIES] == 1:
         for place in range(FIELDS):
             found[NEWEST + place, 0], found[NEWEST + place, 1] = found[OLDEST + place, 0], found[OLDEST + place, 1]
@@ -149,7 +148,7 @@ def _close(found: Any, work: Any) -> None:
     work[DEPTH] -= 1
 
 
-_close_of: Any = inlined(_close)
+leave: Any = inlined(_leave)
 
 
 def _value(base: Any, at: Any, code: Any, first: Any, found: Any, spans: Any, work: Any) -> Any:
@@ -191,7 +190,7 @@ def _behind_value(at: Any, empty: Any, found: Any, work: Any) -> Any:
             return at + 1
         if byte != (_CLOSE_LIST if work[work[DEPTH]] & LIST else _CLOSE):
             return np.int64(-1)
-        _close_of(found, work)
+        leave(found, work)
         at, empty = at + 1, False
         if work[DEPTH] < 0:
             return at

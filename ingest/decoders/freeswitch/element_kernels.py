@@ -38,9 +38,10 @@ from ingest.decoders.freeswitch.document_kernels import (
     VARIABLES,
     WILD,
     compiled_walk,
+    leave,
 )
-from ingest.decoders.freeswitch.leg_kernels import FIELDS, NEWEST, OLDEST, ORIGIN, PLACES, SWITCH, leg
-from ingest.decoders.freeswitch.leg_values_kernels import same
+from ingest.decoders.freeswitch.leg_kernels import OLDEST, ORIGIN, PLACES, SWITCH, leg
+from ingest.decoders.freeswitch.leg_values_kernels import helper, same
 from ingest.decoders.freeswitch.name_kernels import SEEN, code_of, is_new
 from ingest.decoders.freeswitch.tag_kernels import (
     behind_blanks,
@@ -57,7 +58,6 @@ from ingest.decoders.word_kernels import (
     less32,
     load8,
     load32,
-    numba,
     quotes32,
 )
 
@@ -97,8 +97,6 @@ _SPACE: Final = 0x20
 _CDR: Final = 0x7264_633C
 _XML: Final = 0x6C6D78
 _U = np.uint64
-
-helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _attributes(base: Any, at: Any, is_root: Any, table: Any, names: Any, found: Any, seen: Any) -> Any:
@@ -163,18 +161,6 @@ def _enter(code: Any, found: Any, work: Any) -> Any:
 _enter_of: Any = helper(_enter)
 
 
-def _leave(found: Any, work: Any) -> None:
-    """Leave an element; what the first entry says is kept as of the leg as it ended."""
-    if work[work[DEPTH]] == ENTRY and work[ENTRIES] == 1:
-        for place in range(FIELDS):
-            found[NEWEST + place, 0], found[NEWEST + place, 1] = found[OLDEST + place, 0], found[OLDEST + place, 1]
-        found[PLACES, 0], found[PLACES, 1] = found[ORIGIN, 0], found[ORIGIN, 1]
-    work[DEPTH] -= 1
-
-
-_leave_of: Any = helper(_leave)
-
-
 def _leaf(base: Any, at: Any, length: Any, plain: Any, code: Any, found: Any, spans: Any, work: Any) -> Any:
     """Keep the text of an element without children; False when the document is left to the twin."""
     parent = work[work[DEPTH] - 1]
@@ -235,7 +221,7 @@ def _document(
             if not same(at + 2, length, name, length) or load8(at + 2 + length) != _GREATER:
                 return np.int64(-1)
             at += 3 + length
-            _leave_of(found, work)
+            leave(found, work)
         else:
             at, code = _opening_of(base, at, names, table, found, seen, mark, work)
             if at < 0:
@@ -244,7 +230,7 @@ def _document(
                 if load8(at + 1) != _GREATER or not _leaf_of(base, at, 0, True, code, found, spans, work):
                     return np.int64(-1)
                 at += 2
-                _leave_of(found, work)
+                leave(found, work)
             else:
                 at += 1
                 length, plain, wild = text_of(at)

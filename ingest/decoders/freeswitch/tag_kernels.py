@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from ingest.decoders.freeswitch.leg_values_kernels import helper
 from ingest.decoders.word_kernels import (
     ampersands32,
     controls32,
@@ -19,7 +20,6 @@ from ingest.decoders.word_kernels import (
     load8,
     load32,
     load64,
-    numba,
 )
 
 TEXT_BYTES_MAX: Final = 1 << 16
@@ -54,8 +54,6 @@ _LOWER: Final = _word(b"\0\0\0\0\0\0  ")
 _LOWER_C: Final = _word(b" \0\0\0\0\0")
 _SIX: Final = _U(0xFFFF_FFFF_FFFF)
 _FIVE: Final = _U(0xFF_FFFF_FFFF)
-
-helper: Any = numba.njit(nogil=True, error_model="numpy", _nrt=False)
 
 
 def _text(at: Any) -> Any:
