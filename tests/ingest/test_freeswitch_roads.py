@@ -18,6 +18,7 @@ from ingest import window
 from ingest.decoders import decoder
 from ingest.decoders.freeswitch import walk as freeswitch_walk
 from ingest.source import SourceConfig
+from schemas.errors import InputError
 from schemas.rejects import Reject
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "freeswitch"
@@ -60,8 +61,14 @@ def taken(data: bytes, source: SourceConfig, name: str, *, compiled: bool) -> tu
 
 
 def same(data: bytes, source: SourceConfig = SOURCE, name: str = "freeswitch-json") -> int:
-    """Compare the roads; return how many legs the kernels made."""
-    fast, walked = taken(data, source, name, compiled=True)
+    """Compare the roads, refusals of the whole too; return how many legs the kernels made."""
+    try:
+        fast, walked = taken(data, source, name, compiled=True)
+    except InputError as refused:
+        with pytest.raises(InputError) as told:
+            taken(data, source, name, compiled=False)
+        assert told.value.message == refused.message
+        return 0
     assert fast == taken(data, source, name, compiled=False)[0]
     return walked
 
@@ -76,6 +83,15 @@ def changed(**variables: Any) -> bytes:
     document["variables"] |= variables
     document["variables"] = {name: value for name, value in document["variables"].items() if value is not None}
     return text(document)
+
+
+@pytest.mark.parametrize("mark", [b"\xff\xfe", b"\xfe\xff"])
+@pytest.mark.parametrize("name", ["freeswitch-json", "freeswitch-xml"])
+def test_both_roads_refuse_utf_16(mark: bytes, name: str) -> None:
+    for compiled in (True, False):
+        with pytest.raises(InputError, match="UTF-16"):
+            taken(mark + LEGS, SOURCE, name, compiled=compiled)
+    assert same(mark + LEGS, name=name) == 0
 
 
 @pytest.mark.parametrize("option", ["auto", "yes", "no"])
