@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.errors import NotFoundError, ProcedureError
+from schemas.errors import IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from store.audit import AuditEntry
 from store.catalog import Catalog
 from store.keys import KeyRef, Keyring, derive, seal, unseal
@@ -70,6 +70,23 @@ class Documents:
             (kind, id, kind),
         )
         return self._open(rows[0]) if rows else None
+
+    def legible(self, kind: str) -> tuple[list[Document], list[str]]:
+        """Return the documents of a kind that can be read, by id, and the ids of those that cannot.
+
+        For work that goes on beside what is damaged; whoever needs all of them takes `list`.
+        """
+        rows = self._catalog.query(
+            "SELECT kind, id, revision, key_ref, sealed FROM documents WHERE kind = ? ORDER BY id", (kind,)
+        )
+        found: list[Document] = []
+        damaged: list[str] = []
+        for row in rows:
+            try:
+                found.append(self._open(row))
+            except (IntegrityError, KeyUnavailableError, ValueError):
+                damaged.append(row[1])
+        return found, damaged
 
     def list(self, kind: str) -> list[Document]:
         """Return all documents of a kind, by id."""

@@ -24,9 +24,20 @@ def queued(store: Store, delivery: Delivery, now_us: int) -> list[Put]:
 
 
 def waiting(store: Store) -> list[tuple[Push, int]]:
-    """Return what waits, with its revision, oldest release first."""
-    found = [(Push.from_body(item.body), item.revision) for item in store.documents.list(KIND)]
-    return sorted(found, key=lambda item: (item[0].since_us, item[0].delivery_id))
+    """Return what waits and can be read, with its revision, oldest release first."""
+    return outbox(store)[0]
+
+
+def outbox(store: Store) -> tuple[list[tuple[Push, int]], list[str]]:
+    """Return what waits, with its revision, oldest release first; and the deliveries whose push cannot be read."""
+    legible, damaged = store.documents.legible(KIND)
+    found: list[tuple[Push, int]] = []
+    for item in legible:
+        try:
+            found.append((Push.from_body(item.body), item.revision))
+        except TypeError:
+            damaged.append(item.id)
+    return sorted(found, key=lambda item: (item[0].since_us, item[0].delivery_id)), damaged
 
 
 def push_of(store: Store, delivery: Delivery) -> dict[str, Any] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from api.people import authorities
 from api.pusher import Pusher
 from schemas.errors import AuditError, ProcedureError
 from store import Put, Store
-from tests.api.disclosure.conftest import AUTHORITY, TARGET, Court, court
+from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, Court, court
 from tests.api.handover.authority import side
 from tests.api.handover.etsi import validated
 from tests.api.handover.receiver import Office, Receiver, receiving
@@ -44,15 +46,15 @@ def there(office: Office) -> Iterator[Receiver]:
         yield found
 
 
-def register(court: Court, office: Office, url: str | None, **changes: Any) -> None:
-    document = court.store.documents.get(authorities.KIND, AUTHORITY)
+def register(court: Court, office: Office, url: str | None, of: str = AUTHORITY, **changes: Any) -> None:
+    document = court.store.documents.get(authorities.KIND, of)
     client = office.issued(PushKey(court.store).as_dict()["request"])
     endpoint: dict[str, Any] = {"endpoint": url, "endpoint_ca": office.pem, "endpoint_client": client}
     endpoint |= {"fingerprints": ("ab" * 32,)}
     terms = replace(authorities.from_document(document).terms, **(endpoint | changes))
     if terms.endpoint is not None:
         terms = authorities.check_terms(terms, court.clock.now_us())
-    put = Put(authorities.KIND, AUTHORITY, authorities.Authority(terms, authorities.ACTIVE, {}).to_body())
+    put = Put(authorities.KIND, of, authorities.Authority(terms, authorities.ACTIVE, {}).to_body())
     court.store.documents.commit([put])
 
 
@@ -76,6 +78,14 @@ def kinds(court: Court, start: int) -> list[str]:
 
 def later(court: Court) -> None:
     court.clock.advance(seconds=BACK_OFF_SECONDS_MAX)
+
+
+def wait_for(found: Callable[[], object]) -> None:
+    for _ in range(1_000):
+        if found():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it does not come")
 
 
 def test_every_envelope_is_pushed_in_sequence_once_and_is_what_a_fetch_gives(
@@ -362,7 +372,11 @@ def test_the_worklist_the_case_and_the_metrics_tell(court: Court, office: Office
     looks.look()
     court.clock.advance(seconds=10)
     gauges = {metric.name: metric.samples[0].value for metric in looks.collect()}
-    assert gauges == {"lagrum_disclosure_pushes": 1.0, "lagrum_disclosure_push_oldest_seconds": 10.0}
+    assert gauges == {
+        "lagrum_disclosure_pushes": 1.0,
+        "lagrum_disclosure_push_oldest_seconds": 10.0,
+        "lagrum_disclosure_pushes_damaged": 0.0,
+    }
     for person in ("officer-1", "handler-1"):
         items = {item["case"]: item["push"] for item in worklist(court.store, court.actor(person))["items"]}
         assert items[task.id] == "status-503"
@@ -373,6 +387,52 @@ def test_the_worklist_the_case_and_the_metrics_tell(court: Court, office: Office
     assert {metric.name: metric.samples[0].value for metric in looks.collect()} == dict.fromkeys(gauges, 0.0)
     item = worklist(court.store, court.actor("officer-1"))["items"][0]
     assert (item["clock"], item["push"]) == ("acknowledgement", None)
+
+
+def test_an_authority_that_hangs_delays_no_other(
+    court: Court, office: Office, there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.pusher.AGAIN_SECONDS", 0.02)
+    with receiving(office) as other:
+        register(court, office, there.url)
+        court.enrol("officer-3", "officer", authority=OTHER_AUTHORITY)
+        register(court, office, other.url, of=OTHER_AUTHORITY)
+        slow = court.released()
+        there.plan = ["hang"]
+        limits = replace(QUICK, idle_seconds=20, request_seconds=20)
+        looks = Pusher(court.store, limits)
+        with ThreadPoolExecutor(1) as aside:
+            round_of_it = aside.submit(looks.look)
+            wait_for(lambda: there.requests)
+            # Released while the round runs: the other authority has it before the round ends.
+            task = court.register(court.file("officer-3", authority=OTHER_AUTHORITY), "officer-3")
+            court.release(court.run(court.approve(court.check(task.id).id).id).id)
+            wait_for(lambda: len(other.kept) == 2)
+            assert not round_of_it.done()
+            looks.stop()
+            assert round_of_it.result() == 2
+        assert told(court, slow.id)["reason"] == "cut"
+        assert {thing.ldid for thing in other.kept.values()} == {task.id}
+
+
+@pytest.mark.parametrize(("kind", "what"), [("push", "push"), ("delivery", "delivery"), ("task", "case")])
+def test_what_cannot_be_read_is_told_once_and_passed_over(
+    court: Court, office: Office, there: Receiver, kind: str, what: str
+) -> None:
+    register(court, office, there.url)
+    damaged, task = court.released(), court.released()
+    delivery = held(court, damaged.id).id
+    with court.store.documents._catalog.transaction() as cursor:
+        where = (kind, damaged.id if kind == "task" else delivery)
+        cursor.execute("UPDATE documents SET sealed = zeroblob(64) WHERE kind = ? AND id = ?", where)
+    start, looks = court.store.audit.size, pusher(court)
+    assert looks.look() == 2
+    assert told(court, task.id)["state"] == "acknowledged"
+    assert looks.look() == 0
+    entries = [entry for entry in court.log(start) if entry.kind == "disclosure.push-damaged"]
+    assert [entry.public for entry in entries] == [{"delivery": delivery, "what": what}]
+    gauges = {metric.name: metric.samples[0].value for metric in looks.collect()}
+    assert gauges["lagrum_disclosure_pushes_damaged"] == 1.0
 
 
 def test_a_stopped_service_begins_nothing(court: Court, office: Office, there: Receiver) -> None:
