@@ -24,15 +24,21 @@ from schemas.fields import Kind
 from schemas.rejects import RejectReason
 
 _BETWEEN = "\x1f"
+_PARTIES = frozenset({"calling_number", "called_number"})
+"""A record whose party no alternative names is one that the mapping does not know."""
 
 
 class _Value(NamedTuple):
-    """A field's column, and the rows that it refuses; offsets and flags only where it is a time of a zone."""
+    """A field's column, and the rows that it refuses; offsets and flags only where it is a time of a zone.
+
+    `unmet` are the rows that fulfil no `when`, where one of them has to fit.
+    """
 
     column: Column
     bad: Mask
     offsets_s: Column | None = None
     ambiguous: Column | None = None
+    unmet: Mask | None = None
 
 
 class Assembler:
@@ -55,6 +61,8 @@ class Assembler:
         for item in self._mapping.fields:
             value = self._field(item, stretch, rows)
             faults.add(value.bad, _reason(item), item.field.name)
+            if value.unmet is not None:
+                faults.add(value.unmet, RejectReason.MISSING_FIELD, item.field.name)
             made[item.field.name] = value.column
             if value.offsets_s is not None and item.field.name == "start_time" and "utc_offset_s" not in made:
                 made["utc_offset_s"] = value.offsets_s
@@ -102,7 +110,8 @@ class Assembler:
             if value.ambiguous is not None:
                 twice |= np.asarray(value.ambiguous) & mine
         timed = item.field.kind is Kind.TIME
-        return _Value(column, bad, offsets if timed else None, pa.array(twice) if timed else None)
+        unmet = free if item.field.name in _PARTIES else None
+        return _Value(column, bad, offsets if timed else None, pa.array(twice) if timed else None, unmet)
 
     def _rule(self, item: FieldMap, rule: Rule, stretch: Stretch, rows: int) -> _Value:
         text, bad = apply_steps(_text(rule, stretch, rows), rule.steps)

@@ -298,3 +298,25 @@ def test_an_empty_delivery_holds_no_record() -> None:
 
 def test_the_fixtures_are_there() -> None:
     assert sorted(path.name for path in (FIXTURES / "mapping").iterdir()) == ["fixed.toml", "fixed.txt"]
+
+
+def test_a_record_whose_party_no_alternative_names_is_refused_with_its_place() -> None:
+    conditional = BASE.replace(
+        '[fields.called_number]\nfrom = "b"', '[fields.called_number]\nwhen = { note = "MO" }\nfrom = "b"'
+    )
+    lines = b"".join(
+        LINE.replace(b"1,", b"%d," % (number + 1), 1).replace(b"secret words", kind)
+        for number, kind in enumerate((b"MO", b"XX", b""))
+    )
+    records, rejects = read(conditional, lines)
+    assert [record["record_key"] for record in records] == ["1"]
+    assert [(one.position, one.reason, one.field) for one in rejects] == [
+        (2, RejectReason.MISSING_FIELD, "called_number"),
+        (3, RejectReason.MISSING_FIELD, "called_number"),
+    ]
+    otherwise = conditional.replace("[fields.called_number]", "[[fields.called_number]]").replace(
+        "[fields.start_time]", '[[fields.called_number]]\nvalue = ""\n[fields.start_time]'
+    )
+    records, rejects = read(otherwise, lines)
+    assert (len(records), rejects) == (3, [])
+    assert [record.get("called_number") for record in records] == ["46700000002", None, None]
