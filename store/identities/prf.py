@@ -16,9 +16,15 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from schemas.buffers import Column
+from store import native
 
 STRETCH_BLOCKS: Final = 65_536
 """So many blocks of text at once, whatever the texts' lengths: the bound of the memory that they take."""
+
+KERNEL_ROWS_MIN: Final = 8192
+"""Fewer texts are no reason to load the compiled kernel; when it is there, it is used."""
+
+_KERNELS: Final = "store.identities.prf_kernels"
 
 Words = npt.NDArray[np.uint64]
 """Shape (n, 2): n blocks of 16 bytes as two native words."""
@@ -85,17 +91,30 @@ class BulkCmac:
     def _of_width(
         self, data: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], blocks: int
     ) -> Words:
-        columns = np.arange(blocks * 16)
-        inside = columns[None, :] < lengths[:, None]
-        index = np.where(inside, starts[:, None] + columns[None, :], 0)
-        matrix = np.where(inside, data[index] if len(data) else 0, 0).astype(np.uint8)
-        words = np.ascontiguousarray(matrix).view(np.uint64).reshape(len(starts), blocks, 2)
-        header = np.zeros((len(starts), 2), dtype=np.uint64)
-        header[:, 0] = lengths
-        state = self.encrypt(header)
-        for number in range(blocks - 1):
-            state = self.absorb(state, words[:, number])
-        return self.finish(state, words[:, blocks - 1])
+        state = np.zeros((len(starts), 2), dtype=np.uint64)
+        state[:, 0] = lengths
+        mix = _mix
+        if len(starts) >= KERNEL_ROWS_MIN or native.is_loaded(_KERNELS):
+            mix = native.load(_KERNELS).mix
+        for number in range(blocks):
+            state = self.encrypt(state)
+            mix(data, starts, lengths, number, state)
+        return self.encrypt(self.last(state))
+
+
+def _mix(
+    data: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    number: int,
+    states: Words,
+) -> None:
+    """Xor into the state of each text its block `number`, padded with zeros."""
+    columns = np.arange(number * 16, number * 16 + 16)
+    inside = columns[None, :] < lengths[:, None]
+    if inside.any():
+        octets = data[np.where(inside, starts[:, None] + columns[None, :], 0)]
+        states ^= np.where(inside, octets, 0).astype(np.uint8).view(np.uint64)
 
 
 def _double(block: bytes) -> Words:

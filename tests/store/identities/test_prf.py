@@ -9,6 +9,8 @@ from cryptography.hazmat.primitives.cmac import CMAC
 from hypothesis import given
 from hypothesis import strategies as st
 
+from store import native
+from store.identities import prf
 from store.identities.prf import BulkCmac
 
 KEY = bytes(range(32))
@@ -76,3 +78,15 @@ def test_a_tag_is_the_same_from_many_threads_at_once() -> None:
     for thread in threads:
         thread.join()
     assert equal == [True] * 12
+
+
+@given(st.lists(st.binary(max_size=70), min_size=1, max_size=20), st.integers(0, 4))
+def test_the_kernel_pads_texts_as_its_twin(texts: list[bytes], number: int) -> None:
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    lengths = np.array([len(text) for text in texts])
+    starts = np.cumsum(lengths) - lengths
+    states = np.arange(2 * len(texts), dtype=np.uint64).reshape(-1, 2)
+    ours, theirs = states.copy(), states.copy()
+    native.load("store.identities.prf_kernels").mix(data, starts, lengths, number, ours)
+    prf._mix(data, starts, lengths, number, theirs)
+    assert (ours == theirs).all()
