@@ -8,20 +8,20 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 import orjson
 
-from api import problems
-from api.people.auth import session_statement
-from api.people.enrolment import ENROL_REQUEST
-from api.people.persons import Enrolment
-from api.people.signing import PersonKey, Statement
-from api.server import socket_path
+from api.people.signing import PersonKey, Statement, session_statement
+from api.problem_kinds import to_error
+from api.settings import socket_path
 from schemas.errors import BusyError, ConfigurationError, LagrumError, ProcedureError
 from store import files
 from store.clock import Clock, to_text
+
+if TYPE_CHECKING:
+    from api.people.persons import Enrolment
 
 TIMEOUT_SECONDS: Final = 600.0
 CONNECT_SECONDS: Final = 10.0
@@ -206,11 +206,13 @@ def _json(response: httpx.Response) -> Any:
 
 def _error(response: httpx.Response) -> LagrumError:
     body = _json(response)
-    return problems.to_error(response.status_code, body if isinstance(body, dict) else {})
+    return to_error(response.status_code, body if isinstance(body, dict) else {})
 
 
 def enrolment_body(client: Client, enrolment: Enrolment) -> dict[str, Any]:
     """Return the signed body of an enrolment's request."""
+    from api.people.enrolment import ENROL_REQUEST
+
     digest = enrolment.digest(client.store_id)
     return {
         "id": enrolment.person_id,

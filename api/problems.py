@@ -1,4 +1,4 @@
-"""Every refusal as RFC 9457 problem details, and back into the error tree on the client's side.
+"""Every refusal as RFC 9457 problem details; `api.problem_kinds` has the kinds and the way back.
 
 A problem never echoes what was sent: no values, no unknown field names, no paths, no query strings.
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -19,23 +18,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
-from schemas.errors import (
-    AuditError,
-    BusyError,
-    ClockError,
-    ConfigurationError,
-    InputError,
-    IntegrityError,
-    KeyUnavailableError,
-    LagrumError,
-    NotFoundError,
-    PermissionsError,
-    ProcedureError,
-    RetentionError,
-)
+from api.problem_kinds import KINDS, TYPE_PREFIX
+from schemas.errors import BusyError, LagrumError, NotFoundError, ProcedureError
 
 MEDIA_TYPE: Final = "application/problem+json"
-TYPE_PREFIX: Final = "urn:lagrum:problem:"
 RETRY_AFTER_SECONDS: Final = 1
 
 FORBIDDEN_REASONS: Final = frozenset(
@@ -49,31 +35,6 @@ HIDDEN_REASON: Final = "not-yours"
 DISK_ERRORS: Final = frozenset({errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE})
 """What a system call says when the disk, or the process's room for files, is at its end."""
 
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """How one class of error looks over HTTP."""
-
-    error: type[LagrumError]
-    slug: str
-    status: int
-    title: str
-
-
-KINDS: Final[tuple[Kind, ...]] = (
-    Kind(NotFoundError, "not-found", 404, "No such thing"),
-    Kind(InputError, "input", 400, "The delivery cannot be read"),
-    Kind(ConfigurationError, "configuration", 422, "The configuration or the request cannot work"),
-    Kind(ProcedureError, "procedure", 409, "The procedure does not allow this step"),
-    Kind(RetentionError, "retention", 409, "The retention rules forbid it"),
-    Kind(KeyUnavailableError, "key-unavailable", 410, "The data are erased or their key is not available"),
-    Kind(BusyError, "busy", 503, "Try again later"),
-    Kind(AuditError, "audit", 503, "The audit log cannot take the entry, so nothing was done"),
-    Kind(ClockError, "clock", 503, "The clock cannot be trusted"),
-    Kind(IntegrityError, "integrity", 500, "The store does not authenticate"),
-    Kind(PermissionsError, "permissions", 500, "A secret file has the wrong permissions"),
-)
-"""In the order in which they are tried; the first class that fits decides."""
 
 _STATUS_SLUGS: Final[dict[int, str]] = {
     400: "bad-request",
@@ -179,30 +140,6 @@ def _what(error: Mapping[str, Any]) -> str:
     if kind in _OPAQUE_TYPES:
         return "the value is not allowed here"
     return str(error.get("msg", kind))
-
-
-def to_error(status: int, body: Mapping[str, Any]) -> LagrumError:
-    """Return the error of the tree that a problem document stands for."""
-    slug = str(body.get("type", "")).removeprefix(TYPE_PREFIX)
-    message = str(body.get("detail") or body.get("title") or f"the service answered {status}")
-    hint = body.get("hint")
-    if slug == "validation":
-        faults = [f"{'.'.join(map(str, f.get('where', ())))}: {f.get('what')}" for f in body.get("errors", ())]
-        return ConfigurationError(f"{message} ({'; '.join(faults)})" if faults else message)
-    for kind in KINDS:
-        if kind.slug == slug:
-            if kind.error is ProcedureError:
-                return ProcedureError(message, reason=str(body.get("reason", "procedure")), hint=hint)
-            if kind.error is InputError:
-                return InputError(message, position=body.get("position"), hint=hint)
-            return kind.error(message, hint=hint)
-    if status in (401, 403):
-        return ProcedureError(message, reason=slug or "forbidden", hint=hint)
-    if status in (429, 503):
-        return BusyError(message, hint=hint)
-    if status in (400, 413, 415):
-        return InputError(message, hint=hint)
-    return LagrumError(message, hint=hint)
 
 
 def install(app: FastAPI) -> None:

@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 
 from api.app import create_app
-from api.settings import Settings
+from api.settings import Settings, socket_path
 from api.tls import PeerCertificateProtocol, server_context
 from schemas.errors import ConfigurationError
 from store import files
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from store import Store
 
-SOCKET_NAME: Final = "lagrum.sock"
 _BACKLOG: Final = 512
 _PATH_BYTES_MAX: Final = 107
 
@@ -43,11 +42,6 @@ class Listening:
     port: int
     tls: bool
     socket_path: Path
-
-
-def socket_path(root: Path) -> Path:
-    """Return the unix socket of a store's service."""
-    return root / "run" / SOCKET_NAME
 
 
 class _Server(uvicorn.Server):

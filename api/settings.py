@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from schemas.errors import ConfigurationError
 
 FILE_NAME: Final = "lagrum.toml"
+SOCKET_NAME: Final = "lagrum.sock"
 SESSION_SECONDS_MAX: Final = 900
 CHALLENGE_SECONDS_MAX: Final = 60
 WITNESS_INTERVAL_SECONDS_MAX: Final = 30
@@ -24,6 +25,11 @@ _TABLE: Final = "table"
 
 def _in(table: str, default: Any) -> Any:
     return field(default=default, metadata={_TABLE: table})
+
+
+def socket_path(root: Path) -> Path:
+    """Return the unix socket of a store's service."""
+    return root / "run" / SOCKET_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,8 @@ from typing import Annotated, Final
 from fastapi import HTTPException, Query, Request
 
 from api.people.roles import Role
-from api.people.signing import Statement, digest_of
 from schemas.errors import ProcedureError
 
-SESSION_ACTION: Final = "session.open"
 SCHEME: Final = "lagrum"
 LOCAL: Final = "local"
 """The host of who comes by the unix socket: the service's own user, who is not locked out as an address."""
@@ -75,11 +73,6 @@ class UnauthenticatedError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.retry_after_seconds = retry_after_seconds
-
-
-def session_statement(store_id: str, person_id: str, challenge: str, expires_at: str) -> Statement:
-    """Return what a person signs to log in; `expires_at` as it came with the challenge."""
-    return Statement(SESSION_ACTION, person_id, digest_of({"store": store_id, "challenge": challenge}), expires_at)
 
 
 def principal_of(request: Request) -> Principal:

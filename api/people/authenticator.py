@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from api.people import authorities, client_certificates, oidc, persons
-from api.people.auth import LOCAL, Peer, Principal, PrincipalKind, UnauthenticatedError, session_statement
+from api.people.auth import LOCAL, Peer, Principal, PrincipalKind, UnauthenticatedError
 from api.people.bindings import BindingKind, person_of
 from api.people.credentials import Credential, CredentialBook, Scope
 from api.people.logins import CLOSED, LOCKED, OPENED, RECOGNISED, REFUSED, UNKNOWN, Event, LoginLog
 from api.people.rates import Rates, per_minute
 from api.people.sessions import Challenges, Sessions
-from api.people.signing import PersonKey, verify
+from api.people.signing import PersonKey, session_statement, verify
 from api.people.throttle import Throttle
 from api.settings import Settings
 from store.clock import to_text

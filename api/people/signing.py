@@ -31,6 +31,7 @@ from schemas.errors import ConfigurationError, InputError, PermissionsError
 from store import files
 
 STATEMENT_PREFIX: Final = b"lagrum-statement-v1\n"
+SESSION_ACTION: Final = "session.open"
 KEY_FILE_BYTES_MAX: Final = 16_384
 _KEY_FILE_FORMAT: Final = "lagrum-person-key-v1"
 _SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 1}
@@ -85,6 +86,11 @@ class Statement:
         """Return the bytes under the signature."""
         fields = {"action": self.action, "case": self.case, "digest": self.digest, "time": self.time}
         return STATEMENT_PREFIX + canonical_json(fields)
+
+
+def session_statement(store_id: str, person_id: str, challenge: str, expires_at: str) -> Statement:
+    """Return what a person signs to log in; `expires_at` as it came with the challenge."""
+    return Statement(SESSION_ACTION, person_id, digest_of({"store": store_id, "challenge": challenge}), expires_at)
 
 
 def key_id(public_key: bytes) -> str:

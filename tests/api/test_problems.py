@@ -10,6 +10,7 @@ from httpx import ASGITransport, AsyncClient, Response
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from api import problems
+from api.problem_kinds import KINDS, to_error
 from schemas import errors
 from schemas.errors import BusyError, InputError, LagrumError, ProcedureError
 
@@ -32,20 +33,20 @@ def test_every_error_goes_over_and_comes_back_as_itself(kind: type[LagrumError])
     assert answer.media_type == "application/problem+json"
     body = json.loads(bytes(answer.body))
     assert body["status"] == answer.status_code >= 400
-    back = problems.to_error(answer.status_code, body)
+    back = to_error(answer.status_code, body)
     assert type(back) is kind
     assert (back.message, back.hint) == ("no", "h")
 
 
 def test_the_table_knows_every_leaf() -> None:
-    assert {kind.error for kind in problems.KINDS} == set(LEAVES)
+    assert {kind.error for kind in KINDS} == set(LEAVES)
 
 
 @pytest.mark.parametrize(("reason", "status"), [("role", 403), ("same-person", 403), ("stale", 409), ("state", 409)])
 def test_who_may_not_is_403_and_when_not_is_409(reason: str, status: int) -> None:
     answer = problems.from_error(ProcedureError("no", reason=reason))
     assert answer.status_code == status
-    back = problems.to_error(status, json.loads(bytes(answer.body)))
+    back = to_error(status, json.loads(bytes(answer.body)))
     assert isinstance(back, ProcedureError)
     assert back.reason == reason
 
@@ -57,14 +58,14 @@ def test_try_again_says_when() -> None:
 
 
 def test_a_position_goes_over() -> None:
-    back = problems.to_error(400, json.loads(bytes(problems.from_error(InputError("bad", position=7)).body)))
+    back = to_error(400, json.loads(bytes(problems.from_error(InputError("bad", position=7)).body)))
     assert isinstance(back, InputError)
     assert back.position == 7
 
 
 def test_an_unknown_answer_is_still_an_error_of_the_tree() -> None:
-    assert isinstance(problems.to_error(502, {}), LagrumError)
-    assert isinstance(problems.to_error(503, {}), BusyError)
+    assert isinstance(to_error(502, {}), LagrumError)
+    assert isinstance(to_error(503, {}), BusyError)
 
 
 class _Sent(BaseModel):

@@ -27,8 +27,7 @@ from api import cli
 from api.client import Client
 from api.people.bootstrap import create_custodians
 from api.people.signing import PersonKey, read_key_file
-from api.server import socket_path
-from api.settings import Settings
+from api.settings import Settings, socket_path
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import Store
 from tests.api.world import CSV, running

@@ -17,11 +17,10 @@ from httpx import ASGITransport, AsyncClient, Response
 from api import server
 from api.app import create_app
 from api.people import authorities, enrolment, persons
-from api.people.auth import session_statement
 from api.people.bootstrap import create_custodians
 from api.people.credentials import Scope
 from api.people.persons import Approval, Enrolment
-from api.people.signing import PersonKey, Statement, read_key_file
+from api.people.signing import PersonKey, Statement, read_key_file, session_statement
 from api.settings import Settings
 from ingest import sources
 from ingest.source import SourceConfig

@@ -50,5 +50,13 @@ def test_status_and_ingest_load_nothing_slow(root: Path, tmp_path: Path) -> None
     assert loaded(*words, "compact") & SLOW == set()
 
 
+def test_a_client_of_the_service_loads_neither_server_nor_store() -> None:
+    script = 'import sys, api.cli, api.client; print(*{name.partition(".")[0] for name in sys.modules})'
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = set(done.stdout.split())
+    assert "httpx" in names
+    assert names & {"fastapi", "uvicorn", "duckdb", "pyarrow", "numpy", "phonenumbers"} == set()
+
+
 def test_the_test_sees_what_is_loaded(root: Path) -> None:
     assert "pyarrow" in loaded("--root", str(root), "--json", "status")

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from api.people import enrolment
-from api.people.auth import session_statement
 from api.people.credentials import Scope
-from api.people.signing import PersonKey
+from api.people.signing import PersonKey, session_statement
 from api.settings import Settings
 from tests.api.world import CSV, World, make_world
 from tests.conftest import FixedClock
