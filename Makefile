@@ -81,7 +81,7 @@ bench-env: env
 bench: bench-env ## Lagrum beside its peers; BENCH_SCALE=0.1 for a tenth; writes bench/results, tables, figures
 	@$(BIN)/python -m bench.run
 
-bench-growth: bench-env ## how cost grows with what is stored, 20 GB as one stream; goes on where it was interrupted
+bench-growth: bench-env ## how cost grows with what is stored, 26 GB as one stream; goes on where it was interrupted
 	@$(BIN)/python -m bench.growth
 
 bench-micro: env ## the single steps of taking in and looking up

@@ -154,7 +154,8 @@ def _windows(plt: Any, results: Results) -> Any:
 def _growth(plt: Any, curves: dict[str, Any]) -> Any:
     """Processor time per record, resident memory of the largest stream, and processor time of lookups."""
     figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12, 3.6))
-    month, years = ([*curves.get(name, {}).get("points", [])] for name in ("month", "years"))
+    month, years = (curves.get(name, {}).get("points", []) for name in ("month", "years"))
+    years = [one for one in years if "lookups" in one]
     ours = [one for one in years if one["peer"] == "lagrum"]
     for points, where, form in ((month, "one month", "o-"), (ours, "two years", "s-")):
         for name, label, alpha in (

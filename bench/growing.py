@@ -26,12 +26,16 @@ class State:
     """What survives an interruption."""
 
     start: date
-    done: int = 0
-    """Deliveries whose truth is in the probes."""
-    probes: list[Probe] = field(default_factory=list)
+    truths: list[list[Probe]] = field(default_factory=list)
+    """After each delivery: what the probes must find."""
     points: list[dict[str, Any]] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
     """Peers that failed, and why."""
+
+    @property
+    def done(self) -> int:
+        """Deliveries whose truth is known."""
+        return len(self.truths)
 
     @classmethod
     def load(cls, path: Path, start: date) -> State:
@@ -39,8 +43,8 @@ class State:
         if not path.exists():
             return cls(start)
         told = json.loads(path.read_text(encoding="utf-8"))
-        probes = [Probe(**probe) for probe in told["probes"]]
-        return cls(date.fromisoformat(told["start"]), told["done"], probes, told["points"], told["lost"])
+        truths = [[Probe(**probe) for probe in probes] for probes in told["truths"]]
+        return cls(date.fromisoformat(told["start"]), truths, told["points"], told["lost"])
 
     def save(self, path: Path) -> None:
         """Keep it."""
@@ -50,10 +54,12 @@ class State:
 
     def more(self, here: Sequence[Probe]) -> None:
         """Add what one more delivery holds of the same probes."""
-        self.probes = [
-            replace(one, records=one.records + two.records, checksum=joined(one.checksum, two.checksum))
-            for one, two in zip(self.probes, here, strict=True)
-        ]
+        self.truths.append(
+            [
+                replace(one, records=one.records + two.records, checksum=joined(one.checksum, two.checksum))
+                for one, two in zip(self.truths[-1], here, strict=True)
+            ]
+        )
 
 
 def look(book: Book, probes: Sequence[Probe], home: Path, name: str, window: Window) -> dict[str, Any]:

@@ -86,15 +86,14 @@ def _deliver(book: Book, curve: Curve, state: State, folder: Path) -> None:
         first_key=workload.KEY_FIRST + number * curve.rows,
     )
     window = Window(state.start, state.start + timedelta(days=curve.days + 1))
-    if not state.probes:
-        state.probes = draw(path, [window], PRESENT, ABSENT)[window]
+    if not state.truths:
+        state.truths.append(draw(path, [window], PRESENT, ABSENT)[window])
     else:
-        state.more(tally(path, state.probes, window))
-    state.done += 1
+        state.more(tally(path, state.truths[-1], window))
     try:
         point = _take(book, curve, state, folder / "lagrum", path)
         if state.done in curve.measured:
-            point |= look(book, state.probes, folder / "lagrum", "lagrum", window)
+            point |= look(book, state.truths[-1], folder / "lagrum", "lagrum", window)
     except PeerError as error:
         state.lost["lagrum"] = str(error)
         book.differs(f"month: {error}")

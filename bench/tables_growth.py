@@ -68,7 +68,8 @@ def _month(curve: dict[str, Any]) -> str:
 def _years(curve: dict[str, Any]) -> str:
     points = [one for one in curve["points"] if "lookups" in one]
     ours = [one for one in points if one["peer"] == "lagrum"]
-    return "\n\n".join((_taken(curve, points), _stream(ours[-1]), _lookups(points), _largest(ours[-1])))
+    last = ours[-1:]
+    return "\n\n".join((_taken(curve, points), *map(_stream, last), _lookups(points), *map(_largest, last)))
 
 
 def _taken(curve: dict[str, Any], points: Sequence[Point]) -> str:

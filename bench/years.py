@@ -1,6 +1,6 @@
 """Growth over as many days as are kept: three streams, and after each the lookups over all of it.
 
-Lagrum reads each delivery as one stream from its standard input; the last is about 20 GB. The others read the same
+Lagrum reads each delivery as one stream from its standard input; the last is about 26 GB. The others read the same
 records from files of some days each, which are removed again. Every system is brought to its final state before the
 lookups.
 """
@@ -8,6 +8,7 @@ lookups.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from bench.fleet import PeerError, Worker, worker
 from bench.growing import FREE_BYTES_MIN, State, look
 from bench.peers.base import Window
 from bench.peers.lagrum import ingesting
-from bench.probes import Tally, draw
+from bench.probes import Probe, Tally, draw
 from bench.results import Book
 from bench.stream import Poured, pour
 from bench.workloads import KEPT_DAYS
@@ -63,10 +64,10 @@ class Delivery:
 
 
 def deliveries(scale: float) -> list[Delivery]:
-    """Return the streams at a scale: each makes the store about four times as large; the last is about 20 GB."""
+    """Return the streams at a scale: each makes the store about four times as large; the last is about 26 GB."""
     days = min(KEPT_DAYS, max(40, round(KEPT_DAYS * scale * 4)))
     made: list[Delivery] = []
-    for number, count in enumerate((10_000_000, 30_000_000, 123_000_000)):
+    for number, count in enumerate((10_000_000, 30_000_000, 160_000_000)):
         before = made[-1].rows_before + made[-1].rows if made else 0
         made.append(Delivery(number, max(20_000, round(count * scale)), before, days))
     return made
@@ -78,8 +79,11 @@ def grow(book: Book, folder: Path, names: Sequence[str], scale: float) -> dict[s
     state = State.load(folder / "state.json", datetime.now(UTC).date() - timedelta(days=KEPT_DAYS))
     wanted = deliveries(scale)
     for one in wanted:
+        if state.done == one.number:
+            _count(state, folder, one, _window(state, one))
+            state.save(folder / "state.json")
         for name in PEERS:
-            if name in state.lost or (name != "lagrum" and name not in names) or _point(state, name, one.number, True):
+            if name in state.lost or name not in names or _point(state, name, one.number, True):
                 continue
             if shutil.disk_usage(folder).free < FREE_BYTES_MIN + _needed(name, one):
                 book.say(f"years: {name} stopped at {one.rows_before:,} records: the disk runs short")
@@ -91,8 +95,9 @@ def grow(book: Book, folder: Path, names: Sequence[str], scale: float) -> dict[s
                 book.differs(f"years: {name} {error}")
             state.save(folder / "state.json")
     done = sum(1 for one in wanted if _point(state, "lagrum", one.number, True))
+    points = sorted(state.points, key=lambda point: (point["delivery"], PEERS.index(point["peer"])))
     whole = wanted[0].days
-    return {"days": whole, "lost": state.lost, "points": state.points, "done": done, "of": len(wanted)}
+    return {"days": whole, "lost": state.lost, "points": points, "done": done, "of": len(wanted)}
 
 
 def _point(state: State, name: str, number: int, looked: bool = False) -> dict[str, Any] | None:
@@ -113,47 +118,52 @@ def _grown(book: Book, state: State, folder: Path, name: str, one: Delivery) -> 
     Raises:
         PeerError: the peer failed; so does RuntimeError of a command.
     """
-    window = Window(state.start, state.start + timedelta(days=one.days + 1))
     point = _point(state, name, one.number)
     if point is None:
         point = {"peer": name, "delivery": one.number, "stored": one.rows_before + one.rows}
-        more = (
-            _poured(book, state, folder, one, window) if name == "lagrum" else _loaded(book, state, folder, name, one)
-        )
-        point |= more
+        point |= _poured(book, state, folder, one) if name == "lagrum" else _loaded(book, state, folder, name, one)
         state.points.append(point)
         state.save(folder / "state.json")
         book.say(f"years: {name} {point['stored']:,} stored, {point['cpu_us_per_record']:.2f} us of processor a record")
-    probes = [*_first(state, True, OTHERS_PRESENT), *_first(state, False, OTHERS_ABSENT)]
-    point |= look(book, state.probes if name == "lagrum" else probes, folder / name, name, window)
+    probes = state.truths[one.number]
+    if name != "lagrum":
+        probes = [*_first(probes, True, OTHERS_PRESENT), *_first(probes, False, OTHERS_ABSENT)]
+    point |= look(book, probes, folder / name, name, _window(state, one))
 
 
-def _first(state: State, present: bool, count: int) -> list[Any]:
+def _window(state: State, one: Delivery) -> Window:
+    return Window(state.start, state.start + timedelta(days=one.days + 1))
+
+
+def _count(state: State, folder: Path, one: Delivery, window: Window) -> None:
+    """Count what the probes must find once this delivery is stored; the first delivery chooses the probes."""
+    if state.truths:
+        tally = Tally(state.truths[-1], window)
+        one.write(Path(os.devnull), state, watch=tally.watch)
+        state.more(tally.probes())
+        return
+    path = folder / "first.csv"
+    one.write(path, state)
+    state.truths.append(draw(path, [window], PRESENT, ABSENT)[window])
+    path.unlink()
+
+
+def _first(probes: Sequence[Probe], present: bool, count: int) -> list[Probe]:
     """Return some probes of each kind, evenly chosen from the first to the last."""
-    kinds: dict[str, list[Any]] = {}
-    for probe in state.probes:
+    kinds: dict[str, list[Probe]] = {}
+    for probe in probes:
         if probe.present == present:
             kinds.setdefault(probe.kind, []).append(probe)
     return [probe for probes in kinds.values() for probe in probes[:: max(1, len(probes) // count)][:count]]
 
 
-def _poured(book: Book, state: State, folder: Path, one: Delivery, window: Window) -> dict[str, Any]:
-    """Let Lagrum read the stream, and count in it what the probes must find."""
-    if not state.probes:
-        path = folder / "first.csv"
-        one.write(path, state)
-        state.probes = list(draw(path, [window], PRESENT, ABSENT)[window])
-        state.done = 1
-        path.unlink()
-    tally = Tally(state.probes, window)
+def _poured(book: Book, state: State, folder: Path, one: Delivery) -> dict[str, Any]:
+    """Let Lagrum read the stream."""
     home = folder / "lagrum"
     with worker("lagrum", home) as peer:
         if not home.exists():
             peer.ask("prepare")
-        poured = pour([*ingesting(home), "-"], lambda stream: one.write(stream, state, watch=tally.watch))
-        if state.done == one.number:
-            state.more(tally.probes())
-            state.done += 1
+        poured = pour([*ingesting(home), "-"], lambda stream: one.write(stream, state))
         _check(book, poured, one)
         merged = peer.ask("finish")
         peak = peer.ask("memory_bytes")["value"]
