@@ -115,6 +115,16 @@ def test_records_without_keys_get_the_same_keys_again() -> None:
     assert len({record["record_key"] for record in once}) == 2
 
 
+def test_a_record_of_nothing_but_its_key_is_refused_beside_others_without_keys() -> None:
+    keyless = orjson.dumps({name: value for name, value in RECORD.items() if name != "record_key"})
+    records, rejects = taken("ndjson", b"\n".join([keyless, b'{"record_key":"7"}', b"{}"]))
+    assert len(records) == 1
+    assert [(one.position, one.reason) for one in rejects] == [
+        (2, RejectReason.MISSING_FIELD),
+        (3, RejectReason.MISSING_FIELD),
+    ]
+
+
 def test_an_overlong_line_is_one_reject() -> None:
     long = line(user_agent="x" * (RECORD_BYTES_MAX + 1))
     records, rejects = taken("ndjson", b"\n".join([line(), long, line(record_key="3")]))
