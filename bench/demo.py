@@ -226,6 +226,7 @@ def _disclose(stage: Stage, yesterday: date) -> None:
         "basis": "secret-surveillance",
         "decision_reference": f"B 1234-{today:%y}",
         "decided_on": str(today),
+        "decided_by": "court",
         "authority": AUTHORITY,
         "country": "SE",
         "expires_at": str(today + timedelta(days=30)),

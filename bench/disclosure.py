@@ -41,6 +41,7 @@ from api.people.persons import Approval
 from api.people.roles import parse_roles
 from api.people.signing import PersonKey, Statement, decode_public_key
 from bench.results import percentiles
+from schemas.legal_terms import Decider
 from schemas.packing import pack_identifier_value, unpack_identifier_value
 from store import Put, ScanQuery, Store, SystemClock
 from store.clock import to_date, to_text
@@ -76,6 +77,7 @@ class Office:
             basis="secret-surveillance",
             decision_reference="B 1-26",
             decided_on=to_date(now_us),
+            decided_by=Decider.COURT,
             authority=AUTHORITY,
             country="SE",
             source=SourceDocument("text/plain", b"a measurement"),

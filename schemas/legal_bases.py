@@ -83,7 +83,7 @@ _E_EVIDENCE: Final = "Regulation (EU) 2023/1543"
 
 _SURVEILLANCE: Final = LegalBasis(
     id="secret-surveillance",
-    version=1,
+    version=2,
     title="Secret surveillance of electronic communication",
     citation="Code of Judicial Procedure (1942:740; the operator's notice writes 1942:749) ch. 27 ss. 19 and 21",
     decided_by=Decider.COURT,
@@ -93,7 +93,7 @@ _SURVEILLANCE: Final = LegalBasis(
     targets_max=20,
     customer_notice=CustomerNotice.PROHIBITED,
     notice_citation="Code of Judicial Procedure ch. 27 s. 31: the authority tells; " + _SECRECY,
-    effective_from=date(2012, 7, 1),
+    effective_from=date(2015, 1, 1),
     draws_on=Draws.DUTY,
     draws_citation=_DUTY,
     asked_by=_INVESTIGATING,
@@ -144,6 +144,7 @@ _SUBSCRIBER: Final = LegalBasis(
     draws_citation="Act 2003:389 ch. 6 ss. 16 a-16 d",
     asked_by=_INVESTIGATING | {"supervisory"},
     own_bounds=_SIZE | {"fields", "match_fields", "deadline"},
+    also_decided_by=frozenset({Decider.PROSECUTOR}),  # one of the authorities that the section names
     fields=_SUBSCRIBER_FIELDS,
     match_fields=_SERVED_SIDE,
     deadline=_THREE_WORKING_DAYS,
@@ -176,6 +177,14 @@ _PRODUCTION: Final = LegalBasis(
 )
 
 BASES: Final[tuple[LegalBasis, ...]] = (
+    replace(
+        _SURVEILLANCE,
+        version=1,
+        effective_from=date(2012, 7, 1),
+        effective_to=date(2015, 1, 1),
+        own_bounds=_SIZE | {"deadline"},
+        emergency=None,  # s. 21 a is of 2015
+    ),
     _SURVEILLANCE,
     _INTELLIGENCE,
     replace(
@@ -261,8 +270,8 @@ BASES: Final[tuple[LegalBasis, ...]] = (
         effective_from=date(2009, 4, 1),
         draws_on=Draws.BILLING,
         draws_citation="Directive 2002/58 Arts 6(2) and 15(1); the duty's data do not serve private claims",
-        # The court decides; who brings the order is the applicant, the court, or who enforces it.
-        asked_by=frozenset({"court", "rights-holder", "law-enforcement"}),
+        # The court decides, and the information is the applicant's: a rights holder, or who has a licence of one.
+        asked_by=frozenset({"rights-holder"}),
         own_bounds=_SIZE | {"fields", "match_fields", "notice_days"},
         fields=_WHO_PAYS,
         match_fields=_SERVED_SIDE,
@@ -274,6 +283,7 @@ BASES: Final[tuple[LegalBasis, ...]] = (
         title="European Production Order for subscriber data, or data only to identify the user",
         citation=f"{_E_EVIDENCE} Arts 3(10), 4(1), 5(3) and 10",
         decided_by=Decider.PROSECUTOR,
+        also_decided_by=frozenset({Decider.COURT}),
         target_kinds=frozenset({"number", "ip", "account"}),
         categories=_SUBSCRIBER_CATEGORIES,
         window_days_max=31,
@@ -291,6 +301,7 @@ BASES: Final[tuple[LegalBasis, ...]] = (
         replace(
             _SURVEILLANCE,
             id=hold.id,
+            version=1,
             title=f"{hold.title}: records are kept, none leaves",
             citation=hold.citation,
             decided_by=Decider.PROSECUTOR,

@@ -130,6 +130,8 @@ class LegalBasis:
     asked_by: frozenset[str]
     """Kinds of registered authorities that may file under it (`api.people.authorities.AuthorityKind`)."""
     own_bounds: frozenset[str]
+    also_decided_by: frozenset[Decider] = frozenset()
+    """Who else may decide in the regular decider's place."""
     effective_to: date | None = None
     fields: frozenset[str] | None = None
     match_fields: frozenset[str] | None = None
@@ -162,6 +164,11 @@ class LegalBasis:
     def deadline_of(self, *, emergency: bool) -> Deadline | None:
         """Return the deadline of an order; None when neither the law nor this table names one."""
         return self.emergency.deadline if emergency and self.emergency else self.deadline
+
+    def deciders(self, *, emergency: bool) -> frozenset[Decider]:
+        """Return who may decide; in an emergency who decides in the meantime too, if the basis has such a path."""
+        regular = self.also_decided_by | {self.decided_by}
+        return regular | {self.emergency.decided_by} if emergency and self.emergency else regular
 
     def emergency_path(self) -> EmergencyPath:
         """Return the emergency path.

@@ -35,9 +35,9 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
             case {"by": {"person_id": person}, "statement": {"time": time}}:
                 facts[name] = f"{person}, {time}"
             case {"documents": _, "id": case}:
-                terms = ("basis", "decision_reference", "decided_on", "authority", "emergency", "test", "documents")
+                terms = ("basis", "decision_reference", "decided_on", "decided_by", "authority")
                 facts[name] = case
-                facts |= flat({term: value[term] for term in terms})
+                facts |= flat({term: value[term] for term in (*terms, "emergency", "test", "documents")})
             case dict():
                 facts[name] = value.get("id")
             case list():

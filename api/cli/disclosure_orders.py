@@ -28,10 +28,12 @@ def authorise(way: Way, order: Path | None, order_file: Path | None, document: P
     \b
     Example of an order:
       {"basis": "secret-surveillance", "decision_reference": "B 1234-26",
-       "decided_on": "2026-11-20", "expires_at": "2026-12-22",
+       "decided_on": "2026-11-20", "decided_by": "court",
+       "expires_at": "2026-12-22",
        "authority": "police-se", "country": "SE",
        "targets": [{"kind": "number", "value": "070-123 45 67"}],
        "window": {"from": "2026-10-01", "to": "2026-11-01"}}
+    Decisions are by a court, a prosecutor or an authority.
     An emergency has "emergency": true, a test on made records "test": true.
     """
     path = order or order_file
@@ -50,7 +52,8 @@ def confirm(way: Way, authorisation: str, ruling: Path, document: Path | None) -
 
     \b
     Example of a ruling:
-      {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22"}
+      {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22",
+       "decided_by": "court"}
     """
     _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/confirm", ruling, document)
 
@@ -66,7 +69,7 @@ def extend(way: Way, authorisation: str, ruling: Path, document: Path | None) ->
     \b
     Example of a ruling:
       {"decision_reference": "B 1234-26/3", "decided_on": "2026-12-20",
-       "expires_at": "2027-01-22"}
+       "decided_by": "court", "expires_at": "2027-01-22"}
     """
     _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/extend", ruling, document)
 

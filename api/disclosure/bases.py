@@ -22,6 +22,7 @@ def _basis(basis: LegalBasis) -> dict[str, Any]:
         "effective_from": basis.effective_from.isoformat(),
         "effective_to": basis.effective_to.isoformat() if basis.effective_to else None,
         "decided_by": str(basis.decided_by),
+        "also_decided_by": sorted(str(decider) for decider in basis.also_decided_by),
         "asked_by": sorted(basis.asked_by),
         "preserves": basis.preserves,
         "target_kinds": sorted(basis.target_kinds),

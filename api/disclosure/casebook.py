@@ -200,6 +200,7 @@ def kept(authorisation: Authorisation, source: SourceDocument | None) -> tuple[P
     decision = Decision(
         reference=authorisation.decision_reference,
         decided_on=authorisation.decided_on,
+        decided_by=authorisation.decided_by,
         basis_version=authorisation.basis_version,
         expires_at_us=authorisation.expires_at_us,
         document=document,

@@ -32,8 +32,13 @@ class Changing(Steps):
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)
             rules.require_decided(ruling.decided_on, to_date(now_us))
             rules.require_source(ruling.source)
+            basis = basis_on(authorisation.basis_id, ruling.decided_on)
+            rules.require_decider(basis, ruling.decided_by, emergency=False)
             decided = replace(
-                authorisation, decision_reference=ruling.decision_reference.strip(), decided_on=ruling.decided_on
+                authorisation,
+                decision_reference=ruling.decision_reference.strip(),
+                decided_on=ruling.decided_on,
+                decided_by=ruling.decided_by,
             )
             document, decision = kept(decided, ruling.source)
             after = replace(authorisation, state=state, confirmation=Confirmation(decision, actor.signatory, now_us))
@@ -93,6 +98,7 @@ class Changing(Steps):
             rules.require_later_end(authorisation, ruling.expires_at_us)
             rules.require_source(ruling.source)
             basis = basis_on(authorisation.basis_id, ruling.decided_on)
+            rules.require_decider(basis, ruling.decided_by, emergency=False)
             rules.require_targets(basis, authorisation.targets)
             rules.require_window(basis, authorisation.window)
             rules.require_categories(basis, authorisation.categories)
@@ -101,6 +107,7 @@ class Changing(Steps):
                 state=state,
                 decision_reference=ruling.decision_reference.strip(),
                 decided_on=ruling.decided_on,
+                decided_by=ruling.decided_by,
                 basis_version=basis.version,
                 expires_at_us=ruling.expires_at_us or authorisation.expires_at_us,
             )

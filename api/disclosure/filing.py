@@ -44,6 +44,7 @@ class Filing(Steps):
             rules.require_discloses(basis)
             rules.require_preserving(basis, order.preservation)
             rules.require_asker(basis, authority.terms.kind)
+            rules.require_decider(basis, order.decided_by, emergency=order.emergency)
             hours = basis.emergency_path().confirm_hours if order.emergency else None
             item = Authorisation(
                 id=new_id(order.country, AUTHORISATION),
@@ -52,6 +53,7 @@ class Filing(Steps):
                 basis_version=basis.version,
                 decision_reference=order.decision_reference.strip(),
                 decided_on=order.decided_on,
+                decided_by=order.decided_by,
                 authority=authority.authority_id,
                 authority_name=authority.terms.name,
                 country=order.country,

@@ -14,6 +14,7 @@ from typing import Any, Final, Self
 from api.disclosure.states import AuthorisationState, Stage, TaskState, task_state
 from api.people.signing import Statement, digest_of
 from schemas.fields import Category
+from schemas.legal_terms import Decider
 
 AUTHORISATION: Final = "authorisation"
 TASK: Final = "task"
@@ -120,13 +121,14 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One decision: its reference, its day, the law of that day, when it ends, and the document that says so.
+    """One decision: its reference, its day, whose it is, the law of that day, its end, and the document that says so.
 
     `document` is the id under which the document is kept, `sha256` of its octets.
     """
 
     reference: str
     decided_on: date
+    decided_by: Decider
     basis_version: int
     expires_at_us: int
     document: str
@@ -141,7 +143,7 @@ class Decision:
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Self:
         """Return the value of a JSON form."""
-        return cls(**{**body, "decided_on": date.fromisoformat(body["decided_on"])})
+        return cls(**{**body, **_decided(body)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,8 +209,8 @@ class Authorisation:
     """What a court, prosecutor or authority decided, as the officer filed it.
 
     `authority` is the id of a registered one. `decisions` begins with the decision that was filed and ends with the one
-    in force, whose reference, day, version and end stand in the other fields too. `confirm_by_us` is when an emergency
-    approval lapses without its confirmation.
+    in force, whose reference, day, decider, version and end stand in the other fields too. `confirm_by_us` is when an
+    emergency approval lapses without its confirmation.
     """
 
     id: str
@@ -217,6 +219,7 @@ class Authorisation:
     basis_version: int
     decision_reference: str
     decided_on: date
+    decided_by: Decider
     authority: str
     country: str
     targets: tuple[Target, ...]
@@ -251,7 +254,7 @@ class Authorisation:
             **{
                 **body,
                 "state": AuthorisationState(body["state"]),
-                "decided_on": date.fromisoformat(body["decided_on"]),
+                **_decided(body),
                 "targets": _targets(body),
                 "window": Window(**body["window"]),
                 "categories": _categories(body),
@@ -363,6 +366,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date):
         return value.isoformat()
     return str(value) if isinstance(value, str) else value
+
+
+def _decided(body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"decided_on": date.fromisoformat(body["decided_on"]), "decided_by": Decider(body["decided_by"])}
 
 
 def _targets(body: Mapping[str, Any]) -> tuple[Target, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 from api.disclosure.model import Target, Window
 from api.disclosure.targets import normalise_target
 from schemas.fields import Category
+from schemas.legal_terms import Decider
 
 SOURCE_BYTES_MAX: Final = 4 << 20
 MEDIA_TYPES: Final = ("application/json", "application/pdf", "application/xml", "text/plain")
@@ -38,14 +39,15 @@ class WrittenTarget:
 class Order:
     """What an officer files; `categories` None asks for all that the basis permits.
 
-    `authority` is the id of a registered one. `emergency` claims the basis's emergency path; `is_test` makes a test
-    that runs on records made for it. `source` is needed; None is refused. `preservation` is the reference of the
-    preservation order whose records it reaches too.
+    `authority` is the id of a registered one; `decided_by` is whose decision it is. `emergency` claims the basis's
+    emergency path; `is_test` makes a test that runs on records made for it. `source` is needed; None is refused.
+    `preservation` is the reference of the preservation order whose records it reaches too.
     """
 
     basis: str
     decision_reference: str
     decided_on: date
+    decided_by: Decider
     authority: str
     country: str
     targets: tuple[WrittenTarget, ...]
@@ -64,6 +66,7 @@ class Ruling:
 
     decision_reference: str
     decided_on: date
+    decided_by: Decider
     source: SourceDocument | None = None
     expires_at_us: int | None = None
 

@@ -33,7 +33,7 @@ from api.people.signing import key_id, verify
 from schemas.errors import ConfigurationError, ProcedureError
 from schemas.fields import Category
 from schemas.legal_bases import LegalBasis
-from schemas.legal_terms import Draws
+from schemas.legal_terms import Decider, Draws
 
 OFFICER: Final = Role.OFFICER
 CASE_HANDLER: Final = Role.CASE_HANDLER
@@ -162,6 +162,12 @@ def require_asker(basis: LegalBasis, kind: str) -> None:
     """The authority is of a kind that may ask under the basis."""
     if kind not in basis.asked_by:
         raise ProcedureError("an authority of this kind does not ask under this basis", reason="authority-kind")
+
+
+def require_decider(basis: LegalBasis, decided_by: Decider, *, emergency: bool) -> None:
+    """Whose decision it is may decide under the basis: the regular decider, in an emergency also the interim one."""
+    if decided_by not in basis.deciders(emergency=emergency):
+        raise ProcedureError("whoever decided does not decide under this basis", reason="decider")
 
 
 def require_discloses(basis: LegalBasis) -> None:
@@ -367,7 +373,8 @@ def require_reason(reason: str) -> None:
 
 
 def require_order(basis: LegalBasis, authorisation: Authorisation, task: Task, now_us: int) -> None:
-    """Everything that must hold of an order's content at every step: basis, scope and time."""
+    """Everything that must hold of an order's content at every step: decider, basis, scope and time."""
+    require_decider(basis, authorisation.decided_by, emergency=authorisation.emergency)
     require_targets(basis, task.targets)
     require_window(basis, task.window)
     require_window_over(task.window, now_us)

@@ -264,6 +264,7 @@ def _about(store: Store, case: Case, recipient: Recipient) -> dict[str, Any]:
             "authority": authorisation.authority,
             "decision_reference": authorisation.decision_reference,
             "decided_on": authorisation.decided_on.isoformat(),
+            "decided_by": str(authorisation.decided_by),
             "emergency": authorisation.emergency,
             "basis": {"id": basis.id, "version": basis.version, "title": basis.title, "citation": basis.citation},
             "targets": [target.as_body() for target in task.targets],

@@ -136,6 +136,7 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
         **_head(item),
         "basis_version": item.basis_version,
         "decided_on": item.decided_on.isoformat(),
+        "decided_by": str(item.decided_by),
         "country": item.country,
         "preservation": item.preservation,
         "targets": [target.as_body() for target in item.targets],
@@ -146,6 +147,7 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
             {
                 "decision_reference": decision.reference,
                 "decided_on": decision.decided_on.isoformat(),
+                "decided_by": str(decision.decided_by),
                 "media_type": decision.media_type,
                 "bytes": decision.size_bytes,
                 "sha256": decision.sha256,

@@ -35,6 +35,7 @@ from api.handover.ts103120_write import write_answers
 from api.instants import parse_date, parse_instant
 from api.people import authorities, persons
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
+from schemas.legal_terms import Decider
 from store import Put, Store
 from store.clock import to_date, to_text
 
@@ -143,6 +144,8 @@ class Exchange:
         windows = [_window(task) for task in tasks]
         if not windows or thing.legal_type is None or thing.end is None or thing.decided_at is None:
             raise InputError("an authorisation needs a legal type, an end, an approval's time, and a task beside it")
+        if thing.decided_by not in set(Decider):
+            raise InputError("an authorisation tells its approver's role: " + ", ".join(Decider))
         authority = authorities.require(self._store, _belongs(self._store, actor), self._store.clock.now_us())
         source = (
             SourceDocument(documents[0].media_type, documents[0].content)
@@ -153,6 +156,7 @@ class Exchange:
             basis=thing.legal_type.value,
             decision_reference=thing.reference or "",
             decided_on=parse_date(thing.decided_at[:10]),
+            decided_by=Decider(thing.decided_by),
             authority=authority.authority_id,
             country=authority.terms.country,
             targets=tuple(dict.fromkeys(target for task in tasks for target in _targets(task))),
@@ -209,6 +213,7 @@ class Exchange:
                 legal_type=hi1.Word(hi1.PROFILE_OWNER, "AuthorisationLegalType", shown["basis"]),
                 status=hi1.Word("ETSI", "AuthorisationStatus", shown["state"]),
                 end=_seconds(shown["expires_at"]),
+                decided_by=shown["decided_by"],
                 external=case,
             )
         return hi1.TaskObject(

@@ -34,6 +34,7 @@ _KINDS: Final = {
     "ip": "IP address",
     "account": "Account",
 }
+_DECIDERS: Final = {"court": "a court", "prosecutor": "a prosecutor", "authority": "the authority itself"}
 
 
 def page(manifest: Mapping[str, Any], receipt: Mapping[str, Any], manifest_sha256: str) -> bytes:
@@ -77,6 +78,7 @@ def _order(order: Mapping[str, Any], recipient: Mapping[str, Any]) -> Iterable[s
         [
             ("Authority", f"{recipient['name']} ({recipient['country']})"),
             ("Decision", f"{order['decision_reference']}, of {order['decided_on']}"),
+            ("Decided by", _DECIDERS.get(order["decided_by"], order["decided_by"])),
             ("Legal basis", f"{basis['title']}: {basis['citation']} (version {basis['version']} of the table)"),
             ("Time asked for", f"from {_time(order['window']['from'])} to before {_time(order['window']['to'])}"),
             ("Kinds of data", ", ".join(order["categories"])),

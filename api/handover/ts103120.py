@@ -70,6 +70,8 @@ class AuthorisationObject:
     start: str | None = None
     end: str | None = None
     decided_at: str | None = None
+    decided_by: str | None = None
+    """Role of the approver (`ApproverRole`): in this profile court, prosecutor or authority."""
     flags: tuple[str, ...] = ()
     associated: tuple[str, ...] = ()
     external: str | None = None

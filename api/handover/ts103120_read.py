@@ -171,7 +171,12 @@ def _read_authorisation(item: Element, identifier: str, associated: tuple[str, .
         return text_of(item, clark(path, AUTHORISATION))
 
     details = item.findall(clark("AuthorisationApprovalDetails", AUTHORISATION))
-    stamps = [text_of(each, clark("ApprovalTimestamp", COMMON)) for each in details]
+    approvals = [
+        tuple(text_of(each, clark(path, COMMON)) for path in ("ApprovalTimestamp", "ApproverDetails/ApproverRole"))
+        for each in details
+    ]
+    # Of several the latest counts: the decision in force.
+    decided_at, decided_by = max(approvals, key=lambda one: one[0] or "", default=(None, None))
     return AuthorisationObject(
         identifier,
         reference=a("AuthorisationReference"),
@@ -180,7 +185,8 @@ def _read_authorisation(item: Element, identifier: str, associated: tuple[str, .
         desired_status=_read_word(item, clark("AuthorisationDesiredStatus", AUTHORISATION)),
         start=a("AuthorisationTimespan/StartTime"),
         end=a("AuthorisationTimespan/EndTime"),
-        decided_at=max((stamp for stamp in stamps if stamp is not None), default=None),
+        decided_at=decided_at,
+        decided_by=decided_by,
         flags=_read_flags(item, AUTHORISATION, "AuthorisationFlags/AuthorisationFlag"),
         associated=associated,
     )

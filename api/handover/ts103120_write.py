@@ -170,8 +170,11 @@ def _write_authorisation(item: Element, thing: AuthorisationObject) -> None:
         span = put(item, a("AuthorisationTimespan"))
         _if(span, a("StartTime"), thing.start)
         _if(span, a("EndTime"), thing.end)
-    if thing.decided_at is not None:
-        put(put(item, a("AuthorisationApprovalDetails")), clark("ApprovalTimestamp", COMMON), thing.decided_at)
+    if thing.decided_at is not None or thing.decided_by is not None:
+        details = put(item, a("AuthorisationApprovalDetails"))
+        if thing.decided_by is not None:
+            put(put(details, clark("ApproverDetails", COMMON)), clark("ApproverRole", COMMON), thing.decided_by)
+        _if(details, clark("ApprovalTimestamp", COMMON), thing.decided_at)
     if thing.flags:
         holder = put(item, a("AuthorisationFlags"))
         for flag in thing.flags:

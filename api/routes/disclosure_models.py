@@ -14,6 +14,7 @@ from api.instants import parse_date, parse_instant
 from api.routes.models import ApprovalModel, Model
 from schemas.errors import InputError
 from schemas.fields import Category
+from schemas.legal_terms import Decider
 
 _BASE64_CHARS_MAX: Final = 4 * SOURCE_BYTES_MAX // 3 + 4
 _TARGET: Final = {"kind": "number", "value": "070-123 45 67"}
@@ -74,6 +75,7 @@ class OrderModel(Model):
     basis: Annotated[str, Field(max_length=64, examples=["secret-surveillance"])]
     decision_reference: Annotated[str, Field(min_length=1, max_length=120, examples=["B 1234-26"])]
     decided_on: Annotated[str, Field(max_length=10, examples=["2026-11-20"])]
+    decided_by: Annotated[Decider, Field(description="Whose decision it is.", examples=["court"])]
     authority: Annotated[
         str, Field(min_length=1, max_length=40, description="A registered authority's id.", examples=["police-se"])
     ]
@@ -99,6 +101,7 @@ class OrderModel(Model):
             basis=self.basis,
             decision_reference=self.decision_reference,
             decided_on=parse_date(self.decided_on),
+            decided_by=self.decided_by,
             authority=self.authority,
             country=self.country,
             targets=tuple(target.written() for target in self.targets),
@@ -117,6 +120,7 @@ class RulingModel(Model):
 
     decision_reference: Annotated[str, Field(min_length=1, max_length=120, examples=["B 1234-26/2"])]
     decided_on: Annotated[str, Field(max_length=10, examples=["2026-11-22"])]
+    decided_by: Annotated[Decider, Field(description="Whose decision it is.", examples=["court"])]
     expires_at: Annotated[str | None, Field(max_length=40, description="Of an extension.", examples=[None])] = None
     document: Annotated[DocumentModel | None, Field(examples=[None])] = None
 
@@ -125,6 +129,7 @@ class RulingModel(Model):
         return Ruling(
             decision_reference=self.decision_reference,
             decided_on=parse_date(self.decided_on),
+            decided_by=self.decided_by,
             source=_source(self.document, body),
             expires_at_us=None if self.expires_at is None else parse_instant(self.expires_at),
         )

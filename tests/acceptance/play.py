@@ -50,6 +50,7 @@ ORDER: Final = {
     "basis": "secret-surveillance",
     "decision_reference": "B 1234-26",
     "decided_on": "2026-11-20",
+    "decided_by": "court",
     "authority": AUTHORITY,
     "country": "SE",
     "targets": [{"kind": "number", "value": "070-174 00 07"}],

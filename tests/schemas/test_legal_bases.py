@@ -12,7 +12,7 @@ from schemas.errors import ProcedureError
 from schemas.fields import BY_NAME, FIELDS, Category
 from schemas.holds import HOLD_BASES
 from schemas.legal_bases import BASES, TARGET_KINDS, LegalBasis, basis_on
-from schemas.legal_terms import Days, Deadline, Draws
+from schemas.legal_terms import Days, Deadline, Decider, Draws
 from schemas.policy import PURPOSES
 
 CEILING_DAYS = 731
@@ -83,6 +83,39 @@ def test_a_copyright_order_reaches_only_what_the_operator_holds_to_bill() -> Non
     assert {field.name for field in FIELDS if basis.permits(field.name)} <= billing
     assert basis.permits("account")
     assert not any(basis.permits(name) for name in ("source_ip", "nat_ip", "called_number", "cell_id", "imei"))
+
+
+def test_a_copyright_order_is_the_applicants_and_nobody_elses() -> None:
+    assert basis_on("copyright-information-order", date(2026, 1, 1)).asked_by == {"rights-holder"}
+    for basis in BASES:
+        assert ("rights-holder" in basis.asked_by) is (basis.id == "copyright-information-order")
+
+
+def test_who_decides_is_the_laws_word_and_haste_lets_another_decide_only_where_it_says_so() -> None:
+    day = date(2026, 11, 20)
+    told = {
+        basis.id: (
+            {str(one) for one in basis.deciders(emergency=False)},
+            basis.emergency and basis.emergency.decided_by,
+        )
+        for basis in BASES
+        if basis.in_force(day)
+    }
+    assert told == {
+        "secret-surveillance": ({"court"}, "prosecutor"),
+        "intelligence": ({"prosecutor"}, None),
+        "subscriber-data": ({"authority", "prosecutor"}, None),
+        "missing-person": ({"authority"}, "authority"),
+        "emergency-call": ({"authority"}, None),
+        "copyright-information-order": ({"court"}, None),
+        "european-production-order": ({"court"}, "court"),
+        "european-production-order-subscriber": ({"prosecutor", "court"}, "authority"),
+        "preservation": ({"prosecutor"}, None),
+        "epoc-pr": ({"prosecutor"}, None),
+    }
+    assert basis_on("secret-surveillance", date(2014, 12, 31)).emergency is None
+    surveillance = basis_on("secret-surveillance", day)
+    assert surveillance.deciders(emergency=True) == {Decider.COURT, Decider.PROSECUTOR}
 
 
 def test_every_source_that_a_basis_draws_on_is_a_purpose_of_the_policy() -> None:

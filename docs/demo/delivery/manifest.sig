@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"658d6843aead9846","signature":"tVOL0G1s6A7OS7zXKNUyW8D9tcDaNZy0CaIbcGl8V23rk+qJlOEOL6l8VfHGYdCuehYgSE5lhmWB266wF+pQAQ=="}
+{"algorithm":"Ed25519","key_id":"d1f0f1ab987571d9","signature":"d4sYTVKHGPXVzzkNatBBts8kOuCVT+Vghz8d/WVC6nvpOvfyn81jJ49MXIIx2T+NtxN5Uvq792ycHM5DVKO0CQ=="}

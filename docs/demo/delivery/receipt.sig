@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"658d6843aead9846","signature":"5BGLgwY+009HIVMRQEmSJlP9J+7lBxp0aMyzHNI4lFHs7FOoV6HzHT7CkHM89aOn0S7XrUq6v2AK8IFAtvgrAA=="}
+{"algorithm":"Ed25519","key_id":"d1f0f1ab987571d9","signature":"MBy8mq5fPyufmxKGaL+QjanYzdLKju+vysUsSHtDsyEY7112cyi+d/5voQG7TTitehohN1ch8BUGjy6rNUfXBA=="}

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from api.people import authorities, persons
 from api.people.persons import Approval
 from api.people.roles import Role, parse_roles
 from api.people.signing import PersonKey, Statement, decode_public_key
+from schemas.errors import ProcedureError
+from schemas.legal_bases import basis_on
+from schemas.legal_terms import Decider
 from store import Put, Store
 from store.audit import StoredEntry
 from store.clock import to_date, to_text
@@ -72,7 +76,16 @@ def order(**changes: Any) -> Order:
         "window": WINDOW,
         "expires_at_us": NOW_US + 30 * DAY_US,
     }
-    return Order(**(terms | changes))
+    wanted = terms | changes
+    return Order(**({"decided_by": decider(wanted["basis"], wanted["decided_on"])} | wanted))
+
+
+def decider(basis: str, day: date) -> Decider:
+    """Return who decides under a basis; a court under one that does not exist."""
+    try:
+        return basis_on(basis, day).decided_by
+    except ProcedureError:
+        return Decider.COURT
 
 
 @dataclass
@@ -134,6 +147,7 @@ class Court:
         terms: dict[str, Any] = {
             "decision_reference": "B 1234-26/2",
             "decided_on": to_date(self.clock.now_us()),
+            "decided_by": Decider.COURT,
             "source": SourceDocument("text/plain", b"the second decision"),
         }
         return Ruling(**(terms | changes))
@@ -211,6 +225,16 @@ def register_authority(
     )
     item = authorities.Authority(terms, state, {})
     store.documents.commit([Put(authorities.KIND, authority_id, item.to_body())])
+
+
+@contextmanager
+def a_rights_holder(court: Court) -> Iterator[None]:
+    """Let the authority be a rights holder for a while."""
+    register_authority(court.store, AUTHORITY, kind=authorities.AuthorityKind.RIGHTS_HOLDER)
+    try:
+        yield
+    finally:
+        register_authority(court.store, AUTHORITY)
 
 
 def traffic() -> pa.Table:

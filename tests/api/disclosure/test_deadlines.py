@@ -12,7 +12,7 @@ from api.disclosure.deliveries import DAY_US, KEPT_DAYS_UNACKNOWLEDGED, Delivery
 from api.disclosure.model import Authorisation, Confirmation, Decision, Signatory, Suspension, Task, Window
 from api.disclosure.states import AuthorisationState, Stage
 from schemas.legal_bases import BASES, LegalBasis, basis_on
-from schemas.legal_terms import CustomerNotice
+from schemas.legal_terms import CustomerNotice, Decider
 
 DAY = date(2026, 11, 20)
 FRIDAY_US = int(datetime(2026, 11, 20, 16, 0, tzinfo=UTC).timestamp()) * 1_000_000
@@ -31,6 +31,7 @@ def case(
         basis_version=basis.version,
         decision_reference="B 1",
         decided_on=DAY,
+        decided_by=basis.decided_by,
         authority="police-se",
         country="SE",
         targets=(),
@@ -162,7 +163,7 @@ def test_an_emergency_waits_for_its_confirmation_and_an_order_for_its_task() -> 
     clocks = {due.clock: due for due in ends(item, basis, task)}
     assert set(clocks) == {Clock.ANSWER, Clock.CONFIRMATION}
     assert clocks[Clock.CONFIRMATION].due_us == FRIDAY_US + 72 * HOUR_US
-    decision = Decision("B 2", DAY, 1, 0, "d", "text/plain", 1, "0" * 64)
+    decision = Decision("B 2", DAY, Decider.COURT, 1, 0, "d", "text/plain", 1, "0" * 64)
     confirmed = replace(item, confirmation=Confirmation(decision, OFFICER, FRIDAY_US))
     assert {due.clock for due in ends(confirmed, basis, task)} == {Clock.ANSWER}
     (waits,) = open_ends(confirmed, basis, [], {}, noticed=frozenset(), now_us=FRIDAY_US)

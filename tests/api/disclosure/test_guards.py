@@ -24,6 +24,7 @@ from api.disclosure import (
     steps,
     views,
 )
+from api.disclosure.casebook import put
 from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import DELIVERY, TASK, Actor, Task, Window, request_digest
 from api.disclosure.procedure import APPROVE_REQUEST, SourceDocument, WrittenTarget
@@ -31,9 +32,18 @@ from api.disclosure.vault import MANIFEST
 from api.people import authorities
 from schemas.errors import ProcedureError
 from schemas.fields import Category
+from schemas.legal_terms import Decider
 from store import Put
 from store.clock import to_date
-from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
+from tests.api.disclosure.conftest import (
+    AUTHORITY,
+    OTHER_AUTHORITY,
+    PEOPLE,
+    WINDOW,
+    Court,
+    a_rights_holder,
+    register_authority,
+)
 from tests.store.records import DAY_US, NOW_US
 
 
@@ -211,18 +221,16 @@ def _authority_gone(court: Court) -> Any:
         return court.run(task.id)
 
 
-@contextmanager
-def a_rights_holder(court: Court) -> Iterator[None]:
-    register_authority(court.store, AUTHORITY, kind=authorities.AuthorityKind.RIGHTS_HOLDER)
-    try:
-        yield
-    finally:
-        register_authority(court.store, AUTHORITY)
-
-
 def _asked_by_a_rights_holder(court: Court, step: Callable[[Court, Any], Any], given: Any = None) -> Any:
     with a_rights_holder(court):
         return step(court, given)
+
+
+def _decided_otherwise(court: Court) -> Any:
+    task = court.register(court.file())
+    filed, revision = court.procedure.casebook.authorisation(task.authorisation_id)
+    court.store.documents.commit([put(replace(filed, decided_by=Decider.PROSECUTOR), revision)])
+    return court.check(task.id)
 
 
 def _urgent(court: Court, **call: Any) -> Any:
@@ -366,6 +374,20 @@ ATTACKS: Final = (
            lambda c: _asked_by_a_rights_holder(c, Court.register, c.file())),
     Attack("a search for an authority that is a rights holder now", "require_asker", "authority-kind",
            lambda c: _asked_by_a_rights_holder(c, Court.run, c.approved().id)),
+    Attack("a court's order that the police bring instead of who applied for it", "require_asker", "authority-kind",
+           lambda c: c.file(basis="copyright-information-order", targets=(WrittenTarget("account", "0077"),))),
+    Attack("secret surveillance that a prosecutor decided", "require_decider", "decider",
+           lambda c: c.file(decided_by=Decider.PROSECUTOR)),
+    Attack("secret surveillance that the police decided in an emergency", "require_decider", "decider",
+           lambda c: c.file(decided_by=Decider.AUTHORITY, emergency=True)),
+    Attack("a prosecutor's decision that says that it is a court's, and is put right on file", "require_decider",
+           "decider", _decided_otherwise),
+    Attack("an emergency confirmed by who decided it", "require_decider", "decider",
+           lambda c: c.procedure.confirm(c.actor("officer-1"), c.emergency().authorisation_id,
+                                         c.ruling(decided_by=Decider.PROSECUTOR))),
+    Attack("an extension that a prosecutor decided", "require_decider", "decider",
+           lambda c: c.procedure.extend(c.actor("officer-1"), c.approved().authorisation_id,
+                                        c.ruling(decided_by=Decider.PROSECUTOR, expires_at_us=NOW_US + 90 * DAY_US))),
     Attack("an order without its decision", "require_source", "no-source", lambda c: c.file(source=None)),
     Attack("a decision that could run", "require_source", "source-type",
            lambda c: c.file(source=SourceDocument("text/html", b"<script>"))),

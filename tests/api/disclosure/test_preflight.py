@@ -16,7 +16,7 @@ from api.disclosure.views import cases, counts, show
 from api.people.signing import Statement, digest_of, verify
 from schemas.errors import AuditError, KeyUnavailableError, ProcedureError
 from store.clock import to_date
-from tests.api.disclosure.conftest import MIDNIGHT_US, TARGET, WINDOW, Court
+from tests.api.disclosure.conftest import MIDNIGHT_US, TARGET, WINDOW, Court, a_rights_holder
 from tests.store.records import DAY_US
 
 
@@ -128,13 +128,13 @@ def test_a_real_package_does_not_say_test(shared_court: Court) -> None:
 def test_a_copyright_order_gets_the_account_and_nothing_that_only_the_duty_keeps(shared_court: Court) -> None:
     court = shared_court
     terms: dict[str, Any] = {"basis": "copyright-information-order", "targets": (WrittenTarget("account", "0077"),)}
-    task = court.released(**terms)
-    manifest = told(court, task)
+    with a_rights_holder(court):
+        manifest = told(court, court.released(**terms))
     assert manifest["counts"]["records"] > 100
     assert "account" in manifest["fields"]
     assert not {"source_ip", "nat_ip", "called_number", "imsi", "cell_id"} & set(manifest["fields"])
     year = Window(MIDNIGHT_US - 400 * DAY_US, MIDNIGHT_US - 380 * DAY_US)
-    with pytest.raises(ProcedureError) as refusal:
+    with a_rights_holder(court), pytest.raises(ProcedureError) as refusal:
         court.register(court.file(**terms, window=year))
     assert refusal.value.reason == "beyond-purpose"
     # The same days stand open to a basis that the duty names.
@@ -167,7 +167,8 @@ def test_the_purpose_is_asked_of_the_store_as_well(shared_court: Court, monkeypa
     number = (WrittenTarget("number", "070-174 00 07"),)
     for basis in ("secret-surveillance", "missing-person"):
         court.run(court.approved(basis=basis, targets=number).id)
-    court.run(court.approved(basis="copyright-information-order", targets=(WrittenTarget("account", "1"),)).id)
+    with a_rights_holder(court):
+        court.run(court.approved(basis="copyright-information-order", targets=(WrittenTarget("account", "1"),)).id)
     assert purposes == ["disclosure", "security", "billing"]
 
 

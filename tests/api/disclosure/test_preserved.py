@@ -23,7 +23,7 @@ from store import Put
 from store.clock import to_date
 from store.partitions import PartitionKey, date_to_day, to_us
 from store.retention.holds import KIND
-from tests.api.disclosure.conftest import TARGET, Court
+from tests.api.disclosure.conftest import TARGET, Court, a_rights_holder
 from tests.conftest import ends_us
 from tests.store.records import DAY_US
 from tests.store.retention.test_policies import move
@@ -174,7 +174,7 @@ def test_only_a_basis_that_reaches_what_the_duty_keeps_reaches_what_is_preserved
 
 
 def test_an_order_of_such_a_basis_is_refused_as_it_is_filed(shared_court: Court) -> None:
-    with pytest.raises(ProcedureError) as refusal:
+    with a_rights_holder(shared_court), pytest.raises(ProcedureError) as refusal:
         shared_court.file(
             basis="copyright-information-order",
             targets=(WrittenTarget("account", "0077"),),
@@ -184,7 +184,8 @@ def test_an_order_of_such_a_basis_is_refused_as_it_is_filed(shared_court: Court)
 
 
 def test_what_came_on_file_past_the_filing_is_refused_as_it_is_read(shared_court: Court) -> None:
-    task = shared_court.checked(basis="copyright-information-order", targets=(WrittenTarget("account", "0077"),))
+    with a_rights_holder(shared_court):
+        task = shared_court.checked(basis="copyright-information-order", targets=(WrittenTarget("account", "0077"),))
     case = shared_court.procedure.casebook.case(task.id)
     assert preserved(shared_court.store, case) is None
     with pytest.raises(ProcedureError) as refusal:

@@ -63,6 +63,7 @@ def order(**changes: Any) -> dict[str, Any]:
         "basis": "secret-surveillance",
         "decision_reference": REFERENCE,
         "decided_on": "2026-11-20",
+        "decided_by": "court",
         "authority": AUTHORITY,
         "country": "SE",
         "expires_at": "2026-12-22",
@@ -110,7 +111,8 @@ def test_metrics_errors_and_the_views_of_others_name_no_target(
             for path in (f"/v1/disclosure/cases/{task.id}", "/v1/metrics", "/v1/holds", "/v1/usage", "/v1/sources"):
                 answers.append(client._send("GET", path).content)
         client.log_in(court.keys["officer-1"])
-        for wrong in ({"basis": NUMBER}, {"country": NUMBER}, {NUMBER: 1}, {"decided_on": NUMBER}, {"targets": NUMBER}):
+        names = ("basis", "country", NUMBER, "decided_on", "decided_by", "targets")
+        for wrong in [{name: NUMBER} for name in names]:
             answer = client._send("POST", "/v1/disclosure/authorisations", json=order(**wrong))
             assert answer.status_code >= 400
             answers.append(answer.content)

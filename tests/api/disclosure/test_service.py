@@ -27,6 +27,7 @@ ORDER = {
     "basis": "secret-surveillance",
     "decision_reference": "B 1234-26",
     "decided_on": "2026-11-20",
+    "decided_by": "court",
     "authority": AUTHORITY,
     "country": "SE",
     "expires_at": "2026-12-22",
@@ -161,7 +162,7 @@ def filled(path: str, task_id: str, authorisation_id: str) -> str:
     return path.format(case_id=task_id, task_id=task_id, authorisation_id=authorisation_id)
 
 
-RULING = {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22"}
+RULING = {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22", "decided_by": "court"}
 BODIES: dict[str, Any] = {
     "authorisations": ORDER,
     "tasks": {},
@@ -277,14 +278,12 @@ def test_an_emergency_walks_its_road_on_the_command_line(office: Office, tmp_pat
     office.lagrum("approve", "--as", approver, "--yes", task)
     assert office.lagrum("show", "--as", approver, filed["id"])["state"] == "EmergencyApproval"
     ruling = tmp_path / "ruling.json"
-    ruling.write_text(json.dumps({"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22"}))
+    ruling.write_text(json.dumps(RULING))
     assert office.lagrum("confirm", "--as", officer, filed["id"], str(ruling))["state"] == "Approved"
     assert office.lagrum("suspend", "--as", handler, "--reason", "doubt", filed["id"])["suspended_by"] == "operator"
     assert "authorisation" in office.lagrum("run", "--as", handler, task, expect=1)
     assert office.lagrum("resume", "--as", approver, filed["id"])["state"] == "Approved"
-    ruling.write_text(
-        json.dumps({"decision_reference": "B 1234-26/3", "decided_on": "2026-11-22", "expires_at": "2027-01-22"})
-    )
+    ruling.write_text(json.dumps(RULING | {"decision_reference": "B 1234-26/3", "expires_at": "2027-01-22"}))
     extended = office.lagrum("extend", "--as", officer, filed["id"], str(ruling))
     assert (extended["state"], len(extended["documents"])) == ("AwaitingApproval", 3)
     first = tmp_path / "first.pdf"

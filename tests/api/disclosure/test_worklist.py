@@ -24,7 +24,7 @@ from api.settings import Settings
 from schemas.errors import ProcedureError
 from store import Store
 from store.clock import to_date
-from tests.api.disclosure.conftest import PEOPLE, TARGET, Court, peopled
+from tests.api.disclosure.conftest import PEOPLE, TARGET, Court, a_rights_holder, peopled
 from tests.api.world import running
 from tests.conftest import FixedClock
 from tests.store.records import DAY_US, NOW_US
@@ -224,9 +224,15 @@ def test_emergencies_that_lapsed_are_a_gauge(fresh: Court) -> None:
     assert lapsed() == [1]
 
 
+def a_copyright_order(court: Court, step: Callable[..., Task]) -> Task:
+    with a_rights_holder(court):
+        return step(**COPYRIGHT)
+
+
 def delivered(court: Court, **changes: Any) -> Task:
-    task = court.released(**(COPYRIGHT | changes))
-    court.deliver(task.id)
+    with a_rights_holder(court):
+        task = court.released(**(COPYRIGHT | changes))
+        court.deliver(task.id)
     return task
 
 
@@ -277,8 +283,8 @@ def test_an_approver_withholds_a_notice_and_nobody_else(fresh: Court) -> None:
     ("make", "reason"),
     [
         (lambda court: court.released(), "notice-prohibited"),
-        (lambda court: court.released(**COPYRIGHT), "nothing-left"),
-        (lambda court: court.approved(**COPYRIGHT), "nothing-left"),
+        (lambda court: a_copyright_order(court, court.released), "nothing-left"),
+        (lambda court: a_copyright_order(court, court.approved), "nothing-left"),
         (lambda court: delivered(court, targets=(WrittenTarget("account", "10077"),)), "nothing-left"),
         (lambda court: delivered(court, is_test=True), "test"),
     ],

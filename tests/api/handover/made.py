@@ -33,6 +33,7 @@ ORDERED = {
     "authority": "police-se",
     "decision_reference": "B 1234-26",
     "decided_on": "2026-11-20",
+    "decided_by": "court",
     "basis": {"id": BASIS.id, "version": BASIS.version, "title": BASIS.title, "citation": BASIS.citation},
     "targets": [{"kind": "number", "value": "46701740007", "as_written": "070-174 00 07", "port": None}],
     "window": {"from": "2026-10-01T00:00:00.000000Z", "to": "2026-11-01T00:00:00.000000Z"},

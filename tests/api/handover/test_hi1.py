@@ -47,6 +47,7 @@ def order() -> tuple[hi1.AuthorisationObject, hi1.TaskObject]:
         legal_type=hi1.Word("Lagrum", "AuthorisationLegalType", "secret-surveillance"),
         end=to_text(NOW_US + 30 * DAY_US)[:19] + "Z",
         decided_at="2026-11-20T09:00:00Z",
+        decided_by="court",
     )
     task = hi1.TaskObject(
         str(uuid.uuid4()),
@@ -98,6 +99,13 @@ def test_messages_meet_the_same_guards_as_persons(court: Court) -> None:
     assert codes(court, get) == [None]
     assert codes(court, get, person="officer-2") == [404]
     assert codes(court, hi1.Action(0, "GET", identifier=str(uuid.uuid4()))) == [404]
+    for role in (None, "clerk", "COURT"):
+        undecided = replace(authorisation, identifier=str(uuid.uuid4()), decided_by=role)
+        alike = replace(task, identifier=str(uuid.uuid4()), associated=(undecided.identifier,))
+        both = hi1.Action(0, "CREATE", thing=undecided), hi1.Action(1, "CREATE", thing=alike)
+        assert codes(court, *both) == [400, 404], "whose decision it is stands in ApproverRole"
+    get_order = send(court, hi1.Action(0, "GET", identifier=authorisation.identifier))[1]
+    assert b"<common:ApproverRole>court</common:ApproverRole>" in get_order
     picture = hi1.Action(0, "DELIVER", str(uuid.uuid4()), hi1.DocumentObject(str(uuid.uuid4()), "text/plain", b"x"))
     assert codes(court, picture) == [409]
     wide = replace(task, identifier=str(uuid.uuid4()), end="2026-11-22T11:00:00Z")

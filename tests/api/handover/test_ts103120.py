@@ -30,6 +30,7 @@ AUTHORISATION = hi1.AuthorisationObject(
     start="2026-11-20T00:00:00Z",
     end="2026-12-22T00:00:00Z",
     decided_at="2026-11-20T09:00:00+01:00",
+    decided_by="court",
     flags=("IsEmergency", "IsTest"),
 )
 TASK = hi1.TaskObject(
