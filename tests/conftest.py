@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
 import pytest
 
 from schemas.policy import DEFAULT_POLICY
 from store.clock import Uptime
 from store.partitions import PartitionKey, expires_at, to_us
+
+MEMORY: Final = Path("/dev/shm")
+MEMORY_BYTES_MIN: Final = 4 << 30
+
+
+def pytest_configure() -> None:
+    """Make stores of tests in memory where there is room: their syncs are the same calls, and nine tenths of the time.
+
+    Whatever TMPDIR names is taken instead. The acceptance tests stay on the disk (`tests/acceptance/conftest.py`).
+    """
+    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN:
+        os.environ["TMPDIR"] = str(MEMORY)
+        tempfile.tempdir = None
 
 
 class FixedClock:
