@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -234,11 +234,11 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
 
 
 def written_by(
-    stretches: Iterator[pa.Table], write: Callable[[pa.Table], tuple[WrittenPart, Counter[int]]]
+    stretches: Generator[pa.Table, None, None], write: Callable[[pa.Table], tuple[WrittenPart, Counter[int]]]
 ) -> list[tuple[WrittenPart, Counter[int]]]:
-    """Write stretches while the next is being merged: one core merges and helps, the other writes."""
+    """Write stretches while the next is being read and merged."""
     made: list[Future[tuple[WrittenPart, Counter[int]]]] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="lagrum-merge") as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="lagrum-merge") as pool, closing(stretches):
         for records in stretches:
             if made:
                 made[-1].result()  # two stretches are in memory, not three

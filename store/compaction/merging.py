@@ -7,7 +7,8 @@ range of parties of its own: the parts of a merged partition do not overlap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final
 
@@ -25,9 +26,11 @@ pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 FAN_IN_MAX: Final = 32
 """So many parts are merged at once; each has its share of `AT_HAND_ROWS` in memory."""
-AT_HAND_ROWS: Final = 524_288
-"""So many rows are read ahead of the merge, of all parts together: a read of few rows costs more than its rows."""
+AT_HAND_ROWS: Final = 1_048_576
+"""So many rows are at hand, of all parts together, and as many read ahead: a read of few costs more than its rows."""
 READ_ROWS_MAX: Final = 65_536
+READERS: Final = 2
+"""Threads that read ahead."""
 KERNEL_ROWS_MIN: Final = 8_192
 """Fewer rows are no reason to load the compiled kernel; when it is there, it is used."""
 NO_PARTY: Final = 0
@@ -40,74 +43,105 @@ Prepare = Callable[[pa.Table], pa.Table]
 
 
 class _Cursor:
-    """One part on its way through a merge."""
+    """One part on its way through a merge: what is read of it and not handed on, in pieces; the next one is on its way.
 
-    def __init__(self, reader: PartReader, prepare: Prepare, rows: int) -> None:
-        self._reader, self._prepare = reader, prepare
-        self._group = 0
+    The last piece may reach beyond what all parts have read; the ones before do not.
+    """
+
+    def __init__(self, reader: PartReader, prepare: Prepare, rows: int, pool: ThreadPoolExecutor) -> None:
+        self._reader, self._prepare, self._pool = reader, prepare, pool
         groups, together = max(1, rows // max(1, reader.group_size)), reader.groups_together
         self._groups = groups - groups % together if groups > together else groups
-        self.table = pa.table({})
-        self.parties: Ints = np.zeros(0, np.int64)
-        self.starts: Ints = np.zeros(0, np.int64)
+        self._starts = list(range(0, reader.groups, self._groups))
+        self._coming = self._read_ahead()
+        self._pieces: list[pa.Table] = []
+        self._parties: Ints = np.zeros(0, np.int64)
+        self._times: Ints = np.zeros(0, np.int64)
 
-    def fill(self) -> bool:
-        """Have records at hand; tell whether there are any."""
-        while not len(self.parties) and self._group < self._reader.groups:
-            upto = min(self._group + self._groups, self._reader.groups)
-            self.table = self._prepare(self._reader.read(range(self._group, upto))).combine_chunks()
-            self._group = upto
-            self.parties, self.starts = sort_keys(self.table)
-        return len(self.parties) > 0
+    def _read_ahead(self) -> Future[pa.Table] | None:
+        if not self._starts:
+            return None
+        start = self._starts.pop(0)
+        return self._pool.submit(self._read, range(start, min(start + self._groups, self._reader.groups)))
+
+    def _read(self, groups: range) -> pa.Table:
+        return self._reader.read(groups).combine_chunks()
+
+    def advance(self) -> int:
+        """Take what was read next; return its rows, which are none only at the part's end."""
+        while self._coming is not None:
+            table = self._coming.result()
+            self._coming = self._read_ahead()
+            table = self._prepare(table).combine_chunks()
+            if table.num_rows:
+                self._pieces.append(table)
+                self._parties, self._times = sort_keys(table)
+                return table.num_rows
+        return 0
 
     @property
     def is_last(self) -> bool:
-        """Whether nothing comes after the records at hand."""
-        return self._group >= self._reader.groups
+        """Whether nothing comes after what is at hand."""
+        return self._coming is None
 
     @property
     def end(self) -> tuple[int, int]:
         """Party and start of the last record at hand."""
-        return int(self.parties[-1]), int(self.starts[-1])
+        return int(self._parties[-1]), int(self._times[-1])
 
-    def take(self, upto: tuple[int, int] | None) -> pa.Table:
+    def beyond(self, upto: tuple[int, int] | None) -> int:
+        """Return how many records at hand come after a party and start; all are within None."""
+        if upto is None or not self._pieces:
+            return 0
+        low, high = (int(np.searchsorted(self._parties, upto[0], side)) for side in ("left", "right"))
+        return len(self._parties) - low - int(np.searchsorted(self._times[low:high], upto[1], "right"))
+
+    def take(self, upto: tuple[int, int] | None) -> list[pa.Table]:
         """Hand on the records up to a party and start, or all at hand."""
-        count = len(self.parties)
-        if upto is not None:
-            low, high = (int(np.searchsorted(self.parties, upto[0], side)) for side in ("left", "right"))
-            count = low + int(np.searchsorted(self.starts[low:high], upto[1], "right"))
-        taken = self.table.slice(0, count)
-        self.table = self.table.slice(count)
-        self.parties, self.starts = self.parties[count:], self.starts[count:]
+        taken, left = self._pieces, self.beyond(upto)
+        self._pieces = []
+        if left:
+            last = taken.pop()
+            count = last.num_rows - left
+            taken.append(last.slice(0, count))
+            self._pieces.append(last.slice(count))
+            self._parties, self._times = self._parties[count:], self._times[count:]
         return taken
 
 
-def merged(readers: Sequence[PartReader], prepares: Sequence[Prepare], rows_max: int) -> Iterator[pa.Table]:
+def merged(
+    readers: Sequence[PartReader], prepares: Sequence[Prepare], rows_max: int
+) -> Generator[pa.Table, None, None]:
     """Yield the records of sorted parts, in stretches of `rows_max` at most; no stretch overlaps the next.
 
-    Within a stretch the records are sorted by calling party and start.
+    Within a stretch the records are sorted by calling party and start. Threads read ahead, a piece of every part; who
+    does not take all stretches closes the generator before the readers.
 
     Raises:
         IntegrityError: a part does not authenticate.
     """
     rows = min(READ_ROWS_MAX, AT_HAND_ROWS // max(1, len(readers)))
-    every = [_Cursor(reader, prepare, rows) for reader, prepare in zip(readers, prepares, strict=True)]
-    waiting: list[list[pa.Table]] = [[] for _ in range(len(every) + 1)]  # the first is left of the last stretch
-    cursors = every
-    while cursors := [cursor for cursor in cursors if cursor.fill()]:
-        ends = [cursor.end for cursor in cursors if not cursor.is_last]
-        upto = min(ends) if ends else None
-        for run, cursor in zip(waiting[1:], every, strict=True):
-            run.append(cursor.take(upto))
-        if sum(table.num_rows for run in waiting for table in run) > rows_max:
-            records = in_order(waiting)
-            while records.num_rows > rows_max:
-                yield records.slice(0, rows_max)
-                records = records.slice(rows_max)
-            waiting = [[records], *([] for _ in every)]
-    records = in_order(waiting)
-    if records.num_rows:
-        yield records
+    with ThreadPoolExecutor(READERS, thread_name_prefix="lagrum-read") as pool:
+        cursors = [_Cursor(reader, prepare, rows, pool) for reader, prepare in zip(readers, prepares, strict=True)]
+        held = sum(cursor.advance() for cursor in cursors)
+        left: list[pa.Table] = []  # of the last stretch
+        while True:
+            reading = [cursor for cursor in cursors if not cursor.is_last]
+            nearest = min(reading, key=lambda cursor: cursor.end, default=None)
+            upto = None if nearest is None else nearest.end
+            if nearest is None or held - sum(cursor.beyond(upto) for cursor in cursors) > rows_max:
+                records = in_order([left, *(cursor.take(upto) for cursor in cursors)])
+                held -= records.num_rows
+                while records.num_rows > rows_max:
+                    yield records.slice(0, rows_max)
+                    records = records.slice(rows_max)
+                if nearest is None:
+                    if records.num_rows:
+                        yield records
+                    return
+                held += records.num_rows
+                left = [records]
+            held += nearest.advance()
 
 
 def sort_keys(table: pa.Table) -> tuple[Ints, Ints]:

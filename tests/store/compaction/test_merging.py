@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from schemas.errors import IntegrityError
 from store import Store, native, parquet, parts
 from store.compaction import compact, merging
 from store.encoding import columns
@@ -83,6 +85,24 @@ def test_memory_does_not_grow_with_the_parts(tmp_path: Path) -> None:
                     peak = max(peak, pa.total_allocated_bytes() - before)
         peaks.append(peak)
     assert peaks[1] < 1.5 * peaks[0] < 8 * 2**20
+
+
+def test_a_merge_that_fails_or_is_left_ends_its_readers_first(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        readers = [
+            stack.enter_context(made(tmp_path / str(n), records(4_000, seed=n, first_key=n * 10_000))) for n in range(3)
+        ]
+        readers[2].read = mock.Mock(side_effect=IntegrityError("torn"))  # type: ignore[method-assign]
+        with pytest.raises(IntegrityError, match="torn"):
+            list(merging.merged(readers, [as_it_is] * 3, 1_000))
+        with pytest.raises(OSError, match="full"):
+            compact.written_by(
+                merging.merged(readers[:2], [as_it_is] * 2, 1_000), mock.Mock(side_effect=OSError("full"))
+            )
+        left = merging.merged(readers[:2], [as_it_is] * 2, 1_000)
+        next(left)
+        left.close()
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("lagrum-read")]
 
 
 def test_a_large_partition_becomes_parts_of_parties_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
