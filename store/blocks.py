@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -33,6 +32,7 @@ BLOCKS_MAX: Final = 2**32 - 2
 _PURPOSE: Final = "block-file"
 _DIRECTORY: Final = 2**32 - 1
 _TRAILER: Final = struct.Struct("<IQ8s")
+_STRETCH: Final = struct.Struct("<QQ")
 _TAG_BYTES: Final = 16
 _CLOSED: Final = -1
 _ANEW: Final = -2
@@ -77,17 +77,18 @@ class BlockFile:
         Raises:
             IntegrityError: the file is missing, cut short or changed, or is another file.
         """
-        self._binding, self._aad = binding, binding.aad
+        self._binding, self._aad = binding, binding.aad + b"|"
         self._cipher = AESGCM(binding.key(partition_key, _PURPOSE))
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise IntegrityError(f"{binding} is missing") from error
         try:
-            self.offsets = self._read_directory()
+            self._directory = self._read_directory()
         except BaseException:
             os.close(self._fd)
             raise
+        self._count = len(self._directory) // 8 - 1
         self._path = os.fspath(path)
         if not hold:
             self.close()
@@ -103,7 +104,7 @@ class BlockFile:
 
     def __len__(self) -> int:
         """Return the number of blocks."""
-        return len(self.offsets) - 1
+        return self._count
 
     def close(self) -> None:
         """Close the file; nothing can be read any more."""
@@ -117,8 +118,7 @@ class BlockFile:
         Raises:
             IntegrityError: it does not authenticate.
         """
-        first, last = int(self.offsets[number]), int(self.offsets[number + 1])
-        return self._open(number, self._pread(last - first, first))
+        return self.read_some((number,))[0]
 
     def read_range(self, first: int, last: int) -> list[bytes]:
         """Return the blocks [first, last) with one read.
@@ -126,9 +126,15 @@ class BlockFile:
         Raises:
             IntegrityError: one of them does not authenticate.
         """
-        start = int(self.offsets[first])
-        data = memoryview(self._pread(int(self.offsets[last]) - start, start))
-        places = [int(offset) - start for offset in self.offsets[first : last + 1]]
+        offsets = np.frombuffer(self._directory, "<u8")[first : last + 1].tolist()
+        start = offsets[0]
+        descriptor = self._fd if self._fd != _ANEW else self._open_anew()
+        try:
+            data = memoryview(os.pread(descriptor, offsets[-1] - start, start))
+        finally:
+            if descriptor != self._fd:
+                os.close(descriptor)
+        places = [offset - start for offset in offsets]
         return [self._open(first + at, data[places[at] : places[at + 1]]) for at in range(last - first)]
 
     def read_some(self, numbers: Iterable[int]) -> list[bytes]:
@@ -137,23 +143,19 @@ class BlockFile:
         Raises:
             IntegrityError: one of them does not authenticate.
         """
-        places = [(number, int(self.offsets[number]), int(self.offsets[number + 1])) for number in numbers]
         descriptor = self._fd if self._fd != _ANEW else self._open_anew()
         try:
-            sealed = [(number, os.pread(descriptor, last - first, first)) for number, first, last in places]
+            sealed = [(number, self._sealed(descriptor, number)) for number in numbers]
         finally:
             if descriptor != self._fd:
                 os.close(descriptor)
         return [self._open(number, data) for number, data in sealed]
 
-    def _pread(self, length: int, offset: int) -> bytes:
-        if self._fd != _ANEW:
-            return os.pread(self._fd, length, offset)
-        descriptor = self._open_anew()
-        try:
-            return os.pread(descriptor, length, offset)
-        finally:
-            os.close(descriptor)
+    def _sealed(self, descriptor: int, number: int) -> bytes:
+        if number >= self._count:
+            raise IndexError("a block file has no such block")
+        first, last = _STRETCH.unpack_from(self._directory, 8 * number)
+        return os.pread(descriptor, last - first, first)
 
     def _open_anew(self) -> int:
         try:
@@ -163,11 +165,11 @@ class BlockFile:
 
     def _open(self, number: int, sealed: bytes | memoryview) -> bytes:
         try:
-            return self._cipher.decrypt(_nonce(number), sealed, _aad(self._aad, number))
+            return self._cipher.decrypt(_nonce(number), sealed, self._aad + number.to_bytes(4, "big"))
         except InvalidTag as error:
             raise self._refused() from error
 
-    def _read_directory(self) -> npt.NDArray[np.uint64]:
+    def _read_directory(self) -> bytes:
         size = os.fstat(self._fd).st_size
         if size < len(MAGIC) + _TAG_BYTES + 8 + _TRAILER.size:
             raise self._refused()
@@ -175,7 +177,7 @@ class BlockFile:
         length = size - _TRAILER.size - directory
         if magic != MAGIC or os.pread(self._fd, len(MAGIC), 0) != MAGIC or length != (count + 1) * 8 + _TAG_BYTES:
             raise self._refused()
-        return np.frombuffer(self._open(_DIRECTORY, os.pread(self._fd, length, directory)), "<u8")
+        return self._open(_DIRECTORY, os.pread(self._fd, length, directory))
 
     def _refused(self) -> IntegrityError:
         return IntegrityError(f"{self._binding} does not authenticate")

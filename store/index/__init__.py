@@ -19,14 +19,18 @@ import pyarrow.compute
 from schemas.errors import IntegrityError
 from schemas.fields import BY_NAME
 from store.blocks import BlockFile
-from store.index.coding import Shape, bucket_bits, encode, find
+from store.index.coding import Shape, bucket_bits, encode, find_each
 from store.index.entries import INDEXED, Posted, Traits, posted, traits
 from store.index.hashing import hash_value, seed
 
-__all__ = ["INDEXED", "Key", "PartIndex", "postings", "problems"]
+__all__ = ["INDEXED", "Asked", "Key", "PartIndex", "find_in", "postings", "problems"]
 
 Key = tuple[int, tuple[int, ...]]
 """A value as it is posted: domain (`store.index.hashing`), words."""
+Asked = tuple[str, Iterable[Key]]
+"""A field, and the values of which it may have one."""
+_Place = tuple[int, int, int, Shape]
+"""Number of the question, block, first entry of the bucket in it, shape of the field."""
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 VERSION: Final = 2
@@ -143,29 +147,36 @@ class PartIndex:
         """
         return self.find_each([(name, keys)])[0]
 
-    def find_each(self, asked: Sequence[tuple[str, Iterable[Key]]]) -> list[set[int]]:
+    def find_each(self, asked: Sequence[Asked]) -> list[set[int]]:
         """Answer several questions like `find`; each block is read once, and the file opened once.
 
         Raises:
             IntegrityError: a block does not authenticate.
         """
-        places: list[tuple[set[int], int, int, Shape]] = []
-        answers: list[set[int]] = []
-        for name, keys in asked:
-            found: set[int] = set()
-            answers.append(found)
-            if name not in self._fields:
+        return find_in([self], [asked])[0]
+
+    def places(self, asked: Sequence[Asked]) -> list[_Place]:
+        """Return which block and bucket of it tell of each key; none for a field that no row has."""
+        found: list[_Place] = []
+        for number, (name, keys) in enumerate(asked):
+            laid = self._fields.get(name)
+            if laid is None:
                 continue
-            first, shape = self._fields[name]
+            first, shape = laid
             for domain, words in keys:
                 block, entry = shape.place(hash_value(self._seed(name, domain), words))
-                places.append((found, first + block, entry, shape))
-        numbers = list(dict.fromkeys(place[1] for place in places))
-        blocks = dict(zip(numbers, self._file.read_some(numbers), strict=True)) if numbers else {}
-        self.bytes_read += sum(map(len, blocks.values()))
-        for answer, number, entry, shape in places:
-            answer.update(find(blocks[number], shape, entry, self.rows))
-        return answers
+                found.append((number, first + block, entry, shape))
+        return found
+
+    def read(self, numbers: Sequence[int]) -> list[bytes]:
+        """Return some blocks.
+
+        Raises:
+            IntegrityError: one does not authenticate.
+        """
+        blocks = self._file.read_some(numbers)
+        self.bytes_read += sum(map(len, blocks))
+        return blocks
 
     def blocks(self) -> Iterator[bytes]:
         """Yield every block."""
@@ -181,6 +192,37 @@ class PartIndex:
         if found is None:
             found = self._seeds[name, domain] = seed(self.salt, BY_NAME[name].id, domain)
         return found
+
+
+def find_in(indexes: Sequence[PartIndex], asked: Sequence[Sequence[Asked]]) -> list[list[set[int]]]:
+    """Answer what is asked of each index, as `PartIndex.find_each`; the blocks of all are searched together.
+
+    Raises:
+        IntegrityError: a block does not authenticate.
+    """
+    answers: list[list[set[int]]] = [[set() for _ in questions] for questions in asked]
+    blocks: list[bytes] = []
+    shapes: list[Shape] = []
+    entries: list[int] = []
+    waiting: list[set[int]] = []
+    for index, questions, own in zip(indexes, asked, answers, strict=True):
+        places = index.places(questions)
+        numbers = [place[1] for place in places]
+        if len(set(numbers)) == len(numbers):
+            blocks += index.read(numbers)
+        else:
+            once = list(dict.fromkeys(numbers))
+            known = dict(zip(once, index.read(once), strict=True))
+            blocks += [known[number] for number in numbers]
+        for number, _, entry, shape in places:
+            waiting.append(own[number])
+            entries.append(entry)
+            shapes.append(shape)
+    if blocks:
+        groups = find_each(blocks, shapes, entries, sum(index.rows for index in indexes))
+        for answer, found in zip(waiting, groups, strict=True):
+            answer.update(found)
+    return answers
 
 
 def problems(index: PartIndex, records: pa.Table, group_rows: int) -> Iterator[str]:

@@ -82,23 +82,37 @@ def encode(hashes: Words, groups: Groups, codes: int, bits: int) -> tuple[Shape,
     return shape, _encode_compiled(compiled, entries, starts, counts, shape)
 
 
-def find(block: bytes, shape: Shape, first: int, rows: int) -> list[int]:
-    """Return the groups of the bucket whose entries begin at `first`; `rows` of the part decide how it is done.
+def find_each(blocks: Sequence[bytes], shapes: Sequence[Shape], firsts: Sequence[int], rows: int) -> list[list[int]]:
+    """Search one block for each bucket: return the groups of those whose entries begin at `firsts`.
+
+    `rows` of the parts that are asked decide how it is done.
 
     Raises:
-        IntegrityError: the block is not whole.
+        IntegrityError: a block is not whole.
     """
     compiled = kernels(rows)
-    data = np.frombuffer(block, np.uint8)
     if compiled is None:
-        entries = _decode_block(data, shape.low_bits)
-        chosen: list[int] = (entries[(entries >= first) & (entries < first + shape.codes)] - first).tolist()
-        return chosen
-    found = np.empty(shape.codes, np.int64)
-    count = compiled.find(data, shape.low_bits, first, first + shape.codes, found)
-    if count < 0:
+        return [_find(*one) for one in zip(blocks, shapes, firsts, strict=True)]
+    ends = np.cumsum(np.fromiter(map(len, blocks), np.int64, len(blocks)))
+    low_bits = np.array([shape.low_bits for shape in shapes], np.int64)
+    rooms = np.array([shape.codes for shape in shapes], np.int64)
+    starts = np.array(firsts, np.int64)
+    found, counts = np.empty(int(rooms.sum()), np.int64), np.empty(len(blocks), np.int64)
+    data = np.frombuffer(b"".join(blocks), np.uint8)
+    total = compiled.find_each(data, ends, low_bits, starts, rooms, found, counts)
+    if total < 0:
         raise IntegrityError("a block of postings is torn")
-    return [entry - first for entry in found[:count].tolist()] if count else []
+    if not total:
+        return [[]] * len(blocks)
+    groups = (found[:total] - np.repeat(starts, counts)).tolist()
+    past = np.cumsum(counts).tolist()
+    return [groups[first:last] for first, last in zip([0, *past[:-1]], past, strict=True)]
+
+
+def _find(block: bytes, shape: Shape, first: int) -> list[int]:
+    entries = _decode_block(np.frombuffer(block, np.uint8), shape.low_bits)
+    chosen: list[int] = (entries[(entries >= first) & (entries < first + shape.codes)] - first).tolist()
+    return chosen
 
 
 def _distinct(hashes: Words, groups: Groups) -> tuple[int, int]:

@@ -188,27 +188,32 @@ def encode_blocks(entries: Any, starts: Any, counts: Any, low_bits: Any, data: A
     return at
 
 
-@_compiled("i8(Array(u1, 1, 'C', readonly=True), i8, i8, i8, i8[::1])")
-def find(data: Any, low_bits: Any, first: Any, last: Any, found: Any) -> Any:
-    """Write the entries of a block that lie in [first, last) into `found`; return how many, -1 if the block is torn."""
-    if len(data) < 4:
-        return -1
-    count = np.int64(data[0]) | np.int64(data[1]) << 8 | np.int64(data[2]) << 16 | np.int64(data[3]) << 24
-    low = np.int64(4)
+@_jit
+def _find(data: Any, at: Any, size: Any, low_bits: Any, first: Any, last: Any, found: Any, hits: Any, room: Any) -> Any:
+    """Write the entries of the block data[at:size] that lie in [first, last) into found[hits:room].
+
+    Return where what was found ends, -1 if the block is torn.
+    """
+    if size - at < 4:
+        return np.int64(-1)
+    count = np.int64(0)
+    for byte in range(4):
+        count |= np.int64(data[at + byte]) << (8 * byte)
+    low = np.int64(at + 4)
     high = low + (count * low_bits + 7) // 8
-    size = np.int64(len(data))
+    if high > size:
+        return np.int64(-1)
     mask = (np.int64(1) << low_bits) - 1
     lows = np.int64(0)  # bits that were read and not used yet, and how many
     lows_left = np.int64(0)
     highs = np.int64(0)
     highs_left = np.int64(0)
-    hits = 0
     value = np.int64(-1)
     for _ in range(count):
         gap = np.int64(0)
         while highs == 0:
             if high >= size:
-                return -1
+                return np.int64(-1)
             gap += highs_left
             highs = np.int64(data[high])
             highs_left = np.int64(8)
@@ -229,8 +234,30 @@ def find(data: Any, low_bits: Any, first: Any, last: Any, found: Any) -> Any:
         if value >= last:
             break
         if value >= first:
-            if hits == len(found):
-                return -1
+            if hits == room:
+                return np.int64(-1)
             found[hits] = value
             hits += 1
+    return np.int64(hits)
+
+
+@_compiled("i8(Array(u1, 1, 'C', readonly=True), i8[::1], i8[::1], i8[::1], i8[::1], i8[::1], i8[::1])")
+def find_each(data: Any, ends: Any, low_bits: Any, firsts: Any, rooms: Any, found: Any, counts: Any) -> Any:
+    """Search blocks that lie one after the other, each up to its end, for the `rooms` entries from its first on.
+
+    Write what is found into `found`, the first search's before the next one's, and how many into `counts`. Return how
+    many in all, -1 if a block is torn.
+    """
+    at = np.int64(0)
+    hits = np.int64(0)
+    for block in range(len(ends)):
+        first = firsts[block]
+        before = hits
+        hits = _find(
+            data, at, ends[block], low_bits[block], first, first + rooms[block], found, before, before + rooms[block]
+        )
+        if hits < 0:
+            return np.int64(-1)
+        counts[block] = hits - before
+        at = ends[block]
     return hits

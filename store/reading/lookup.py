@@ -15,7 +15,7 @@ from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.fields import BY_NAME, Kind
 from schemas.numbers import imei_match_ranges
 from schemas.packing import pack_identifier_value
-from store.index import Key, PartIndex
+from store.index import Key, PartIndex, find_in
 from store.index.entries import ANY_BLOCK, V6_BITS, V6_LEVELS, Traits, network_words
 from store.index.hashing import PACKED, PORTS, PREFIX, TEXT, text_words
 from store.model import TargetIdentifier
@@ -84,11 +84,29 @@ class Question:
         Raises:
             IntegrityError: a block of the index does not authenticate.
         """
+        return self.find_in([index])[0]
+
+    def find_in(self, indexes: Sequence[PartIndex]) -> list[Found]:
+        """Ask the postings of some parts, all at once: a part then costs little more than its blocks.
+
+        Raises:
+            IntegrityError: a block of an index does not authenticate.
+        """
+        answers = [Found() for _ in indexes]
+        asked = [self._questions(index, found) for index, found in zip(indexes, answers, strict=True)]
+        told = find_in(indexes, asked)
+        for index, found, questions, groups_of_each in zip(indexes, answers, asked, told, strict=True):
+            for (name, keys), groups in zip(questions, groups_of_each, strict=True):
+                if groups:
+                    _add_groups(index, name, keys, groups, found)
+        return answers
+
+    def _questions(self, index: PartIndex, found: Found) -> list[tuple[str, list[Key]]]:
+        """Return what postings can tell of a part; add to what is found of it what they cannot."""
         keys_of_all = self._keys.get(index.traits)
         if keys_of_all is None:
             keys_of_all = [keys_of(name, target, index.traits) for name, target in self._asked]
             self._keys[index.traits] = keys_of_all
-        found = Found()
         asked: list[tuple[str, list[Key]]] = []
         for (name, target), keys in zip(self._asked, keys_of_all, strict=True):
             if not index.has(name):
@@ -97,18 +115,20 @@ class Question:
                 _add_network(name, target, found)
             else:
                 asked.append((name, keys))
-        for (name, keys), groups in zip(asked, index.find_each(asked), strict=True):
-            if groups and index.is_bounded(name):
-                found.bounded.extend((name, words[0], words[0]) for domain, words in keys if domain == PACKED)
-                continue
-            pieces = index.pieces(name)
-            size = index.group_rows // pieces
-            for number in groups:
-                group, piece = divmod(number, pieces)
-                found.by_group.setdefault(group, set()).add(name)
-                if pieces > 1:
-                    found.pieces.setdefault((group, name), set()).add((piece * size, (piece + 1) * size))
-        return found
+        return asked
+
+
+def _add_groups(index: PartIndex, name: str, keys: list[Key], groups: set[int], found: Found) -> None:
+    if index.is_bounded(name):
+        found.bounded.extend((name, words[0], words[0]) for domain, words in keys if domain == PACKED)
+        return
+    pieces = index.pieces(name)
+    size = index.group_rows // pieces
+    for number in groups:
+        group, piece = divmod(number, pieces)
+        found.by_group.setdefault(group, set()).add(name)
+        if pieces > 1:
+            found.pieces.setdefault((group, name), set()).add((piece * size, (piece + 1) * size))
 
 
 def _add_network(name: str, target: TargetIdentifier, found: Found) -> None:

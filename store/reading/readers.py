@@ -10,7 +10,7 @@ from __future__ import annotations
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,12 +107,30 @@ class Readers:
             IntegrityError: the file is missing or does not authenticate, or is not this part's.
             KeyUnavailableError: the key is gone.
         """
+        return self.indexes([part])[0]
+
+    def indexes(self, parts: Sequence[PartRow]) -> list[PartIndex]:
+        """Return the indexes of some parts, as `index`; the lease is looked at once.
+
+        Raises:
+            IntegrityError, KeyUnavailableError: as `index`.
+        """
         generation = self._keyring.leased_generation()
+        found: list[PartIndex | None] = []
         with self._lock:
-            held = self._indexes.get(part.file_id)
-            if held is not None and held.generation == generation:
+            for part in parts:
+                held = self._indexes.get(part.file_id)
+                if held is None or held.generation != generation:
+                    found.append(None)
+                    continue
                 self._indexes.move_to_end(part.file_id)
-                return held.thing
+                found.append(held.thing)
+        return [
+            self._open_index(part, generation) if index is None else index
+            for part, index in zip(parts, found, strict=True)
+        ]
+
+    def _open_index(self, part: PartRow, generation: int) -> PartIndex:
         key = self._keyring.key(part.partition.ref)
         binding = self._parts.binding(part.partition, part.file_id, "index")
         file = BlockFile(self._layout.index(part.partition, part.file_id), binding, key, hold=False)

@@ -41,6 +41,8 @@ Read: TypeAlias = Callable[[Stretch, Sequence[Correction]], list[Batch]]
 THREADS: Final = 2
 AHEAD: Final = 4
 STRETCH_ROWS: Final = 131_072
+ASKED_TOGETHER: Final = 64
+"""Parts whose postings are asked at once; between one lot and the next, what was found is read."""
 
 
 @dataclass(slots=True)
@@ -260,13 +262,7 @@ def explain(store: Store, query: ScanQuery) -> Plan:
 
 def _stretches(store: Store, watch: Watch, query: ScanQuery, planned: Plan) -> Iterator[Stretch]:
     """Yield what is to be read; the postings are asked as the reading goes on."""
-    targets = asked(query)
-    question = lookup.Question(targets)
-    for part in planned.parts:
-        if watch.is_over(part.partition):
-            continue
-        by_postings = targets and not is_rectifying(planned.corrections.get(part.part_id, ()))
-        found = question.find(store.readers.index(part)) if by_postings else None
+    for part, found in _found(store, watch, query, planned):
         if found is not None and found.is_empty:
             continue
         if part.rows <= STRETCH_ROWS:
@@ -276,6 +272,20 @@ def _stretches(store: Store, watch: Watch, query: ScanQuery, planned: Plan) -> I
             groups = groups_of(opened, part, query, found)
             sizes = [opened.reader.group_rows(group) for group in groups]
         yield from (Stretch(part, found, chosen, watch) for chosen in _divided(groups, sizes))
+
+
+def _found(
+    store: Store, watch: Watch, query: ScanQuery, planned: Plan
+) -> Iterator[tuple[PartRow, lookup.Found | None]]:
+    """Yield the parts whose period is not over, with what their postings tell; None where they are not asked."""
+    question = lookup.Question(asked(query))
+    ask = bool(asked(query))
+    for first in range(0, len(planned.parts), ASKED_TOGETHER):
+        parts = [item for item in planned.parts[first : first + ASKED_TOGETHER] if not watch.is_over(item.partition)]
+        known = [item for item in parts if ask and not is_rectifying(planned.corrections.get(item.part_id, ()))]
+        told = zip(known, question.find_in(store.readers.indexes(known)), strict=True)
+        found = {part.part_id: answer for part, answer in told}
+        yield from ((part, found.get(part.part_id)) for part in parts)
 
 
 def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[dict[int, set[str]]]:

@@ -30,6 +30,10 @@ def encoded(entries: list[tuple[int, int]], codes: int, bits: int, compiled: Any
         coding.kernels = kept
 
 
+def found(block: bytes, shape: coding.Shape, first: int) -> list[int]:
+    return coding.find_each([block], [shape], [first], coding.KERNEL_ROWS)[0]
+
+
 @settings(max_examples=150, deadline=None)
 @given(Entries, st.integers(1, 8), st.sampled_from([16, 1024]))
 def test_compiled_blocks_equal_their_twin_and_hold_exactly_what_was_posted(
@@ -46,12 +50,13 @@ def test_compiled_blocks_equal_their_twin_and_hold_exactly_what_was_posted(
     for hashed, group in entries:
         buckets.setdefault(shape.place(hashed), set()).add(group)
     for (block, first), groups in buckets.items():
-        data = np.frombuffer(blocks[block], np.uint8)
-        found = np.empty(7, np.int64)
-        count = kernels.find(data, shape.low_bits, first, first + 7, found)
-        assert set((found[:count] - first).tolist()) == groups
-        entries_found = coding._decode_block(data, shape.low_bits)
-        assert {int(item) - first for item in entries_found if first <= item < first + 7} == groups
+        assert set(found(blocks[block], shape, first)) == groups
+    places = [*buckets]
+    asked = [blocks[block] for block, _ in places], [shape] * len(places), [first for _, first in places]
+    for compiled in (kernels, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(coding, "kernels", lambda rows, compiled=compiled: compiled)
+            assert list(map(set, coding.find_each(*asked, 1))) == [*buckets.values()]
 
 
 def test_an_absent_value_is_seldom_taken_for_a_present_one() -> None:
@@ -59,7 +64,7 @@ def test_an_absent_value_is_seldom_taken_for_a_present_one() -> None:
     hashes = random.integers(0, 2**64, 20_000, np.uint64)
     shape, blocks = coding.encode(hashes, np.zeros(20_000, np.uint32), 1, 6)
     strangers = [shape.place(int(item)) for item in random.integers(0, 2**64, 5_000, np.uint64)]
-    taken = sum(len(coding.find(bytes(blocks[block]), shape, first, 20_000)) > 0 for block, first in strangers)
+    taken = sum(len(found(bytes(blocks[block]), shape, first)) > 0 for block, first in strangers)
     assert 20 <= taken <= 160  # one in 64
 
 
@@ -68,7 +73,7 @@ def test_a_value_in_every_row_and_values_in_a_heap_are_coded_once() -> None:
         groups = np.tile(np.arange(250, dtype=np.uint32), 200)
         shape, blocks = coding.encode(hashes, groups, 250, 4)
         assert sum(int.from_bytes(block[:4], "little") for block in blocks) == 250 * len(np.unique(hashes >> 32))
-        assert len(coding.find(bytes(blocks[0]), shape, 0, 50_000)) == 250
+        assert len(found(bytes(blocks[0]), shape, 0)) == 250
 
 
 @settings(max_examples=200, deadline=None)
@@ -97,10 +102,13 @@ def test_a_seed_is_of_one_salt_one_field_and_one_domain() -> None:
     assert len(seeds) == 4
 
 
+WHOLE = b"\x01\x00\x00\x00\x01"
+
+
 @pytest.mark.parametrize("block", [b"", b"\x01\x00\x00", b"\x05\x00\x00\x00"])
 def test_a_torn_block_is_refused_by_both_roads(block: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     shape = coding.Shape(64, 6, 3, 0)
     for compiled in (kernels, None):
         monkeypatch.setattr(coding, "kernels", lambda rows, compiled=compiled: compiled)
         with pytest.raises(IntegrityError):
-            coding.find(block, shape, 0, 1)
+            coding.find_each([WHOLE, block], [shape] * 2, [0, 0], 1)
