@@ -135,6 +135,7 @@ class Settings:
     queue_subject: str = _in("queue", "")
     queue_token_file: str = _in("queue", "")
     queue_login_file: str = _in("queue", "")
+    queue_credentials_file: str = _in("queue", "")
     queue_ca: str = _in("queue", "")
     queue_certificate: str = _in("queue", "")
     queue_key: str = _in("queue", "")

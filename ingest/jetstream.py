@@ -24,6 +24,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, StreamInfo
 
+from ingest.nats_keys import KeyClient, NatsKey
 from ingest.queue import Lag, Message
 from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import files
@@ -48,8 +49,9 @@ class JetStreamSettings:
     """Where the queue is, and how the broker is to know us.
 
     `server` is nats://HOST:PORT or tls://HOST:PORT, without a password. Secrets come from files that nobody else can
-    read: `token_file` holds a token, `login_file` a user and a password in two lines. `ca`, `certificate` and `key` are
-    PEM files. `subject` takes a part of the stream.
+    read: `token_file` holds a token, `login_file` a user and a password in two lines, `credentials_file` an nkey's seed
+    or what NATS calls credentials (`.creds`). `ca`, `certificate` and `key` are PEM files. `subject` takes a part of
+    the stream.
     """
 
     server: str
@@ -58,6 +60,7 @@ class JetStreamSettings:
     subject: str | None = None
     token_file: Path | None = field(default=None, repr=False)
     login_file: Path | None = field(default=None, repr=False)
+    credentials_file: Path | None = field(default=None, repr=False)
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -82,8 +85,8 @@ class JetStreamSettings:
                 raise ConfigurationError("a stream's and a consumer's name has no space, dot, star, > or slash")
         if bool(self.certificate) != bool(self.key):
             raise ConfigurationError("the client certificate and its key come together")
-        if self.token_file and self.login_file:
-            raise ConfigurationError("a token or a login, not both")
+        if sum(one is not None for one in (self.token_file, self.login_file, self.credentials_file)) > 1:
+            raise ConfigurationError("one of a token, a login and credentials, not several")
         if not self.secure and parts.hostname not in _LOOPBACK:
             raise ConfigurationError(
                 "beyond this machine the broker is reached with TLS", hint="tls://HOST:PORT, and perhaps its CA"
@@ -113,6 +116,17 @@ class JetStreamSettings:
             return {"user": lines[0], "password": lines[1]}
         return {}
 
+    def nats_key(self) -> NatsKey | None:
+        """Return the key that the client signs with; None without one.
+
+        Raises:
+            PermissionsError: others may read the file.
+            ConfigurationError: it holds none.
+        """
+        if self.credentials_file is None:
+            return None
+        return NatsKey(files.read_secret(self.credentials_file).decode("utf-8", "replace"))
+
     def tls(self) -> ssl.SSLContext | None:
         """Return what checks the broker's certificate; None without TLS.
 
@@ -136,9 +150,11 @@ class JetStream:
 
     def __init__(self, settings: JetStreamSettings) -> None:
         self._settings = settings
+        self._key = settings.nats_key()
         self._options: dict[str, Any] = {
             **settings.credentials(),
             **({"tls": tls} if (tls := settings.tls()) is not None else {}),
+            **({"user_credentials": "ours"} if self._key is not None else {}),  # KeyClient knows them
         }
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="lagrum-nats", daemon=True)
@@ -211,7 +227,7 @@ class JetStream:
         """
         if self._client is None or self._client.is_closed:
             self._pull, self._refused = None, asyncio.Event()
-            client = Client()
+            client = Client() if self._key is None else KeyClient(self._key)
             connecting = asyncio.create_task(
                 client.connect(
                     self._settings.server,

@@ -27,6 +27,7 @@ _KIB: Final = 1 << 10
 @click.option("--subject", metavar="SUBJECT", help="Take this part of the stream only.")
 @click.option("--token-file", metavar="FILE", type=_FILE, help="A token; mode 0600.")
 @click.option("--login-file", metavar="FILE", type=_FILE, help="A user and a password in two lines; mode 0600.")
+@click.option("--credentials-file", metavar="FILE", type=_FILE, help="NATS .creds, or an nkey's seed; mode 0600.")
 @click.option("--ca", metavar="FILE", type=_FILE, help="CA of the broker's certificate; default: the system's.")
 @click.option("--certificate", metavar="FILE", type=_FILE, help="Our certificate, where the broker asks for one.")
 @click.option("--key", metavar="FILE", type=_FILE, help="Its key.")

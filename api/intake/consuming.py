@@ -65,6 +65,7 @@ class Consuming:
                 chosen.queue_subject or None,
                 token_file=self._path(chosen.queue_token_file),
                 login_file=self._path(chosen.queue_login_file),
+                credentials_file=self._path(chosen.queue_credentials_file),
                 ca=self._path(chosen.queue_ca),
                 certificate=self._path(chosen.queue_certificate),
                 key=self._path(chosen.queue_key),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import nats
+from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
 STREAM = "CDR"
@@ -58,13 +59,16 @@ class Broker:
             self._process.wait(20)
             self._process = None
 
-    def publish(self, bodies: Sequence[bytes], subject: str = "cdr.a", **login: Any) -> None:
-        """Publish messages, each acknowledged by the broker."""
+    def publish(
+        self, bodies: Sequence[bytes], subject: str = "cdr.a", client: Client | None = None, **login: Any
+    ) -> None:
+        """Publish messages, each acknowledged by the broker; by a client that is not connected yet, or a plain one."""
 
         async def work() -> None:
-            client = await nats.connect(self.url, allow_reconnect=False, **login)
+            publisher = client or Client()
+            await publisher.connect(self.url, allow_reconnect=False, **login)
             try:
-                stream = client.jetstream()
+                stream = publisher.jetstream()
                 await stream.add_stream(StreamConfig(name=STREAM, subjects=["cdr.>"], storage=StorageType.FILE))
                 for start in range(0, len(bodies), 200):
                     step = bodies[start : start + 200]
@@ -75,7 +79,7 @@ class Broker:
                         if isinstance(failure, BaseException):
                             raise failure
             finally:
-                await client.close()
+                await publisher.close()
 
         asyncio.run(work())
 
