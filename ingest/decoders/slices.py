@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import copy
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
@@ -150,6 +151,12 @@ class Lines:
         """Keep only some of the lines."""
         self.starts, self.ends = self.starts[wanted], self.ends[wanted]
         self.terminated = self.terminated[wanted]
+
+    def part(self, first: int, last: int) -> Lines:
+        """Return some lines of the same block."""
+        some = copy(self)
+        some.select(np.arange(first, min(last, len(self))))
+        return some
 
     def __len__(self) -> int:
         return len(self.starts)

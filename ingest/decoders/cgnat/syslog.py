@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO, ClassVar, Final
 
+from ingest.decoders import shapes
 from ingest.decoders.base import Decoded, Event
 from ingest.decoders.cgnat.messages import (
     BINDING,
@@ -24,7 +25,9 @@ from ingest.decoders.cgnat.messages import (
     read_message,
 )
 from ingest.decoders.cgnat.prefix import PrefixReader
-from ingest.decoders.event_rows import EventRows
+from ingest.decoders.cgnat.walk import Walk
+from ingest.decoders.event_rows import EventRows, Walked
+from ingest.decoders.slices import Ints, Lines
 from ingest.lines import Line
 from ingest.source import SourceConfig
 from ingest.times import LocalTime
@@ -86,6 +89,15 @@ class _Reader(EventRows):
     def __init__(self, source: SourceConfig) -> None:
         super().__init__(source)
         self._prefixes = PrefixReader(source, CgnatSyslog.name)
+        self._walk: Walk | None = None
+
+    def walk(self, lines: Lines, positions: Ints) -> Walked | None:
+        """Return the events of usual lines; None where there are too few of them."""
+        if not shapes.takes(len(lines.data)):
+            return None
+        if self._walk is None:
+            self._walk = Walk(self._source, self._prefixes, self.service_type, self.line_bytes_max)
+        return self._walk.read(lines, positions)
 
     def take(self, line: Line) -> None:
         """Take one line in, as an event or a reject."""

@@ -1,0 +1,146 @@
+"""Logs give the same by the compiled walk over shapes of lines and line by line."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.decoders import decoder, shapes, slices
+from ingest.decoders.cgnat import walk as cgnat
+from ingest.decoders.slices import compute
+from ingest.normalise import normalise
+from ingest.source import SourceConfig
+from schemas.errors import InputError
+from schemas.rejects import Reject
+from tests.ingest.decoding import fixture
+
+NOW_US = 1_795_348_800_000_000
+NEVER = 1 << 60
+SOURCE = SourceConfig("log", zone="Europe/Stockholm", country="SE").receiving(NOW_US)
+ZONED = b"2026-11-20T09:00:00.25+01:00 cgn1 "
+LOCAL = b"<14>Oct 25 02:30:00 cgn1 "
+CGNAT = [
+    *(fixture("cgnat", "juniper.log") + fixture("cgnat", "a10.log")).splitlines(),
+    ZONED + b"RT_NAT: RT_SRC_NAT_PBA_ALLOC: Subscriber 100.64.0.6 used/maximum [1/4] blocks, allocates port block "
+    b"[2048-3071] from 203.0.113.7 in source pool p lsys_id: 0 epoch 0x6b000c88",
+    ZONED + b'RT_FLOW_SESSION_CLOSE [junos@1 source-address="100.64.0.4" source-port="1" nat-source-address="1.2.3.4" '
+    b'nat-source-port="2" destination-address="5.6.7.8" destination-port="3" elapsed-time="7" reason=""]',
+    ZONED + b'RT_FLOW_SESSION_CREATE_LS [junos@2636 source-address="100.64.0.4" source-port="1" nat-source-port="1" '
+    b'nat-source-address="100.64.0.4" destination-address="1.1.1.1" destination-port="3" session-id="4" '
+    b'session-id-32=""]',
+    LOCAL + b"MSVCS_LOG_SESSION_OPEN: application:none, ae1.0 1.2.3.4:5 [6.7.8.9:10] -> 1.1.1.1:12 (TCP)",
+    LOCAL + b"ASP_NAT_PORT_BLOCK_RELEASE: 100.64.0.8 -> 203.0.113.9:1024-1151",
+    LOCAL + b"PortBatchAllocated: [100.64.1.3 203.0.113.70 1024 1535]",
+    ZONED + b"NAT-UDP-U: 100.64.1.6:4001<-->203.0.113.73:4002",
+    ZONED + b"NAT-UDP-Z: 100.64.1.6:4001<-->203.0.113.73:4002",
+]  # fmt: skip
+PIECES = (
+    b" ", b"  ", b"_", b'"', b"=", b":", b"-", b"0", b"00", b"1", b"65535", b"65536", b"99999", b"256", b".", b"\0",
+    b"\xff", b"\xc3\xa5", b"[", b"]", b"RT_NAT: ", b"ASP_SFW", b" epoch 0x6b000c88", b"Z", b"+14:01", b"2026", b"\t",
+    b'reason="a"', b' reflexive-ip="1.1.1.1"', b"_USF_LS", b"<-->", b"PortBatch", b"RT_SRC_NAT_PBA_ALLOC", b"2::1",
+    b"1234 ", b"\r",
+)  # fmt: skip
+
+
+def taken(name: str, data: bytes, source: SourceConfig, *, compiled: bool) -> tuple[list[dict[str, Any]], list[Reject]]:
+    """Return what is stored and what is refused."""
+    least = 0 if compiled else NEVER
+    with mock.patch.multiple(slices, KERNEL_BYTES_MIN=least, LOAD_BYTES_MIN=0):
+        parts = list(decoder(name).decode(io.BytesIO(data), source))
+    rows: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    for part in parts:
+        part.table.validate(full=True)
+        found = normalise(part, source, NOW_US)
+        rows += [{name: value for name, value in row.items() if value is not None} for row in found.table.to_pylist()]
+        rejects += found.rejects
+    return rows, sorted(rejects, key=lambda reject: reject.position)
+
+
+def same(name: str, data: bytes, source: SourceConfig = SOURCE) -> None:
+    """Compare the roads."""
+    try:
+        walked = taken(name, data, source, compiled=True)
+    except InputError as refused:
+        with pytest.raises(InputError) as told:
+            taken(name, data, source, compiled=False)
+        assert told.value.message == refused.message
+        return
+    assert walked == taken(name, data, source, compiled=False)
+
+
+@st.composite
+def spoilt(draw: st.DrawFn, lines: list[bytes]) -> bytes:
+    """Return some lines with some changes."""
+    data = bytearray()
+    for line in draw(st.lists(st.sampled_from(lines), min_size=1, max_size=5)):
+        one = bytearray(line)
+        for _ in range(draw(st.integers(0, 2))):
+            at = draw(st.integers(0, len(one)))
+            size = draw(st.sampled_from([0, 0, 1, 2, 9]))
+            one[at : at + size] = draw(st.one_of(st.sampled_from(PIECES), st.just(b""), st.just(line[at : at + 9])))
+        data += one + draw(st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\n\n", b""]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("source", [SOURCE, SourceConfig("log", zone="UTC", switch="own").receiving(NOW_US)])
+def test_whole_logs_are_read_the_same(source: SourceConfig) -> None:
+    same("cgnat-syslog", b"\n".join(CGNAT) + b"\n", source)
+
+
+@given(data=spoilt(CGNAT))
+@settings(max_examples=400, deadline=None)
+def test_spoilt_lines_of_translations_are_read_the_same(data: bytes) -> None:
+    same("cgnat-syslog", data)
+
+
+def test_usual_lines_take_the_compiled_road() -> None:
+    read = cgnat.Walk.read
+    taken_lines: list[bool] = []
+
+    def counted(walk: cgnat.Walk, *given: Any) -> Any:
+        walked = read(walk, *given)
+        taken_lines.extend(walked.taken.tolist())
+        return walked
+
+    with mock.patch.object(cgnat.Walk, "read", counted):
+        for line in CGNAT:
+            taken("cgnat-syslog", line + b"\n", SOURCE, compiled=True)
+    odd = (b"session c", b"ASP_SFW", b"CEF:", b"64400108:", b"-Z:", b"PortBatchAllocated")
+    assert taken_lines == [not any(word in line for word in odd) for line in CGNAT]
+
+
+TEXTS = st.lists(st.text("aZ09.: ", max_size=12), min_size=1, max_size=5)
+
+
+@given(texts=TEXTS, data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_keys_are_what_arrow_joins(texts: list[str], data: st.DataObject) -> None:
+    held = np.frombuffer("".join(texts).encode() + b".", np.uint8)
+    bounds = np.cumsum([0, *map(len, texts)])
+    number = st.integers(-1, (1 << 62))
+    numbers = np.array([data.draw(number) for _ in texts], np.int64)
+    quads = np.array([data.draw(st.integers(-1, (1 << 32) - 1)) for _ in texts], np.int64)
+    begins = np.where([data.draw(st.booleans()) for _ in texts], bounds[:-1], -1)
+    ends = bounds[1:]
+    parts = [(kind, begins, ends) for kind in (shapes.TEXT, shapes.LOWER)]
+    found = shapes.joined(held, [*parts, (shapes.NUMBER, numbers, None), (shapes.QUAD, quads, None)])
+    found.validate(full=True)
+    text = [None if begin < 0 or not one else one for begin, one in zip(begins, texts, strict=True)]
+    columns = [
+        pa.array(text, pa.string()),
+        pa.array([one and one.lower() for one in text], pa.string()),
+        pa.array([None if one < 0 else str(one) for one in numbers.tolist()], pa.string()),
+        pa.array(
+            [None if one < 0 else ".".join(map(str, one.to_bytes(4, "big"))) for one in quads.tolist()], pa.string()
+        ),
+    ]
+    expected = compute.binary_join_element_wise(*columns, " ", null_handling="replace", null_replacement="-")
+    assert found.to_pylist() == expected.to_pylist()
