@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from schemas.errors import IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from store.audit import AuditEntry
@@ -14,6 +14,11 @@ from store.catalog import Catalog
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.noted import note
 from store.outbox import Outbox
+
+GUARDED: Final = ("person", "credential", "authority")
+"""Kinds whose earlier revisions must not come back: who was revoked stays so, whoever edits the catalog."""
+NOTED: Final = "documents"
+"""Member of an audit entry: digests of the guarded documents that it tells of, by kind/id; None of one that is gone."""
 
 
 @dataclass(frozen=True, slots=True)

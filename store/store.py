@@ -50,6 +50,7 @@ from store.retention.holds import Holds
 from store.retention.policies import Policies
 from store.spooling import spool_drain
 from store.spooling.spool import Spool
+from store.told import Told
 from store.verification import verify
 from store.writers import Writers
 
@@ -86,6 +87,7 @@ class Store:
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)
+        self.told = Told(self)
         self.policies = Policies(self)
         self.clock_guard = ClockGuard(self)
         self.holds = Holds(self)

@@ -90,6 +90,23 @@ class Frontier:
         self.size += 1
         return completed
 
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add leaf hashes, a level of the tree at a time; nobody is told of the nodes that they complete."""
+        nodes, start = list(leaves), self.size
+        self.size += len(nodes)
+        peaks, left = [], self.peaks[::-1]
+        place = 0
+        while nodes or place < len(left):
+            if start & 1:
+                nodes.insert(0, left[place])
+                place += 1
+            if len(nodes) & 1:
+                peaks.append(nodes.pop())
+            start >>= 1
+            pairs = iter(nodes)
+            nodes = list(map(node_hash, pairs, pairs))
+        self.peaks = peaks[::-1]
+
     def root(self) -> bytes:
         """Return the tree head."""
         if not self.peaks:

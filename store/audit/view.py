@@ -52,6 +52,11 @@ class LogView:
         """How many entries are durable, as far as this process knows."""
         return self._tail.size
 
+    @property
+    def tail(self) -> Tail:
+        """Where the log ends, as far as this process knows."""
+        return self._tail
+
     def root_hash(self) -> bytes:
         """Return the tree head over `size` entries."""
         return self._tail.frontier.root()

@@ -24,7 +24,6 @@ from schemas.errors import IntegrityError
 from schemas.policy import Rule
 from store.audit.checkpoint import VerifierKey, parse_note
 from store.audit.epochs import load_epoch
-from store.audit.search import find
 from store.keys import derive
 from store.model import PartRow, rfc3339
 from store.partitions import PartitionKey, expires_at
@@ -176,19 +175,16 @@ def drafted(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def adopt(store: Store) -> None:
-    """Take certificates from the log that the catalog does not know: it was restored from an older backup."""
-    store.audit.refresh()
-    told = {
-        str(entry.public["partition"]): entry.public
-        for entry in find(store.layout.audit, store.audit.size, (DONE,))
-        if "certificate" in entry.public
-    }
-    known = {partition for _, partition, _ in stored(store)}
-    with store.catalog.transaction() as cursor:
-        cursor.executemany(
-            "INSERT OR REPLACE INTO certificates (partition, draft, number, note) VALUES (?, '{}', ?, ?)",
-            [(name, told[name]["number"], told[name]["certificate"]) for name in told.keys() - known],
-        )
+    """Take certificates from the log that the catalog does not know or knows otherwise: the next names the last."""
+    told = store.told.certificates()
+    known = {name: (number, note) for number, name, note in stored(store)}
+    missing = [name for name, said in told.items() if known.get(name) != said]
+    if missing:
+        with store.catalog.transaction() as cursor:
+            cursor.executemany(
+                "INSERT OR REPLACE INTO certificates (partition, draft, number, note) VALUES (?, '{}', ?, ?)",
+                [(name, *told[name]) for name in missing],
+            )
 
 
 def issue(store: Store, cursor: sqlite3.Cursor, keys: Sequence[PartitionKey], verdict: Verdict) -> list[dict[str, Any]]:

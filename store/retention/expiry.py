@@ -32,7 +32,6 @@ from schemas.retention import floor_until
 from store import files, siblings
 from store.audit import AuditEntry
 from store.audit.epochs import spent_backup_keys
-from store.audit.search import find
 from store.clock import to_date
 from store.keys import KeyRef
 from store.layout import LOCATION_SUFFIX
@@ -203,9 +202,7 @@ def _written_anew(store: Store) -> set[str]:
     if not drafted:
         return drafted
     store.flush_outbox(required=True)
-    store.audit.refresh()
-    logged = find(store.layout.audit, store.audit.size, certificates.ANEW)
-    return drafted & {str(entry.public["partition"]) for entry in logged}
+    return drafted & store.told.written_anew()
 
 
 def unfinished(store: Store) -> list[PartitionStatus]:

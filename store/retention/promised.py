@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas.errors import IntegrityError
-from store.audit.search import find
 from store.model import Problem
 from store.retention.policies import ENFORCED
 
 if TYPE_CHECKING:
+    from store.audit import StoredEntry
     from store.store import Store
 
 KIND: Final = "hold"
@@ -30,36 +30,33 @@ Kept = tuple[str, str, str, int, str]
 
 @dataclass(slots=True)
 class Promised:
-    """What the log says of holds that have not ended, and of the policy."""
+    """What the log says of holds that have not ended, and of the policy (`store.told`)."""
 
     ends: dict[str, str] = field(default_factory=dict)
     """The day that two custodians confirmed last, by hold."""
-    kept: set[Kept] = field(default_factory=set)
+    kept: dict[str, set[Kept]] = field(default_factory=dict)
+    """What each hold keeps."""
     versions: dict[int, str] = field(default_factory=dict)
     """Digests of the policy's versions, by number."""
 
-
-def of_log(store: Store) -> Promised:
-    """Return what the log says; what the catalog has is read after it, so that holds may come and end meanwhile."""
-    store.audit.refresh()
-    said = Promised()
-    for entry in find(store.layout.audit, store.audit.size, (CONFIRMED, CARVED, ENDED, ENFORCED)):
+    def take(self, entry: StoredEntry) -> None:
+        """Note what one more entry says; other kinds say nothing of this."""
         public, hold = entry.public, str(entry.public.get("hold"))
         if entry.kind == CONFIRMED and public.get("ends"):
-            said.ends[hold] = str(public["ends"])
+            self.ends[hold] = str(public["ends"])
         elif entry.kind == CARVED and public["file"] is not None:
-            said.kept.add((hold, public["partition"], public["file"], public["records"], public["sha256"]))
+            one = (hold, public["partition"], public["file"], public["records"], public["sha256"])
+            self.kept.setdefault(hold, set()).add(one)
         elif entry.kind == ENFORCED:
-            said.versions[int(public["policy"]["version"])] = str(public["digest"])
+            self.versions[int(public["policy"]["version"])] = str(public["digest"])
         elif entry.kind == ENDED:
-            said.ends.pop(hold, None)
-            said.kept = {one for one in said.kept if one[0] != hold}
-    return said
+            self.ends.pop(hold, None)
+            self.kept.pop(hold, None)
 
 
 def problems(store: Store) -> list[Problem]:
     """Return every hold, and everything that a hold keeps, of which the log knows and the catalog does not."""
-    return _of_holds(store, of_log(store))
+    return _of_holds(store, store.told.promised())
 
 
 def _of_holds(store: Store, said: Promised) -> list[Problem]:
@@ -74,7 +71,7 @@ def _of_holds(store: Store, said: Promised) -> list[Problem]:
     over = {hold for hold, body in known.items() if body["state"] == "ended"}
     found += [
         Problem(f"hold {one[0]}, partition {one[1]}", "the audit log says what it keeps, the catalog does not")
-        for one in sorted(said.kept - set(rows))
+        for one in sorted(set().union(*said.kept.values()) - set(rows))
         if one[0] not in over
     ]
     return found
@@ -86,7 +83,7 @@ def refuse_forgotten(store: Store) -> None:
     Raises:
         IntegrityError: it does not: somebody edited it.
     """
-    said = of_log(store)
+    said = store.told.promised()  # before the catalog is read: holds may come and end meanwhile
     stored = {version.number: version.digest for version in store.policies.current().versions[1:]}
     found = _of_holds(store, said) + [
         Problem(f"policy version {number}", "the audit log says that it is in force, the catalog does not know it")
@@ -100,4 +97,4 @@ def refuse_forgotten(store: Store) -> None:
 
 def is_kept(store: Store, hold: str, file_id: str) -> bool:
     """Tell whether the log says that a hold which has not ended keeps a file."""
-    return any((hold, file_id) == (one[0], one[2]) for one in of_log(store).kept)
+    return any(one[2] == file_id for one in store.told.promised().kept.get(hold, ()))

@@ -107,7 +107,7 @@ def test_a_hold_that_ended_is_missed_by_nobody(store: Store, due: PartitionKey) 
     store.expire()
     store.holds.end("a1", reason="released", actors=["a", "b"])
     assert store.verify() == []
-    assert promised.of_log(store) == promised.Promised()
+    assert store.told.promised() == promised.Promised()
 
 
 def test_a_version_of_the_policy_that_somebody_takes_out_lets_nothing_go(

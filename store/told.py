@@ -1,0 +1,80 @@
+"""What the audit log has told so far, kept in memory: whoever decides by the log does not read it anew each time.
+
+Nothing of it is written down, and nothing but the log fills it (`store.audit.fold`): the catalog, which can be edited
+by somebody who has no key, has no say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from store.audit.fold import Fold
+from store.documents import GUARDED, NOTED
+from store.retention.certificates import ANEW, DONE
+from store.retention.policies import ENFORCED
+from store.retention.promised import CARVED, CONFIRMED, ENDED, Promised
+
+if TYPE_CHECKING:
+    from store.audit import StoredEntry
+    from store.store import Store
+
+_KINDS: Final = (CONFIRMED, CARVED, ENDED, ENFORCED, DONE, *ANEW, *(f"{kind}." for kind in GUARDED))
+
+
+class Told:
+    """What one store's log tells of holds, policy, erasures and guarded documents; safe for threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._promised = Promised()
+        self._certificates: dict[str, tuple[int, str]] = {}
+        self._anew: set[str] = set()
+        self._documents: dict[str, str | None] = {}
+        self._fold = Fold(store.audit, _KINDS, self._take)
+
+    def promised(self) -> Promised:
+        """Return what the log says of holds that have not ended, and of the policy.
+
+        Raises:
+            IntegrityError: the log is not as its last checkpoint signs it.
+        """
+        with self._fold.lock:
+            self._fold.catch_up()
+            said = self._promised
+            kept = {hold: set(files) for hold, files in said.kept.items()}
+            return replace(said, ends=dict(said.ends), kept=kept, versions=dict(said.versions))
+
+    def certificates(self) -> dict[str, tuple[int, str]]:
+        """Return number and note of every certificate of erasure, by what was erased; raises as `promised`."""
+        with self._fold.lock:
+            self._fold.catch_up()
+            return dict(self._certificates)
+
+    def written_anew(self) -> set[str]:
+        """Return the partitions that were written anew; raises as `promised`."""
+        with self._fold.lock:
+            self._fold.catch_up()
+            return set(self._anew)
+
+    def documents(self) -> Mapping[str, str | None]:
+        """Return what guarded documents are (`store.documents.NOTED`), None those that are gone; raises as above."""
+        with self._fold.lock:
+            self._fold.catch_up()
+            return dict(self._documents)
+
+    def document(self, name: str) -> tuple[bool, str | None]:
+        """Tell whether the log speaks of a guarded document, and what it is; raises as `promised`."""
+        with self._fold.lock:
+            self._fold.catch_up()
+            return name in self._documents, self._documents.get(name)
+
+    def _take(self, entry: StoredEntry) -> None:
+        public: dict[str, Any] = entry.public
+        self._promised.take(entry)
+        self._documents.update(public.get(NOTED, {}))
+        if entry.kind in ANEW:
+            self._anew.add(str(public["partition"]))
+        elif entry.kind in (DONE, ENDED) and "certificate" in public:
+            name = f"hold/{public['hold']}" if entry.kind == ENDED else str(public["partition"])
+            self._certificates[name] = (int(public["number"]), str(public["certificate"]))
