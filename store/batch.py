@@ -36,7 +36,7 @@ from store.parts import WrittenPart
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
 from store.retention.clocktrust import Verdict
-from store.retention.policies import partition_of, slots_of
+from store.retention.policies import distinct, partition_of, slots_of
 from store.retention.refusals import over_rows
 
 if TYPE_CHECKING:
@@ -224,7 +224,8 @@ class BatchWriter:
         whole = np.asarray(pc.fill_null(pc.equal(records.column("event"), pa.scalar("record")), pa.scalar(True)))
         if whole.all():
             return records.drop_columns(list(EVENT_COLUMNS))
-        folded = self._area().fold(records.filter(pa.array(~whole)))
+        events = records.filter(pa.array(~whole)) if whole.any() else records
+        folded = self._area().fold(events)
         self._events_accepted += len(folded.accepted)
         self._counts[Fate.DUPLICATE] += len(folded.duplicates)
         for fate, positions in ((Fate.NEW, folded.accepted), (Fate.DUPLICATE, folded.duplicates)):
@@ -238,7 +239,7 @@ class BatchWriter:
         clock = self._store.clock_guard.verdict()
         self._policy = clock.policy  # a later version only adds classes: the slots so far keep their meaning
         slots = slots_of(self._policy, records)
-        if not self._slots.issuperset(np.unique(slots).tolist()):
+        if not self._slots.issuperset(distinct(slots)):
             self._states = self._store.catalog.partition_states()  # one may have been erased since the batch began
         gone = over_rows(records, slots, self._states, clock)
         if gone is not None:
@@ -272,7 +273,7 @@ class BatchWriter:
 
         Of a day the parts of all classes count: no record is stored twice because its class is another.
         """
-        unique = {int(slot) for slot in np.unique(slots)}
+        unique = set(distinct(slots))
         new = unique - self._slots
         wanted = [partition_of(self._policy, slot, self._states) for slot in sorted(new)]
         if located:
@@ -291,11 +292,11 @@ class BatchWriter:
     def _buffer(self, records: pa.Table, tags: Tags, slots: npt.NDArray[np.int64], epoch: int) -> None:
         if records.num_rows == 0:
             return
-        unique = np.unique(slots)
-        held = _Held(Chunk(records, tags, epoch), {int(slot) for slot in unique})
+        unique = distinct(slots)
+        held = _Held(Chunk(records, tags, epoch), set(unique))
         self._held.append(held)
         for slot in unique:
-            buffer = self._buffers.setdefault(int(slot), _Buffer())
+            buffer = self._buffers.setdefault(slot, _Buffer())
             if len(unique) == 1:
                 part, own = records, tags
             else:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from store.identities.dedup import HORIZON_DAYS
 from store.identities.known import PartSource
-from store.retention.policies import day_of
+from store.retention.policies import day_of, distinct
 
 
 def around(slots: Iterable[int]) -> set[int]:
@@ -20,7 +20,7 @@ def around(slots: Iterable[int]) -> set[int]:
 
 def near(parts: Sequence[PartSource], slots: npt.NDArray[np.int64]) -> list[PartSource]:
     """Return the parts within the horizon of a stretch's days: a delivery of years is not held against all of them."""
-    days = [day_of(int(slot)) for slot in np.unique(slots)]
+    days = list(map(day_of, distinct(slots)))
     first, last = min(days) - HORIZON_DAYS, max(days) + HORIZON_DAYS
     return [part for part in parts if first <= part.day <= last]
 

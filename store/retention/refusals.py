@@ -14,7 +14,7 @@ from schemas.errors import BusyError, ClockError
 from schemas.fields import SERVICE_TYPES
 from store.partitions import PartitionKey
 from store.retention.clocktrust import Verdict
-from store.retention.policies import day_of, partition_of
+from store.retention.policies import day_of, distinct, partition_of
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -41,11 +41,11 @@ def over_rows(
     gone = np.zeros(len(slots), np.bool_)
     services = records.column("service_type").cast(pa.string()) if clock.policy.has_moves else None
     try:
-        for slot in np.unique(slots):
-            if _is_over(int(slot), states, clock):
+        for slot in distinct(slots):
+            if _is_over(slot, states, clock):
                 gone |= slots == slot
             elif services is not None:
-                over = clock.services_over(partition_of(clock.policy, int(slot), states), SERVICE_TYPES)
+                over = clock.services_over(partition_of(clock.policy, slot, states), SERVICE_TYPES)
                 if over:
                     named = pc.is_in(services, value_set=pa.array(sorted(over), pa.string()))
                     gone |= (slots == slot) & np.asarray(named.to_numpy(zero_copy_only=False))

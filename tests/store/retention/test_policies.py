@@ -8,6 +8,8 @@ from datetime import date, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from schemas.fields import SERVICE_TYPES
@@ -19,7 +21,7 @@ from store.partitions import PartitionKey, to_us
 from store.retention.certificate_check import export, verify_file
 from store.retention.certificates import stored
 from store.retention.explain import of_date, of_record
-from store.retention.policies import ENFORCED, partition_of, slots_of
+from store.retention.policies import ENFORCED, distinct, partition_of, slots_of
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US, records
@@ -204,3 +206,8 @@ def test_certificates_of_the_default_policy_name_its_first_version(store: Store,
     (_, _, note) = stored(store)[0]
     assert f'"digest":"{FIRST.digest}"' in note
     assert DEFAULT_CLASS.citation in note
+
+
+@given(st.lists(st.one_of(st.integers(0, 300), st.integers(0, 2**40)), max_size=30))
+def test_the_slots_that_occur_are_told_whether_they_are_close_or_far_apart(slots: list[int]) -> None:
+    assert distinct(np.array(slots, np.int64)) == sorted(set(slots))
