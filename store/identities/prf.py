@@ -80,7 +80,7 @@ class BulkCmac:
         lengths = np.diff(offsets)
         blocks = np.maximum((lengths + 15) // 16, 1)
         valid = np.asarray(values.is_valid())
-        for count in np.unique(blocks[valid]):
+        for count in np.flatnonzero(np.bincount(blocks[valid])):
             chosen = np.flatnonzero(valid & (blocks == count))
             rows_at_once = max(STRETCH_BLOCKS // int(count), 1)
             for start in range(0, len(chosen), rows_at_once):

@@ -18,77 +18,37 @@ from schemas.buffers import Column
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-RANK: Final[dict[str, int]] = {"update": 0, "open": 1, "close": 2}
-"""Whose word counts more."""
-
 _DURATIONS: Final = (("duration_ms", "start_time"), ("billable_duration_ms", "answer_time"))
 
 Ints = npt.NDArray[np.int64]
 
 
-def fold(table: pa.Table, sessions: Ints, ranks: Ints) -> tuple[pa.Table, Ints]:
-    """Fold rows of equal session number; return one row a session, and the numbers of these sessions.
+def fold(table: pa.Table, rows: Ints, starts: Ints) -> pa.Table:
+    """Fold the rows of each session into one: `rows` has them one session after the other, from `starts` on.
 
-    `ranks` orders what a session's rows say; among equal ranks the later row counts. Sessions come in the order of
-    the first row of each, the rows taken in the order of their ranks.
+    Of a session's rows the later counts more.
     """
-    if not len(ranks):
-        return table.slice(0, 0), np.zeros(0, np.int64)
-    order = np.argsort(ranks, kind="stable")
-    numbers, first, number_of = np.unique(sessions[order], return_index=True, return_inverse=True)
-    group_of = np.empty(len(numbers), np.int64)
-    by_first = np.argsort(first)
-    group_of[by_first] = np.arange(len(numbers))
-    groups = group_of[number_of]
-    by_group = np.argsort(groups, kind="stable")
-    rows = order[by_group]
-    starts = np.flatnonzero(np.diff(groups[by_group], prepend=-1))
     last = rows[np.append(starts[1:], len(rows)) - 1]
     whole = [name for name in table.column_names if not table.column(name).null_count]
     folded = table.select(whole).take(last)
     columns: dict[str, Column] = dict(zip(whole, folded.columns, strict=True))
+    alike: dict[bytes, Any] = {}
     for name in table.column_names:
         if name not in columns:
-            columns[name] = _last_valid(table.column(name), rows, starts)
-    return pa.table({name: columns[name] for name in table.column_names}), numbers[by_first]
+            columns[name] = _last_valid(table.column(name), rows, starts, alike)
+    return pa.table({name: columns[name] for name in table.column_names})
 
 
-def _last_valid(column: Column, rows: Ints, starts: Ints) -> Column:
-    """Return of each group of rows the last value that is none null."""
+def _last_valid(column: Column, rows: Ints, starts: Ints, alike: dict[bytes, Any]) -> Column:
+    """Return of each session the last value that is none null; `alike` keeps the rows by where the nulls are."""
     if column.null_count == len(column):
         return pa.nulls(len(starts), column.type)
-    valid = np.asarray(column.is_valid())[rows]
-    last = np.maximum.reduceat(np.where(valid, np.arange(len(rows)), -1), starts)
-    return column.take(pa.array(rows[last], mask=last < 0))
-
-
-def uses(sessions: Ints, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
-    """Return the rows to fold, and those to fold after them, where sessions begin anew after their end.
-
-    By row: session, rank of the event, its start and end in µs (least number: none). A session begins anew with an
-    opening that is later than an end that was told before it.
-    """
-    closes, opens = kinds == RANK["close"], kinds == RANK["open"]
-    if not (closes.any() and opens.any()):
-        return [np.arange(len(kinds))]
-    order = np.argsort(sessions, kind="stable")
-    first = np.searchsorted(sessions[order], sessions[order])
-    ended = np.where(closes, ends, np.iinfo(np.int64).min)[order]
-    begun = np.where(opens, starts, np.iinfo(np.int64).min)[order]
-    # The latest end so far of each session: numbers of sessions lift each above the one before it.
-    ranked = np.unique(np.concatenate([ended, begun]), return_inverse=True)[1]
-    ended, begun = ranked[: len(order)], ranked[len(order) :]
-    lift = first * (len(ranked) + 1)
-    before = np.maximum.accumulate(ended + lift) - lift
-    before = np.where(np.arange(len(order)) > first, np.append(0, before[:-1]), 0)
-    anew = (begun > before) & (before > 0)
-    if not anew.any():
-        return [np.arange(len(kinds))]
-    count = np.cumsum(closes[order])
-    closed = count - (count[first] - closes[order][first])
-    turn = np.empty(len(order), np.int64)
-    turn[order] = np.maximum.accumulate(np.where(anew, closed, 0) + lift) - lift
-    return [np.flatnonzero(turn == number) for number in np.unique(turn)]
+    valid = np.asarray(column.is_valid())
+    pattern = valid.tobytes()
+    if pattern not in alike:
+        last = np.maximum.reduceat(np.where(valid[rows], np.arange(len(rows)), -1), starts)
+        alike[pattern] = pa.array(rows[last], mask=last < 0)
+    return column.take(alike[pattern])
 
 
 def completed(table: pa.Table) -> pa.Table:

@@ -7,13 +7,14 @@ many stretches a delivery has.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from store.identities.prf import Words
+from store.open_sessions.session_numbers import SessionNumbers, gather
 from store.open_sessions.session_rows import MARKS, RANKS
 
 Ints = npt.NDArray[np.int64]
@@ -29,8 +30,9 @@ class SessionStates:
     """Sessions by number; the columns may be written to through numbers."""
 
     def __init__(self) -> None:
-        self._numbers: dict[bytes, int] = {}
-        self.tags: list[bytes] = []
+        self._numbers = SessionNumbers()
+        self.newest_batch = 0
+        """The newest batch before anything was read; what no later one changed is as it was read."""
         self.stored: dict[int, bytes] = {}
         """The sealed bytes that were read, to notice a change by somebody else."""
         self.remembered: dict[int, int] = {}
@@ -40,33 +42,39 @@ class SessionStates:
         self.ended_us: Ints = np.zeros(0, np.int64)
         self._block: Ints = np.zeros(0, np.int64)
         self._row: Ints = np.zeros(0, np.int64)
+        self._scratch: Ints = np.zeros(0, np.int64)
         self._blocks: dict[int, tuple[pa.Table, Ints]] = {}
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self.tags)
+        return len(self._numbers)
 
-    def unknown(self, tags: Sequence[bytes]) -> list[bytes]:
-        """Return which tags have no number yet, each once, in order of their bytes."""
-        return sorted(set(tags) - self._numbers.keys())
-
-    def add(self, tags: Sequence[bytes]) -> Ints:
-        """Give new sessions their numbers: open, and nothing known of them."""
-        first, count = len(self.tags), len(tags)
-        self.tags += tags
-        self._numbers.update(zip(tags, range(first, first + count), strict=True))
-        if len(self.tags) > len(self.closed):
-            room = max(_ROWS_MIN, 2 * len(self.tags)) - len(self.closed)
+    def of(self, tags: Words) -> Ints:
+        """Return the numbers of sessions; new ones are open, and nothing is known of them."""
+        numbers = self._numbers.of(tags)
+        if len(self) > len(self.closed):
+            room = max(_ROWS_MIN, 2 * len(self)) - len(self.closed)
             self.closed = np.append(self.closed, np.zeros(room, np.bool_))
             self.changed = np.append(self.changed, np.zeros(room, np.bool_))
             self.ended_us = np.append(self.ended_us, np.full(room, NO_END, np.int64))
             self._block = np.append(self._block, np.full(room, _NOWHERE, np.int64))
             self._row = np.append(self._row, np.zeros(room, np.int64))
-        return np.arange(first, first + count)
+            self._scratch = np.append(self._scratch, np.full(room, -1, np.int64))
+        return numbers
 
-    def numbers(self, tags: Sequence[bytes]) -> Ints:
-        """Return the numbers of known sessions."""
-        return np.fromiter(map(self._numbers.__getitem__, tags), np.int64, len(tags))
+    def tags(self, numbers: Ints) -> list[bytes]:
+        """Return the tags of sessions."""
+        octets = self._numbers.tags[numbers].tobytes()
+        return [octets[at : at + 16] for at in range(0, len(octets), 16)]
+
+    def cuts(self, numbers: Ints) -> Ints:
+        """Return the first 64 bits of the tags of sessions."""
+        cuts: Ints = self._numbers.tags[numbers, 0].view(">i8").astype(np.int64)
+        return cuts
+
+    def gather(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """Return for every row the place of its session among the distinct ones, and these, as they come."""
+        return gather(numbers, self._scratch)
 
     def has_row(self, numbers: Ints) -> Flags:
         """Tell of which sessions fields are known."""

@@ -22,10 +22,12 @@ from schemas.arrow import PACKED
 from store.catalog import Catalog
 from store.clock import to_date
 from store.identities.identity import IdentityHasher
+from store.identities.prf import Words
 from store.keys import KeyRef, Keyring, derive, seal_series, unseal_series
 from store.model import TargetIdentifier
 from store.open_sessions import session_tables
-from store.open_sessions.folding import RANK, completed, fold, timed_out, uses, with_column
+from store.open_sessions.folding import completed, fold, timed_out, with_column
+from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
 from store.open_sessions.session_states import NO_END, SessionStates
 from store.open_sessions.session_tables import Running
@@ -40,13 +42,16 @@ SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 EVENT_COLUMNS: Final = ("event", "session_key")
 _SESSIONS_A_BATCH: Final = 1000
 _EVENTS: Final = ("update", "open", "close")
-"""Their place is their rank (`store.open_sessions.folding.RANK`)."""
+"""Their place is their rank (`store.open_sessions.session_numbers.RANK`)."""
 _MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
 """What an event's kind adds to its mark: none of the three, update, open, close."""
 _KNOWN, _DIRECT, _TAKEN = range(3)
-_NO_TIME: Final = np.iinfo(np.int64).min
+_RANKS: Final = 4
+"""Ranks that a row can have, the one before all others among them."""
 
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+Marks = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +72,21 @@ class _Events:
 
     sessions: Ints
     kinds: Ints
-    marks: npt.NDArray[np.uint64]
+    marks: Marks
     starts: Ints
 
     def of(self, rows: Ints) -> _Events:
         return _Events(self.sessions[rows], self.kinds[rows], self.marks[rows], self.starts[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Events that say something: their fields, and for each the place of its session in `sessions`."""
+
+    fields: pa.Table
+    events: _Events
+    local: Ints
+    sessions: Ints
 
 
 class SessionArea:
@@ -90,10 +105,12 @@ class SessionArea:
         """
         events, positions = self._events(table), _filled(table.column("batch_position"), 0)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
-        turns = uses(events.sessions, events.kinds, events.starts, _filled(table.column("end_time"), _NO_TIME))
-        if len(turns) == 1:
+        local, sessions = self._states.gather(events.sessions)
+        ends = _filled(table.column("end_time"), NO_TIME)
+        in_turn = turns(local, len(sessions), events.kinds, events.starts, ends)
+        if len(in_turn) == 1:
             return self._fold(fields, events, positions)
-        folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in turns]
+        folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn]
         records = [one.records for one in folded if one.records is not None]
         return Folded(
             pa.concat_tables(records, promote_options="default") if records else None,
@@ -102,14 +119,20 @@ class SessionArea:
         )
 
     def _fold(self, fields: pa.Table, events: _Events, positions: Ints) -> Folded:
-        fates = self._fates(events)
-        candidates = np.flatnonzero(fates == _TAKEN)
-        sessions = np.unique(events.sessions[candidates])
-        before = sessions[self._states.has_row(sessions)]
-        old = self._states.rows(before)
-        new, marks = _unmarked(events.of(candidates), before, old)
-        taken, direct = candidates[new], np.flatnonzero(fates == _DIRECT)
-        complete = self._merge(fields.take(taken), events.of(taken), before, old, marks)
+        fates, states = self._fates(events), self._states
+        taken, direct = np.flatnonzero(fates == _TAKEN), np.flatnonzero(fates == _DIRECT)
+        local, sessions = states.gather(events.sessions[taken])
+        before = np.flatnonzero(states.has_row(sessions))
+        old = states.rows(sessions[before])
+        owners, marks = _marks_of(before, old)
+        new = fresh(np.concatenate([owners, local]), np.concatenate([marks, events.marks[taken]]))[len(owners) :]
+        if not new.all():
+            taken = taken[new]
+            kept, local = np.unique(local[new], return_inverse=True)
+            stays = np.isin(before, kept)
+            before, old, sessions = np.searchsorted(kept, before[stays]), old.filter(pa.array(stays)), sessions[kept]
+        some = fields if len(taken) == len(positions) else fields.take(taken)
+        complete = self._merge(_Taken(some, events.of(taken), local, sessions), before, old)
         told = np.zeros(len(positions), np.bool_)
         told[taken] = told[direct] = True
         accepted = positions[taken]
@@ -126,8 +149,7 @@ class SessionArea:
             (self._source, before_us),
         )
         states = self._states
-        self._load([tag for tag, _ in found])
-        numbers = states.numbers([tag for tag, _ in found])
+        numbers = self._load(np.frombuffer(b"".join(tag for tag, _ in found), np.uint64).reshape(-1, 2))
         seen_us = np.array([seen for _, seen in found], np.int64)
         known = states.has_row(numbers)
         if not known.any():
@@ -151,7 +173,7 @@ class SessionArea:
         ref = KeyRef("open", to_date(now_us).isoformat(), "sessions", "shared")
         runs = states.has_row(changed)
         running = self._running(changed[runs], ref, batch_id, now_us)
-        session_tables.write(cursor, states, running, changed[~runs].tolist(), batch_id)
+        session_tables.write(cursor, states, running, changed[~runs], batch_id)
 
     @property
     def changed(self) -> bool:
@@ -160,10 +182,11 @@ class SessionArea:
 
     def _events(self, table: pa.Table) -> _Events:
         kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
-        tags, codes = self._session_tags(table.column("session_key"))
-        self._load(tags)
+        keys = table.column("session_key").cast(pa.string()).combine_chunks()
+        joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys, pa.scalar("\x1f"))
+        sessions = self._load(self._hasher.strings(joined))
         marks = self._event_marks(table) ^ _MARKS[kinds + 1]
-        return _Events(self._states.numbers(tags)[codes], kinds, marks, _filled(table.column("start_time"), _NO_TIME))
+        return _Events(sessions, kinds, marks, _filled(table.column("start_time"), NO_TIME))
 
     def _fates(self, events: _Events) -> Ints:
         """Tell which events say something (unless they came before), are complete by themselves, or come too late.
@@ -173,7 +196,9 @@ class SessionArea:
         """
         states, sessions = self._states, events.sessions
         opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
-        closed, started = states.closed[sessions], events.starts != _NO_TIME
+        closed, started = states.closed[sessions], events.starts != NO_TIME
+        if not closed.any():
+            return np.full(len(sessions), _TAKEN)
         fates: Ints = np.where(closed, np.where(closes & started, _DIRECT, _KNOWN), _TAKEN)
         anew = opens & started & (events.starts > states.ended_us[sessions])
         turns = np.flatnonzero(closed & (anew | (closes & states.has_row(sessions))))
@@ -189,39 +214,33 @@ class SessionArea:
         states.ended_us[begun] = NO_END
         return fates
 
-    def _merge(self, fields: pa.Table, events: _Events, before: Ints, old: pa.Table, marks: pa.Table) -> Any:
-        if not len(events.kinds):
+    def _merge(self, taken: _Taken, before: Ints, old: pa.Table) -> Any:
+        """Fold events into what is known of their sessions (`before`, by place); return those that are complete."""
+        if not len(taken.local):
             return None
-        states = self._states
-        # Sessions are numbered as they come; of what was folded before, those that something is added to.
-        sessions, first, number_of = np.unique(events.sessions, return_index=True, return_inverse=True)
-        by_first = np.argsort(first)
-        place = np.empty(len(sessions), np.int64)
-        place[by_first] = np.arange(len(sessions))
-        added = np.flatnonzero(np.isin(before, sessions))
-        places = place[np.searchsorted(sessions, before[added])]
-        in_order = np.argsort(places)
-        old, places = old.take(added[in_order]), places[in_order]
+        states, kinds = self._states, taken.events.kinds
         # What was folded before closes if it had its close; else it is older than any new interim figures.
         told = np.asarray(old.column(RANKS)).astype(np.int64)
-        ranks = np.concatenate([np.where(told == RANK["close"], told, -1), np.maximum(events.kinds, 0)])
-        numbers = np.concatenate([places, place[number_of]])
-        best = np.zeros(len(sessions), np.int64)
-        np.maximum.at(best, numbers, np.concatenate([told, events.kinds]))
-        table = _joined(old.drop_columns([*OWN, *(name for name in ("batch_position",) if old.num_rows)]), fields)
-        folded, order = fold(table, numbers, ranks)
-        numbered, best = sessions[by_first][order], best[order]
+        ranks = np.concatenate([np.where(told == RANK["close"], told, -1), np.maximum(kinds, 0)])
+        numbers = np.concatenate([before, taken.local])
+        rows = np.argsort(numbers * _RANKS + ranks + 1, kind="stable")
+        starts = np.flatnonzero(np.diff(numbers[rows], prepend=-1))
+        best = np.maximum(np.maximum.reduceat(np.concatenate([told, kinds])[rows], starts), 0)
+        table = _joined(old.drop_columns([*OWN, *(name for name in ("batch_position",) if old.num_rows)]), taken.fields)
+        folded = fold(table, rows, starts)
         ended = (best == RANK["close"]) & np.asarray(folded.column("start_time").is_valid())
-        states.changed[numbered] = True
-        rest = folded.filter(pa.array(~ended)).append_column(RANKS, pa.array(best[~ended].astype(np.int8)))
-        kept = pc.index_in(pa.array(numbered[~ended]), marks.column("session").combine_chunks())
-        states.put(numbered[~ended], rest.append_column(MARKS, marks.column(MARKS).take(kept)))
+        states.changed[taken.sessions] = True
+        if not ended.all():
+            rest = folded.filter(pa.array(~ended)).append_column(RANKS, pa.array(best[~ended].astype(np.int8)))
+            owners, marks = _marks_of(before, old)
+            owners, marks = np.concatenate([owners, taken.local]), np.concatenate([marks, taken.events.marks])
+            states.put(taken.sessions[~ended], rest.append_column(MARKS, _lists(owners, marks, ~ended)))
         if not ended.any():
             return None
-        records = folded.filter(pa.array(ended))
-        states.closed[numbered[ended]] = True
-        states.drop_rows(numbered[ended])
-        states.ended_us[numbered[ended]] = _filled(records.column("end_time"), NO_END)
+        records, over = folded.filter(pa.array(ended)), taken.sessions[ended]
+        states.closed[over] = True
+        states.drop_rows(over)
+        states.ended_us[over] = _filled(records.column("end_time"), NO_END)
         return completed(records)
 
     def _running(self, numbers: Ints, ref: KeyRef, batch_id: int, now_us: int) -> list[Running]:
@@ -230,7 +249,7 @@ class SessionArea:
             return []
         states, told = self._states, str(ref)
         key, rows = derive(self._keyring.key(ref), "session"), states.rows(numbers)
-        tags = [states.tags[number] for number in numbers.tolist()]
+        tags = states.tags(numbers)
         sealed = seal_series(key, list(zip(encode(rows), tags, strict=True)))
         ends = [None if end == NO_END else end for end in states.ended_us[numbers].tolist()]
         closed = ["closed" if over else "open" for over in states.closed[numbers].tolist()]
@@ -247,14 +266,7 @@ class SessionArea:
         known = dict(zip(distinct, element_tags(self._hasher, self._source, distinct), strict=True))
         return [known[name] for name in names]
 
-    def _session_tags(self, keys: Any) -> tuple[list[bytes], Ints]:
-        """Return the tags of the distinct keys, and which of them each row has."""
-        encoded = keys.cast(pa.string()).combine_chunks().dictionary_encode()
-        joined = pc.binary_join_element_wise(pa.scalar(self._domain), encoded.dictionary, pa.scalar("\x1f"))
-        data = self._hasher.strings(joined).tobytes()
-        return [data[index : index + 16] for index in range(0, len(data), 16)], encoded.indices.to_numpy()
-
-    def _event_marks(self, table: pa.Table) -> npt.NDArray[np.uint64]:
+    def _event_marks(self, table: pa.Table) -> Marks:
         marks = self._hasher.tags(table)
         keyed = np.zeros(table.num_rows, dtype=bool)
         for name in ("record_key", "record_key_text"):
@@ -265,15 +277,16 @@ class SessionArea:
             marks[bare] ^= self._hasher.identities(table.take(bare)).digests
         return marks
 
-    def _load(self, tags: Sequence[bytes]) -> None:
-        """Give sessions their numbers, and read what the catalog knows of them."""
+    def _load(self, tags: Words) -> Ints:
+        """Return the numbers of sessions; of new ones, read what the catalog knows."""
         states = self._states
-        unknown = states.unknown(tags)
-        states.add(unknown)
-        rows = session_tables.load(self._catalog, states, unknown)
+        known = len(states)
+        numbers = states.of(tags)
+        rows = session_tables.load(self._catalog, states, known)
         if rows:
-            numbers = states.numbers([row[0] for row in rows])
-            states.put(numbers, _opened(self._keyring, rows))
+            found = np.frombuffer(b"".join(row[0] for row in rows), np.uint64).reshape(-1, 2)
+            states.put(states.of(found), _opened(self._keyring, rows))
+        return numbers
 
 
 def open_rows(
@@ -328,26 +341,21 @@ def _opened(keyring: Keyring, rows: Sequence[tuple[bytes, str, bytes]]) -> pa.Ta
     return decode(plain)
 
 
-def _unmarked(events: _Events, sessions: Ints, old: pa.Table) -> tuple[Ints, pa.Table]:
-    """Return the events that their sessions have not seen, and the marks of all sessions with those of the events.
-
-    `old` has the marks of `sessions` so far.
-    """
+def _marks_of(places: Ints, old: pa.Table) -> tuple[Ints, Marks]:
+    """Return whose marks are known, by place, and the marks."""
     seen: Any = old.column(MARKS).combine_chunks()
     counts = np.asarray(pc.list_value_length(seen)).astype(np.int64)
-    owners = np.concatenate([np.repeat(sessions, counts), events.sessions])
-    marks = np.concatenate([np.asarray(seen.flatten()), events.marks])
-    order = np.lexsort((marks, owners))  # equal ones in their own order, the old ones first
-    owners, marks = owners[order], marks[order]
-    first = np.ones(len(order), np.bool_)
-    first[1:] = (owners[1:] != owners[:-1]) | (marks[1:] != marks[:-1])
-    fresh = np.zeros(len(order), np.bool_)
-    fresh[order[first]] = True
-    numbers, begins = np.unique(owners[first], return_index=True)
-    offsets = pa.array(np.append(begins, first.sum()), pa.int32())
-    values: Any = pa.array(marks[first])
-    lists = pa.ListArray.from_arrays(offsets, values)
-    return np.flatnonzero(fresh[len(order) - len(events.marks) :]), pa.table({"session": numbers, MARKS: lists})
+    return np.repeat(places, counts), np.asarray(seen.flatten())
+
+
+def _lists(owners: Ints, marks: Marks, wanted: Flags) -> Any:
+    """Return the sorted marks of each owner that is wanted, in the order of their places."""
+    some = wanted[owners]
+    owners, marks = owners[some], marks[some]
+    order = np.lexsort((marks, owners))
+    begins = np.flatnonzero(np.diff(owners[order], prepend=-1))
+    values: Any = pa.array(marks[order])
+    return pa.ListArray.from_arrays(pa.array(np.append(begins, len(order)), pa.int32()), values)
 
 
 def _joined(old: pa.Table, fields: pa.Table) -> Any:

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.arrow import PACKED, TIME_TYPE
-from store import SourceRef, Store
+from store import SourceRef, Store, native
 from store.incoming import complete
-from store.open_sessions.folding import RANK
+from store.open_sessions import session_numbers
+from store.open_sessions.session_numbers import RANK
 from store.open_sessions.sessions import SessionArea
 from tests.conftest import FixedClock
 from tests.store.records import NOW_US
@@ -179,6 +180,15 @@ def area_of(store: Store, name: str) -> SessionArea:
     return SessionArea(store.catalog, store.keyring, store.hasher, name, name)
 
 
+@pytest.fixture(scope="module", params=["plain", "compiled"])
+def road(request: pytest.FixtureRequest) -> Iterator[None]:
+    loops = native.load("store.open_sessions.session_kernels") if request.param == "compiled" else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session_numbers, "kernels", lambda rows: loops)
+        yield
+
+
+@pytest.mark.usefixtures("road")
 @given(deliveries=st.lists(st.one_of(st.none(), st.lists(st.lists(EVENTS, max_size=8), max_size=3)), max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_events_fold_as_the_model_says(store: Store, deliveries: list[list[list[Event]] | None]) -> None:

@@ -109,6 +109,22 @@ def test_what_a_withdrawn_batch_ended_can_be_opened_and_ended_again(store: Store
     assert counts(deliver(store, opened())) == (1, 0, 1, 0)
 
 
+@pytest.mark.parametrize("at_once", [2, 500])
+def test_many_sessions_are_found_again_whether_running_or_ended(
+    store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(session_tables, "_TAGS_A_QUERY", at_once)
+    ended = pa.concat_tables([whole(f"s{number}", 1000 + number) for number in range(230)])
+    running = pa.concat_tables([opened(f"r{number}", 2000 + number) for number in range(20)])
+    both = pa.concat_tables([ended, running], promote_options="default")
+    assert counts(deliver(store, both)) == (250, 250, 0, 230)
+    assert remembered(store) == (20, 230)
+    assert counts(deliver(store, both)) == (250, 0, 250, 0)
+    some = pa.concat_tables([ended.slice(0, 10), running.slice(0, 2), opened("new", 3000)], promote_options="default")
+    assert counts(deliver(store, some)) == (13, 1, 12, 0)
+    assert remembered(store) == (21, 230)
+
+
 def test_memory_is_swept_in_stretches_when_the_horizon_is_over(
     store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
