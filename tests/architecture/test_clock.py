@@ -9,7 +9,7 @@ import click
 
 from api.cli import lagrum
 from api.cli.manual import walk
-from tests.architecture.source import calls, dotted, imports, modules
+from tests.architecture.source import calls, dotted, imports, modules, nodes
 
 CLOCK = "store/clock.py"
 CONSTRUCTED_IN = {"api/cli/context.py"}
@@ -60,7 +60,7 @@ def test_no_statement_lets_the_database_tell_the_time() -> None:
     found = [
         (path, node.lineno)
         for path, tree in modules().items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
         and re.search(r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE)\b", node.value)
@@ -78,7 +78,7 @@ def test_the_clock_is_never_chosen_by_the_environment() -> None:
     readers = {
         path
         for path, tree in modules().items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Attribute) and dotted(node) in {"os.environ", "os.getenv", "os.environb"}
     }
     assert readers <= ENVIRONMENT_IN
@@ -102,7 +102,7 @@ def test_nobody_assigns_a_clock_after_construction() -> None:
     found = [
         (path, node.lineno)
         for path, tree in modules().items()
-        for function in ast.walk(tree)
+        for function in nodes(tree)
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef) and function.name != "__init__"
         for node in ast.walk(function)
         if isinstance(node, ast.Assign)

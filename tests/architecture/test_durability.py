@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from tests.architecture.source import calls, dotted, imports, modules
+from tests.architecture.source import calls, dotted, imports, modules, nodes
 
 FILES = "store/files.py"
 PARQUET = "store/parquet.py"
@@ -27,7 +27,7 @@ def _destroys(name: str, call: ast.Call) -> bool:
 
 def test_the_detector_knows_a_rename_from_a_replaced_letter() -> None:
     def found(text: str) -> bool:
-        name, call = next(calls(ast.parse(text)))
+        name, call = calls(ast.parse(text))[0]
         return _destroys(name, call)
 
     assert found("os.fsync(1)")
@@ -63,7 +63,7 @@ def test_only_one_module_opens_and_writes_encrypted_parquet() -> None:
         if any(name.startswith("pyarrow.parquet.encryption") for name in imports(tree))
         or any(
             isinstance(node, ast.keyword) and node.arg in {"encryption_properties", "decryption_properties"}
-            for node in ast.walk(tree)
+            for node in nodes(tree)
         )
     }
     assert found == {PARQUET}
@@ -86,7 +86,7 @@ def test_nothing_makes_temporary_files() -> None:
     uploads = [
         (path, node.lineno)
         for path, tree in modules().items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Name | ast.Attribute)
         and dotted(node).rpartition(".")[2] in {"UploadFile", "SpooledTemporaryFile"}
     ]

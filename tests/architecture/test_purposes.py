@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from schemas.policy import PURPOSES
-from tests.architecture.source import dotted, modules
+from tests.architecture.source import dotted, modules, nodes
 
 
 def test_every_query_of_the_doors_names_its_purpose() -> None:
@@ -13,7 +13,7 @@ def test_every_query_of_the_doors_names_its_purpose() -> None:
         (path, node)
         for path, tree in modules().items()
         if path.startswith(("api/", "ingest/"))
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.Call) and dotted(node.func).rpartition(".")[2] == "ScanQuery"
     ]
     assert len(queries) >= 2

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from schemas import errors
-from tests.architecture.source import ROOT, calls, imports, modules, tracked
+from tests.architecture.source import ROOT, calls, imports, modules, nodes, tracked
 
 MODULE_LINES_MAX = 400
 TEST_LINES_MAX = 500
@@ -45,7 +45,7 @@ def test_functions_are_short() -> None:
     long = [
         (path, node.name, length)
         for path, tree in modules().items()
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         if (length := (node.end_lineno or 0) - node.lineno + 1 - _docstring_lines(node)) > FUNCTION_LINES_MAX
     ]
@@ -127,7 +127,7 @@ def test_no_error_of_another_root_leaves_its_package() -> None:
         (path.partition("/")[0], node.name)
         for path, tree in modules().items()
         if path != "schemas/errors.py"
-        for node in ast.walk(tree)
+        for node in nodes(tree)
         if isinstance(node, ast.ClassDef)
         for base in node.bases
         if isinstance(base, ast.Name) and base.id in BUILTIN_ERRORS
