@@ -7,7 +7,7 @@ together, as Arrow reads row groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -20,7 +20,9 @@ from schemas.arrow import PACKED
 from schemas.buffers import flat
 from store import parquet
 from store.binding import FileBinding
-from store.encoding.columns import Layout
+from store.encoding import forms
+from store.encoding.codes import Range, Sought
+from store.encoding.columns import WORD, WORD_PAGE_ROWS, Layout
 from store.encoding.figure_batch import FigureBatch
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -153,6 +155,10 @@ class PartReader:
         """Return the file's columns that are needed for logical ones."""
         return list(names) if self._layout is None else self._layout.stored(names)
 
+    def sought(self, name: str, ranges: Sequence[Range]) -> Sought | None:
+        """Return which codes of a column have values in half-open ranges; None where only reading tells."""
+        return None if self._layout is None else self._layout.sought(name, ranges)
+
     def stored(self, windows: Sequence[Window], names: Sequence[str]) -> dict[str, Any]:
         """Return rows of columns of the file.
 
@@ -160,10 +166,12 @@ class PartReader:
             IntegrityError: a page does not authenticate.
         """
         groups = sorted({first // self._row_group_rows for first, _ in windows})
-        wanted = sum(-(-last // self.group_size) - first // self.group_size for first, last in windows)
         there = sum(min(self._row_group_rows, self.rows - group * self._row_group_rows) for group in groups)
-        few = 2 * wanted * self.group_size <= there
-        found = {name: self._by_page(name, windows) for name in names} if few else {}
+        found: dict[str, Any] = {}
+        for name in names:
+            page_rows = min(self.group_size, WORD_PAGE_ROWS) if name == WORD else self.group_size
+            if 2 * page_rows * sum(-(-last // page_rows) - first // page_rows for first, last in windows) <= there:
+                found[name] = self._by_page(name, windows)
         left = [name for name in names if found.get(name) is None]
         if left:
             found |= self._by_row_group(groups, windows, left)
@@ -238,6 +246,30 @@ class Pages:
         if missing:
             self._stored.update(self._reader.stored(self.windows, missing))
         return pa.table({name: self._stored[name] for name in needed})
+
+    def matching(self, wanted: Mapping[str, Sequence[Range]]) -> npt.NDArray[np.bool_] | None:
+        """Return which rows have a value in half-open ranges in one of some columns; None where only `read` tells.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
+        asked = {name: self._reader.sought(name, ranges) for name, ranges in wanted.items()}
+        mask: Any = None
+        for name, sought in asked.items():
+            if sought is None:
+                return None
+            if not sought.codes:
+                continue
+            own = name if sought.form.kind == "delta" else WORD
+            column = flat(self.stored([own]).column(0))
+            if own == WORD:
+                here = sought.among(forms.bytes_of(column))
+            elif column.null_count:
+                return None
+            else:
+                here = sought.among_values(column.to_numpy())
+            mask = here if mask is None else mask | here
+        return np.zeros(self.rows, np.bool_) if mask is None else np.asarray(mask)
 
     def of(self, rows: npt.NDArray[np.int64]) -> Pages:
         """Return some of these rows, by their numbers here, in their order."""

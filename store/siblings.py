@@ -11,7 +11,7 @@ itself (duplicates, merging, holds) goes by what is stored, not by the clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -25,6 +25,7 @@ from schemas.arrow import PACKED, packed_columns
 from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailableError
 from schemas.fields import FIELDS, Category
 from store.binding import FileBinding
+from store.encoding.codes import Range
 from store.encoding.columns import Encoding, Stored, encode
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.forms import SizeOf
@@ -145,6 +146,9 @@ class _LocatedPages(Pages):
             self._theirs = Pages(self._located.location(), self.windows)
         located = self._theirs.read(theirs)
         return _joined(names, self._own.read(own), located) if own else located
+
+    def matching(self, wanted: Mapping[str, Sequence[Range]]) -> npt.NDArray[np.bool_] | None:
+        return self._own.matching(wanted)
 
     def of(self, rows: npt.NDArray[np.int64]) -> Pages:
         return _LocatedPages(self._own.of(rows), self._located)

@@ -20,6 +20,7 @@ import pyarrow as pa
 from schemas.arrow import PACKED
 from schemas.buffers import flat
 from store.encoding import derivations, figures, forms, places, words
+from store.encoding.codes import Range, Sought, sought
 from store.encoding.coding import packed_ints, unpacked_ints
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures, Ints
@@ -206,8 +207,8 @@ def _write(
     encodings: dict[str, Encoding] = {}
     within = [name for name, form in chosen.items() if form.kind == "word"]
     if within:
-        codes = [partial(forms.codes_between, kept[name], chosen[name]) for name in within]
-        stored[WORD] = forms.fixed(words.pack([chosen[name].slot for name in within], codes, width, rows))
+        packed = [partial(forms.codes_between, kept[name], chosen[name]) for name in within]
+        stored[WORD] = forms.fixed(words.pack([chosen[name].slot for name in within], packed, width, rows))
     for name, form in chosen.items():
         encoding = "DELTA_BINARY_PACKED" if form.kind == "delta" else "PLAIN"
         for own, array in zip(form.columns(name), forms.write(kept[name], form, group_rows), strict=True):
@@ -276,6 +277,11 @@ class Layout:
     def repeats(self, name: str) -> bool:
         """Tell whether a column of the file leaves out what repeats, in the form `repeat`."""
         return name in self._forms and self._forms[name].kind == "repeat"
+
+    def sought(self, name: str, ranges: Sequence[Range]) -> Sought | None:
+        """Return which codes of a column have values in half-open ranges; None where only restoring tells."""
+        form = self._forms.get(name)
+        return None if form is None else sought(form, self._rules.get(name), ranges)
 
     def stored(self, names: Iterable[str]) -> list[str]:
         """Return the file's columns that are needed to restore logical ones; none for constants."""

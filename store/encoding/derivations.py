@@ -6,6 +6,7 @@ around at 64 bits in both directions, so a rule loses nothing, whatever the valu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -136,7 +137,7 @@ def _places(types: Ints, known: Ints) -> Ints:
 
 def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
     """Undo `equipment`."""
-    known = unpacked_ints(rule["types"])
+    known = _known_types(rule)
     first = _changes(column.values)
     alone = len(first) > _ALONE_MIN * len(column)
     few = column.values if alone else column.values[first]
@@ -150,6 +151,36 @@ def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
     if not alone:
         values = np.repeat(values, np.diff(first, append=len(column)))
     return Figures(values if column.valid is None else np.where(column.valid, values, 0), column.valid)
+
+
+def equipment_ranges(rule: dict[str, Any], ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]] | None:
+    """Return the kept values that stand for IMEIs in half-open ranges, each of one body whatever its last digit.
+
+    None where a range is of another kind.
+    """
+    known = _known_types(rule)
+    found = []
+    for first, last in ranges:
+        if last <= _LEAD or first >= 2 * _LEAD:
+            continue  # of another number of digits: the rule has none
+        body, rest = divmod(first - _LEAD, 10)
+        if rest or last != first + 10:
+            return None
+        kind, serial = divmod(body, _SERIALS)
+        place = int(np.searchsorted(known, kind))
+        if place < len(known) and known[place] == kind:
+            aheads = range(10) if rule["ahead"] is None else (0,)
+            codes = [(place + ahead * len(known)) * _SERIALS + serial for ahead in aheads]
+            found += [(code, code + 1) for code in codes]
+    return found
+
+
+def _known_types(rule: dict[str, Any]) -> Ints:
+    """Return the types of a rule; they are kept beside it, as long as it is."""
+    if "known" not in rule:
+        rule["known"] = unpacked_ints(rule["types"])
+    known: Ints = rule["known"]
+    return known
 
 
 def _changes(values: Ints) -> Ints:

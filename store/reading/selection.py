@@ -10,13 +10,15 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.packing import pack_identifier_value
+from store.encoding.codes import Range
 from store.model import PartRow, ScanQuery
-from store.reading.targets import matches, target_columns
+from store.reading.targets import fields_of, matches, ranges, target_columns
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 Mask = Any
 """An Arrow array of booleans without nulls; None where every row is selected."""
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def is_selective(query: ScanQuery) -> bool:
@@ -34,6 +36,28 @@ def identity_columns(query: ScanQuery, fields: Collection[str] | None) -> set[st
     if query.tenant is not None:
         names.add("tenant")
     return names
+
+
+def ranges_of(
+    query: ScanQuery, fields: Collection[str] | None, there: Collection[str]
+) -> dict[str, list[Range]] | None:
+    """Return of each column that is `there` the half-open ranges of whole numbers that a query's targets are.
+
+    None where that does not decide all: accounts and tenants, texts, ports and networks are for `identity_mask`.
+    """
+    if not query.targets or query.accounts or query.tenant is not None:
+        return None
+    found: dict[str, list[Range]] = {}
+    for target in query.targets:
+        for name in fields_of(target, fields):
+            if target.kind == "imei" and name + "_text" in there:
+                return None  # one that was written with separators
+            told = ranges(target, name)
+            if told is None:
+                return None
+            if name in there:
+                found.setdefault(name, []).extend(told)
+    return found
 
 
 def identity_mask(table: pa.Table, query: ScanQuery, fields: Collection[str] | None) -> Mask:
@@ -97,7 +121,7 @@ def is_outside(query: ScanQuery, start_us_min: int, end_us_min: int, end_us_max:
     return end_us_max < query.start_us or start_us_min >= query.end_us
 
 
-def rows_of(mask: Mask) -> np.ndarray[Any, np.dtype[np.int64]]:
+def rows_of(mask: Mask) -> Numbers:
     """Return the numbers of the selected rows."""
     return np.flatnonzero(as_numpy(mask))
 

@@ -18,11 +18,12 @@ from store import parquet
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures
 from store.model import PartRow, ScanQuery, TargetIdentifier
-from store.part_reader import Window
+from store.part_reader import Pages, Window
 from store.reading.lookup import TARGETS_MAX, Found, account_targets
 from store.reading.readers import OpenPart
 from store.reading.selection import (
     Mask,
+    Numbers,
     as_numpy,
     identity_columns,
     identity_mask,
@@ -30,6 +31,7 @@ from store.reading.selection import (
     is_selective,
     other_columns,
     other_mask,
+    ranges_of,
     rows_of,
 )
 from store.siblings import LOCATION_COLUMNS
@@ -102,12 +104,7 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
     part = stretch.part
     if stretch.watch.is_over(part.partition):
         return []
-    asked_for = list(query.columns) if query.columns is not None else list(PACKED.names)
-    wanted = stretch.readable(asked_for)
-    if len(wanted) < len(asked_for):
-        left = read(store, replace(query, columns=tuple(wanted or ("batch_id",))), stretch)
-        tables = [parquet.conform(pa.Table.from_batches([batch]), asked_for) for batch in left]
-        return [batch for table in tables for batch in table.to_batches()]
+    asked_for = PACKED.names if query.columns is None else query.columns
     with store.readers.part(part) as opened:
         groups = stretch.groups
         if groups is None:
@@ -115,8 +112,8 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
         if not groups:
             return []
         if is_selective(query):
-            return _selected(opened, query, stretch, groups, wanted)
-        return _all(opened, query, stretch, list(groups), wanted)
+            return _selected(opened, query, stretch, groups, asked_for)
+        return _all(opened, query, stretch, list(groups), asked_for)
 
 
 def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[FigureBatch]:
@@ -146,11 +143,11 @@ def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[Figur
 
 
 def _all(
-    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: list[int], wanted: list[str]
+    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: list[int], asked_for: Sequence[str]
 ) -> list[pa.RecordBatch]:
     """Read without looking for anybody, all columns at once."""
     part, gone = stretch.part, stretch.watch.gone(stretch.part)
-    names = _present(opened, {*wanted, *other_columns(query, part, gone)})
+    names = _present(opened, {*stretch.readable(asked_for), *other_columns(query, part, gone)})
     table = opened.reader.read(groups, names)
     rows = sum(opened.reader.group_rows(group) for group in groups)
     mask = other_mask(table, query, part, gone) if names else None
@@ -158,30 +155,21 @@ def _all(
         chosen = rows_of(mask)
         if len(chosen) < rows:
             table, rows = _taken(table, mask, chosen), len(chosen)
-    return _batches(table, part.batch_id, wanted, rows)
+    return _batches(table, part.batch_id, asked_for, rows)
 
 
 def _selected(
-    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: dict[int, set[str]], wanted: list[str]
+    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: dict[int, set[str]], asked_for: Sequence[str]
 ) -> list[pa.RecordBatch]:
-    part, gone, reader = stretch.part, stretch.watch.gone(stretch.part), opened.reader
+    part, gone = stretch.part, stretch.watch.gone(stretch.part)
     found = stretch.found if query.targets else None
     fields = None if found is None else set[str]().union(*groups.values())
-    names = _present(opened, identity_columns(query, fields))
-    if not names:
-        return []  # no row has such an identifier
-    pages = reader.at(windows_of(opened, groups, found))
-    narrow = pages.read(names)
-    mask = identity_mask(narrow, query, fields)
-    rows = rows_of(mask)
+    pages = opened.reader.at(windows_of(opened, groups, found))
+    rows = _rows(opened, pages, query, fields)
     if not len(rows):
         return []
-    wide = [name for name in _present(opened, {*wanted, *other_columns(query, part, gone)}) if name not in names]
-    table = narrow.take(rows)
-    if wide:
-        rest = pages.of(rows).read(wide)
-        for name in wide:
-            table = table.append_column(rest.schema.field(name), rest.column(name))
+    wanted = _present(opened, {*stretch.readable(asked_for), *other_columns(query, part, gone)})
+    table = pages.of(rows).read(wanted)
     last = other_mask(table, query, part, gone)
     if last is not None:
         picked = rows_of(last)
@@ -189,22 +177,34 @@ def _selected(
             return []
         if len(picked) < table.num_rows:
             table = table.take(picked)
-    return _batches(table, part.batch_id, wanted, table.num_rows)
+    return _batches(table, part.batch_id, asked_for, len(rows) if last is None else len(picked))
+
+
+def _rows(opened: OpenPart, pages: Pages, query: ScanQuery, fields: set[str] | None) -> Numbers:
+    """Return which rows of some pages are those of the query's targets, accounts and tenant."""
+    ranges = ranges_of(query, fields, opened.reader.names)
+    mask = None if ranges is None else pages.matching(ranges)
+    if mask is not None:
+        return np.flatnonzero(mask)
+    names = _present(opened, identity_columns(query, fields))
+    if not names:
+        return np.zeros(0, np.int64)  # no row has such an identifier
+    return rows_of(identity_mask(pages.read(names), query, fields))
 
 
 def _present(opened: OpenPart, names: set[str]) -> list[str]:
     return [name for name in PACKED.names if name in names and name in opened.reader.names]
 
 
-def _taken(table: pa.Table, mask: Mask, rows: np.ndarray[tuple[int], np.dtype[np.int64]]) -> pa.Table:
+def _taken(table: pa.Table, mask: Mask, rows: Numbers) -> pa.Table:
     return table.take(rows) if 8 * len(rows) < table.num_rows else table.filter(mask)
 
 
-def _batches(table: pa.Table, batch_id: int | None, wanted: list[str], rows: int) -> list[pa.RecordBatch]:
+def _batches(table: pa.Table, batch_id: int | None, wanted: Sequence[str], rows: int) -> list[pa.RecordBatch]:
     if not rows:
         return []
     if "batch_id" in wanted and batch_id is not None:
         table = table.append_column("batch_id", pa.array(np.full(rows, batch_id)))
     if not table.num_columns:  # the part has none of the columns: rows of nulls
         table = pa.table({"batch_id": pa.nulls(rows, pa.int64())})
-    return parquet.conform(table, wanted).combine_chunks().to_batches()
+    return parquet.conform(table, list(wanted)).combine_chunks().to_batches()

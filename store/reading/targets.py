@@ -16,6 +16,7 @@ from schemas.errors import ConfigurationError, InputError
 from schemas.fields import BY_NAME, FIELDS, Kind
 from schemas.numbers import imei_match_ranges
 from schemas.packing import pack_identifier_value
+from store.encoding.codes import Range
 from store.model import TARGET_KINDS, TargetIdentifier
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -71,7 +72,7 @@ def _check_address(text: str) -> None:
 def target_columns(target: TargetIdentifier, fields: Collection[str] | None = None) -> set[str]:
     """Return the packed columns in which the target may stand, as any of its fields or of some only."""
     names: set[str] = set()
-    for name in _among(target, fields):
+    for name in fields_of(target, fields):
         names.add(name)
         if BY_NAME[name].kind is Kind.IDENTIFIER:
             names.add(name + "_text")
@@ -93,12 +94,34 @@ def matches(table: pa.Table, target: TargetIdentifier, fields: Collection[str] |
     """
     check(target)
     found: Any = _false(table)
-    for name in _among(target, fields):
+    for name in fields_of(target, fields):
         found = pc.or_(found, _in_field(table, name, target))
     return found
 
 
-def _among(target: TargetIdentifier, fields: Collection[str] | None) -> list[str]:
+def ranges(target: TargetIdentifier, name: str) -> list[Range] | None:
+    """Return the half-open ranges of a column's whole numbers that are the target; None where other columns decide.
+
+    The column is the field's own; who asks sees to it that what the field has as text cannot be the target.
+
+    Raises:
+        InputError: an IMEI is none.
+    """
+    kind = BY_NAME[name].kind
+    packed: int | None = None
+    if target.kind == "imei":
+        return imei_match_ranges(target.value)
+    if kind is Kind.IDENTIFIER:
+        packed = pack_identifier_value(target.value)[0]
+    elif kind is Kind.MAC:
+        packed = pack_mac_value(target.value)
+    elif kind is Kind.ADDRESS and target.port is None and "/" not in target.value:
+        packed = pack_address_value(target.value)[0]
+    return None if packed is None else [(packed, packed + 1)]
+
+
+def fields_of(target: TargetIdentifier, fields: Collection[str] | None) -> list[str]:
+    """Return the fields in which the target may stand, of some only when given."""
     return [name for name in FIELDS_OF_KIND[target.kind] if fields is None or name in fields]
 
 
