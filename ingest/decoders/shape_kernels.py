@@ -33,6 +33,7 @@ END: Final = 11
 BEGIN: Final = 12  # the slot's slice begins
 CLOSE: Final = 13  # and ends
 SKIP: Final = 14  # so many bytes as the value of the slot says
+WHEN: Final = 15  # a: class of the byte b further on; c: steps to leave out where it is of another
 
 _ZERO: Final = 0x30
 _DAY_MINUTES_MAX: Final = 14 * 60
@@ -254,6 +255,25 @@ def _pairs_of(
 _pairs: Any = inlined(_pairs_of)
 
 
+def _number_of(data: Any, base: Any, at: Any, end: Any, step: Any) -> Any:
+    """Return where a step over a number, an address or a time ends, and what it is; -1 where none stands."""
+    kind, a, b, c = step
+    if kind == DIGITS:
+        return _figures(data, at, end, b, c)
+    if kind == HEXADECIMAL:
+        return _hexadecimal(data, at, end, b, c)
+    if kind == QUAD:
+        return _quad(data, at, end)
+    if kind == STAMP:
+        return _stamp(data, base, at, end, a)
+    if kind == FRACTION:
+        return _fraction(data, at, end, c)
+    return _offset(data, at, end)
+
+
+_number: Any = inlined(_number_of)
+
+
 def _taken_of(
     data: Any, base: Any, at: Any, end: Any, steps: Any, tables: Any, line: Any, first: Any, last: Any, out: Any
 ) -> Any:
@@ -272,22 +292,15 @@ def _taken_of(
                 stop = at + b
             else:
                 step += c
+        elif kind == WHEN:
+            if at + b >= end or classes[data[at + b]] & a == 0:
+                step += c
         elif kind == SPAN:
             while stop < end and stop - at < c and classes[data[stop]] & a != 0:
                 stop += 1
             stop = stop if stop - at >= b else np.int64(-1)
-        elif kind == DIGITS:
-            stop, value = _figures(data, at, end, b, c)
-        elif kind == HEXADECIMAL:
-            stop, value = _hexadecimal(data, at, end, b, c)
-        elif kind == QUAD:
-            stop, value = _quad(data, at, end)
-        elif kind == STAMP:
-            stop, value = _stamp(data, base, at, end, a)
-        elif kind == FRACTION:
-            stop, value = _fraction(data, at, end, c)
-        elif kind == OFFSET:
-            stop, value = _offset(data, at, end)
+        elif kind >= DIGITS and kind <= OFFSET:
+            stop, value = _number(data, base, at, end, (kind, a, b, c))
         elif kind == UPTO:
             stop = _upto(data, at, end, classes, a, b)
         elif kind == PAIRS:

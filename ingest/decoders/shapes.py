@@ -26,7 +26,7 @@ _KEYS: Final = "ingest.decoders.key_kernels"
 
 # Steps, as `shape_kernels` numbers them.
 _LITERAL, _OPTION, _SPAN, _DIGITS, _HEXADECIMAL, _QUAD, _STAMP, _FRACTION = range(8)
-_OFFSET, _UPTO, _PAIRS, _END, _BEGIN, _CLOSE, _SKIP = range(8, 15)
+_OFFSET, _UPTO, _PAIRS, _END, _BEGIN, _CLOSE, _SKIP, _WHEN = range(8, 16)
 SLICE, FIGURES, HEXADECIMAL, ADDRESS = _SPAN, _DIGITS, _HEXADECIMAL, _QUAD
 """What the value of a pair is."""
 TEXT, LOWER, NUMBER, QUAD = range(4)
@@ -58,6 +58,10 @@ TOKEN: Final = 1024
 """Letters, digits, `+ - . @ : _`."""
 SOLID: Final = 2048
 """ASCII that prints, but no space and no quotation mark."""
+CAPITAL: Final = 4096
+"""Capital letters, digits and the underscore."""
+SPACING: Final = 8192
+"""Spaces and tabs."""
 
 
 def _classes() -> Ints:
@@ -69,8 +73,10 @@ def _classes() -> Ints:
             (ANY, True), (GRAPH, one != " "), (PLAIN, one != '"'), (NAME, one not in " :"), (UPPER, one.isupper()),
             (SMALL, one.islower()), (FIGURE, one.isdigit()), (WORD, word), (BLANK, one == " "), (FIELD, one != "]"),
             (TOKEN, one.isalnum() or one in "+-.@:_"), (SOLID, one not in ' "'),
+            (CAPITAL, word and not one.islower()), (SPACING, one == " "),
         )  # fmt: skip
         found[byte] = sum(kind for kind, held in kinds if held)
+    found[ord("\t")] = SPACING
     return found
 
 
@@ -106,6 +112,12 @@ def option(text: str, *steps: Step | Steps | str) -> Steps:
     """Return the steps behind a literal; both are left out where the literal does not stand."""
     behind = shape(*steps)
     return (Step(_OPTION, c=len(behind), text=text.encode()), *behind)
+
+
+def when(kind: int, ahead: int, *steps: Step | Steps | str) -> Steps:
+    """Return steps that are left out unless the byte so many ahead is of a class."""
+    behind = shape(*steps)
+    return (Step(_WHEN, kind, ahead, len(behind)), *behind)
 
 
 def span(kind: int, slot: int = NOWHERE, *, least: int = 1, most: int = _MANY) -> Step:
@@ -250,5 +262,5 @@ def _buffer(values: Any) -> pa.Buffer:
 
 
 def texts(data: Bytes, found: Found, slot: int, rows: Ints) -> Column:
-    """Return the slices of a slot as a column, null where it does not stand."""
+    """Return the slices of a slot of some lines as a column, null where it does not stand."""
     return gather(data, found.begins[slot][rows], found.ends[slot][rows])

@@ -41,11 +41,22 @@ CGNAT = [
     ZONED + b"NAT-UDP-U: 100.64.1.6:4001<-->203.0.113.73:4002",
     ZONED + b"NAT-UDP-Z: 100.64.1.6:4001<-->203.0.113.73:4002",
 ]  # fmt: skip
+CONNTRACK = [
+    *fixture("conntrack", "conntrack_events_nat44.log").splitlines()[::20],
+    *fixture("conntrack", "conntrack_list.txt").splitlines()[:2],
+    b"[1795314234.684628]\t [DESTROY] ipv4     2 tcp      6 src=10.0.0.1 dst=1.1.1.1 sport=1 dport=80 packets=1 "
+    b"bytes=60 src=1.1.1.1 dst=2.2.2.2 sport=80 dport=2 packets=1 bytes=40 [ASSURED] mark=0 use=1 delta-time=10 id=77",
+    b"[1795314234.684628]\t [UPDATE] tcp      6 120 FIN_WAIT src=10.0.0.1 dst=1.1.1.1 sport=1 dport=80 "
+    b"src=1.1.1.1 dst=10.0.0.1 sport=80 dport=1 [start=Fri Nov 20] [stop=] delta-time=10",
+    b"[1795314234.684628]    [NEW] icmp     1 30 src=10.0.0.1 dst=1.1.1.1 type=8 code=0 id=5 [UNREPLIED] "
+    b"src=1.1.1.1 dst=2.2.2.2 type=0 code=0 id=9",
+    b"conntrack v1.4.7 (conntrack-tools): 120 flow events have been shown.",
+]  # fmt: skip
 PIECES = (
     b" ", b"  ", b"_", b'"', b"=", b":", b"-", b"0", b"00", b"1", b"65535", b"65536", b"99999", b"256", b".", b"\0",
     b"\xff", b"\xc3\xa5", b"[", b"]", b"RT_NAT: ", b"ASP_SFW", b" epoch 0x6b000c88", b"Z", b"+14:01", b"2026", b"\t",
     b'reason="a"', b' reflexive-ip="1.1.1.1"', b"_USF_LS", b"<-->", b"PortBatch", b"RT_SRC_NAT_PBA_ALLOC", b"2::1",
-    b"1234 ", b"\r",
+    b"1234 ", b"\r", b" delta-time=3", b" [ASSURED]", b" 120", b" A_1", b" type=8 code=0 id=1", b" use=1", b" [stop=x]",
 )  # fmt: skip
 
 
@@ -93,12 +104,19 @@ def spoilt(draw: st.DrawFn, lines: list[bytes]) -> bytes:
 @pytest.mark.parametrize("source", [SOURCE, SourceConfig("log", zone="UTC", switch="own").receiving(NOW_US)])
 def test_whole_logs_are_read_the_same(source: SourceConfig) -> None:
     same("cgnat-syslog", b"\n".join(CGNAT) + b"\n", source)
+    same("conntrack", b"\n".join(CONNTRACK) + b"\n", source)
 
 
 @given(data=spoilt(CGNAT))
 @settings(max_examples=400, deadline=None)
 def test_spoilt_lines_of_translations_are_read_the_same(data: bytes) -> None:
     same("cgnat-syslog", data)
+
+
+@given(data=spoilt(CONNTRACK))
+@settings(max_examples=300, deadline=None)
+def test_spoilt_lines_of_conntrack_are_read_the_same(data: bytes) -> None:
+    same("conntrack", data)
 
 
 def test_usual_lines_take_the_compiled_road() -> None:

@@ -22,7 +22,10 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
+from ingest.decoders import shapes
+from ingest.decoders import shapes as of
 from ingest.decoders.base import Decoded, Event
+from ingest.decoders.shapes import Shapes, Steps, shape
 from ingest.decoders.slices import Column, Faults, Flags, Ints, Lines, compute, fill, read_blocks
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
@@ -49,8 +52,38 @@ _LINE = re.compile(
     rb"(?: id=([0-9]{1,10}))?(?: \[USERSPACE\])?(?: portid=[0-9]+)?(?: progname=\S+)? *"
 )
 _LISTING = re.compile(rb"(?:ipv[46] +[0-9]+ )?[a-z]\w* +[0-9]+ .*src=\S+ dst=")
-_EVENTS: Final = {b"NEW": Event.OPEN.value, b"UPDATE": Event.UPDATE.value, b"DESTROY": Event.CLOSE.value}
-_LETTERS: Final = {b"NEW": "n", b"UPDATE": "u", b"DESTROY": "d"}
+_WORDS: Final = ("UPDATE", "NEW", "DESTROY")
+_EVENTS: Final = (Event.UPDATE.value, Event.OPEN.value, Event.CLOSE.value)
+_LETTERS: Final = ("u", "n", "d")
+_SLOTS: Final = 17
+"""Groups of the pattern without the event's word."""
+
+
+def _tuple(first: int, *, ports: bool) -> Steps:
+    """Return one direction, whose groups begin with slot `first`."""
+    source, destination, here, there, icmp, sent = range(first, first + 6)
+    ends = shape(" sport=", of.figures(5, here), " dport=", of.figures(5, there))
+    echo = shape(" type=", of.figures(3), " code=", of.figures(3), " id=", of.figures(5, icmp))
+    octets = of.option(" packets=", of.figures(18), " bytes=", of.figures(18, sent))
+    return shape(" src=", of.quad(source), " dst=", of.quad(destination), ends if ports else echo, octets)
+
+
+def _shape(word: str, *, ports: bool) -> Steps:
+    """Return a usual line of IPv4, its numbers without zeros before them."""
+    told = (of.option(f" {name}=", of.figures(10)) for name in ("mark", "zone", "use"))
+    kept = (of.option(f" [{name}=", of.span(of.FIELD), "]") for name in ("start", "stop"))
+    return shape(
+        *("[", of.figures(11, 0, least=9), ".", of.span(of.FIGURE, 1, least=6, most=6), "]", of.span(of.SPACING)),
+        *(f"[{word}] ", of.option("ipv4", of.span(of.BLANK), of.figures(3), " ")),
+        *(of.span(of.WORD, 2), of.span(of.BLANK), of.span(of.FIGURE)),
+        *(of.when(of.FIGURE, 1, " ", of.span(of.FIGURE)), of.when(of.CAPITAL, 1, " ", of.span(of.CAPITAL))),
+        *(_tuple(3, ports=ports), of.option(" [UNREPLIED]"), _tuple(9, ports=ports)),
+        *(of.option(" [ASSURED]"), of.option(" [OFFLOAD]"), *told, *kept),
+        *(of.option(" delta-time=", of.figures(9, 15)), of.option(" id=", of.figures(10, 16)), of.END),
+    )
+
+
+_SHAPES: Final = Shapes(_SLOTS, *(_shape(word, ports=ports) for ports in (True, False) for word in _WORDS))
 _BANNER: Final = b"conntrack v"  # "conntrack v1.4.7 (conntrack-tools): 120 flow events have been shown."
 
 
@@ -102,20 +135,23 @@ def _decode(lines: Lines, position: int, offset: int, source: SourceConfig) -> D
     faults.add(lines.encoding_faults(), RejectReason.ENCODING)
     faults.add(~lines.terminated, RejectReason.MALFORMED)
     sound = ~faults.mask
-    data, match = lines.data, _LINE.fullmatch
-    spans = zip(lines.starts.tolist(), lines.ends.tolist(), sound.tolist(), strict=True)
-    found = [match(data, start, end) if good else None for start, end, good in spans]
-    matched = np.array([one is not None for one in found], np.bool_)
-    listed = sound & ~matched
-    for index in np.flatnonzero(listed):
+    usual, columns = _usual(lines, sound)
+    odd = np.flatnonzero(sound & ~usual)
+    spans = zip(lines.starts[odd].tolist(), lines.ends[odd].tolist(), strict=True)
+    found = [_LINE.fullmatch(lines.data, start, end) for start, end in spans]
+    matched, listed = usual.copy(), np.zeros(len(lines), np.bool_)
+    matched[odd] = [one is not None for one in found]
+    for index in np.flatnonzero(sound & ~matched):
         listed[index] = _LISTING.match(lines.line(int(index))) is not None
     faults.add(listed, RejectReason.UNSUPPORTED)
     faults.add(~matched, RejectReason.MALFORMED)
     groups = list(zip(*[one.groups() for one in found if one is not None], strict=True))
     where = np.flatnonzero(matched)
+    if groups:
+        columns = _among(columns, _texts(groups), usual[where])
     table = _EMPTY
     if len(where):
-        table = _table(groups, source)
+        table = _table(columns, source)
         for name in ("source_port", "destination_port", "nat_port_first"):
             absurd = np.zeros(len(lines), np.bool_)
             absurd[where] = np.asarray(compute.fill_null(compute.greater(table[name], PORT_MAX), False))
@@ -125,14 +161,37 @@ def _decode(lines: Lines, position: int, offset: int, source: SourceConfig) -> D
     return Decoded(table, faults.rejects(positions, lines, offset))
 
 
-def _table(groups: list[tuple[bytes | None, ...]], source: SourceConfig) -> pa.Table:
-    """Return matched lines as delivered columns; `groups` has one tuple per group of the pattern."""
-    texts = [pa.array(group, pa.binary()).cast(pa.string()) for group in groups]
-    seconds, micros, _, protocol = texts[:4]
-    src, dst, sport, dport, icmp, sent = texts[4:10]
-    _, back_dst, _, back_dport, back_icmp, received = texts[10:16]
-    delta, identifier = texts[16:]
-    event = pa.array([_EVENTS[one or b""] for one in groups[2]], pa.string())
+def _usual(lines: Lines, sound: Flags) -> tuple[Flags, list[Column]]:
+    """Return which lines the compiled walk reads, and their groups."""
+    if not shapes.takes(len(lines.data)):
+        return np.zeros(len(lines), np.bool_), []
+    found = _SHAPES.match(lines.bytes, np.where(sound, lines.starts, -1), lines.ends)
+    rows = np.flatnonzero(found.which >= 0)
+    event = compute.take(pa.array(_WORDS), pa.array(found.which[rows] % len(_WORDS)))
+    columns = [shapes.texts(lines.bytes, found, slot, rows) for slot in range(_SLOTS)]
+    return found.which >= 0, [*columns[:2], event, *columns[2:]]
+
+
+def _texts(groups: list[tuple[bytes | None, ...]]) -> list[Column]:
+    return [pa.array(group, pa.binary()).cast(pa.string()) for group in groups]
+
+
+def _among(usual: list[Column], odd: list[Column], mask: Flags) -> list[Column]:
+    """Return both kinds of lines in their order; the mask tells the usual ones."""
+    if not usual or not len(usual[0]):
+        return odd
+    order = np.argsort(np.concatenate([np.flatnonzero(mask), np.flatnonzero(~mask)]))
+    return [pa.concat_arrays(both).take(pa.array(order)) for both in zip(usual, odd, strict=True)]
+
+
+def _table(columns: list[Column], source: SourceConfig) -> pa.Table:
+    """Return matched lines as delivered columns; there is a column of texts for each group of the pattern."""
+    seconds, micros, word, protocol = columns[:4]
+    src, dst, sport, dport, icmp, sent = columns[4:10]
+    _, back_dst, _, back_dport, back_icmp, received = columns[10:16]
+    delta, identifier = columns[16:]
+    kind = compute.index_in(word, pa.array(_WORDS))
+    event, letters = (compute.take(pa.array(told), kind) for told in (_EVENTS, _LETTERS))
     closes, opens = compute.equal(event, Event.CLOSE.value), compute.equal(event, Event.OPEN.value)
     second = compute.cast(seconds, pa.int64())
     time = compute.add(compute.multiply(second, 1_000_000), compute.cast(micros, pa.int64()))
@@ -140,7 +199,6 @@ def _table(groups: list[tuple[bytes | None, ...]], source: SourceConfig) -> pa.T
     first_port, public_port = compute.coalesce(sport, icmp), compute.coalesce(back_dport, back_icmp)
     tuple_text = _joined(protocol, src, first_port, dst, dport)
     known = compute.coalesce(identifier, tuple_text)
-    letters = pa.array([_LETTERS[one or b""] for one in groups[2]], pa.string())
     translated = compute.or_(
         compute.not_equal(back_dst, src), compute.fill_null(compute.not_equal(public_port, first_port), False)
     )
