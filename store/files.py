@@ -17,7 +17,7 @@ import secrets
 import stat
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -197,6 +197,16 @@ def unlink_durable(path: Path, missing_ok: bool = False) -> None:
     fsync_dir(path.parent)
 
 
+def unlink_all(paths: Iterable[Path]) -> None:
+    """Remove these names, as far as they are there, durably: one sync of each directory, however many."""
+    directories: dict[Path, None] = {}
+    for path in paths:
+        _perform("unlink", path, partial(_unlink, path, missing_ok=True))
+        directories[path.parent] = None
+    for directory in directories:
+        fsync_dir(directory)
+
+
 def _unlink(path: Path, *, missing_ok: bool) -> None:
     try:
         path.unlink(missing_ok=missing_ok)
@@ -210,7 +220,7 @@ def protect(path: Path) -> bool:
     """Make the file at `path` immutable, as `chattr +i` does; False where the file system or the rights forbid it.
 
     From then on nobody opens it for writing, renames or removes it without clearing the mark, root included;
-    `unlink_durable` and `empty_dir` clear it themselves.
+    `unlink_durable`, `unlink_all` and `empty_dir` clear it themselves.
     """
     return _perform("protect", path, partial(_set_immutable, path, True))
 

@@ -9,7 +9,6 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -100,9 +99,13 @@ class PartStore:
         table, order = sort(records)
         group_rows = group_rows_of(table.num_rows)
         table, location = siblings.split(table)
-        about = partial(
-            self._write_about, partition, file_id, key, table, lambda: None if tags is None else tags[order]
-        )
+
+        def about() -> dict[str, Any]:
+            told = self._write_about(partition, file_id, key, table, lambda: None if tags is None else tags[order])
+            if location is not None:
+                told |= self._write_location(partition, file_id, location, group_rows, location_key)
+            return told
+
         if table.num_rows < BESIDE_ROWS_MIN:
             size, digest = self._write_records(partition, file_id, key, table, location)
             told = about()
@@ -111,9 +114,6 @@ class PartStore:
                 waiting = pool.submit(about)
                 size, digest = self._write_records(partition, file_id, key, table, location)
                 told = waiting.result()
-        beside: dict[str, Any] = {}
-        if location is not None:
-            beside = self._write_location(partition, file_id, location, group_rows, location_key)
         if self._immutable:
             self._protect(partition, file_id)
         starts = pc.min(table.column("start_time").cast(pa.int64())).as_py()
@@ -129,7 +129,6 @@ class PartStore:
             end_us_min=ends["min"],
             end_us_max=ends["max"],
             services=json.dumps(by_service(table), sort_keys=True),
-            **beside,
         )
 
     def _write_records(
@@ -233,12 +232,10 @@ class PartStore:
         """Make the directory entries of a partition's files durable."""
         files.fsync_dir(self._layout.partition(partition))
 
-    def discard(self, part: WrittenPart | PartRow | RetiredPart) -> None:
-        """Remove the files of a part that no catalog knows (an aborted batch, or rows replaced before publication)."""
-        files.unlink_durable(self._layout.part(part.partition, part.file_id), missing_ok=True)
-        files.unlink_durable(self._layout.identities(part.partition, part.file_id), missing_ok=True)
-        files.unlink_durable(self._layout.index(part.partition, part.file_id), missing_ok=True)
-        files.unlink_durable(self._layout.location(part.partition, part.file_id), missing_ok=True)
+    def discard(self, *parts: WrittenPart | PartRow | RetiredPart) -> None:
+        """Remove the files of parts that no catalog knows (an aborted batch, or rows replaced before publication)."""
+        roles = (self._layout.part, self._layout.identities, self._layout.index, self._layout.location)
+        files.unlink_all(role(part.partition, part.file_id) for part in parts for role in roles)
 
 
 def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:

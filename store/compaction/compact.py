@@ -31,7 +31,7 @@ from schemas.errors import BusyError
 from store import files, siblings
 from store.audit import AuditEntry
 from store.compaction.merging import FAN_IN_MAX, is_settled, merged
-from store.model import PartRow
+from store.model import PartRow, RetiredPart
 from store.partitions import PartitionKey, is_above_floor
 from store.parts import WrittenPart
 from store.publish import insert_part, part_manifest
@@ -181,12 +181,14 @@ def unlink_retired(store: Store) -> int:
         return 0
     with suppress(BusyError), files.lock(store.layout.readers_lock, exclusive=True, blocking=False):
         merged = floorguard.removed(store)
+        gone: list[RetiredPart] = []
         for part in store.catalog.retired():
             if part.file_id not in merged:
                 continue  # the log does not know that it was merged: its entry waits, or somebody edited the catalog
-            store.part_store.discard(part)
-            with store.catalog.transaction() as cursor:
-                cursor.execute("DELETE FROM retired WHERE file_id = ?", (part.file_id,))
+            gone.append(part)
+        store.part_store.discard(*gone)
+        with store.catalog.transaction() as cursor:  # one for all: what a crash leaves here is unlinked once more
+            cursor.executemany("DELETE FROM retired WHERE file_id = ?", [(part.file_id,) for part in gone])
         waiting = 0
     return int(waiting)
 
@@ -217,8 +219,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
         store.part_store.sync_directory(key)
         with store.catalog.transaction() as cursor:
             if not _still_there(cursor, group):
-                for part in written:
-                    store.part_store.discard(part)
+                store.part_store.discard(*written)
                 return None
             _replace(cursor, group, written, batches)
             entry: dict[str, Any] = {

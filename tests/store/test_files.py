@@ -6,6 +6,7 @@ import os
 import stat
 import threading
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -137,6 +138,18 @@ def test_a_rename_over_another_file_survives_power_loss(tmp_path: Path, monkeypa
     disk.lose_power()
     assert dst.read_bytes() == b"new"
     assert not src.exists()
+
+
+def test_many_names_go_with_one_sync_of_their_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / name for name in ("a", "b", "c")]
+    for path in paths[:2]:
+        path.write_bytes(b"x")
+    files.fsync_dir(tmp_path)
+    steps: list[str] = []
+    monkeypatch.setattr(files, "_hook", mock.Mock(before=lambda operation, path, target: steps.append(operation)))
+    files.unlink_all(paths)
+    assert steps == ["unlink"] * 3 + ["fsync_dir"]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o640, 0o620, 0o601, 0o700, 0o666, 0o4600])
