@@ -155,7 +155,9 @@ class _LocatedPages(Pages):
 
 
 def _joined(names: Sequence[str], own: pa.Table, located: pa.Table) -> pa.Table:
-    return pa.table({name: (own if name in own.column_names else located).column(name) for name in names})
+    columns = dict(zip(located.column_names, located.columns, strict=True))
+    columns |= zip(own.column_names, own.columns, strict=True)
+    return pa.table({name: columns[name] for name in names})
 
 
 def split(table: pa.Table) -> tuple[pa.Table, pa.Table | None]:

@@ -37,6 +37,8 @@ VERSION: Final = 2
 PIECES: Final = 4
 """Of a group, for fields whose values are scattered: they lie in the word, of which one page is read alone."""
 _PIECE_BITS: Final = 2
+_FEW_GROUPS: Final = 8
+"""A part of so few is small, and there are many like it: it is named in vain seldom, for two bits a value more."""
 _SAMPLE_ROWS: Final = 4_096
 _REPEATED_MAX: Final = 0.15
 SALT_BYTES: Final = 16
@@ -48,9 +50,9 @@ def postings(
 ) -> Sequence[bytes | memoryview]:
     """Return the blocks of a part's index, given its records in their stored order and the rows of a group.
 
-    Some fields are posted `by_piece`, in as many bits: a piece that is read in vain costs less than a group. None:
-    those whose values are scattered. The salt is random; `verify` gives what the file has, and gets the same bytes
-    again.
+    Some fields are posted `by_piece`: a piece that is read in vain costs less than a group, so that where groups are
+    many there are fewer buckets, and as many bits in all. None: those whose values are scattered. The salt is random;
+    `verify` gives what the file has, and gets the same bytes again.
     """
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
     groups = max(1, -(-records.num_rows // group_rows))
@@ -63,7 +65,8 @@ def postings(
         entries = posted(records, name, group_rows // pieces, salt, part)
         if entries is None:
             continue
-        codes, bits = groups * pieces, bucket_bits(groups) - (_PIECE_BITS if pieces > 1 else 0)
+        fewer_bits = _PIECE_BITS if pieces > 1 and groups > _FEW_GROUPS else 0
+        codes, bits = groups * pieces, bucket_bits(groups) - fewer_bits
         if name == _SORT_COLUMN and _is_sorted(records):  # Parquet's bounds tell the groups: membership is enough
             codes, bits, pieces, entries = 1, bucket_bits(1), 1, Posted(entries.hashes, entries.groups * 0)
         shape, coded = encode(entries.hashes, entries.groups, codes, bits)

@@ -17,7 +17,7 @@ from schemas.errors import IntegrityError, KeyUnavailableError
 from store import ScanQuery, Store, TargetIdentifier, native
 from store.binding import FileBinding
 from store.blocks import BlockFile, write
-from store.index import INDEXED, PartIndex, coding, postings, problems
+from store.index import INDEXED, PartIndex, coding, find_in, postings, problems
 from store.index.hashing import PACKED
 from store.parquet import conform
 from store.partitions import PartitionKey
@@ -194,6 +194,17 @@ def test_fields_are_posted_by_piece_in_about_as_many_bits(tmp_path: Path) -> Non
         found.everywhere.add("called_number")
         assert sum(last - first for first, last in found.windows(found.by_group, size, table.num_rows)) >= size // 2
     assert looked < 1.3 * there  # strangers: the pieces of one value in eight
+
+
+@pytest.mark.parametrize(("group_rows", "least", "most"), [(4_096, 8, 60), (512, 80, 500)])
+def test_a_small_part_is_named_in_vain_seldom(tmp_path: Path, group_rows: int, least: int, most: int) -> None:
+    scattered = pa.array(10**9 + np.arange(16_000) * 7_919 % 16_000)
+    table = pa.table({"called_number": scattered, "start_time": pa.array(np.zeros(16_000, np.int64))})
+    index = PartIndex(written(tmp_path / "index", postings(table, group_rows)))
+    assert index.by_piece == {"called_number"}
+    strangers = [[("called_number", [(PACKED, (5 * 10**9 + number,))])] for number in range(1_000)]
+    named = sum(bool(found[0]) for found in find_in([index] * len(strangers), strangers))
+    assert least <= named <= most  # of few groups one in 32, of many one in four
 
 
 def test_fields_whose_values_are_scattered_are_posted_by_piece(tmp_path: Path) -> None:
