@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 5
+CATALOG_VERSION: Final = 6
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -124,6 +124,7 @@ CREATE TABLE sessions (                     -- that run, and that were closed by
     state       TEXT NOT NULL CHECK (state IN ('open', 'closed')),
     source      TEXT NOT NULL,
     element     INTEGER NOT NULL,           -- keyed hash of source and network element
+    sieve       INTEGER NOT NULL,           -- keyed bits of its identifiers (`store.open_sessions.session_sieve`)
     ended_us    INTEGER,                    -- of a closed one
     seen_us     INTEGER NOT NULL,
     batch_id    INTEGER NOT NULL,           -- that changed it last

@@ -39,7 +39,7 @@ class Running:
 
     number: int
     row: tuple[Any, ...]
-    """state, end, time of the change, key, sealed fields, element, batch, tag, source"""
+    """state, end, time of the change, key, sealed fields, element, sieve, batch, tag, source"""
 
     @property
     def tag(self) -> bytes:
@@ -124,12 +124,12 @@ def _write_running(cursor: sqlite3.Cursor, states: SessionStates, running: Seque
     if not alone:
         fresh = [one.number for one in running if not (one.number in stored or one.number in remembered)]
         _refuse_known(cursor, "ended_sessions", states.cuts(np.array(fresh, np.int64)).tolist())
-    columns = "state, ended_us, seen_us, key_ref, sealed, element, batch_id, tag, source"
-    _insert(cursor, f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", new)  # noqa: S608
+    columns = "state, ended_us, seen_us, key_ref, sealed, element, sieve, batch_id, tag, source"
+    _insert(cursor, f"INSERT INTO sessions ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", new)  # noqa: S608
     _change(
         cursor,
-        "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, element = ?, batch_id = ? "
-        "WHERE tag = ? AND sealed = ?",
+        "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, element = ?, sieve = ?, "
+        "batch_id = ? WHERE tag = ? AND sealed = ?",
         [(*one.row[:-1], stored[one.number]) for one in running if one.number in stored],
     )
     woken = zip(states.cuts(np.array(known, np.int64)).tolist(), map(remembered.__getitem__, known), strict=True)

@@ -29,6 +29,7 @@ from store.open_sessions import session_tables
 from store.open_sessions.folding import completed, fold, timed_out, with_column
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
+from store.open_sessions.session_sieve import SessionSieve, condition
 from store.open_sessions.session_states import NO_END, SessionStates
 from store.open_sessions.session_tables import Running
 from store.parquet import conform
@@ -253,10 +254,11 @@ class SessionArea:
         sealed = seal_series(key, list(zip(encode(rows), tags, strict=True)))
         ends = [None if end == NO_END else end for end in states.ended_us[numbers].tolist()]
         closed = ["closed" if over else "open" for over in states.closed[numbers].tolist()]
-        columns = zip(numbers.tolist(), closed, ends, sealed, self._elements(rows), tags, strict=True)
+        sieves = SessionSieve(self._keyring).of_rows(rows)
+        columns = zip(numbers.tolist(), closed, ends, sealed, self._elements(rows), sieves, tags, strict=True)
         return [
-            Running(number, (state, end, now_us, told, blob, element, batch_id, tag, self._source))
-            for number, state, end, blob, element, tag in columns
+            Running(number, (state, end, now_us, told, blob, element, sieve, batch_id, tag, self._source))
+            for number, state, end, blob, element, sieve, tag in columns
         ]
 
     def _elements(self, rows: pa.Table) -> list[int]:
@@ -305,11 +307,13 @@ def open_rows(
     for target in targets:
         check(target)
     last = b""
-    where, of = ("", ()) if element is None else ("AND element = ? ", (element,))
+    # By tag, a page at a time: the plus keeps the planner from an index that it would have to sort for every page.
+    where, of = ("+state = 'open'", ()) if element is None else ("state = 'open' AND element = ?", (element,))
+    some, words = condition(SessionSieve(keyring), targets)
     while rows := catalog.query(
         "SELECT tag, batch_id, key_ref, sealed FROM sessions "  # noqa: S608
-        f"WHERE state = 'open' {where}AND tag > ? ORDER BY tag LIMIT ?",
-        (*of, last, _SESSIONS_A_BATCH),
+        f"WHERE {where} AND ({some}) AND tag > ? ORDER BY tag LIMIT ?",
+        (*of, *words, last, _SESSIONS_A_BATCH),
     ):
         last = rows[-1][0]
         opened = _opened(keyring, [(row[0], *row[2:]) for row in rows]).drop_columns(list(OWN))
