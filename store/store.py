@@ -87,7 +87,7 @@ class Store:
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)
-        self.told = Told(self)
+        self.told = self.documents.told = Told(self)
         self.policies = Policies(self)
         self.clock_guard = ClockGuard(self)
         self.holds = Holds(self)

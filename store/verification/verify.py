@@ -6,7 +6,8 @@ the records, and their row groups, equal the run. (4) nothing else lies among th
 batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and tells the same story as the
 catalog (`store.verification.verify_story`). (8) every erased partition has its certificate
 (`store.verification.verify_retention`).
-(9) holds and corrections of single records open, and what they name is there.
+(9) holds and corrections of single records open, and what they name is there. (10) persons, credentials and
+authorities are those of which the log told last.
 
 Others may write and erase meanwhile: what looks wrong is looked at again while nothing is being erased.
 """
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError
-from store import files, index, parquet, quarantine, siblings
+from store import documents, files, index, parquet, quarantine, siblings
 from store.compaction.compact import batches_of
 from store.identities.runs import words_of
 from store.keys import KeyRef, derive, unseal, unseal_series
@@ -63,6 +64,7 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems += _settled(store, partial(retention_story, store))
     problems += _settled(store, store.holds.problems)
     problems += _settled(store, store.corrections.problems)
+    problems += _settled(store, partial(_documents, store))
     return problems
 
 
@@ -233,6 +235,13 @@ def _sealed_rows(store: Store) -> list[Problem]:
         if store.keyring.has(KeyRef.parse(ref)):
             problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, batch_aad(batch_id)))
     return problems
+
+
+def _documents(store: Store) -> list[Problem]:
+    try:
+        return documents.problems(store.documents, store.told)
+    except LagrumError as error:
+        return [Problem("audit log", error.message)]
 
 
 def _unseal(store: Store, ref: str, purpose: str, blob: bytes, aad: bytes) -> bytes:
