@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from store.audit.fold import Fold
 from store.documents import GUARDED, NOTED
-from store.retention.certificates import ANEW, DONE
+from store.retention.certificates import ANEW, DONE, held_name
 from store.retention.policies import ENFORCED
 from store.retention.promised import CARVED, CONFIRMED, ENDED, Promised
 
@@ -76,5 +76,5 @@ class Told:
         if entry.kind in ANEW:
             self._anew.add(str(public["partition"]))
         elif entry.kind in (DONE, ENDED) and "certificate" in public:
-            name = f"hold/{public['hold']}" if entry.kind == ENDED else str(public["partition"])
-            self._certificates[name] = (int(public["number"]), str(public["certificate"]))
+            name = held_name(str(public["hold"])) if entry.kind == ENDED else str(public["partition"])
+            self._certificates.setdefault(name, (int(public["number"]), str(public["certificate"])))

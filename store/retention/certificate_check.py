@@ -8,7 +8,8 @@ A file carries the certificate with everything between it and the pinned origin 
     (4) the log entry that carries the certificate is in the tree that the checkpoint signs
     (5) the entry and the certificate speak of the same partition, store and files
 
-A log is checked as a whole: every erasure has its certificate, numbered without a gap, each naming the one before.
+A log is checked as a whole: every erasure, and the end of every hold, has its certificate; they are numbered without a
+gap, each naming the one before.
 """
 
 from __future__ import annotations
@@ -27,7 +28,17 @@ from store.audit.entries import EPOCH_KIND, StoredEntry, decode_leaf
 from store.audit.epochs import Certificate as EpochCertificate
 from store.audit.merkle import leaf_hash, verify_inclusion
 from store.audit.search import find
-from store.retention.certificates import DONE, NONE, Certificate, digest_of_files, open_note
+from store.retention.certificates import (
+    DONE,
+    HELD,
+    NONE,
+    Certificate,
+    digest_of_files,
+    held_lines,
+    held_name,
+    open_note,
+)
+from store.retention.promised import ENDED
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -49,10 +60,10 @@ def export(store: Store, partition: str) -> bytes:
     size = Checkpoint.parse_text(parse_note(checkpoint).text).size
     epochs = []
     found: StoredEntry | None = None
-    for entry in find(directory, size, (EPOCH_KIND, DONE)):
+    for entry in find(directory, size, (EPOCH_KIND, DONE, ENDED)):
         if entry.kind == EPOCH_KIND:
             epochs.append(entry.public["certificate"])
-        elif entry.public.get("partition") == partition and "certificate" in entry.public:
+        elif _erased(entry) == partition and "certificate" in entry.public:
             found = entry
     if found is None:
         raise NotFoundError("there is no certificate of that partition", hint="`lagrum retention certificate list`")
@@ -103,17 +114,17 @@ def check_log(directory: Path, origin_public_key: str) -> list[str]:
 def _check(directory: Path, keys: list[VerifierKey]) -> Iterator[str]:
     number, previous, store_id = 0, NONE, ""
     erased: set[str] = set()
-    for entry in find(directory, 1 << 62, (EPOCH_KIND, DONE)):
+    for entry in find(directory, 1 << 62, (EPOCH_KIND, DONE, ENDED)):
         if entry.kind == EPOCH_KIND:
             epoch = EpochCertificate.open(entry.public["certificate"], keys[-1])
             keys.append(epoch.key)
             store_id = epoch.store_id
             continue
-        partition = entry.public.get("partition")
-        where = f"entry {entry.index}: the erasure of partition {partition}"
-        if partition in erased:
+        name = _erased(entry)
+        where = f"entry {entry.index}: the erasure of {'' if entry.kind == ENDED else 'partition '}{name}"
+        if name in erased:
             yield f"{where} is there twice"
-        erased.add(str(partition))
+        erased.add(name)
         if "certificate" not in entry.public:
             yield f"{where} has no certificate"
             continue
@@ -136,13 +147,31 @@ def _compare(certificate: Certificate, kind: str, public: dict[str, Any]) -> Non
     Raises:
         IntegrityError: it carries another, or contradicts it.
     """
-    if kind != DONE or public.get("certificate") != certificate.note:
+    is_held = certificate.body["category"] == HELD
+    if kind != (ENDED if is_held else DONE) or public.get("certificate") != certificate.note:
         raise IntegrityError("the log entry carries another certificate")
+    if is_held:
+        _compare_held(certificate, public)
+        return
     if public.get("partition") != certificate.partition or public.get("number") != certificate.number:
         raise IntegrityError("the certificate is another partition's")
     files = public.get("files")
     if files and (len(files) != certificate.body["parts"] or digest_of_files(files) != certificate.body["digests"]):
         raise IntegrityError("the listed files are not those of the certificate")
+
+
+def _compare_held(certificate: Certificate, public: dict[str, Any]) -> None:
+    if held_name(str(public.get("hold"))) != certificate.partition or public.get("number") != certificate.number:
+        raise IntegrityError("the certificate is another hold's")
+    kept, body = public["partitions"], certificate.body
+    same = digest_of_files(held_lines(kept)) == body["digests"]
+    if not same or sum(one["records"] for one in kept) != body["records"]:
+        raise IntegrityError("the listed files are not those of the certificate")
+
+
+def _erased(entry: StoredEntry) -> str:
+    """Return what an entry says was erased."""
+    return held_name(str(entry.public.get("hold"))) if entry.kind == ENDED else str(entry.public.get("partition"))
 
 
 def _parse(data: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from schemas.retention import CATEGORY_FLOORS
 from store.clock import to_datetime
-from store.retention.certificates import NONE, WHOLE, Certificate
+from store.retention.certificates import HELD, NONE, WHOLE, Certificate
 from store.retention.clocktrust import WORDS
 
 ROOTS: Final = {
@@ -24,14 +24,18 @@ _GONE: Final = "The key was not there any more when the erasure began: it had be
 
 def title(certificate: Certificate) -> str:
     """Return the title: what it certifies."""
-    day = date.fromisoformat(str(certificate.body["end_date"]))
     category = certificate.body["category"]
+    if category == HELD:
+        return f"Erasure of what hold {certificate.body['hold']['id']} kept"
+    day = date.fromisoformat(str(certificate.body["end_date"]))
     return f"Erasure of the {'' if category == WHOLE else f'{category} in the '}traffic data of {_day(day)}"
 
 
 def paragraphs(certificate: Certificate) -> list[str]:
     """Return what was erased and why, one statement a paragraph."""
     body = certificate.body
+    if body["category"] == HELD:
+        return _of_hold(certificate)
     day = _day(date.fromisoformat(str(body["end_date"])))
     policy = body["policy"]
     parts = "1 file" if body["parts"] == 1 else f"{body['parts']:,} files"
@@ -53,6 +57,28 @@ def paragraphs(certificate: Certificate) -> list[str]:
     if body["key_commitment"] == NONE:
         said.append(_GONE)
     return said
+
+
+def _of_hold(certificate: Certificate) -> list[str]:
+    body, hold = certificate.body, certificate.body["hold"]
+    files = "1 file" if body["parts"] == 1 else f"{body['parts']:,} files"
+    if not body["parts"]:
+        kept = f"Hold {hold['id']} ended on {instant(body['erased_us'])}. It had kept no record."
+        how = "How: there was no key and no file."
+    else:
+        kept = (
+            f"All {body['records']:,} records that hold {hold['id']} kept beyond their own partitions, in {files} of "
+            f"{body['bytes']:,} bytes, were erased on {instant(body['erased_us'])}."
+        )
+        how = f"How: the hold's key was destroyed, then its files were unlinked. {ROOTS.get(body['root'], _EXPORTLESS)}"
+    persons = f", ended by {hold['persons']} persons" if hold["persons"] else ""
+    said = [
+        kept,
+        f"Why: the hold is over ({hold['reason']}{persons}). Basis of the hold: {hold['basis']} ({hold['citation']}).",
+        how,
+        _clock(body["clock"]),
+    ]
+    return said + ([_GONE] if body["parts"] and body["key_commitment"] == NONE else [])
 
 
 def _of_category(certificate: Certificate) -> list[str]:
@@ -108,7 +134,7 @@ def facts(certificate: Certificate) -> dict[str, str]:
         "Store": body["store"],
         "Certificate": f"number {body['number']}",
         "Certificate before it (SHA-256)": body["previous"],
-        "Partition": body["partition"],
+        "Hold" if body["category"] == HELD else "Partition": body["partition"].removeprefix("hold/"),
         "Records": f"{body['records']:,}",
         "Files": f"{body['parts']:,}",
         "Size": f"{body['bytes']:,} bytes",

@@ -24,7 +24,7 @@ from schemas.errors import IntegrityError
 from schemas.policy import Rule
 from store.audit.checkpoint import VerifierKey, parse_note
 from store.audit.epochs import load_epoch
-from store.keys import derive
+from store.keys import KeyRef, derive
 from store.model import PartRow, rfc3339
 from store.partitions import PartitionKey, expires_at
 from store.retention.clocktrust import Verdict
@@ -37,6 +37,8 @@ HEADER: Final = "lagrum-erasure-certificate/v1"
 DONE: Final = "erasure.done"
 ANEW: Final = ("record.erased", "category.ended")
 """The audit entries of partitions that were written anew, each followed by the intent of the old one's erasure."""
+HELD: Final = "hold"
+"""The category of a certificate of what a hold kept."""
 NONE: Final = "none"
 """In place of the digest of the certificate before the first."""
 WHOLE: Final = "record"
@@ -70,6 +72,16 @@ MEMBERS: Final = frozenset(
         "erased_us",
     }
 )
+HELD_MEMBERS: Final = MEMBERS - {
+    "end_date",
+    "floor_until",
+    "period_over",
+    "location_key_commitment",
+    "policy",
+    "rewritten",
+    "holds",
+} | {"hold"}
+"""Those of a certificate of what a hold kept; its `partition` is the hold, its `parts` are files of several days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +166,41 @@ def draft(
     }
 
 
+def held_name(hold_id: str) -> str:
+    """Return what a hold's certificate names in place of a partition."""
+    return f"hold/{hold_id}"
+
+
+def held_lines(kept: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the lines of `digest_of_files` of what a hold kept: of each partition and file."""
+    return [f"{one['partition']} {one['sha256']}" for one in kept if one["sha256"]]
+
+
+def draft_held(
+    store: Store, hold_id: str, ref: KeyRef, told: Mapping[str, Any], kept: Sequence[Mapping[str, Any]], size_bytes: int
+) -> dict[str, Any]:
+    """Return what the certificate of a hold's end says, as `draft` does.
+
+    `told` says of the hold what names nobody: basis, citation, why it ends, how many persons ended it.
+    """
+    key = store.keyring.key(ref) if store.keyring.has(ref) else None
+    lines = held_lines(kept)
+    name = f"{store.store_id}|{held_name(hold_id)}".encode()
+    return {
+        "partition": held_name(hold_id),
+        "category": HELD,
+        "records": sum(one["records"] for one in kept),
+        "parts": len(lines),
+        "bytes": size_bytes,
+        "digests": digest_of_files(lines),
+        "files": [],
+        "key": str(ref),
+        "key_commitment": NONE if key is None else derive(key, "erasure-commitment", name, 32).hex(),
+        "hold": dict(told),
+        "begun_us": store.clock.now_us(),
+    }
+
+
 def _commitment(store: Store, key: PartitionKey) -> str:
     known = store.keyring.has(key.ref)
     return commitment(store.keyring.key(key.ref), store.store_id, key) if known else NONE
@@ -187,8 +234,10 @@ def adopt(store: Store) -> None:
             )
 
 
-def issue(store: Store, cursor: sqlite3.Cursor, keys: Sequence[PartitionKey], verdict: Verdict) -> list[dict[str, Any]]:
-    """Sign the certificates of erased partitions, in the transaction that ends the erasure; return their log entries.
+def issue(store: Store, cursor: sqlite3.Cursor, names: Sequence[str], verdict: Verdict) -> list[dict[str, Any]]:
+    """Sign the certificates of erased partitions, or of a hold's end, and return what their log entries say.
+
+    It is part of the transaction that ends the erasure.
 
     A certificate that is there already (its transaction was repeated) is not made twice.
     """
@@ -198,8 +247,8 @@ def issue(store: Store, cursor: sqlite3.Cursor, keys: Sequence[PartitionKey], ve
     if number:
         previous = digest_of_note(last[1])
     entries = []
-    for key in sorted(keys):
-        row = cursor.execute("SELECT draft, note FROM certificates WHERE partition = ?", (str(key),)).fetchone()
+    for name in names:
+        row = cursor.execute("SELECT draft, note FROM certificates WHERE partition = ?", (name,)).fetchone()
         if row is None or row[1] is not None:
             continue
         number += 1
@@ -219,7 +268,7 @@ def issue(store: Store, cursor: sqlite3.Cursor, keys: Sequence[PartitionKey], ve
         cursor.execute(
             "UPDATE certificates SET number = ?, note = ? WHERE partition = ?", (number, note, body["partition"])
         )
-        entries.append({"partition": str(key), "number": number, "certificate": note, "files": listed})
+        entries.append({"partition": name, "number": number, "certificate": note, "files": listed})
     return entries
 
 
@@ -243,7 +292,7 @@ def open_note(note: str, keys: Sequence[VerifierKey]) -> Certificate:
     except orjson.JSONDecodeError as error:
         raise IntegrityError("not an erasure certificate") from error
     canonical = isinstance(body, dict) and orjson.dumps(body, option=orjson.OPT_SORT_KEYS).decode() == lines[1]
-    if not canonical or set(body) != MEMBERS:
+    if not canonical or set(body) != (HELD_MEMBERS if body.get("category") == HELD else MEMBERS):
         raise IntegrityError("not an erasure certificate")
     return Certificate(body, note)
 

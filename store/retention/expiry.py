@@ -308,7 +308,7 @@ def _erase(
         _unlink(store, key)
     step("unlinked")
     with store.catalog.transaction() as cursor:  # (5)
-        issued = certificates.issue(store, cursor, keys, verdict)
+        issued = certificates.issue(store, cursor, [str(key) for key in sorted(keys)], verdict)
         for key in keys:
             _forget(cursor, key)
         set_state(cursor, keys, "dropped", verdict.wall_us)

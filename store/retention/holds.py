@@ -11,9 +11,7 @@ Carving one hold out of one partition: (1) the held file, durable; (2) one row i
 file that no row names is removed by the next run. Erasure looks at the holds again in the transaction that begins it,
 so a hold that came meanwhile wins: the partition waits for the next run.
 
-Ending: (1) state `ending` and the intent's audit entry; (2) the key is destroyed; (3) files are unlinked; (4) state
-`ended` without targets, rows gone, and the audit entry that certifies it. Every step is repeatable; (1) is followed by
-the rest at the latest with the next expiry run.
+How it ends, and what certifies it: `store.retention.ending`.
 
 That a hold's time is over is told by every clock where records go for good, as with partitions; readers go by the wall.
 """
@@ -35,10 +33,9 @@ from schemas.holds import Purpose
 from store import files, parquet
 from store.audit import AuditEntry
 from store.binding import FileBinding
-from store.documents import Put
 from store.model import PartitionStatus, PartRow, Problem
 from store.partitions import PartitionKey, newest
-from store.retention import promised
+from store.retention import ending, promised
 from store.retention.expiry import Holding
 from store.retention.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
 from store.siblings import LOCATION_COLUMNS
@@ -49,7 +46,6 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 KIND: Final = promised.KIND
-END_INTENDED: Final = "hold.end-intended"
 _ROLE: Final = "held"
 _PLACE: Final = ("batch_id", "batch_position")
 
@@ -130,15 +126,7 @@ class Holds:
             NotFoundError: there is no such hold.
             AuditError: the intent could not be logged.
         """
-        hold = self.get(hold_id)
-        if hold.state == ENDED:
-            return
-        document = self._store.documents.get(KIND, hold_id)
-        if hold.state == ACTIVE:
-            body = {**document.body, "state": ENDING, "end_reason": reason, "end_actors": list(actors)}
-            entry = AuditEntry(END_INTENDED, {"hold": hold_id, "reason": reason, "actors": sorted(actors)}, None)
-            self._store.documents.commit([Put(KIND, hold_id, body, expect=document.revision)], [entry])
-        self._finish(hold_id)
+        ending.end(self._store, self.get(hold_id), reason=reason, actors=actors)
 
     def lapse(self) -> list[str]:
         """End the holds whose time is over by every clock, and those whose ending was begun; return their ids.
@@ -154,7 +142,7 @@ class Holds:
             self.end(hold.id, reason="its time is over")
         for hold in self.all():
             if hold.state == ENDED and self._files(hold.id):  # a crash came between its last two steps
-                self._forget(hold.id)
+                ending.forget(self._store, hold.id)
         return [hold.id for hold in over]
 
     def end_destroyed(self) -> None:
@@ -330,39 +318,6 @@ class Holds:
             "INSERT INTO held (hold_id, partition, file_id, rows, bytes, sha256) VALUES (?, ?, ?, ?, ?, ?)", row
         )
         self._store.outbox.put(cursor, [AuditEntry(promised.CARVED, public, None)])
-
-    def _finish(self, hold_id: str) -> None:
-        """Steps (2) to (4) of ending."""
-        store = self._store
-        hold = self.get(hold_id)
-        commitment = store.keyring.commitment(hold.ref) if store.keyring.has(hold.ref) else None
-        rows = store.catalog.query("SELECT partition, rows, sha256 FROM held WHERE hold_id = ?", (hold_id,))
-        if store.keyring.has(hold.ref):
-            store.keyring.destroy([hold.ref])
-        directory = store.layout.held / hold_id
-        if directory.is_dir():
-            for path in sorted(directory.iterdir()):
-                files.unlink_durable(path, missing_ok=True)
-            files.remove_dir(directory)
-        document = store.documents.get(KIND, hold_id)
-        body = {**document.body, "state": ENDED, "accounts": [], "targets": []}
-        public = {
-            "hold": hold_id,
-            "basis": hold.basis.id,
-            "reason": body.get("end_reason", ""),
-            "actors": sorted(body.get("end_actors", ())),
-            "partitions": [{"partition": row[0], "records": row[1], "sha256": row[2]} for row in rows],
-            "key_commitment": commitment,
-            "keyring_generation": store.keyring.generation,
-        }
-        store.documents.commit(
-            [Put(KIND, hold_id, body, expect=document.revision)], [AuditEntry(promised.ENDED, public, None)]
-        )
-        self._forget(hold_id)
-
-    def _forget(self, hold_id: str) -> None:
-        with self._store.catalog.transaction() as cursor:
-            cursor.execute("DELETE FROM held WHERE hold_id = ?", (hold_id,))
 
     def _sweep(self) -> None:
         """Remove files that neither a row nor the log names: a crash came between the file and its row."""

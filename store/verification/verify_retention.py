@@ -10,7 +10,8 @@ from store.audit.search import find
 from store.backup import RESTORED
 from store.model import Problem
 from store.retention.certificate_check import check_log
-from store.retention.certificates import DONE, stored
+from store.retention.certificates import held_name, stored
+from store.retention.hold import ENDED
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -31,6 +32,10 @@ def _missing(store: Store, restored: Iterable[StoredEntry]) -> list[Problem]:
     ]
 
 
+def _where(name: str) -> str:
+    return name.replace("hold/", "hold ") if name.startswith("hold/") else f"partition {name}"
+
+
 def retention_story(store: Store) -> list[Problem]:
     """Return every disagreement between erased partitions, their certificates and the log."""
     states = store.catalog.partition_states() | store.catalog.location_states()
@@ -39,19 +44,17 @@ def retention_story(store: Store) -> list[Problem]:
     store.flush_outbox()
     store.audit.refresh()
     problems = [Problem("audit log", what) for what in check_log(store.layout.audit, str(store.audit.origin))]
-    told = {
-        str(entry.public.get("partition")): entry.public.get("certificate")
-        for entry in find(store.layout.audit, store.audit.size, (DONE,))
-    }
+    told = {name: note for name, (_, note) in store.told.certificates().items()}
+    ended = {held_name(hold.id) for hold in store.holds.all() if hold.state == ENDED}
     # What was erased after a backup was made has its certificate in the log that the restored one replaced.
     restored = list(find(store.layout.audit, store.audit.size, (RESTORED,)))
     elsewhere = {str(name) for entry in restored for name in entry.public.get("erased_since", ())}
     problems += [
-        Problem(f"partition {name}", "it is erased, and there is no certificate of it")
-        for name in sorted(erased - kept.keys() - elsewhere)
+        Problem(_where(name), "it is erased, and there is no certificate of it")
+        for name in sorted((erased | ended) - kept.keys() - elsewhere)
     ]
     problems += [
-        Problem(f"partition {name}", "its certificate is not the one in the audit log")
+        Problem(_where(name), "its certificate is not the one in the audit log")
         for name, note in sorted(kept.items())
         if told.get(name) != note
     ]
