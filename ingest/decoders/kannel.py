@@ -25,8 +25,10 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
+from ingest.decoders import shapes
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
-from ingest.decoders.slices import Block, Column, empty_to_null, fill, is_utf8, read_blocks
+from ingest.decoders.kannel_walk import Usual
+from ingest.decoders.slices import Block, Column, compute, empty_to_null, fill, is_utf8, read_blocks
 from ingest.source import SourceConfig
 from ingest.times import ZoneTimes, zone_times
 from schemas.arrow import TIME_TYPE
@@ -98,13 +100,27 @@ class _Reader:
         self._position = 0
         self._rejects: list[Reject] = []
         self._rows: list[tuple[object, ...]] = []
+        self._tables: list[pa.Table] = []
         self._seen: dict[bytes, int] = {}
         self._series = 0
 
     def read(self, block: Block) -> int:
         """Read the block's records; return how many bytes are done with. The rest needs what comes after."""
+        usual = Usual(block.data, self._zone) if shapes.takes(len(block.data)) else None
+        at = self._read(block, usual)
+        if usual is not None and usual.taken:
+            self._tables.append(_table(self._source, *usual.columns()))
+        return at
+
+    def _read(self, block: Block, usual: Usual | None) -> int:
         data, at = block.data, 0
+        places = {} if usual is None else usual.places
         while at < len(data):
+            if usual is not None and (row := places.get(at)) is not None:
+                self._position += 1
+                digest = None if usual.identified[row] else self._digest_key(*usual.said(row))
+                at = usual.take(row, self._position, digest)
+                continue
             head = _PLAIN_HEAD.match(data, at) or _BRACKETED_HEAD.match(data, at)
             if head is None:
                 idle = _IDLE.match(data, at)
@@ -176,9 +192,12 @@ class _Reader:
         if fid:
             key = b"%b %b %b" % (letter, smsc, fid)
         else:
-            digest = blake2b(raw + b" " + udh, digest_size=12).digest()
-            key = b"%b %b %b" % (letter, hexlify(digest), self._occurrence(digest))
+            key = self._digest_key(letter, raw, udh)
         self._rows.append((self._position, key, sender, receiver, *time, disposition, smsc, account))
+
+    def _digest_key(self, letter: bytes, raw: bytes, udh: bytes) -> bytes:
+        digest = blake2b(raw + b" " + udh, digest_size=12).digest()
+        return b"%b %b %b" % (letter, hexlify(digest), self._occurrence(digest))
 
     def _occurrence(self, digest: bytes) -> bytes:
         """Return the occurrence number of a digest; a new series, told in the number, when too many are counted."""
@@ -191,33 +210,49 @@ class _Reader:
 
     def take(self) -> Decoded:
         """Return what was read since the last call."""
-        rows, rejects = self._rows, self._rejects
-        self._rows, self._rejects = [], []
-        if not rows:
+        rows, rejects, tables = self._rows, self._rejects, self._tables
+        self._rows, self._rejects, self._tables = [], [], []
+        if rows:
+            columns = [list(column) for column in zip(*rows, strict=True)]
+            position, key, sender, receiver, times, offsets, ambiguous, disposition, smsc, account = columns
+            texts = (_texts(one) for one in (key, sender, receiver, smsc, account))
+            local = pa.array(times, pa.int64()).cast(TIME_TYPE), pa.array(offsets, pa.int32()), pa.array(ambiguous)
+            told = pa.array(disposition, pa.string())
+            tables.append(_table(self._source, pa.array(position, pa.int64()), (*texts,), local, told))
+        if not tables:
             return Decoded(pa.table({"position": pa.array([], pa.int64())}), rejects)
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        position, key, sender, receiver, times, offsets, ambiguous, disposition, smsc, account = columns
-        time = pa.array(times, pa.int64()).cast(TIME_TYPE)
-        names, centres = empty_to_null(_texts(account)), empty_to_null(_texts(smsc))
-        inbound = np.array([one == "received" for one in disposition], np.bool_)
-        table = {
-            "position": pa.array(position, pa.int64()),
-            "record_key": _texts(key),
-            "service_type": pa.repeat(self._source.service_type or "sms", len(rows)),
-            "calling_number": empty_to_null(_texts(sender)),
-            "called_number": empty_to_null(_texts(receiver)),
-            "start_time": time,
-            "end_time": time,
-            "utc_offset_s": pa.array(offsets, pa.int32()),
-            "time_ambiguous": pa.array(ambiguous, pa.bool_()),
-            "disposition": pa.array(disposition, pa.string()),
-            "trunk_in": fill(centres, None, ~inbound),
-            "trunk_out": fill(centres, None, inbound),
-            "account": names,
-        }
-        if self._source.tenant is None:
-            table["tenant"] = names
-        return Decoded(pa.table(table), rejects)
+        table = tables[0]
+        if len(tables) > 1:
+            both = pa.concat_tables(tables)
+            table = both.take(compute.sort_indices(both.column("position")))
+        return Decoded(table, rejects)
+
+
+def _table(
+    source: SourceConfig, position: Column, texts: tuple[Column, ...], time: tuple[Column, ...], disposition: Column
+) -> pa.Table:
+    """Return messages as columns: key, sender, receiver, centre, account; time, offset, whether it is ambiguous."""
+    key, sender, receiver, smsc, account = texts
+    names, centres = empty_to_null(account), empty_to_null(smsc)
+    inbound = np.asarray(compute.equal(disposition, "received"))
+    table = {
+        "position": position,
+        "record_key": key,
+        "service_type": pa.repeat(source.service_type or "sms", len(position)),
+        "calling_number": empty_to_null(sender),
+        "called_number": empty_to_null(receiver),
+        "start_time": time[0],
+        "end_time": time[0],
+        "utc_offset_s": time[1],
+        "time_ambiguous": time[2],
+        "disposition": disposition,
+        "trunk_in": fill(centres, None, ~inbound),
+        "trunk_out": fill(centres, None, inbound),
+        "account": names,
+    }
+    if source.tenant is None:
+        table["tenant"] = names
+    return pa.table(table)
 
 
 def _is_clear(head: re.Match[bytes]) -> bool:

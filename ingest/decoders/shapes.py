@@ -10,6 +10,7 @@ own reader of lines would read the same. That reader is the twin, and reads ever
 from __future__ import annotations
 
 from collections.abc import Sequence
+from string import hexdigits
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -62,6 +63,12 @@ CAPITAL: Final = 4096
 """Capital letters, digits and the underscore."""
 SPACING: Final = 8192
 """Spaces and tabs."""
+INNER: Final = 16384
+"""ASCII that prints, but no bracket."""
+SIGNED: Final = 32768
+"""Digits and the minus sign."""
+HEXA: Final = 65536
+"""Hexadecimal digits."""
 
 
 def _classes() -> Ints:
@@ -74,6 +81,7 @@ def _classes() -> Ints:
             (SMALL, one.islower()), (FIGURE, one.isdigit()), (WORD, word), (BLANK, one == " "), (FIELD, one != "]"),
             (TOKEN, one.isalnum() or one in "+-.@:_"), (SOLID, one not in ' "'),
             (CAPITAL, word and not one.islower()), (SPACING, one == " "),
+            (INNER, one not in "[]"), (SIGNED, one.isdigit() or one == "-"), (HEXA, one in hexdigits),
         )  # fmt: skip
         found[byte] = sum(kind for kind, held in kinds if held)
     found[ord("\t")] = SPACING

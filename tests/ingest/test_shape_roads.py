@@ -52,11 +52,19 @@ CONNTRACK = [
     b"src=1.1.1.1 dst=2.2.2.2 type=0 code=0 id=9",
     b"conntrack v1.4.7 (conntrack-tools): 120 flow events have been shown.",
 ]  # fmt: skip
+KANNEL = [
+    *fixture("kannel", "access.log").splitlines()[:40],
+    b"2026-10-25 02:30:00 Sent SMS [SMSC:nord] [SVC:] [ACT:a] [BINF:] [FID:7f] [META:] [from:1] [to:+2] "
+    b"[flags:-1:0:-1:-1:-1] [msg:5:a]\xffb] [udh:2:0aFF]",
+    b"2026-11-20 02:30:00 DLR SMS [SMSC:] [SVC:] [ACT:a] [BINF:] [FID:7f] [from:1] [to:2] [flags:-1:2:0] [msg:2:0041]",
+    b"2026-11-20 02:30:00 FAILED Send SMS [SMSC:n] [SVC:] [ACT:] [BINF:] [from:1] [to:2] [flags:-1:1:0] [msg:0:]",
+]
 PIECES = (
     b" ", b"  ", b"_", b'"', b"=", b":", b"-", b"0", b"00", b"1", b"65535", b"65536", b"99999", b"256", b".", b"\0",
     b"\xff", b"\xc3\xa5", b"[", b"]", b"RT_NAT: ", b"ASP_SFW", b" epoch 0x6b000c88", b"Z", b"+14:01", b"2026", b"\t",
     b'reason="a"', b' reflexive-ip="1.1.1.1"', b"_USF_LS", b"<-->", b"PortBatch", b"RT_SRC_NAT_PBA_ALLOC", b"2::1",
     b"1234 ", b"\r", b" delta-time=3", b" [ASSURED]", b" 120", b" A_1", b" type=8 code=0 id=1", b" use=1", b" [stop=x]",
+    b"[msg:3:", b"\n", b"[from:",
 )  # fmt: skip
 
 
@@ -105,6 +113,7 @@ def spoilt(draw: st.DrawFn, lines: list[bytes]) -> bytes:
 def test_whole_logs_are_read_the_same(source: SourceConfig) -> None:
     same("cgnat-syslog", b"\n".join(CGNAT) + b"\n", source)
     same("conntrack", b"\n".join(CONNTRACK) + b"\n", source)
+    same("kannel", b"\n".join(KANNEL * 2) + b"\n", source)
 
 
 @given(data=spoilt(CGNAT))
@@ -117,6 +126,12 @@ def test_spoilt_lines_of_translations_are_read_the_same(data: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 def test_spoilt_lines_of_conntrack_are_read_the_same(data: bytes) -> None:
     same("conntrack", data)
+
+
+@given(data=spoilt(KANNEL))
+@settings(max_examples=300, deadline=None)
+def test_spoilt_messages_of_kannel_are_read_the_same(data: bytes) -> None:
+    same("kannel", data)
 
 
 def test_usual_lines_take_the_compiled_road() -> None:
