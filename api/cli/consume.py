@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +10,7 @@ import click
 from api.cli.context import Context
 from api.cli.ingest import check_format
 from api.cli.output import emit, note, show_facts
+from api.cli.standing import log_warnings, until_told
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _KIB: Final = 1 << 10
@@ -98,15 +96,13 @@ def consume(
     from ingest.jetstream import JetStream, JetStreamSettings
 
     settings = JetStreamSettings(**where)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("nats").setLevel(logging.CRITICAL)
+    log_warnings()
     with context.open_store() as store:
         queue = JetStream(settings)
         try:
             rules = ConsumeRules(messages_max, batch_kib * _KIB, wait_s)
             consumer = Consumer(store, source_name, format_name, queue, rules)
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda _number, _frame: consumer.stop.set())
+            until_told(consumer.stop)
             if not once:
                 note(f"consuming stream {settings.stream} for source {source_name}")
             totals = consumer.run(once=once)

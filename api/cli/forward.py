@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +9,7 @@ import click
 
 from api.cli.context import Context
 from api.cli.output import emit, note, show_facts
+from api.cli.standing import log_warnings, until_told, watched
 from schemas.errors import ConfigurationError
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -35,26 +33,7 @@ _MIB: Final = 1 << 20
 )
 @click.option("--spool-max", default=10_240, show_default=True, type=click.IntRange(1), metavar="MIB", help="Its size.")
 @click.option("--once", is_flag=True, help="Send what is there, spool what cannot be sent, and end.")
-@click.option(
-    "--settle",
-    "settle_s",
-    default=5.0,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    metavar="SECONDS",
-    help="A file that did not change for so long is whole.",
-)
-@click.option(
-    "--every",
-    "poll_s",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0.05, 3600),
-    metavar="SECONDS",
-    help="How often it looks.",
-)
-@click.option("--require", type=click.Choice(["done", "md5", "sha256"]), help="Wait for this companion of a file.")
-@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@watched
 @click.pass_obj
 def forward(
     context: Context,
@@ -103,13 +82,11 @@ def forward(
     token = files.read_secret(token_file).decode("ascii", "replace").strip()
     if not token.isprintable() or not token:
         raise ConfigurationError("the token file holds no token")
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    log_warnings()
     queue = Spool(spool.absolute(), read_key(key_file), bytes_max=spool_max * _MIB)
     with Sender(url, source, form, token, ca=ca, socket=socket) as sender:
         agent = Agent(Folder(directory, WatchRules(**rules), context.clock), queue, sender.send)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda _number, _frame: agent.stop.set())
+        until_told(agent.stop)
         if not once:
             note(f"forwarding {directory} as source {source}")
         totals = agent.run(once=once, poll_s=poll_s)

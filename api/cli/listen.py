@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from api.cli.context import Context
 from api.cli.output import emit, note, show_facts, show_table
+from api.cli.standing import log_warnings, until_told
 
 if TYPE_CHECKING:
     from ingest.listeners.flow import FlowCollector
@@ -116,15 +114,10 @@ def register(group: click.Group) -> None:
 def _run(context: Context, host: str, port: int, make: type[RadiusListener | FlowCollector]) -> int:
     from ingest.listeners.udp import UdpPort
 
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_warnings()
     with context.open_store() as store, UdpPort(host, port) as bound:
         listener = make(store, bound)
-
-        def stop(_number: int, _frame: Any) -> None:
-            listener.stop.set()
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
+        until_told(listener.stop)
         note(f"listening on UDP port {bound.number}")
         listener.run()
         document = dict(listener.counts)

@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import signal
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from api.cli.context import Context
 from api.cli.ingest import check_format
 from api.cli.output import emit, note, show_facts
-
-if TYPE_CHECKING:
-    from ingest.drop_folder import DropFolder
+from api.cli.standing import log_warnings, until_told, watched
 
 
 @click.command("watch")
 @click.option("--source", "source_name", required=True, metavar="NAME", help="What delivers the records.")
 @click.option("--format", "format_name", required=True, metavar="FORMAT", help="One of `lagrum formats`.")
 @click.option("--once", is_flag=True, help="Take in what is there, wait for files that are being written, and end.")
-@click.option(
-    "--settle",
-    "settle_s",
-    default=5.0,
-    show_default=True,
-    type=click.FloatRange(0, 3600),
-    metavar="SECONDS",
-    help="A file is whole when its size and time have not changed for so long.",
-)
-@click.option(
-    "--every",
-    "poll_s",
-    default=2.0,
-    show_default=True,
-    type=click.FloatRange(0.05, 3600),
-    metavar="SECONDS",
-    help="Look so often.",
-)
-@click.option(
-    "--require",
-    type=click.Choice(["done", "md5", "sha256"]),
-    help="Take a file only when this companion lies beside it.",
-)
+@watched
 @click.option("--sequence", metavar="REGEX", help="Number in a file's name: group (?P<seq>…), perhaps (?P<group>…).")
 @click.option(
     "--keep-done-days",
@@ -55,7 +28,6 @@ if TYPE_CHECKING:
     metavar="N",
     help="Delete files in done/ so many days after their receipt: they are in the clear.",
 )
-@click.argument("directory", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.pass_obj
 def watch(
     context: Context,
@@ -95,10 +67,10 @@ def watch(
     from ingest.watch import WatchRules
 
     chosen = WatchRules(sequence=_pattern(sequence), **rules)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    log_warnings()
     with context.open_store() as store:
         folder = DropFolder(store, source_name, format_name, directory, chosen)
-        _stop_on_signals(folder)
+        until_told(folder.stop)
         if not once:
             note(f"watching {directory} for source {source_name}")
         totals = folder.run(once=once, poll_s=poll_s)
@@ -119,11 +91,3 @@ def _pattern(text: str | None) -> re.Pattern[str] | None:
         return re.compile(text)
     except re.error:
         raise click.UsageError("--sequence is no regular expression") from None
-
-
-def _stop_on_signals(folder: DropFolder) -> None:
-    def stop(_number: int, _frame: Any) -> None:
-        folder.stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
