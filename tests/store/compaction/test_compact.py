@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -160,13 +161,14 @@ def test_a_merged_partition_expires_whole(store: Store, clock: FixedClock) -> No
 def test_a_compaction_that_ends_at_any_durable_step_loses_and_repeats_nothing(
     tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
+    with Store.create(tmp_path / "made", clock=clock) as store:
+        deliver_many(store, 3)
+        before = rows(store)
     step = 0
     while True:
         step += 1
-        root = tmp_path / f"root-{step}"
-        with Store.create(root, clock=clock) as store:
-            deliver_many(store, 3)
-            before = rows(store)
+        root = shutil.copytree(tmp_path / "made", tmp_path / f"root-{step}")
+        with Store.open(root, clock=clock) as store:
             disk = Disk(fail_at=step, io_error=kind == "io-error")
             try:
                 finished = run_until(monkeypatch, disk, lambda one=store: one.compact(everything=True))
