@@ -51,10 +51,8 @@ class Client:
         return cls(httpx.HTTPTransport(uds=str(path)), _LOCAL, clock)
 
     @classmethod
-    def remote(
-        cls, url: str, clock: Clock, *, ca: Path | None = None, certificate: tuple[Path, Path] | None = None
-    ) -> Client:
-        """Return a client of a service elsewhere; `certificate` is the client's own, with its key.
+    def remote(cls, url: str, clock: Clock, *, ca: Path | None = None, certificate: Path | None = None) -> Client:
+        """Return a client of a service elsewhere; `certificate` is the client's own with its key, in one PEM file.
 
         Raises:
             ConfigurationError: not an https URL, or a file cannot be read.
@@ -64,7 +62,7 @@ class Client:
         try:
             context = ssl.create_default_context(cafile=None if ca is None else str(ca))
             if certificate is not None:
-                context.load_cert_chain(*certificate)
+                context.load_cert_chain(certificate)
         except (OSError, ssl.SSLError):
             raise ConfigurationError("the CA or the client certificate cannot be read") from None
         return cls(httpx.HTTPTransport(verify=context), url, clock)
@@ -83,9 +81,9 @@ class Client:
 
     @property
     def store_id(self) -> str:
-        """The store that the session is with."""
+        """The store that the session is with; what is signed names it."""
         if self._store_id is None:
-            raise ProcedureError("log in first", reason="unauthenticated")
+            raise _unsigned()
         return self._store_id
 
     def log_in(self, key: PersonKey) -> dict[str, Any]:
@@ -107,6 +105,20 @@ class Client:
         self._key, self._store_id = key, store_id
         return session
 
+    def present(self, token: str | None) -> dict[str, Any]:
+        """Be who a token of the OpenID provider says, or None the client certificate; the following calls are theirs.
+
+        Nothing is signed so: steps that take an approval are refused here.
+
+        Raises:
+            ProcedureError: the service recognises nobody by it.
+        """
+        self._http.headers.pop("Authorization", None)
+        if token is not None:
+            self._http.headers["Authorization"] = f"Bearer {token}"
+        who: dict[str, Any] = self.call("GET", "/v1/sessions/current")
+        return who
+
     def log_out(self) -> None:
         """End the session."""
         self.call("DELETE", "/v1/sessions/current")
@@ -119,7 +131,7 @@ class Client:
             ProcedureError: nobody is logged in.
         """
         if self._key is None:
-            raise ProcedureError("log in first", reason="unauthenticated")
+            raise _unsigned()
         time = to_text(self._clock.now_us())
         return {"time": time, "signature": self._key.sign(Statement(action, case, digest, time))}
 
@@ -195,6 +207,12 @@ class Client:
             raise ConfigurationError("the service does not answer", hint="start it: lagrum --root DIR serve") from None
         except httpx.HTTPError:
             raise BusyError("the connection to the service broke off; it may or may not have done it") from None
+
+
+def _unsigned() -> ProcedureError:
+    return ProcedureError(
+        "this step is signed with a person's own key", reason="unauthenticated", hint="name it: --as KEYFILE"
+    )
 
 
 def _json(response: httpx.Response) -> Any:
