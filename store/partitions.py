@@ -59,7 +59,7 @@ class PartitionKey:
     @property
     def location(self) -> PartitionKey:
         """The sibling with the location of its records."""
-        return replace(self, category=LOCATION)
+        return PartitionKey(self.end_date, self.retention_class, self.key_domain, LOCATION)
 
     @property
     def core(self) -> PartitionKey:
@@ -97,6 +97,11 @@ def to_us(moment: datetime) -> int:
 def expires_at(key: PartitionKey, policy: Policy) -> datetime:
     """Return the instant from which scans refuse the partition, dropped or not."""
     return policy.expires_at(key.end_date, key.retention_class, key.category)
+
+
+def expires_us(key: PartitionKey, policy: Policy) -> int:
+    """Return the instant from which scans refuse the partition, in µs."""
+    return policy.expires_us(key.end_date, key.retention_class, key.category)
 
 
 def is_expired(key: PartitionKey, now_us: int, policy: Policy) -> bool:

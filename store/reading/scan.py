@@ -41,6 +41,8 @@ Read: TypeAlias = Callable[[Stretch, Sequence[Correction]], list[Batch]]
 THREADS: Final = 2
 AHEAD: Final = 4
 STRETCH_ROWS: Final = 131_072
+LOT_MAX: Final = 16
+"""Stretches that a thread reads at once."""
 ASKED_TOGETHER: Final = 64
 """Parts whose postings are asked at once; between one lot and the next, what was found is read."""
 
@@ -194,7 +196,7 @@ def _date(time_us: int) -> date:
 def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
     """Yield the records that a query selects, by part and row group, as batches of packed columns with `batch_id`.
 
-    `THREADS` threads read ahead, never more than `AHEAD` stretches of about `STRETCH_ROWS` rows.
+    `THREADS` threads read ahead, never more than `AHEAD` lots of stretches, each of about `STRETCH_ROWS` rows.
 
     Raises:
         IntegrityError: a part or its index is missing or does not authenticate.
@@ -266,12 +268,12 @@ def _stretches(store: Store, watch: Watch, query: ScanQuery, planned: Plan) -> I
         if found is not None and found.is_empty:
             continue
         if part.rows <= STRETCH_ROWS:
-            yield Stretch(part, found, None, watch)
+            yield Stretch(part, found, None, watch, part.rows)
             continue
         with store.readers.part(part) as opened:
             groups = groups_of(opened, part, query, found)
             sizes = [opened.reader.group_rows(group) for group in groups]
-        yield from (Stretch(part, found, chosen, watch) for chosen in _divided(groups, sizes))
+        yield from (Stretch(part, found, chosen, watch, rows) for chosen, rows in _divided(groups, sizes))
 
 
 def _found(
@@ -288,17 +290,31 @@ def _found(
         yield from ((part, found.get(part.part_id)) for part in parts)
 
 
-def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[dict[int, set[str]]]:
+def _divided(groups: dict[int, set[str]], sizes: list[int]) -> Iterator[tuple[dict[int, set[str]], int]]:
     chosen: dict[int, set[str]] = {}
     rows = 0
     for (group, fields), size in zip(groups.items(), sizes, strict=True):
         if chosen and rows + size > STRETCH_ROWS:
-            yield chosen
+            yield chosen, rows
             chosen, rows = {}, 0
         chosen[group] = fields
         rows += size
     if chosen:
-        yield chosen
+        yield chosen, rows
+
+
+def _lots(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
+    """Yield stretches by the lot: to hand a small one to a thread costs as much as to read it."""
+    lot: list[Stretch] = []
+    rows = 0
+    for item in stretches:
+        if lot and (rows + item.rows > STRETCH_ROWS or len(lot) == LOT_MAX):
+            yield lot
+            lot, rows = [], 0
+        lot.append(item)
+        rows += item.rows
+    if lot:
+        yield lot
 
 
 def _read_ahead(
@@ -306,23 +322,25 @@ def _read_ahead(
 ) -> Iterator[tuple[PartRow, list[Batch]]]:
     """Yield the batches of each stretch in order, while threads read the next ones."""
 
-    def read_one(item: Stretch) -> list[Batch]:
-        return read(item, corrections.get(item.part.part_id, ()))
+    def read_one(item: Stretch) -> tuple[PartRow, list[Batch]]:
+        return item.part, read(item, corrections.get(item.part.part_id, ()))
 
-    head = list(islice(stretches, 2))
+    def read_lot(lot: list[Stretch]) -> list[tuple[PartRow, list[Batch]]]:
+        return [read_one(item) for item in lot]
+
+    lots = _lots(stretches)
+    head = list(islice(lots, 2))
     if len(head) < 2:
-        yield from ((item.part, read_one(item)) for item in head)
+        yield from (read_one(item) for lot in head for item in lot)
         return
-    waiting: deque[tuple[PartRow, Future[list[Batch]]]] = deque()
+    waiting: deque[Future[list[tuple[PartRow, list[Batch]]]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lagrum-scan")
     try:
-        for item in chain(head, stretches):
-            waiting.append((item.part, pool.submit(read_one, item)))
+        for lot in chain(head, lots):
+            waiting.append(pool.submit(read_lot, lot))
             if len(waiting) > AHEAD:
-                part, future = waiting.popleft()
-                yield part, future.result()
+                yield from waiting.popleft().result()
         while waiting:
-            part, future = waiting.popleft()
-            yield part, future.result()
+            yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

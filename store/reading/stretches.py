@@ -49,6 +49,8 @@ class Stretch:
     found: Found | None
     groups: dict[int, set[str]] | None
     watch: Watch
+    rows: int
+    """No more than so many are looked at."""
 
     def readable(self, columns: Sequence[str]) -> list[str]:
         """Return these columns, without the location when its period is over.

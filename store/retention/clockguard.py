@@ -26,7 +26,7 @@ from store.clock import Clock, Uptime, to_text
 from store.keys import derive, seal, unseal
 from store.model import Problem
 from store.outbox import OUTBOX_REF
-from store.partitions import PartitionKey, expires_at, to_us
+from store.partitions import PartitionKey, expires_us
 from store.retention.clocktrust import Mark, Reading, Verdict, confirmed, judge
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class Watch:
             ClockError: it may be, and the clock at hand cannot tell.
         """
         verdict, possible_us = self._fresh()
-        if to_us(expires_at(key, verdict.policy)) > possible_us:
+        if expires_us(key, verdict.policy) > possible_us:
             return False
         return verdict.is_over(key)
 
