@@ -53,16 +53,29 @@ KERNEL_ROWS_MIN: Final = 4_096
 """Fewer numbers are looked at without a compiled kernel."""
 
 _kernels: Final[list[Any]] = []
-_SEPARATORS: Final = str.maketrans("", "", " -./()\u00a0\u2007\u2009\u2010\u2011\u202f")
-_NUMBER: Final = re.compile(r"\+?[0-9 \-./()\u00a0\u2007\u2009\u2010\u2011\u202f]+")
-_DIRECTIONS: Final = str.maketrans("", "", "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_DOTTED_QUAD: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_SPACES: Final = "\u00a0\u2000-\u200a\u202f\u3000"
+_HYPHENS: Final = "\u2010-\u2015\u2212"
+_SEPARATORS: Final = str.maketrans(
+    "", "", " -./()\u00a0\u202f\u3000\u2212" + "".join(map(chr, (*range(0x2000, 0x200B), *range(0x2010, 0x2016))))
+)
+_NUMBER: Final = re.compile(rf"\+?[0-9 \-./(){_SPACES}{_HYPHENS}]+")
+_UNSEEN: Final = str.maketrans(
+    "", "", "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+)
+_QUAD: Final = r"(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]{1,2})"
+_DOTTED_QUAD: Final = re.compile(rf"{_QUAD}(?:\.{_QUAD}){{3}}")
 _GLOBAL_TEL: Final = re.compile(r"tel:(\+[0-9\-.()]+)(?:;.*)?", re.IGNORECASE | re.DOTALL)
 _EXPONENT: Final = r"[+-]?[0-9](?:[.,][0-9]+)?[Ee]\+[0-9]{2,3}"
 _SPOILED: Final = (
     rf"^(?:{_EXPONENT}|[+-]?[0-9]+[.,]0{{1,2}}|-[0-9]+|'\+?[0-9]+|='?\"?\+?[0-9]+\"?|"
     "[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{1,3}(?:['\u2019][0-9]{3}){2,})$"
 )
+_FOREIGN: Final = "\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\uff10-\uff19\u00b2\u00b3\u00b9"
+_CELL: Final = (
+    "^#{4,}$|^#(?:N/A|REF!|VALUE!|NUM!|NAME\\?|DIV/0!|NULL!)$|[\\x00-\\x1f\\x7f\u0080-\u009f]|"
+    rf"^[0-9 +()./-]*[{_FOREIGN}][0-9 +()./{_FOREIGN}-]*$"
+)
+"""What shows instead of a number, is one in another notation or script, or holds what cannot be seen."""
 _SPOILED_NUMBER: Final = re.compile(_SPOILED)
 _MAYBE_SPOILED: Final = (b".", b",", b"-", b"'", b"=", b"E", b"e")
 _MAYBE_EXPONENT: Final = (b"+",)
@@ -137,7 +150,7 @@ def normalise_number(text: str, rules: CountryRules) -> str:
     """Return the normal form of one number; what is no number stays as it is."""
     if text.isascii() and text.isdigit():
         return _normalise_digits(text, rules)
-    number = text if text.isascii() else text.translate(_DIRECTIONS)
+    number = text if text.isascii() else text.translate(_UNSEEN)
     if number[:4].lower() == "tel:":
         uri = _GLOBAL_TEL.fullmatch(number)
         if uri is None:
@@ -155,14 +168,22 @@ def normalise_number(text: str, rules: CountryRules) -> str:
 
 
 def spoiled(text: Column, *, exponents_only: bool = False) -> Mask | None:
-    """Tell which texts are what a spreadsheet or a data frame makes of digits; None: no text is.
+    """Tell which texts are what a spreadsheet or a data frame makes of digits, or cannot be seen; None: no text is.
 
     `exponents_only` leaves the forms alone that an identifier of another kind may have by itself (12.0).
     """
-    held = text_views(text)[1].tobytes()
-    if not any(sign in held for sign in (_MAYBE_EXPONENT if exponents_only else _MAYBE_SPOILED)):
+    data = text_views(text)[1]
+    held = data.tobytes()
+    patterns = []
+    if any(sign in held for sign in (_MAYBE_EXPONENT if exponents_only else _MAYBE_SPOILED)):
+        patterns.append(f"^{_EXPONENT}$" if exponents_only else _SPOILED)
+    # One look for a byte below a space, and for DEL and all above it.
+    strange = len(data) > 0 and bool(((data - np.uint8(0x20)) >= np.uint8(0x5F)).any())
+    if not exponents_only and (strange or b"#" in held):
+        patterns.append(_CELL)
+    if not patterns:
         return None
-    found = pc.match_substring_regex(text, f"^{_EXPONENT}$" if exponents_only else _SPOILED)
+    found = pc.match_substring_regex(text, "|".join(patterns))
     mask: Mask = np.asarray(pc.fill_null(found, False))
     return mask if mask.any() else None
 
