@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from api.people import persons
+from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
-from api.people.roles import Role
 from api.people.signing import digest_of
 from schemas.errors import InputError, NotFoundError, ProcedureError
 from store import AuditEntry, Put
@@ -102,13 +101,7 @@ def confirm(store: Store, custodian_id: str, approval: Approval) -> dict[str, An
         raise NotFoundError("no confirmation of the clock is requested")
     seen_us, due, reason = requested["seen_us"], requested["due"], requested["reason"]
     custodian = _custodian(store, custodian_id, seen_us, due, reason, approval, CONFIRM)
-    if custodian.person_id == requested["by"]:
-        raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
-    if custodian.key_id == requested["key_id"]:
-        raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
-    first = persons.find_active(store, requested["by"])
-    if first is None or Role.CUSTODIAN not in first.roles:
-        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    refuse_same(store, custodian, requested)
     if not 0 <= store.clock.now_us() - seen_us <= CONFIRM_SECONDS_MAX * 1_000_000:
         raise ProcedureError("the clock shows another instant by now", reason="stale", hint="request it again")
     # (3)
@@ -135,9 +128,4 @@ def _custodian(
     store: Store, custodian_id: str, seen_us: int, due: int, reason: str, approval: Approval, action: str
 ) -> Person:
     signed = digest(store.store_id, seen_us, due, reason)
-    person = persons.verify_approval(
-        store, custodian_id, action=action, case=str(seen_us), digest=signed, approval=approval
-    )
-    if Role.CUSTODIAN not in person.roles:
-        raise ProcedureError("only custodians confirm the clock", reason="role")
-    return person
+    return acting(store, custodian_id, approval, action=action, case=str(seen_us), digest=signed)

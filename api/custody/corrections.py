@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from api.people import persons
+from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
-from api.people.roles import Role
 from api.people.signing import digest_of
 from schemas.errors import InputError, NotFoundError, ProcedureError
 from store import AuditEntry, Put
@@ -89,13 +88,7 @@ def confirm(store: Store, custodian_id: str, batch_id: int, approval: Approval) 
     if requested["state"] != PENDING:
         raise ProcedureError("the batch is withdrawn already", reason="state")
     custodian = _custodian(store, custodian_id, batch_id, requested["reason"], approval, CONFIRM)
-    if custodian.person_id == requested["by"]:
-        raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
-    if custodian.key_id == requested["key_id"]:
-        raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
-    first = persons.find_active(store, requested["by"])
-    if first is None or Role.CUSTODIAN not in first.roles:
-        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    refuse_same(store, custodian, requested)
     confirmed = {"confirmed_by": custodian.person_id, "confirmed": approval.time, "signature_2": approval.signature}
     # (3) The store logs the withdrawal with both names in the transaction that hides the records.
     records = store.withdraw_batch(batch_id, reason=requested["reason"], actors=(requested["by"], custodian.person_id))
@@ -107,9 +100,4 @@ def confirm(store: Store, custodian_id: str, batch_id: int, approval: Approval) 
 
 def _custodian(store: Store, custodian_id: str, batch_id: int, reason: str, approval: Approval, action: str) -> Person:
     signed = digest(store.store_id, batch_id, reason)
-    person = persons.verify_approval(
-        store, custodian_id, action=action, case=str(batch_id), digest=signed, approval=approval
-    )
-    if Role.CUSTODIAN not in person.roles:
-        raise ProcedureError("only custodians correct data", reason="role")
-    return person
+    return acting(store, custodian_id, approval, action=action, case=str(batch_id), digest=signed)

@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, Final
 from api.billing import subscriptions
 from api.disclosure.targets import normalise_target
 from api.instants import midnight_us, parse_date
-from api.people import persons
+from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
-from api.people.roles import Role
 from api.people.signing import digest_of
 from schemas.errors import InputError, NotFoundError, ProcedureError
 from schemas.holds import TARGETS_MAX, Purpose, hold_basis
@@ -166,13 +165,7 @@ def confirm(store: Store, custodian_id: str, hold_id: str, approval: Approval) -
     requested = document.body
     wish = Wish.from_dict(requested["wish"])
     custodian = _custodian(store, custodian_id, hold_id, wish, approval, CONFIRM)
-    if custodian.person_id == requested["by"]:
-        raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
-    if custodian.key_id == requested["key_id"]:
-        raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
-    first = persons.find_active(store, requested["by"])
-    if first is None or Role.CUSTODIAN not in first.roles:
-        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    refuse_same(store, custodian, requested)
     made = _made(store, hold_id, wish)
     actors = sorted((requested["by"], custodian.person_id))
     public = {"hold": hold_id, "act": wish.act, "basis": wish.basis, "ends": wish.ends, "actors": actors}
@@ -261,7 +254,4 @@ def _text(text: str, what: str) -> None:
 
 def _custodian(store: Store, custodian_id: str, hold_id: str, wish: Wish, approval: Approval, action: str) -> Person:
     signed = digest(store.store_id, hold_id, wish)
-    person = persons.verify_approval(store, custodian_id, action=action, case=hold_id, digest=signed, approval=approval)
-    if Role.CUSTODIAN not in person.roles:
-        raise ProcedureError("only custodians hold records", reason="role")
-    return person
+    return acting(store, custodian_id, approval, action=action, case=hold_id, digest=signed)

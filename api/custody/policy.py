@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from api.people import persons
+from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
-from api.people.roles import Role
 from api.people.signing import digest_of
-from schemas.errors import NotFoundError, ProcedureError
+from schemas.errors import NotFoundError
 from schemas.policy import Policy, Version
 from schemas.retention import midnight
 from store import AuditEntry, Put
@@ -127,13 +126,7 @@ def confirm(store: Store, custodian_id: str, approval: Approval) -> dict[str, An
     revision = store.documents.get(KIND, _ID).revision
     version = version_of(requested["version"])
     custodian = _custodian(store, custodian_id, version, approval, CONFIRM)
-    if custodian.person_id == requested["by"]:
-        raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
-    if custodian.key_id == requested["key_id"]:
-        raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
-    first = persons.find_active(store, requested["by"])
-    if first is None or Role.CUSTODIAN not in first.roles:
-        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    refuse_same(store, custodian, requested)
     actors = sorted((requested["by"], custodian.person_id))
     signatures = {"signatures": [requested["signature"], approval.signature]}
     done = Put(KIND, _ID, None, expect=revision)
@@ -160,9 +153,4 @@ def _pending(store: Store) -> dict[str, Any] | None:
 
 def _custodian(store: Store, custodian_id: str, version: Version, approval: Approval, action: str) -> Person:
     signed = digest(store.store_id, version)
-    person = persons.verify_approval(
-        store, custodian_id, action=action, case=str(version.number), digest=signed, approval=approval
-    )
-    if Role.CUSTODIAN not in person.roles:
-        raise ProcedureError("only custodians change the policy", reason="role")
-    return person
+    return acting(store, custodian_id, approval, action=action, case=str(version.number), digest=signed)

@@ -22,9 +22,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from api.billing import adjustments
-from api.people import persons
+from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
-from api.people.roles import Role
 from api.people.signing import digest_of
 from schemas.errors import InputError, ProcedureError
 from store.correcting.overlay import RECTIFIED, Correction
@@ -153,13 +152,7 @@ def confirm(store: Store, custodian_id: str, act: str, approval: Approval) -> di
         raise ProcedureError("the correction is in force already", reason="state")
     said = requested.said
     custodian = _custodian(store, custodian_id, act, _wish(requested), approval, CONFIRM)
-    if custodian.person_id == said["by"]:
-        raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
-    if custodian.key_id == said["key_id"]:
-        raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
-    first = persons.find_active(store, said["by"])
-    if first is None or Role.CUSTODIAN not in first.roles:
-        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    refuse_same(store, custodian, said)
     if requested.kind == ERASED:
         actors = (said["by"], custodian.person_id)
         done = erasing.erase(store, act, {}, actors, beside=partial(adjustments.before_erasure, store))
@@ -185,7 +178,4 @@ def _shown(item: Correction) -> dict[str, Any]:
 
 def _custodian(store: Store, custodian_id: str, act: str, wish: Wish, approval: Approval, action: str) -> Person:
     signed = wish.digest(store.store_id, act)
-    person = persons.verify_approval(store, custodian_id, action=action, case=act, digest=signed, approval=approval)
-    if Role.CUSTODIAN not in person.roles:
-        raise ProcedureError("only custodians correct data", reason="role")
-    return person
+    return acting(store, custodian_id, approval, action=action, case=act, digest=signed)

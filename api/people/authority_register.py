@@ -74,7 +74,7 @@ def confirm_registration(store: Store, custodian_id: str, authority_id: str, app
     terms = authorities.check_terms(authority.pending_terms(), store.clock.now_us())
     digest = terms.digest(store.store_id)
     custodian = acting(store, custodian_id, approval, action=REGISTER_CONFIRM, case=authority_id, digest=digest)
-    refuse_same(custodian, requested)
+    refuse_same(store, custodian, requested)
     confirmed = act(REGISTER_CONFIRM, custodian, approval, digest=digest)
     signed = {"requested": {name: requested[name] for name in requested if name != "terms"}, "confirmed": confirmed}
     after = replace(authority, terms=terms, state=ACTIVE, pending=None, registered=signed)
@@ -118,7 +118,7 @@ def confirm_revocation(store: Store, custodian_id: str, authority_id: str, appro
     requested = requested_of(authority.pending, REVOKE_REQUEST)
     digest = revocation_digest(store.store_id, authority_id, requested["reason"])
     custodian = acting(store, custodian_id, approval, action=REVOKE_CONFIRM, case=authority_id, digest=digest)
-    refuse_same(custodian, requested)
+    refuse_same(store, custodian, requested)
     confirmed = act(REVOKE_CONFIRM, custodian, approval, digest=digest)
     after = replace(authority, state=REVOKED, pending=None, revoked={"requested": requested, "confirmed": confirmed})
     _commit(store, [_put(after)], _entry(REVOKE_CONFIRM, after, custodian, confirmed, requested))

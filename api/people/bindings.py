@@ -187,7 +187,7 @@ def confirm(store: Store, custodian_id: str, binding_id: str, approval: Approval
     requested = requested_of(binding.pending, BIND_REQUEST)
     signed = binding.digest(store.store_id)
     custodian = acting(store, custodian_id, approval, action=BIND_CONFIRM, case=binding.person_id, digest=signed)
-    refuse_same(custodian, requested)
+    refuse_same(store, custodian, requested)
     if not persons.get(store, binding.person_id).is_active:
         raise ProcedureError("only an active person gets a binding", reason="state")
     confirmed = act(BIND_CONFIRM, custodian, approval, digest=signed)

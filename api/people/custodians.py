@@ -1,7 +1,7 @@
 """What two custodians do together: one requests, another confirms, each with a signature over the same digest.
 
-Pure helpers of the procedures that take two custodians (`api.people.enrolment`, `api.people.authority_register`,
-`api.people.bindings`).
+Helpers of the procedures that take two custodians: those of `api.people` (`enrolment`, `authority_register`,
+`bindings`) and those of `api.custody`.
 """
 
 from __future__ import annotations
@@ -41,16 +41,19 @@ def act(action: str, custodian: Person, approval: Approval, **more: Any) -> dict
     }
 
 
-def refuse_same(custodian: Person, requested: dict[str, Any]) -> None:
-    """Refuse the one who requested as the one who confirms.
+def refuse_same(store: Store, custodian: Person, requested: dict[str, Any]) -> None:
+    """Refuse the one who requested as the one who confirms, and a request of somebody who is no custodian any more.
 
     Raises:
-        ProcedureError: the same person, or the same key.
+        ProcedureError: the same person, the same key, or the first one's role or enrolment is gone.
     """
     if custodian.person_id == requested["by"]:
         raise ProcedureError("the one who requested it cannot confirm it", reason="same-person")
     if custodian.key_id == requested["key_id"]:
         raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
+    first = persons.find_active(store, requested["by"])
+    if first is None or Role.CUSTODIAN not in first.roles or first.key_id != requested["key_id"]:
+        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
 
 
 def requested_of(pending: dict[str, Any] | None, action: str) -> dict[str, Any]:

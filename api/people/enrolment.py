@@ -74,7 +74,7 @@ def confirm_enrolment(store: Store, custodian_id: str, person_id: str, approval:
     requested = requested_of(person.pending, ENROL_REQUEST)
     digest = person.enrolment().digest(store.store_id)
     custodian = acting(store, custodian_id, approval, action=ENROL_CONFIRM, case=person_id, digest=digest)
-    refuse_same(custodian, requested)
+    refuse_same(store, custodian, requested)
     check_roles(person.roles, tenant=person.tenant)
     _require_authority(store, person)
     confirmed = act(ENROL_CONFIRM, custodian, approval, digest=digest)
@@ -117,7 +117,7 @@ def confirm_revocation(store: Store, custodian_id: str, person_id: str, approval
     requested = requested_of(person.pending, REVOKE_REQUEST)
     digest = revocation_digest(store.store_id, person_id, requested["reason"])
     custodian = acting(store, custodian_id, approval, action=REVOKE_CONFIRM, case=person_id, digest=digest)
-    refuse_same(custodian, requested)
+    refuse_same(store, custodian, requested)
     if custodian.person_id == person_id:
         raise ProcedureError("nobody revokes himself", reason="same-person")
     confirmed = act(REVOKE_CONFIRM, custodian, approval, digest=digest)

@@ -1,10 +1,12 @@
 """Every guard of the procedure is taken out, one at a time, and something has to notice.
 
-A mutant is the program with one check gone: a call of a guard, one condition under which something is raised, a look
-into the tables of states, a signature that is not verified. It lives in a process, in which the code of one function
-is exchanged; no file is touched. First the attacks of `test_guards` are made, those
-on the missing guard before the others, then random walks under the judge, then the tests that belong to the module.
-Who passes all of that is a survivor: the exit code is 1, and bench/out/mutants.json names it.
+A mutant is the program with one check gone: a call of a guard, one condition under which something is raised (where
+records are erased, also one under which they are left alone), a look into the tables of states, a signature that is
+not verified. It lives in a process, in which the code of one function is exchanged; no file is touched. First the
+attacks of `test_guards` are made, those on the missing guard before the others, then random walks under the judge, then
+the tests that belong to the module.
+Who passes all of that is a survivor: the exit code is 1, and bench/out/mutants.json names it. The guards of retention
+(`RETENTION`) have the tests only.
 
     python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--resume] [--list]
 
@@ -45,7 +47,17 @@ HERE: Final = Path(__file__).parents[1]
 CASES: Final = "api/disclosure"
 PROCEDURE: Final = tuple(
     f"{CASES}/test_{name}.py"
-    for name in ("second_locks", "guards", "matrix", "states", "procedure", "changing", "preflight", "delivery")
+    for name in (
+        "deciders",
+        "second_locks",
+        "guards",
+        "matrix",
+        "states",
+        "procedure",
+        "changing",
+        "preflight",
+        "delivery",
+    )
 )
 MESSAGES: Final = ("api/handover/test_hi1.py", "api/handover/test_retained.py")
 PUSHES: Final = (f"{CASES}/test_pushing.py",)
@@ -55,7 +67,28 @@ ENVELOPES: Final = (
     "api/handover/test_opening.py",
     "api/handover/test_envelope.py",
 )
+KEPT: Final = "store/retention"
+RETENTION: Final[dict[str, tuple[str, ...]]] = {
+    "store.retention.expiry": tuple(f"{KEPT}/test_{name}.py" for name in ("expiry", "holds", "promised", "floor")),
+    "store.retention.moving": (f"{KEPT}/test_moves.py", f"{KEPT}/test_promised.py"),
+    "store.retention.erasing": (f"{KEPT}/test_erasing.py",),
+    "store.retention.rewriting": (f"{KEPT}/test_erasing.py", f"{KEPT}/test_moves.py"),
+    "store.retention.holds": (f"{KEPT}/test_holds.py", f"{KEPT}/test_promised.py"),
+    "store.retention.promised": (f"{KEPT}/test_promised.py",),
+    "store.retention.policies": (f"{KEPT}/test_policies.py",),
+    "store.retention.clockguard": (f"{KEPT}/test_clockguard.py",),
+    "store.retention.clocktrust": (f"{KEPT}/test_clocktrust.py", f"{KEPT}/test_clockguard.py"),
+    "store.retention.certificates": (f"{KEPT}/test_certificates.py",),
+    "store.retention.certificate_check": (f"{KEPT}/test_certificates.py", f"{KEPT}/test_hold_certificates.py"),
+    "api.custody.holds": ("api/custody/test_holds.py",),
+    "api.custody.clock": ("api/custody/test_clock.py",),
+    "api.custody.policy": ("api/custody/test_policy.py",),
+    "api.custody.corrections": ("api/custody/test_corrections.py",),
+    "schemas.policy": ("schemas/test_policy.py",),
+}
+"""The guards of retention: floor, holds, clock, policy, two persons."""
 MODULES: Final[dict[str, tuple[str, ...]]] = {
+    **RETENTION,
     **{
         f"api.disclosure.{name}": PROCEDURE
         for name in (
@@ -81,6 +114,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.handover.retained": MESSAGES,
     "api.disclosure.pushing": PUSHES,
     "api.people.persons": (*PROCEDURE, "api/people/test_persons.py", "api/people/test_signing.py"),
+    "api.people.custodians": (
+        "api/people/test_custodians.py",
+        "api/people/test_authorities.py",
+        "api/people/test_persons.py",
+        "api/custody/test_holds.py",
+    ),
     "api.people.authorities": (*PROCEDURE, "api/people/test_authorities.py"),
     "api.people.signing": ("api/people/test_signing.py", *PROCEDURE),
 }
@@ -104,6 +143,7 @@ GUARDS: Final = (
     "next_",
     "recipient_of",
     "check",
+    "refuse",
 )
 WALKS: Final = 12
 RESULTS: Final = OUT / "mutants.json"
@@ -127,8 +167,9 @@ class Mutant:
 class _Without(ast.NodeTransformer):
     """Counts what can be taken out of a function, and takes out the one of a number."""
 
-    def __init__(self, wanted: int = -1) -> None:
+    def __init__(self, wanted: int = -1, *, skips: bool = False) -> None:
         self.wanted = wanted
+        self.left: tuple[type[ast.stmt], ...] = (ast.Raise, ast.Continue) if skips else (ast.Raise,)
         self.found: list[tuple[int, str]] = []
 
     def _is(self, node: ast.AST, what: str) -> bool:
@@ -142,7 +183,7 @@ class _Without(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> ast.AST:
-        if any(isinstance(item, ast.Raise) for item in node.body):
+        if any(isinstance(item, self.left) for item in node.body):
             parts = node.test.values if isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.Or) else []
             for place, part in enumerate(parts):
                 if self._is(node, f"not for {ast.unparse(part)}"):
@@ -188,7 +229,7 @@ def mutants(names: tuple[str, ...] = tuple(MODULES)) -> list[Mutant]:
         for name, function in _functions(tree):
             if name.rpartition(".")[2] not in ONLY.get(module, (name.rpartition(".")[2],)):
                 continue
-            looked = _Without()
+            looked = _Without(skips=module in RETENTION)
             looked.visit(function)
             found += [Mutant(module, name, number, *where) for number, where in enumerate(looked.found)]
     return found
@@ -206,7 +247,7 @@ def living(mutant: Mutant) -> Iterator[None]:
     """Exchange the function's code in this process, for a while."""
     module = importlib.import_module(mutant.module)
     tree = ast.parse(inspect.getsource(module))
-    _Without(mutant.number).visit(dict(_functions(tree))[mutant.function])
+    _Without(mutant.number, skips=mutant.module in RETENTION).visit(dict(_functions(tree))[mutant.function])
     ast.fix_missing_locations(tree)
     code = compile(tree, module.__file__ or "", "exec")
     for name in mutant.function.split("."):
