@@ -2,8 +2,8 @@
 
 1. The parts to merge are chosen by size (pure): like with like, so that a record is rewritten a few times at most.
 2. They are merged as a stream (`store.compaction.merging`) into parts of at most `MERGED_ROWS_MAX` rows, each of
-   parties of its own, whose rows carry their `batch_id`; durable, and seen by nobody. Memory is one such part's,
-   whatever is merged.
+   parties of its own, whose rows carry their `batch_id`; durable, and seen by nobody. Memory is that of a few
+   such parts, whatever is merged.
 3. One transaction puts the new parts in the place of the old ones, which are retired, with its audit entry.
 4. Retired files are unlinked when no reader is at work; until then a reader that planned with them finds them.
 
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 MERGED_ROWS_MAX: Final = 1_000_000
-"""A merged part has at most so many rows; two of them, one being written, are the bound of compaction's memory."""
+"""A merged part has at most so many rows; three of them, two being written, are the bound of compaction's memory."""
+WRITERS: Final = 2
+"""Stretches encoded at once; one alone would leave a core waiting while the next is merged already."""
 FAN_IN: Final = 4
 """So many parts of like size are merged into one of the next."""
 _FRESH: Final = "bytes_compacted_fresh"
@@ -239,10 +241,10 @@ def written_by(
 ) -> list[tuple[WrittenPart, Counter[int]]]:
     """Write stretches while the next is being read and merged."""
     made: list[Future[tuple[WrittenPart, Counter[int]]]] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="lagrum-merge") as pool, closing(stretches):
+    with ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-merge") as pool, closing(stretches):
         for records in stretches:
-            if made:
-                made[-1].result()  # two stretches are in memory, not three
+            if len(made) >= WRITERS:
+                made[-WRITERS].result()  # so many are written, and one waits: no more are in memory
             made.append(pool.submit(write, records))
         return [one.result() for one in made]
 
