@@ -105,6 +105,9 @@ class Delivery:
             for part in self._ahead:
                 batch.reject(part.rejects)
                 batch.add(part.table)
+                if when_decoded is not None and self._ahead.is_decoded:
+                    when_decoded()
+                    when_decoded = None
             reader.drain()
             if when_decoded is not None:
                 when_decoded()
@@ -150,6 +153,7 @@ class _Ahead:
     def __init__(self, parts: Iterator[Normalised]) -> None:
         self._waiting: queue.Queue[Normalised | BaseException | None] = queue.Queue(STRETCHES_AHEAD)
         self._stop = threading.Event()
+        self._decoded = threading.Event()
         self._thread = threading.Thread(target=self._work, args=(parts,), name="lagrum-decode", daemon=True)
         self._thread.start()
 
@@ -158,6 +162,11 @@ class _Ahead:
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether nothing is left to make; items may still wait."""
+        return self._decoded.is_set()
 
     def close(self) -> None:
         """End the thread, whatever is left."""
@@ -169,6 +178,7 @@ class _Ahead:
             for part in parts:
                 if not self._put(part):
                     return
+            self._decoded.set()
             self._put(None)
         except BaseException as error:
             self._put(error)

@@ -74,6 +74,15 @@ class _Buffer:
     held: list[_Held] = field(default_factory=list)
     rows: int = 0
 
+    def halves(self) -> list[_Buffer]:
+        """Return the first half of the rows, and the others."""
+        table, tags, middle = pa.concat_tables(self.tables, promote_options="default"), self.tags, self.rows // 2
+        own = tags[0] if len(tags) == 1 else np.concatenate(tags)
+        return [
+            _Buffer([table.slice(start, stop - start)], [own[start:stop]], self.held, stop - start)
+            for start, stop in ((0, middle), (middle, self.rows))
+        ]
+
 
 class BatchWriter:
     """One delivery on its way in. Use as a context manager: leaving it without `commit` discards everything."""
@@ -317,15 +326,10 @@ class BatchWriter:
         if len(self._buffers) != 1:
             return
         ((slot, buffer),) = self._buffers.items()
-        half = len(buffer.tables) // 2
-        if half and buffer.rows >= SHARED_ROWS_MIN:
-            tables = buffer.tables[:half]
-            rows = sum(table.num_rows for table in tables)
-            first = _Buffer(tables, buffer.tags[:half], buffer.held[:half], rows)
-            second = _Buffer(buffer.tables[half:], buffer.tags[half:], buffer.held[half:], buffer.rows - rows)
-            self._buffers[slot] = first
-            self._flush(slot)
-            self._buffers[slot] = second
+        if buffer.rows >= SHARED_ROWS_MIN:
+            for half in buffer.halves():
+                self._buffers[slot] = half
+                self._flush(slot)
 
     def _flush(self, slot: int) -> None:
         buffer = self._buffers.pop(slot)
