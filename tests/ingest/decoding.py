@@ -6,12 +6,19 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute
+
 from ingest.decoders import FORMATS, decoder
 from ingest.decoders.base import Event
 from ingest.source import SourceConfig
+from schemas.addresses import unpack_address
 from schemas.arrow import DELIVERED
+from schemas.fields import BY_NAME, Kind
+from schemas.packing import unpack_identifier
 from schemas.rejects import Reject
 
+pc: Any = pyarrow.compute
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 EXTRA = {"position", "event", "session_key"}
 
@@ -52,11 +59,12 @@ def decode(
     rows: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     for part in decoder(name).decode(stream, source or SourceConfig("test")):  # type: ignore[arg-type]
-        for field in part.table.schema:
+        part.table.validate(full=True)
+        table = unpacked(part.table)
+        for field in table.schema:
             if field.name not in EXTRA:
                 assert field.type == DELIVERED.field(field.name).type, field.name
-        part.table.validate(full=True)
-        rows += [{key: value for key, value in row.items() if value is not None} for row in part.table.to_pylist()]
+        rows += [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
         rejects += part.rejects
     positions = [row["position"] for row in rows] + [reject.position for reject in rejects]
     assert sorted(positions) == list(range(1, len(positions) + 1)), "every record is in exactly one place"
@@ -67,6 +75,23 @@ def decode(
         if row.get("event", Event.RECORD) == Event.RECORD:
             assert row["start_time"] <= row["end_time"]
     return sorted(rows, key=lambda row: row["position"]), sorted(rejects, key=lambda reject: reject.position)
+
+
+def unpacked(table: pa.Table) -> pa.Table:
+    """Return the table as if its decoder had encoded no labels, and packed neither identifiers nor addresses."""
+    columns: dict[str, Any] = {}
+    for name in table.column_names:
+        column: Any = table.column(name).combine_chunks()
+        rest = table.column(name + "_text").combine_chunks() if name + "_text" in table.column_names else None
+        if column.type == pa.int64() and name in BY_NAME and BY_NAME[name].kind is Kind.IDENTIFIER:
+            columns[name] = unpack_identifier(column, rest)
+        elif column.type == pa.uint32():
+            columns[name] = unpack_address(column) if rest is None else pc.coalesce(unpack_address(column), rest)
+        elif name.removesuffix("_text") in columns:
+            continue
+        else:
+            columns[name] = column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+    return pa.table(columns)
 
 
 def content(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import BinaryIO, ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
-from ingest.decoders.kamailio import records
+from ingest.decoders.kamailio import records, walk
 from ingest.decoders.slices import (
     Block,
     Column,
@@ -75,6 +76,9 @@ class KamailioAcc:
         cdrs = shapes_of(source, "cdr_columns", _CDR_SHAPES)
 
         def sort(rows: Rows) -> None:
+            rows.walk(transactions)
+            if not rows.todo.any():
+                return
             initial = rows.lines.bytes[rows.lines.starts]
             numeric = (initial >= 0x30) & (initial <= 0x39)
             if (syslog := rows.holding(SYSLOG) & rows.todo).any():
@@ -120,12 +124,33 @@ class Rows:
         self._faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
         self._faults.add(lines.encoding_faults(), RejectReason.ENCODING)
         self._faults.add(~lines.terminated, RejectReason.MALFORMED)
-        self._pipes = np.flatnonzero(lines.bytes == _PIPE)
-        self._before = np.searchsorted(self._pipes, lines.starts)
-        self.widths = np.searchsorted(self._pipes, lines.ends) - self._before + 1
         self.todo: Flags = ~self._faults.mask
         self._tables: list[pa.Table] = []
         self._places: list[Ints] = []
+
+    @cached_property
+    def _pipes(self) -> Ints:
+        return np.flatnonzero(self.lines.bytes == _PIPE)
+
+    @cached_property
+    def _before(self) -> Ints:
+        return np.searchsorted(self._pipes, self.lines.starts)
+
+    @cached_property
+    def widths(self) -> Ints:
+        """How many columns each line has."""
+        return np.searchsorted(self._pipes, self.lines.ends) - self._before + 1
+
+    def walk(self, shapes: Mapping[int, tuple[str, ...]]) -> None:
+        """Convert the plain transactions among the lines, shapes being names by the number of columns."""
+        lines = self.lines
+        if not walk.loaded(len(lines.data)):
+            return
+        said = walk.Walk(lines, self.todo).rows(shapes, self._chosen)
+        if said.good.any():
+            self._tables.append(walk.table_of(said, self._chosen))
+            self._places.append(np.flatnonzero(said.good))
+            self.todo &= ~said.good
 
     def convert(self, where: Ints, columns: Mapping[str, Column], into: Convert) -> None:
         """Convert some lines, given as columns; those that are refused are noted."""

@@ -1,34 +1,26 @@
 """Kamailio: the bodies that `acc_json` queues, as a queue or an HTTP client delivers them.
 
-Plain bodies, a transaction a line with values of one type each, are read by Arrow's parser; everything else, with the
-same result, one by one. Which rows become what, and how they are identified, is told in
+Plain transactions, one a line, are walked where they stand; everything else, with the same result, is read one by one.
+Which rows become what, and how they are identified, is told in
 `ingest.decoders.kamailio.records`.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.json
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
-from ingest.decoders.kamailio import records
+from ingest.decoders.kamailio import records, walk
 from ingest.decoders.kamailio.acc import positioned
-from ingest.decoders.slices import Block, Column, Faults, Lines, is_utf8, read_blocks
+from ingest.decoders.slices import Block, Column, Faults, Ints, Lines, is_utf8, read_blocks
 from ingest.decoders.together import Together, lines_together
 from ingest.source import SourceConfig
 from schemas.rejects import Reject, RejectReason
-
-json: Any = pyarrow.json  # its stubs do not know all options
-
-_NOT_PLAIN: Final = (b"\\", b"[", b"NaN", b"Inf", b"\r", b'"start_time"')
-"""Letters spelled otherwise, what nests, what Arrow alone takes for a number, line ends of two bytes, and CDRs."""
-_TYPES: Final[dict[type, pa.DataType]] = {str: pa.string(), int: pa.int64()}
 
 
 class KamailioJson:
@@ -56,13 +48,11 @@ class KamailioJson:
                 reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
                 yield Decoded(positioned([], []), [reject])
                 continue
-            if (plain := _plain(block, position, chosen)) is not None:
-                position += plain.table.num_rows + len(plain.rejects)
-                yield plain
-                continue
             bodies = _Bodies(position, chosen)
             whole = _whole(block.data) if block.last and position == 0 else None
-            if whole is None:
+            if whole is None and walk.loaded(len(block.data)) and is_utf8(block.data):
+                bodies.walk_lines(block)
+            elif whole is None:
                 bodies.read_lines(block)
             else:
                 for body in whole:
@@ -74,50 +64,6 @@ class KamailioJson:
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
         """Return the records of all bodies, and each body's last position; None when they are read one by one."""
         return lines_together(self.decode, [body + b"\n" for body in bodies], source)
-
-
-def _plain(block: Block, position: int, chosen: records.Settings) -> Decoded | None:
-    """Return a block's bodies, None unless each is a flat object on a line of its own and a transaction."""
-    data = block.data
-    if not data.startswith(b"{") or any(word in data for word in _NOT_PLAIN) or not is_utf8(data):
-        return None
-    lines = Lines(data)
-    lines.select(~lines.blank())
-    rows = len(lines)
-    if data.count(b"{") != rows or int((lines.ends - lines.starts).max()) > RECORD_BYTES_MAX:
-        return None
-    columns = _columns(data, lines.line(0), rows)
-    if columns is None:
-        return None
-    table, faults = records.transactions(columns, rows, chosen)
-    positions = np.arange(position + 1, position + 1 + rows, dtype=np.int64)
-    good = ~faults.mask
-    rejects = faults.rejects(positions, lines, block.offset)
-    return Decoded(positioned([table.filter(pa.array(good))], [positions[good]]), rejects)
-
-
-def _columns(data: bytes, first: bytes, rows: int) -> dict[str, Column] | None:
-    """Return the known values of so many bodies as texts; None where they differ in type from the first one's."""
-    try:
-        types = {
-            name: _TYPES[type(value)] for name, value in orjson.loads(first).items() if name in records.COLUMN_NAMES
-        }
-        schema = pa.schema([(name, types.get(name, pa.string())) for name in records.COLUMN_NAMES])
-        table = json.read_json(
-            io.BytesIO(data),
-            json.ReadOptions(use_threads=False, block_size=len(data) + 1),
-            json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-        )
-    except (orjson.JSONDecodeError, KeyError, pa.ArrowInvalid):
-        return None
-    if table.num_rows != rows or table.column("method").null_count:
-        return None
-    columns: dict[str, Column] = {}
-    for name in table.column_names:
-        column = table.column(name).combine_chunks()
-        if column.null_count < rows:
-            columns[name] = column.cast(pa.string())
-    return columns
 
 
 def _whole(data: bytes) -> list[Any] | None:
@@ -142,14 +88,36 @@ class _Bodies:
         self.positions: list[int] = []
         self._kinds: dict[bool, tuple[list[dict[str, Any]], list[int]]] = {True: ([], []), False: ([], [])}
         self._origin: list[tuple[int, bytes]] = []
+        self._walked: list[tuple[pa.Table, Ints]] = []
+
+    def walk_lines(self, block: Block) -> None:
+        """Read one body per line, the plain ones by compiled loops."""
+        lines = Lines(block.data)
+        lines.select(~lines.blank())
+        first = self.position + 1
+        said = walk.Walk(lines, lines.ends - lines.starts <= RECORD_BYTES_MAX).bodies(self.chosen)
+        for row in np.flatnonzero(~said.good).tolist():
+            start, line = int(lines.starts[row]), lines.line(row)
+            if block.data[start + len(line) : start + len(line) + 1] == b"\r":
+                line += b"\r"
+            self.position = first + row - 1
+            self._read_line(line, block.offset + start)
+        self.position = first + len(lines) - 1
+        if said.good.any():
+            own = np.flatnonzero(said.good) + first
+            self._walked.append((walk.table_of(said, self.chosen), own))
+            self.positions += own.tolist()
 
     def read_lines(self, block: Block) -> None:
         """Read one body per line."""
         offset = block.offset
         for line in block.data.split(b"\n"):
             if line and not line.isspace():
-                self._read(line if line.startswith(b"{") else _body(line), offset, line)
+                self._read_line(line, offset)
             offset += len(line) + 1
+
+    def _read_line(self, line: bytes, offset: int) -> None:
+        self._read(line if line.startswith(b"{") else _body(line), offset, line)
 
     def _read(self, body: bytes, offset: int, line: bytes) -> None:
         if len(body) > RECORD_BYTES_MAX:
@@ -186,7 +154,7 @@ class _Bodies:
 
     def decoded(self) -> Decoded:
         """Return the block's records and rejects."""
-        tables, positions = [], []
+        tables, positions = [table for table, _ in self._walked], [own for _, own in self._walked]
         for is_cdr, into in ((False, records.transactions), (True, records.cdrs)):
             bodies, places = self._kinds[is_cdr]
             if not bodies:

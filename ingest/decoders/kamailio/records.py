@@ -83,6 +83,13 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "tenant": ("tenant",),
 }
 
+SHARED_NAMES: Final = tuple(_SHARED)
+"""Parties, addresses and trunks, as they are delivered."""
+
+_OF_TRANSACTIONS: Final = ("method", "from_tag", "to_tag", "callid", "code", "seconds", "microseconds")
+TRANSACTION_NAMES: Final = (*(_NAMES[name] for name in _OF_TRANSACTIONS), *_SHARED.values())
+"""What the values of a transaction may be called, in the order of `ingest.decoders.kamailio.walk_kernels`."""
+
 COLUMN_NAMES: Final = tuple(dict.fromkeys(name for names in (*_NAMES.values(), *_SHARED.values()) for name in names))
 """Every column that is read; others are passed over."""
 
