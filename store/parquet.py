@@ -7,7 +7,7 @@ partition, file and role, so two files swapped, or moved to another store, do no
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
@@ -209,26 +209,29 @@ def group_bounds(file: pq.ParquetFile, column: str) -> Iterator[tuple[Any, Any] 
 
 def conform(table: pa.Table, columns: list[str] | None = None) -> pa.Table:
     """Return `table` with the packed schema's types and order; columns that the part left out come back as nulls."""
-    schema = _schema(tuple(PACKED.names if columns is None else columns))
-    there = {name: number for number, name in enumerate(table.schema.names)}
-    rows, arrays = table.num_rows, []
-    for name, kind in zip(schema.names, schema.types, strict=True):
-        if name in there:
-            column = table.column(there[name])
-            arrays.append(column if column.type == kind else column.cast(kind))
+    names = tuple(PACKED.names if columns is None else columns)
+    schema, kinds = _schema(names)
+    there = dict(zip(table.schema.names, table.columns, strict=True))
+    few = _few_nulls(names, table.num_rows) if table.num_rows <= _FEW_ROWS else None
+    arrays = []
+    for at, (name, kind) in enumerate(zip(names, kinds, strict=True)):
+        column = there.get(name)
+        if column is None:
+            arrays.append(_nulls(table.num_rows, kind) if few is None else few[at])
         else:
-            arrays.append(_few_nulls(rows, kind) if rows <= _FEW_ROWS else _nulls(rows, kind))
+            arrays.append(column if column.type == kind else column.cast(kind))
     return pa.table(arrays, schema=schema)
 
 
 @lru_cache(maxsize=64)
-def _schema(names: tuple[str, ...]) -> pa.Schema:
-    return pa.schema([PACKED.field(name) for name in names])
+def _schema(names: tuple[str, ...]) -> tuple[pa.Schema, Sequence[Any]]:
+    schema = pa.schema([PACKED.field(name) for name in names])
+    return schema, schema.types
 
 
-@lru_cache(maxsize=1024)
-def _few_nulls(rows: int, kind: Any) -> Any:
-    return _nulls(rows, kind)
+@lru_cache(maxsize=256)
+def _few_nulls(names: tuple[str, ...], rows: int) -> tuple[Any, ...]:
+    return tuple(_nulls(rows, kind) for kind in _schema(names)[1])
 
 
 def _nulls(rows: int, kind: Any) -> Any:
