@@ -9,15 +9,17 @@ An adjustment line is one change's part of one account:
 
 `changed_on` is the UTC day of the change: it lies after the period, so the line goes onto the bill of the later period
 in which that day lies. A line never changes, so a consumer that knows (kind, batch_id, correction) knows the line. For
-that, the lines of batches are counted as of the closing, and corrections by themselves. Before a record is erased, the
-lines that could tell of it are written down (`billing/adjustments-PERIOD.sealed`), and what its erasure takes off the
-bill with them, in the transaction that erases: a total by account, nothing else of the record.
+that, the lines of batches are counted as of the closing, and corrections by themselves. Before a record is erased, and
+before a batch is withdrawn, whose records a merge leaves out above the floor, the lines that could tell of them are
+written down (`billing/adjustments-PERIOD.sealed`). What an erasure takes off the bill comes with them in the
+transaction that erases: a total by account, nothing else of the record.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final, TypeAlias
@@ -30,8 +32,8 @@ from api.billing.periods import ClosedPeriod, closed_period, closed_periods
 from api.billing.usage import Period, source_codes
 from api.billing.usage_lines import COLUMNS, LINE, MEASURES
 from api.billing.usage_sql import aggregate
-from schemas.errors import NotFoundError
-from store import Put, ScanQuery, Store
+from schemas.errors import NotFoundError, ProcedureError
+from store import Put, ScanQuery, Store, files
 from store.clock import to_date
 from store.correcting.overlay import PLACE, Correction, apply, in_effect
 from store.retention.erasing import places
@@ -94,12 +96,39 @@ def before_erasure(store: Store, wanted: Correction) -> list[Put]:
     return puts
 
 
-def _all(store: Store, closed: ClosedPeriod) -> pa.Table:
-    """Return the lines that are written down, then those that the store tells besides."""
+def before_withdrawal(store: Store, batch_id: int) -> None:
+    """Write down the lines of a batch about to be withdrawn, and those that its withdrawal makes.
+
+    They count once it is withdrawn. Of periods further back than billing reads nobody could tell any.
+    """
+    with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
+        for closed in closed_periods(store):
+            if _reaches(store, batch_id, closed.period):
+                with suppress(ProcedureError):
+                    sealed.keep(store, BOOKED, closed.period.id, _all(store, closed, leaving=batch_id))
+
+
+def _reaches(store: Store, batch_id: int, period: Period) -> bool:
+    """Tell whether records of a batch lie in the days of a period."""
+    days = "SELECT partition_id FROM partitions WHERE end_date >= ? AND end_date < ?"
+    return bool(
+        store.catalog.query(
+            f"SELECT 1 FROM parts LEFT JOIN part_batches USING (part_id) WHERE partition_id IN ({days}) "  # noqa: S608
+            "AND ? IN (parts.batch_id, part_batches.batch_id) LIMIT 1",
+            (period.start.isoformat(), period.end.isoformat(), batch_id),
+        )
+    )
+
+
+def _all(store: Store, closed: ClosedPeriod, *, leaving: int | None = None) -> pa.Table:
+    """Return the lines that are written down, then those that the store tells besides; `leaving` as if withdrawn."""
+    reading = _Reading(store, closed, leaving)
     try:
         booked = sealed.read(store, BOOKED, closed.period.id).to_pylist()
     except NotFoundError:
         booked = []
+    # of a withdrawal that was written down and then did not come about, nothing counts
+    booked = [line for line in booked if line["kind"] != WITHDRAWN or reading.is_withdrawn(line["batch_id"])]
     erased = [
         line
         for document in store.documents.list(DOCUMENT)
@@ -107,23 +136,30 @@ def _all(store: Store, closed: ClosedPeriod) -> pa.Table:
         for line in document.body["lines"]
     ]
     known = {_key(line) for line in booked}
-    lines = booked + [line for line in [*erased, *_Reading(store, closed).lines()] if _key(line) not in known]
+    lines = booked + [line for line in [*erased, *reading.lines()] if _key(line) not in known]
     return pa.Table.from_pylist(lines, ADJUSTMENT)
 
 
 class _Reading:
     """What the store tells of a closed period, from stored records and the corrections that count at each moment."""
 
-    def __init__(self, store: Store, closed: ClosedPeriod) -> None:
+    def __init__(self, store: Store, closed: ClosedPeriod, leaving: int | None = None) -> None:
         self._store, self._closed = store, closed
         gone = store.catalog.query("SELECT batch_id, withdrawn_us FROM batches WHERE withdrawn_us IS NOT NULL")
         self._withdrawn: dict[int, int] = {row[0]: row[1] for row in gone if row[0] not in closed.withdrawn}
+        self._known = frozenset(self._withdrawn)
+        if leaving is not None and leaving not in closed.withdrawn:
+            self._withdrawn.setdefault(leaving, store.clock.now_us())
         confirmed = (item for item in store.corrections.all() if item.confirmed)
         period = closed.period
         self._corrections = sorted(
             (item for item in confirmed if period.start <= item.partition.end_date < period.end),
             key=lambda item: item.number,
         )
+
+    def is_withdrawn(self, batch_id: int) -> bool:
+        """Tell whether a batch was withdrawn after the closing."""
+        return batch_id in self._known
 
     def lines(self) -> Iterator[Line]:
         """Yield what came, was withdrawn and was corrected after the closing."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from api.billing import adjustments
 from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
 from api.people.signing import digest_of
@@ -90,6 +91,7 @@ def confirm(store: Store, custodian_id: str, batch_id: int, approval: Approval) 
     custodian = _custodian(store, custodian_id, batch_id, requested["reason"], approval, CONFIRM)
     refuse_same(store, custodian, requested)
     confirmed = {"confirmed_by": custodian.person_id, "confirmed": approval.time, "signature_2": approval.signature}
+    adjustments.before_withdrawal(store, batch_id)
     # (3) The store logs the withdrawal with both names in the transaction that hides the records.
     records = store.withdraw_batch(batch_id, reason=requested["reason"], actors=(requested["by"], custodian.person_id))
     public = {"batch": batch_id, "by": custodian.person_id, "requested_by": requested["by"]}

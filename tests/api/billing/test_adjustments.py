@@ -183,6 +183,38 @@ def test_an_erased_record_is_taken_off_and_lines_from_before_stay(store: Store, 
     assert all(line in after for line in lines)
 
 
+def test_lines_of_a_withdrawn_batch_outlive_its_records(store: Store, clock: FixedClock) -> None:
+    first = deliver(store, few(60)).batch_id
+    periods.close(store, MONTH)
+    late = deliver(store, few(40, seed=2, first_key=10**6)).batch_id
+    change(store, "rectified", next(place for place in counted(store) if place[0] == late), duration_ms=7_000)
+    after_the_floor(store, clock)
+    for batch_id in (late, first):
+        adjustments.before_withdrawal(store, batch_id)
+        store.withdraw_batch(batch_id, reason="zone", actors=BOTH)
+    before = adds_up(store)
+    assert {(line["kind"], line["batch_id"]) for line in before} == {
+        ("late", late),
+        ("corrected", late),
+        ("withdrawn", late),
+        ("withdrawn", first),
+    }
+    clock.advance(days=1)
+    assert store.compact(everything=True).withdrawn == len(few(60)) + len(few(40)), "nothing of them is stored"
+    assert adds_up(store) == before
+
+
+def test_lines_of_a_withdrawal_that_did_not_come_about_count_for_nothing(store: Store, clock: FixedClock) -> None:
+    first = deliver(store, few(60)).batch_id
+    periods.close(store, MONTH)
+    adjustments.before_withdrawal(store, first)
+    assert adds_up(store) == []
+    clock.advance(days=1)
+    adjustments.before_withdrawal(store, first)
+    store.withdraw_batch(first, reason="zone", actors=BOTH)
+    assert {line["changed_on"] for line in adds_up(store)} == {to_date(clock.now_us()).isoformat()}
+
+
 def test_an_erasure_that_is_refused_takes_nothing_off(store: Store, clock: FixedClock) -> None:
     deliver(store, few(60))
     periods.close(store, MONTH)

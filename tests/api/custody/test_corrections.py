@@ -63,6 +63,18 @@ def test_two_custodians_withdraw_and_the_delivery_comes_again(world: World, batc
     assert world.store.verify() == []
 
 
+def test_lines_of_closed_periods_are_written_down_before_the_batch_is_withdrawn(
+    world: World, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        corrections.adjustments, "before_withdrawal", lambda _, batch_id: seen.append((batch_id, visible(world)))
+    )
+    ask(world, batch)
+    assert confirm(world, batch).status_code == 200
+    assert seen == [(batch, 2)], "while its records count"
+
+
 def test_what_a_later_batch_dropped_as_duplicates_is_named_and_comes_back_when_it_is_delivered_again(
     world: World, batch: int
 ) -> None:
