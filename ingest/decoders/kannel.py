@@ -54,6 +54,7 @@ _PLAIN_HEAD = _head(rb"[^]\n]{0,4096}")
 _BRACKETED_HEAD = _head(rb"[^\n]{0,256}?")  # a sender or META may hold brackets
 _TAIL = re.compile(rb"\](?: \[udh:[0-9]{1,5}:([0-9A-Fa-f]*)\])?\r?(?=\n|\Z)")
 _START = re.compile(rb"^" + _STAMP, re.MULTILINE)
+_BEGINNINGS = (b"Sent", b"Receive", b"DLR", b"FAILED", b"DISCARDED", b"Rejected", b"REJECTED")
 _IDLE = re.compile(rb"(?:" + _STAMP + rb"Log (?:begins|ends))?[ \t]*\r?(?:\n|\Z)")
 _HEX = re.compile(rb"[0-9A-F]*")
 _BINARY: Final = (b"1", b"2")  # coding: 8-bit and UCS-2, written in hexadecimal
@@ -187,8 +188,12 @@ class _Reader:
         if time is None:
             self.refuse(RejectReason.BAD_TIME, offset, raw)
             return
+        meaning = _meaning(words)
+        if meaning is None:
+            self.refuse(RejectReason.UNSUPPORTED, offset, raw)
+            return
         self._position += 1
-        disposition, letter = _meaning(words)
+        disposition, letter = meaning
         if fid:
             key = b"%b %b %b" % (letter, smsc, fid)
         else:
@@ -267,8 +272,10 @@ def _texts(values: list[object]) -> Column:
     return pa.array(values, pa.binary()).cast(pa.string())
 
 
-def _meaning(words: bytes) -> tuple[str, bytes]:
+def _meaning(words: bytes) -> tuple[str, bytes] | None:
     """Return disposition and key letter of `Sent SMS`, `Receive SMS`, `DLR SMS`, `FAILED Send SMS`, `DISCARDED SMS`."""
+    if not words.startswith(_BEGINNINGS):
+        return None
     if b"DLR" in words:
         return "delivery-report", b"D"
     if words.startswith(b"Sent"):

@@ -128,6 +128,12 @@ def test_words_say_what_became_of_the_message(words, disposition):
     assert decode("kannel", line(words=words))[0][0]["disposition"] == disposition
 
 
+def test_words_that_kannel_does_not_write_are_no_message_that_failed():
+    rows, rejects = decode("kannel", line(words=b"CET Sent SMS") + line())
+    assert [row["position"] for row in rows] == [2]
+    assert [(reject.position, reject.reason) for reject in rejects] == [(1, RejectReason.UNSUPPORTED)]
+
+
 def test_old_logs_lack_fid_and_meta_and_udh():
     rows, rejects = decode("kannel", line(tail=b"]\n").replace(b"[FID:] [META:] ", b""))
     assert (len(rows), rejects) == (1, [])
