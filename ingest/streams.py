@@ -15,6 +15,17 @@ from schemas.errors import InputError
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_OTHERS: Final = {
+    b"PK\x03\x04": "a ZIP archive or a spreadsheet (.xlsx, .ods)",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet (.xls)",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"%PDF-": "a PDF",
+}
+_TAR: Final = (257, b"ustar")
+"""Where a tar archive says what it is."""
+_HEAD_BYTES: Final = 512
 COMPRESSED: Final = (_GZIP, _ZSTD)
 """How streams begin that are decompressed."""
 READ_BYTES: Final = 1 << 20
@@ -86,10 +97,29 @@ def expanded(stream: BinaryIO) -> BinaryIO:
     """Return the stream, decompressed when its first bytes say gzip or zstd.
 
     Raises:
-        InputError: on reading, when the compressed bytes are damaged or cut off.
+        InputError: it is an archive, a document, or compressed otherwise or twice; on reading: the compressed bytes
+            are damaged or cut off.
     """
-    buffered = io.BufferedReader(cast(io.RawIOBase, stream), READ_BYTES)
-    head = buffered.peek(4)[:4]
+    plain = _expanded(io.BufferedReader(cast(io.RawIOBase, stream), READ_BYTES))
+    _refuse_others(plain.peek(_HEAD_BYTES))
+    return cast(BinaryIO, plain)
+
+
+def _refuse_others(head: bytes) -> None:
+    """Refuse what holds a delivery, or shows it, and is none."""
+    at, mark = _TAR
+    kind = "a tar archive" if head[at : at + len(mark)] == mark else None
+    for sign, name in _OTHERS.items():
+        if head.startswith(sign):
+            kind = name
+    if head.startswith(COMPRESSED):
+        kind = "compressed twice"
+    if kind is not None:
+        raise InputError(f"the delivery is {kind}", hint="deliver the switch's file, as it is or with gzip or zstd")
+
+
+def _expanded(buffered: io.BufferedReader) -> io.BufferedReader:
+    head = buffered.peek(len(_ZSTD))
     if head.startswith(_GZIP):
         return io.BufferedReader(_Guarded(cast(BinaryIO, gzip.GzipFile(fileobj=buffered))), READ_BYTES)
     if head.startswith(_ZSTD):

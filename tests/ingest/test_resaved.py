@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import io
+import lzma
 import re
+import tarfile
+import zipfile
 from collections import Counter
 from collections.abc import Callable
+from typing import BinaryIO, cast
 
 import pyarrow as pa
 import pytest
 
 from ingest.source import SourceConfig
+from ingest.streams import expanded
 from schemas.errors import InputError
 from schemas.numbers import normalise_number, rules, spoiled
 from schemas.rejects import RejectReason
@@ -199,3 +206,40 @@ def test_a_uniqueid_that_lost_its_digits_is_no_key(uniqueid: str) -> None:
     assert spoilt != line
     rows, rejects = read("asterisk-csv", line + b"\n" + spoilt + b"\n")
     assert len(rows) == 1 and rejects == {("bad-field", "uniqueid"): 1}
+
+
+def _tar(data: bytes) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        about = tarfile.TarInfo("cdr.csv")
+        about.size = len(data)
+        archive.addfile(about, io.BytesIO(data))
+    return made.getvalue()
+
+
+def _zip(data: bytes) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("cdr.csv", data)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"),
+    [
+        (lambda data: gzip.compress(gzip.compress(data)), "compressed twice"),
+        (lambda data: gzip.compress(_tar(data)), "tar archive"),
+        (_tar, "tar archive"),
+        (_zip, "ZIP archive"),
+        (bz2.compress, "bzip2"),
+        (lzma.compress, "xz"),
+        (lambda data: b"%PDF-1.7\n" + data, "PDF"),
+    ],
+)
+def test_an_archive_is_refused_with_what_it_is(made: Callable[[bytes], bytes], kind: str) -> None:
+    data = made(HEADERS["csv"] + GOOD["csv"])
+    with pytest.raises(InputError, match=kind):
+        expanded(cast(BinaryIO, io.BytesIO(data)))
+    plain = HEADERS["csv"] + GOOD["csv"]
+    for taken_as_is in (plain, gzip.compress(plain), gzip.compress(plain[:99]) + gzip.compress(plain[99:])):
+        assert expanded(cast(BinaryIO, io.BytesIO(taken_as_is))).read() == plain
