@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from store import AuditEntry, Store
+from store import AuditEntry
 
 _log = logging.getLogger("lagrum.intake")
 
@@ -15,12 +15,3 @@ def event(kind: str, source: str, *, secret: dict[str, Any] | None = None, **pub
     told = " ".join(f"{name}={value}" for name, value in public.items())
     _log.warning("%s source=%s %s", kind, source, told)
     return AuditEntry(f"intake.{kind}", {"source": source, **public}, secret)
-
-
-def raise_event(store: Store, kind: str, source: str, **public: Any) -> None:
-    """Tell of an event at once.
-
-    Raises:
-        AuditError: the log cannot take it.
-    """
-    store.log(event(kind, source, **public))

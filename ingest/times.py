@@ -55,9 +55,6 @@ _WHOLE_MINUTES: Final = "1972"
 """Since then every zone changes its offset at a whole minute: within one, only the seconds differ."""
 
 _ISO = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2}) ([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,6}))?")
-_CTIME = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([A-Z][a-z]{2}) ([ 0-9][0-9]) ([0-9]{2}):([0-9]{2}):([0-9]{2}) ([0-9]{4})"
-)
 
 # Abbreviations that mean one offset wherever they are used. IST, CST, BST and the like mean several: only the source's
 # own zone can settle them. Source: RFC 5322 section 4.3 (obs-zone) for the American ones.
@@ -111,15 +108,6 @@ def parse_iso(text: str) -> datetime | None:
     year, month, day, hour, minute, second, fraction = found.groups()
     microsecond = int((fraction or "0").ljust(6, "0"))
     return wall_time((int(year), int(month), int(day)), (int(hour), int(minute), int(second)), microsecond)
-
-
-def parse_ctime(text: str) -> datetime | None:
-    """Return the naive time of `Sun Nov 22 02:12:31 2026` (C's `ctime`), or None."""
-    found = _CTIME.fullmatch(text)
-    if found is None:
-        return None
-    name, day, hour, minute, second, year = found.groups()
-    return wall_time((int(year), month_number(name), int(day)), (int(hour), int(minute), int(second)))
 
 
 def month_number(name: str) -> int:

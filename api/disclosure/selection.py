@@ -106,11 +106,6 @@ def names_target(table: pa.Table, basis: LegalBasis, target: Target, span: Span 
     return named if span is None else named & _starts(table, Window(*span))
 
 
-def minimise(table: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Return only the permitted columns, in their order; absent ones as nulls are left to the writer."""
-    return table.select([name for name in names if name in table.column_names])
-
-
 def _all_fields(kind: str) -> tuple[str, ...]:
     if kind == "account":
         return ("account",)

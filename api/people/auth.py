@@ -26,7 +26,6 @@ from fastapi import HTTPException, Query, Request
 from api.people.roles import Role
 from schemas.errors import ProcedureError
 
-SCHEME: Final = "lagrum"
 LOCAL: Final = "local"
 """The host of who comes by the unix socket: the service's own user, who is not locked out as an address."""
 
@@ -113,14 +112,6 @@ async def require_person(request: Request) -> Principal:
     principal = principal_of(request)
     if principal.kind is not PrincipalKind.PERSON:
         raise HTTPException(403, "only people may do this")
-    return principal
-
-
-async def require_authority(request: Request) -> Principal:
-    """Dependency: an authority's system, by the client certificate of the register."""
-    principal = principal_of(request)
-    if principal.kind is not PrincipalKind.AUTHORITY:
-        raise HTTPException(403, "only an authority's system may do this, by its client certificate")
     return principal
 
 

@@ -16,7 +16,6 @@ from schemas.errors import InputError
 from schemas.fields import Category
 from schemas.legal_terms import Decider
 
-_BASE64_CHARS_MAX: Final = 4 * SOURCE_BYTES_MAX // 3 + 4
 _TARGET: Final = {"kind": "number", "value": "070-123 45 67"}
 _WINDOW: Final = {"from": "2026-10-01", "to": "2026-11-01"}
 

@@ -29,7 +29,6 @@ from store.keys import derive
 from store.model import SourceRef
 
 MAGIC: Final = b"LGSPOOL1"
-FRAMES_MAX: Final = 2**32 - 1
 DIGEST_BYTES: Final = 32
 _FRAME_MAGIC: Final = b"LGSF"
 _HEAD: Final = struct.Struct("<4sII")

@@ -71,14 +71,6 @@ def test_anything_but_the_exact_form_is_none(text):
     assert STOCKHOLM.convert(text) is None
 
 
-def test_ctime_reads_a_padded_day_and_nothing_else():
-    assert times.parse_ctime("Sun Nov  1 02:12:31 2026") == naive(2026, 11, 1, 2, 12, 31)
-    assert times.parse_ctime("Sun Nov 22 02:12:31 2026") == naive(2026, 11, 22, 2, 12, 31)
-    assert times.parse_ctime("Sun Nov 31 02:12:31 2026") is None
-    assert times.parse_ctime("Sun Foo 22 02:12:31 2026") is None
-    assert times.parse_ctime("Nov 22 02:12:31 2026") is None
-
-
 def test_an_abbreviation_settles_the_hour_that_occurs_twice():
     wall = naive(2026, 10, 25, 2, 30)
     assert times.offset_s(wall, "CEST", STOCKHOLM) == 7200
@@ -164,7 +156,6 @@ def test_every_time_comes_back_except_in_the_doubled_hour(moment, zone):
 @given(st.text(string.printable, max_size=30))
 def test_no_text_raises(text):
     assert times.parse_iso(text) is None or times.parse_iso(text) is not None
-    times.parse_ctime(text)
     times.offset_s(naive(2026, 1, 1), text, STOCKHOLM)
 
 

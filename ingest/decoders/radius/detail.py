@@ -37,7 +37,6 @@ from ingest.source import SourceConfig
 from schemas.rejects import Reject, RejectReason
 
 _PAD: Final = 32  # bytes before and after the block, so that words of a name can be read without looking at bounds
-_WORD_PLACES: Final = 4
 _TAB, _SPACE, _EQUALS, _QUOTE = 0x09, 0x20, 0x3D, 0x22
 _EMPTY: Final = pa.table({"position": pa.array([], pa.int64())})
 _WHOLE: Final = re.compile(rb"\n(?:\n|\tTimestamp = [0-9]+\n)\Z")
