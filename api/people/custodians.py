@@ -6,6 +6,7 @@ Helpers of the procedures that take two custodians: those of `api.people` (`enro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from api.people import persons
@@ -41,7 +42,7 @@ def act(action: str, custodian: Person, approval: Approval, **more: Any) -> dict
     }
 
 
-def refuse_same(store: Store, custodian: Person, requested: dict[str, Any]) -> None:
+def refuse_same(store: Store, custodian: Person, requested: Mapping[str, Any]) -> None:
     """Refuse the one who requested as the one who confirms, and a request of somebody who is no custodian any more.
 
     Raises:
