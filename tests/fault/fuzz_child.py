@@ -26,6 +26,7 @@ from bench import formats
 from ingest.decoders import csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
+from ingest.decoders.kamailio import walk as kamailio
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError
@@ -129,6 +130,8 @@ def compiled(*, wanted: bool) -> None:
         (slices, "LOAD_BYTES_MIN"),
         (freeswitch, "WALK_BYTES_MIN"),
         (freeswitch, "LOAD_BYTES_MIN"),
+        (kamailio, "WALK_BYTES_MIN"),
+        (kamailio, "LOAD_BYTES_MIN"),
         (ber, "KERNEL_BYTES_MIN"),
         (ber, "LOAD_BYTES_MIN"),
     ):

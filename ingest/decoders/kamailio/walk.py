@@ -16,12 +16,15 @@ import pyarrow as pa
 from ingest.decoders.base import Event
 from ingest.decoders.freeswitch.walk import Names, names_of
 from ingest.decoders.kamailio import records
-from ingest.decoders.slices import LOAD_BYTES_MIN, Column, Flags, Ints, Lines, gather
+from ingest.decoders.slices import Column, Flags, Ints, Lines, gather
 from schemas.arrow import LABEL_TYPE, TIME_TYPE
 from store import native
 
-WALK_BYTES_MIN: Final = 1 << 12
-"""Fewer bytes are read by Arrow and Python."""
+WALK_BYTES_MIN = 1 << 12
+"""Fewer bytes are left to the twin."""
+
+LOAD_BYTES_MIN = 1 << 18
+"""Fewer bytes are no reason to load the kernels; when they are there, they are used."""
 
 _KERNELS: Final = "ingest.decoders.kamailio.walk_kernels"
 _PAD_BYTES: Final = 64
