@@ -11,6 +11,7 @@ import click
 from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
 from api.cli.output import emit, show_facts, show_table
+from api.cli.registering import confirmed, lines, revoked, withdrawn
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -116,14 +117,7 @@ def revoke(way: Way, authority_id: str, reason: str, second: Path | None) -> Non
     """Request a revocation; with --second it is confirmed at once, else by `authority confirm`."""
     from api.people import authority_register as procedure
 
-    with way.open() as client:
-        digest = procedure.revocation_digest(client.store_id, authority_id, reason)
-        approval = client.approve(action=procedure.REVOKE_REQUEST, case=authority_id, digest=digest)
-        shown = client.post(f"/v1/authorities/{authority_id}/revocation", {"reason": reason, "approval": approval})
-    if second is not None:
-        with way.open(second) as other:
-            shown = _confirm(other, authority_id)
-    _tell(way, shown)
+    _tell(way, revoked(way, f"/v1/authorities/{authority_id}", procedure, reason, second, _confirm))
 
 
 @authority.command("withdraw")
@@ -133,11 +127,7 @@ def withdraw(way: Way, authority_id: str) -> None:
     """Withdraw what is only requested for an authority."""
     from api.people import authority_register as procedure
 
-    with way.open() as client:
-        pending = client.get(f"/v1/authorities/{authority_id}")["pending"] or {"action": "", "time": ""}
-        digest = procedure.withdraw_digest(client.store_id, authority_id, pending)
-        approval = client.approve(action=procedure.WITHDRAW, case=authority_id, digest=digest)
-        _tell(way, client.post(f"/v1/authorities/{authority_id}/withdraw", {"approval": approval}))
+    _tell(way, withdrawn(way, f"/v1/authorities/{authority_id}", procedure))
 
 
 @authority.command("list")
@@ -146,8 +136,7 @@ def list_authorities(way: Way) -> None:
     """List authorities, the revoked included."""
     with way.open() as client:
         document = client.get("/v1/authorities")
-    rows = [item | {"waits_for": (item["pending"] or {}).get("action")} for item in document["authorities"]]
-    emit(way.context, document, lambda: show_table(rows, _COLUMNS))
+    emit(way.context, document, lambda: show_table(lines(document["authorities"]), _COLUMNS))
 
 
 @authority.command("show")
@@ -235,18 +224,10 @@ def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
     from api.people import authority_register as procedure
     from api.people.authorities import terms_of
 
-    path = f"/v1/authorities/{authority_id}"
-    shown: dict[str, Any] = client.get(path)
-    pending = shown["pending"] or {}
-    if pending.get("action") == procedure.REVOKE_REQUEST:
-        digest = procedure.revocation_digest(client.store_id, authority_id, str(pending["reason"]))
-        path, action = f"{path}/revocation/confirm", procedure.REVOKE_CONFIRM
-    else:
-        digest = terms_of(authority_id, shown["terms_pending"] or shown).digest(client.store_id)
-        path, action = f"{path}/confirm", procedure.REGISTER_CONFIRM
-    approval = client.approve(action=action, case=authority_id, digest=digest)
-    confirmed: dict[str, Any] = client.post(path, {"approval": approval})
-    return confirmed
+    def digest_of(shown: dict[str, Any]) -> str:
+        return terms_of(authority_id, shown["terms_pending"] or shown).digest(client.store_id)
+
+    return confirmed(client, f"/v1/authorities/{authority_id}", procedure, procedure.REGISTER_CONFIRM, digest_of)
 
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import click
 from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
 from api.cli.output import emit, show_facts, show_table
+from api.cli.registering import confirmed, lines, revoked, withdrawn
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -118,14 +119,7 @@ def revoke(way: Way, person_id: str, reason: str, second: Path | None) -> None:
     """Request a person's revocation; with --second it is confirmed at once, else by `person confirm`."""
     from api.people import enrolment as procedure
 
-    with way.open() as client:
-        digest = procedure.revocation_digest(client.store_id, person_id, reason)
-        approval = client.approve(action=procedure.REVOKE_REQUEST, case=person_id, digest=digest)
-        shown = client.post(f"/v1/persons/{person_id}/revocation", {"reason": reason, "approval": approval})
-    if second is not None:
-        with way.open(second) as other:
-            shown = _confirm(other, person_id)
-    _tell(way, shown)
+    _tell(way, revoked(way, f"/v1/persons/{person_id}", procedure, reason, second, _confirm))
 
 
 @person.command("withdraw")
@@ -135,11 +129,7 @@ def withdraw(way: Way, person_id: str) -> None:
     """Withdraw what is only requested for a person."""
     from api.people import enrolment as procedure
 
-    with way.open() as client:
-        pending = client.get(f"/v1/persons/{person_id}")["pending"] or {"action": "", "time": ""}
-        digest = procedure.withdraw_digest(client.store_id, person_id, pending)
-        approval = client.approve(action=procedure.WITHDRAW, case=person_id, digest=digest)
-        _tell(way, client.post(f"/v1/persons/{person_id}/withdraw", {"approval": approval}))
+    _tell(way, withdrawn(way, f"/v1/persons/{person_id}", procedure))
 
 
 @person.command("list")
@@ -148,8 +138,7 @@ def list_persons(way: Way) -> None:
     """List persons, the revoked included."""
     with way.open() as client:
         document = client.get("/v1/persons")
-    rows = [item | {"waits_for": (item["pending"] or {}).get("action")} for item in document["persons"]]
-    emit(way.context, document, lambda: show_table(rows, _COLUMNS))
+    emit(way.context, document, lambda: show_table(lines(document["persons"]), _COLUMNS))
 
 
 @person.command("bind")
@@ -270,21 +259,13 @@ def _confirm(client: Client, person_id: str) -> dict[str, Any]:
     from api.people import enrolment as procedure
     from api.people.persons import Enrolment
 
-    shown: dict[str, Any] = client.get(f"/v1/persons/{person_id}")
-    pending = shown["pending"] or {}
-    if pending.get("action") == procedure.REVOKE_REQUEST:
-        digest = procedure.revocation_digest(client.store_id, person_id, str(pending["reason"]))
-        path, action = f"/v1/persons/{person_id}/revocation/confirm", procedure.REVOKE_CONFIRM
-    else:
-        roles = tuple(shown["roles"])
-        enrolment = Enrolment(
-            shown["id"], shown["display_name"], roles, shown["public_key"], shown["tenant"], shown["authority"]
-        )
-        digest = enrolment.digest(client.store_id)
-        path, action = f"/v1/persons/{person_id}/confirm", procedure.ENROL_CONFIRM
-    approval = client.approve(action=action, case=person_id, digest=digest)
-    confirmed: dict[str, Any] = client.post(path, {"approval": approval})
-    return confirmed
+    def digest_of(shown: dict[str, Any]) -> str:
+        names = ("display_name", "roles", "public_key", "tenant", "authority")
+        display_name, roles, public_key, tenant, authority = (shown[name] for name in names)
+        enrolment = Enrolment(shown["id"], display_name, tuple(roles), public_key, tenant, authority)
+        return enrolment.digest(client.store_id)
+
+    return confirmed(client, f"/v1/persons/{person_id}", procedure, procedure.ENROL_CONFIRM, digest_of)
 
 
 def _sign_binding(client: Client, person_id: str, binding_id: str, step: str) -> dict[str, Any]:

@@ -85,3 +85,37 @@ def test_a_client_certificate_reads_and_beside_a_key_it_is_the_persons_own(
         assert "own key" in lagrum(world, capsys, *revoke, code=1)
         assert lagrum(world, capsys, "person", "list", *way, "--as", own)["persons"]
         lagrum(world, capsys, "person", "list", *way, "--as", second, code=1)
+
+
+def test_a_register_is_kept_from_the_command_line_for_persons_and_authorities_alike(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = str(tmp_path / "custodian-1.json"), str(tmp_path / "custodian-2.json")
+    for path, name in ((first, "custodian-1"), (second, "custodian-2")):
+        write_key_file(Path(path), world.keys[name])
+    world.authority("customs-se", fingerprints=("ef" * 32,))
+    keys = lagrum(world, capsys, "authority", "key", "police-se", "--output", str(tmp_path / "keys"))
+    public = world.enrolment("auditor-1", "auditor").public_key
+    asked = {
+        "person": ("auditor-1", "--name", "Auditor 1", "--role", "auditor", "--public-key", public),
+        "authority": (
+            *("police-se", "--name", "Police", "--country", "SE", "--organisation", "SE-P"),
+            *("--kind", "law-enforcement", "--certificate", str(tmp_path / "keys" / "police-se.crt")),
+            *("--call-back", "+46771140000", "--signing-key", keys["signing_key"]),
+        ),
+    }
+    with running(world.store, Settings(port=0, shutdown_seconds=5)):
+        for register, words in asked.items():
+            case = words[0]
+            assert lagrum(world, capsys, register, "request", *words, "--as", first)["state"] == "pending"
+            listed = lagrum(world, capsys, register, "list", "--as", first)
+            assert case in {item["id"] for items in listed.values() for item in items}
+            lagrum(world, capsys, register, "confirm", case, "--as", first, code=1)
+            if register == "authority":  # a person's id stays used
+                lagrum(world, capsys, register, "withdraw", case, "--as", second)
+                lagrum(world, capsys, register, "request", *words, "--as", first)
+            assert lagrum(world, capsys, register, "confirm", case, "--as", second)["state"] == "active"
+            gone = (register, "revoke", case, "--reason", "left", "--as", first)
+            assert lagrum(world, capsys, *gone)["state"] == "active"
+            lagrum(world, capsys, register, "withdraw", case, "--as", first)
+            assert lagrum(world, capsys, *gone, "--second", second)["state"] == "revoked"
