@@ -40,7 +40,8 @@ from store.clock import to_date
 from store.correcting.overlay import Correction
 from store.partitions import PartitionKey, date_to_day, newest
 from store.retention import erasing, explain
-from store.retention.certificates import stored
+from store.retention.certificates import held_name, stored
+from store.retention.hold import ENDED
 from store.retention.holds import KIND
 from tests.conftest import FixedClock
 from tests.fault.disk import Disk, run_until
@@ -413,8 +414,11 @@ class Histories(RuleBasedStateMachine):
         if hasattr(self, "store"):
             self.store.expire()
             self._expired()
-            told = [PartitionKey.parse(partition) for _, partition, _ in stored(self.store)]
-            assert len(told) == len(set(told)), "one certificate of each erasure"
+            names = [name for _, name, _ in stored(self.store)]
+            assert len(names) == len(set(names)), "one certificate of each erasure"
+            ended = {held_name(hold.id) for hold in self.store.holds.all() if hold.state == ENDED}
+            assert {name for name in names if name.startswith("hold/")} == ended
+            told = [PartitionKey.parse(name) for name in names if name not in ended]
             gone = {(key.end_date, key.retention_class) for key in told if not key.category}
             assert self.anew | self.erased >= gone >= self.anew
             states = self.store.catalog.partition_states()
