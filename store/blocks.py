@@ -144,18 +144,17 @@ class BlockFile:
             IntegrityError: one of them does not authenticate.
         """
         descriptor = self._fd if self._fd != _ANEW else self._open_anew()
+        sealed = []
         try:
-            sealed = [(number, self._sealed(descriptor, number)) for number in numbers]
+            for number in numbers:
+                if number >= self._count:
+                    raise IndexError("a block file has no such block")
+                first, last = _STRETCH.unpack_from(self._directory, 8 * number)
+                sealed.append((number, os.pread(descriptor, last - first, first)))
         finally:
             if descriptor != self._fd:
                 os.close(descriptor)
         return [self._open(number, data) for number, data in sealed]
-
-    def _sealed(self, descriptor: int, number: int) -> bytes:
-        if number >= self._count:
-            raise IndexError("a block file has no such block")
-        first, last = _STRETCH.unpack_from(self._directory, 8 * number)
-        return os.pread(descriptor, last - first, first)
 
     def _open_anew(self) -> int:
         try:
@@ -165,7 +164,7 @@ class BlockFile:
 
     def _open(self, number: int, sealed: bytes | memoryview) -> bytes:
         try:
-            return self._cipher.decrypt(_nonce(number), sealed, self._aad + number.to_bytes(4, "big"))
+            return self._cipher.decrypt(number.to_bytes(12, "big"), sealed, self._aad + number.to_bytes(4, "big"))
         except InvalidTag as error:
             raise self._refused() from error
 
