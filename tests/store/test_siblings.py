@@ -20,7 +20,6 @@ from store.correcting.overlay import RECTIFIED
 from store.correcting.rectified import RECTIFIABLE, check
 from store.layout import LOCATION_SUFFIX
 from store.partitions import PartitionKey, to_us
-from store.retention import expiry
 from store.retention.certificate_check import export, verify_file
 from store.retention.certificate_words import paragraphs, title
 from store.retention.certificates import stored
@@ -30,7 +29,7 @@ from store.siblings import LOCATION_FIELDS
 from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, records, with_column
-from tests.store.retention.test_expiry_steps import STEPS, StoppedError, copy
+from tests.store.retention.test_expiry_steps import STEPS, copy, stop_at
 from tests.store.retention.test_holds import held, number_of, place
 from tests.store.retention.test_policies import ACTORS, move
 
@@ -165,12 +164,7 @@ def test_shortening_applies_at_once_to_what_is_stored_and_lengthening_to_nothing
 def test_an_erasure_that_ends_at_any_step_is_rolled_forward(
     short: Store, clock: FixedClock, due: PartitionKey, at: str
 ) -> None:
-    def step(name: str) -> None:
-        if name == at:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        expiry.expire(short, step=step)
+    stop_at(at, short)
     with Store.open(short.root, clock=clock) as other:
         assert not other.keyring.has(due.ref) and files_of(other) == []
         assert [partition for _, partition, _ in stored(other)] == [str(due)]

@@ -28,6 +28,17 @@ class StoppedError(Exception):
     """The process ends here."""
 
 
+def stop_at(at: str, store: Store) -> None:
+    """Expire what is over, and end at a step."""
+
+    def step(name: str) -> None:
+        if name == at:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        expiry.expire(store, step=step)
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy the data, without keyring and log."""
     for name in DATA:
@@ -51,12 +62,7 @@ def due(store: Store, clock: FixedClock) -> PartitionKey:
 def test_an_erasure_that_ends_at_any_step_is_rolled_forward_with_one_certificate(
     store: Store, clock: FixedClock, due: PartitionKey, at: str
 ) -> None:
-    def step(name: str) -> None:
-        if name == at:
-            raise StoppedError
-
-    with pytest.raises(StoppedError):
-        expiry.expire(store, step=step)
+    stop_at(at, store)
     with Store.open(store.root, clock=clock) as other:
         assert not other.keyring.has(due.ref)
         assert not other.layout.partition(due).exists()
