@@ -174,6 +174,8 @@ def confirm(store: Store, custodian_id: str, hold_id: str, approval: Approval) -
     if made is not None:
         puts.append(made)
     store.documents.commit(puts, [AuditEntry(CONFIRM, public, secret)])
+    if wish.act == ADD:
+        store.holds.make_keys()
     if wish.act == RELEASE:
         store.holds.end(hold_id, reason="released", actors=actors)
     return {"hold": hold_id, "act": wish.act, "state": store.holds.get(hold_id).state, "actors": actors}

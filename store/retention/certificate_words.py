@@ -64,7 +64,9 @@ def _of_hold(certificate: Certificate) -> list[str]:
     files = "1 file" if body["parts"] == 1 else f"{body['parts']:,} files"
     if not body["parts"]:
         kept = f"Hold {hold['id']} ended on {instant(body['erased_us'])}. It had kept no record."
-        how = "How: there was no key and no file."
+        how = "How: its key was destroyed; there was no file."
+        if body["key_commitment"] == NONE:
+            how = "How: there was no key and no file."
     else:
         kept = (
             f"All {body['records']:,} records that hold {hold['id']} kept beyond their own partitions, in {files} of "

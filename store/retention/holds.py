@@ -128,6 +128,10 @@ class Holds:
         """
         ending.end(self._store, self.get(hold_id), reason=reason, actors=actors)
 
+    def make_keys(self) -> None:
+        """Make the keys of holds that have none yet: a restored backup from before a hold learns of it by its key."""
+        self._store.keyring.ensure([hold.ref for hold in self.all() if hold.state == ACTIVE])
+
     def lapse(self) -> list[str]:
         """End the holds whose time is over by every clock, and those whose ending was begun; return their ids.
 
@@ -135,6 +139,7 @@ class Holds:
             IntegrityError: the catalog does not know the holds that the audit log knows.
         """
         now_us = self._erase_us()
+        self.make_keys()  # a crash came between a confirmation and its key
         over = [hold for hold in self.all() if hold.state != ENDED and not hold.is_in_force(now_us)]
         if over:
             promised.refuse_forgotten(self._store)

@@ -4,6 +4,10 @@ The catalog can be edited by somebody who has no key. Whoever takes a hold out o
 would let records go that are held; whoever takes out a version of the policy would let others go on another day. The
 log has every hold with its end, every file that holds keep, and every version; so nothing goes while the catalog does
 not know them, and `verify` tells.
+
+A backup that was made before a hold was confirmed has neither the hold nor its entry. Its key tells of it: it is made
+as the hold is confirmed and destroyed as it ends, and a restored store has the current keyring. So there, too, nothing
+goes until two custodians have placed the hold again under its id.
 """
 
 from __future__ import annotations
@@ -60,6 +64,8 @@ def problems(store: Store) -> list[Problem]:
 
 
 def _of_holds(store: Store, said: Promised) -> list[Problem]:
+    store.keyring.refresh()
+    keyed = {ref.name for ref in store.keyring.refs() if ref.kind == KIND}  # a hold is in the catalog before its key
     known = {document.id: document.body for document in store.documents.list(KIND)}
     rows = store.catalog.query("SELECT hold_id, partition, file_id, rows, sha256 FROM held WHERE file_id IS NOT NULL")
     found = []
@@ -68,6 +74,10 @@ def _of_holds(store: Store, said: Promised) -> list[Problem]:
             found.append(Problem(f"hold {hold}", "it is in force by the audit log, and the catalog does not know it"))
         elif str(known[hold]["ends"]) < day:
             found.append(Problem(f"hold {hold}", "it ends earlier than the audit log says"))
+    found += [
+        Problem(f"hold {hold}", "the keyring has its key, and the catalog does not know it: it came after the backup")
+        for hold in sorted(keyed - known.keys() - said.ends.keys())
+    ]
     over = {hold for hold, body in known.items() if body["state"] == "ended"}
     found += [
         Problem(f"hold {one[0]}, partition {one[1]}", "the audit log says what it keeps, the catalog does not")

@@ -23,7 +23,7 @@ from tests.fault.disk import Crash, Disk
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, records
 from tests.store.retention.test_erasing import CITATION, OLD_KEY, TWO, erased
-from tests.store.retention.test_holds import held, preserve
+from tests.store.retention.test_holds import age, held, number_of, place, preserve
 
 EVER = ScanQuery(0, 2**60)
 
@@ -118,6 +118,29 @@ def test_a_hold_that_was_released_since_ends(replicated: Store, tmp_path: Path, 
     with Store.open(tmp_path / "new", clock=clock) as again:
         assert (held(again), again.verify()) == ([], [])
         assert list(again.layout.held.glob("*/*")) == []
+
+
+def test_a_hold_from_after_the_backup_lets_nothing_go_until_it_is_placed_again(
+    replicated: Store, tmp_path: Path, clock: FixedClock
+) -> None:
+    table = records(200)
+    deliver(replicated, table)
+    backup(replicated, tmp_path / "copy")
+    number, hits = number_of(table)
+    place(replicated, "a1", targets=[{"kind": "number", "value": number}])
+    replicated.holds.make_keys()
+    replicated.close()
+    restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "replica", clock=clock)
+    with Store.open(tmp_path / "new", clock=clock) as again:
+        key = age(again, clock)
+        (problem,) = again.verify()
+        assert problem.where == "hold a1" and "came after the backup" in problem.what
+        with pytest.raises(IntegrityError, match="hold a1"):
+            again.expire()
+        assert again.keyring.has(key.ref)
+        place(again, "a1", targets=[{"kind": "number", "value": number}])
+        assert again.expire().partitions == (key,)
+        assert len(held(again)) == hits and again.verify() == []
 
 
 def test_no_key_and_no_plaintext_is_in_it(replicated: Store, tmp_path: Path) -> None:
