@@ -55,7 +55,7 @@ class Usual:
         begins, ends = self._found.begins, self._found.ends
         coding = lines.bytes[np.maximum(begins[_CODING], 0)] if len(data) else np.zeros(0, np.uint8)
         binary = (ends[_CODING] - begins[_CODING] == 1) & ((coding == ord("1")) | (coding == ord("2")))
-        identified = ends[_FID] > begins[_FID]
+        identified = (begins[_FID] >= 0) & (ends[_FID] > begins[_FID])
         good = (self._found.which >= 0) & ~binary & ~(identified & (ends[_SMSC] == begins[_SMSC]))
         rows = np.flatnonzero(good)
         times = zone.convert_column(of.texts(lines.bytes, self._found, _TIME, rows))
