@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ingest.decoders.word_kernels import date, inlined
+from ingest.decoders.figure_kernels import figures, fraction, hexadecimal, offset, quad, stamp
+from ingest.decoders.word_kernels import inlined
 
 numba: Any = importlib.import_module("numba")
 types: Any = importlib.import_module("numba.core.types")
@@ -33,12 +34,13 @@ END: Final = 11
 BEGIN: Final = 12  # the slot's slice begins
 CLOSE: Final = 13  # and ends
 SKIP: Final = 14  # so many bytes as the value of the slot says
+FIELDS: Final = 16  # name=value, each behind a space: the names a to b of those known, values of the class c
 WHEN: Final = 15  # a: class of the byte b further on; c: steps to leave out where it is of another
 
-_ZERO: Final = 0x30
-_DAY_MINUTES_MAX: Final = 14 * 60
-_DATE_BYTES: Final = 10
-_STAMP_BYTES: Final = 19
+REFUSED: Final = -2  # the kind of a field that no line may have
+LAST: Final = -1  # the kind of a field before which the others end
+
+_FIELD_BYTES_MAX: Final = 65
 _ANY: Final = np.int64(1)
 """The class of printable ASCII."""
 
@@ -60,120 +62,6 @@ def _stands_of(data: Any, at: Any, end: Any, pool: Any, first: Any, size: Any) -
 
 
 _stands: Any = inlined(_stands_of)
-
-
-def _digits_of(data: Any, at: Any, end: Any, most: Any) -> Any:
-    """Return where the digits at a place end, and their number."""
-    value, start = np.int64(0), at
-    while at < end and at - start < most:
-        digit = np.int64(data[at]) - _ZERO
-        if digit < 0 or digit > 9:
-            break
-        value = value * 10 + digit
-        at += 1
-    return at, value
-
-
-_digits: Any = inlined(_digits_of)
-
-
-def _figures_of(data: Any, at: Any, end: Any, least: Any, most: Any) -> Any:
-    """Return where a number without zeros before it ends, and the number; -1 where there is none."""
-    stop, value = _digits(data, at, end, most)
-    if stop - at < least or (stop - at > 1 and data[at] == _ZERO):
-        return np.int64(-1), value
-    return stop, value
-
-
-_figures: Any = inlined(_figures_of)
-
-
-def _hexadecimal_of(data: Any, at: Any, end: Any, least: Any, most: Any) -> Any:
-    value, start = np.int64(0), at
-    while at < end and at - start < most:
-        octet = np.int64(data[at])
-        low = octet | 0x20
-        if octet >= _ZERO and octet <= 0x39:
-            value = value * 16 + octet - _ZERO
-        elif low >= 0x61 and low <= 0x66:
-            value = value * 16 + low - 0x57
-        else:
-            break
-        at += 1
-    return at if at - start >= least else np.int64(-1), value
-
-
-_hexadecimal: Any = inlined(_hexadecimal_of)
-
-
-def _quad_of(data: Any, at: Any, end: Any) -> Any:
-    """Return where a dotted quad without leading zeros ends, and its number; -1 where there is none."""
-    value = np.int64(0)
-    for octet in range(4):
-        if octet:
-            if at >= end or data[at] != 0x2E:
-                return np.int64(-1), value
-            at += 1
-        stop, part = _figures(data, at, end, 1, 3)
-        if stop < 0 or part > 255:
-            return np.int64(-1), value
-        value, at = value * 256 + part, stop
-    return at, value
-
-
-_quad: Any = inlined(_quad_of)
-
-
-def _pair_of(data: Any, at: Any) -> Any:
-    """Return the number of two digits; beyond 99 where they are none."""
-    high, low = np.int64(data[at]) - _ZERO, np.int64(data[at + 1]) - _ZERO
-    if high < 0 or high > 9 or low < 0 or low > 9:
-        return np.int64(1000)
-    return high * 10 + low
-
-
-_pair: Any = inlined(_pair_of)
-
-
-def _stamp_of(data: Any, base: Any, at: Any, end: Any, between: Any) -> Any:
-    """Return where a date and a time of the day end, and their µs since 1970; -1 where no calendar has them."""
-    if end - at < _STAMP_BYTES or data[at + _DATE_BYTES] != between:
-        return np.int64(-1), np.int64(0)
-    day = date(base + at)
-    hour, minute, second = _pair(data, at + 11), _pair(data, at + 14), _pair(data, at + 17)
-    if day < 0 or data[at + 13] != 0x3A or data[at + 16] != 0x3A or hour > 23 or minute > 59 or second > 59:
-        return np.int64(-1), np.int64(0)
-    return at + _STAMP_BYTES, day + ((hour * 60 + minute) * 60 + second) * 1_000_000
-
-
-_stamp: Any = inlined(_stamp_of)
-
-
-def _fraction_of(data: Any, at: Any, end: Any, most: Any) -> Any:
-    stop, value = _digits(data, at, end, most)
-    count = stop - at
-    while count < 6:
-        value, count = value * 10, count + 1
-    while count > 6:
-        value, count = value // 10, count - 1
-    return stop if stop > at else np.int64(-1), value
-
-
-_fraction: Any = inlined(_fraction_of)
-
-
-def _offset_of(data: Any, at: Any, end: Any) -> Any:
-    if at < end and data[at] == 0x5A:
-        return at + 1, np.int64(0)
-    if end - at < 6 or (data[at] != 0x2B and data[at] != 0x2D) or data[at + 3] != 0x3A:
-        return np.int64(-1), np.int64(0)
-    minutes = _pair(data, at + 1) * 60 + _pair(data, at + 4)
-    if minutes > _DAY_MINUTES_MAX:
-        return np.int64(-1), np.int64(0)
-    return at + 6, minutes * 60 if data[at] == 0x2B else -minutes * 60
-
-
-_offset: Any = inlined(_offset_of)
 
 
 def _is_word(octet: Any) -> Any:
@@ -203,11 +91,11 @@ _upto: Any = inlined(_upto_of)
 def _value_of(data: Any, at: Any, end: Any, kind: Any) -> Any:
     """Return where a quoted value ends that is a number, an address or just text, and its number."""
     if kind == DIGITS:
-        return _figures(data, at, end, 1, 18)
+        return figures(data, at, end, 1, 18)
     if kind == HEXADECIMAL:
-        return _hexadecimal(data, at, end, 1, 15)
+        return hexadecimal(data, at, end, 1, 15)
     if kind == QUAD:
-        return _quad(data, at, end)
+        return quad(data, at, end)
     return at, np.int64(0)
 
 
@@ -255,20 +143,59 @@ def _pairs_of(
 _pairs: Any = inlined(_pairs_of)
 
 
+def _fields_of(
+    data: Any, at: Any, end: Any, pool: Any, classes: Any, names: Any, bounds: Any, line: Any, out: Any
+) -> Any:
+    """Read ` name=value` up to the first name that is the last; return where they end, -1 where one has not its form.
+
+    Names are 2 to 32 small letters and underscores. A known one that comes twice is left to the twin.
+    """
+    begins, ends, _ = out
+    while at < end and data[at] == 0x20:
+        space, name = at, at + 1
+        at = name
+        while at < end and ((data[at] >= 0x61 and data[at] <= 0x7A) or data[at] == 0x5F):
+            at += 1
+        size = at - name
+        if size < 2 or size > 32 or at >= end or data[at] != 0x3D:
+            return np.int64(-1)
+        start = at + 1
+        slot, kind = np.int64(-1), np.int64(0)
+        for known in range(bounds[0], bounds[1]):
+            if names[known, 1] == size and _stands(data, name, end, pool, names[known, 0], size):
+                slot, kind = names[known, 3], names[known, 2]
+                break
+        if kind == LAST:
+            return space
+        at = start
+        while at < end and classes[data[at]] & bounds[2] != 0:
+            at += 1
+        if at == start or at - start > _FIELD_BYTES_MAX or kind == REFUSED:
+            return np.int64(-1)
+        if slot >= 0:
+            if begins[slot, line] >= 0:
+                return np.int64(-1)
+            begins[slot, line], ends[slot, line] = start, at
+    return at
+
+
+_fields: Any = inlined(_fields_of)
+
+
 def _number_of(data: Any, base: Any, at: Any, end: Any, step: Any) -> Any:
     """Return where a step over a number, an address or a time ends, and what it is; -1 where none stands."""
     kind, a, b, c = step
     if kind == DIGITS:
-        return _figures(data, at, end, b, c)
+        return figures(data, at, end, b, c)
     if kind == HEXADECIMAL:
-        return _hexadecimal(data, at, end, b, c)
+        return hexadecimal(data, at, end, b, c)
     if kind == QUAD:
-        return _quad(data, at, end)
+        return quad(data, at, end)
     if kind == STAMP:
-        return _stamp(data, base, at, end, a)
+        return stamp(data, base, at, end, a)
     if kind == FRACTION:
-        return _fraction(data, at, end, c)
-    return _offset(data, at, end)
+        return fraction(data, at, end, c)
+    return offset(data, at, end)
 
 
 _number: Any = inlined(_number_of)
@@ -305,6 +232,8 @@ def _taken_of(
             stop = _upto(data, at, end, classes, a, b)
         elif kind == PAIRS:
             stop, missed = _pairs(data, at, end, pool, classes, names, (a, b), line, out), np.int64(-2)
+        elif kind == FIELDS:
+            stop, missed = _fields(data, at, end, pool, classes, names, (a, b, c), line, out), np.int64(-2)
         elif kind == END:
             stop = at if at == end else np.int64(-1)
         elif kind == SKIP:

@@ -27,9 +27,11 @@ _KEYS: Final = "ingest.decoders.key_kernels"
 
 # Steps, as `shape_kernels` numbers them.
 _LITERAL, _OPTION, _SPAN, _DIGITS, _HEXADECIMAL, _QUAD, _STAMP, _FRACTION = range(8)
-_OFFSET, _UPTO, _PAIRS, _END, _BEGIN, _CLOSE, _SKIP, _WHEN = range(8, 16)
+_OFFSET, _UPTO, _PAIRS, _END, _BEGIN, _CLOSE, _SKIP, _WHEN, _FIELDS = range(8, 17)
 SLICE, FIGURES, HEXADECIMAL, ADDRESS = _SPAN, _DIGITS, _HEXADECIMAL, _QUAD
 """What the value of a pair is."""
+LAST, REFUSED = -1, -2
+"""What a field is before which the others end, and one that no line may have."""
 TEXT, LOWER, NUMBER, QUAD = range(4)
 """What the part of a key is."""
 NOWHERE: Final = -1
@@ -69,6 +71,14 @@ SIGNED: Final = 32768
 """Digits and the minus sign."""
 HEXA: Final = 65536
 """Hexadecimal digits."""
+EVERY: Final = 131072
+"""Any byte."""
+VALUE: Final = 262144
+"""ASCII that prints, but none of ` :=,;"[](){}`."""
+JOINED: Final = 524288
+"""The same without the underscore."""
+LETTER: Final = 1048576
+"""Letters and digits."""
 
 
 def _classes() -> Ints:
@@ -82,9 +92,11 @@ def _classes() -> Ints:
             (TOKEN, one.isalnum() or one in "+-.@:_"), (SOLID, one not in ' "'),
             (CAPITAL, word and not one.islower()), (SPACING, one == " "),
             (INNER, one not in "[]"), (SIGNED, one.isdigit() or one == "-"), (HEXA, one in hexdigits),
+            (VALUE, one not in ' :=,;"[](){}'), (JOINED, one not in '_ :=,;"[](){}'), (LETTER, one.isalnum()),
         )  # fmt: skip
         found[byte] = sum(kind for kind, held in kinds if held)
     found[ord("\t")] = SPACING
+    found |= EVERY
     return found
 
 
@@ -173,6 +185,11 @@ def pairs(*names: tuple[str, int, int]) -> Step:
     return Step(_PAIRS, pairs=names)
 
 
+def fields(kind: int, *names: tuple[str, int, int]) -> Step:
+    """Return a step over all ` name=value` that follow, values of a class of bytes; of named ones values are kept."""
+    return Step(_FIELDS, c=kind, pairs=names)
+
+
 def skip(slot: int) -> Step:
     """Return a step over so many bytes as a slot's value says."""
     return Step(_SKIP, slot=slot)
@@ -217,7 +234,7 @@ class Shapes:
             if one.text is not None:
                 a, b = len(pool), len(one.text)
                 pool += one.text
-            elif one.kind == _PAIRS:
+            elif one.kind in (_PAIRS, _FIELDS):
                 a, b = len(names), len(names) + len(one.pairs)
                 for name, kind, slot in one.pairs:
                     names.append((len(pool), len(name), kind, slot))

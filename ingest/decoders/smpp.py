@@ -19,9 +19,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import BinaryIO, ClassVar, Final
 
+from ingest.decoders import shapes
 from ingest.decoders.base import Decoded, Event
 from ingest.decoders.cgnat.prefix import PrefixReader
-from ingest.decoders.event_rows import EventRows
+from ingest.decoders.event_rows import EventRows, Walked
+from ingest.decoders.slices import Ints, Lines
+from ingest.decoders.smpp_walk import Walk
 from ingest.lines import Line
 from ingest.source import SourceConfig
 from ingest.times import LocalTime, ZoneTimes, parse_iso, wall_time, zone_times
@@ -93,6 +96,15 @@ class _Reader(EventRows):
         self._zone = zone_times(source, Smpp.name, _receipt_time)
         self._iso = ZoneTimes(source.zone or "UTC", parse_iso)
         self._prefixes = PrefixReader(source, Smpp.name)
+        self._walk: Walk | None = None
+
+    def walk(self, lines: Lines, positions: Ints) -> Walked | None:
+        """Return the events of usual lines; None where there are too few of them."""
+        if not shapes.takes(len(lines.data)):
+            return None
+        if self._walk is None:
+            self._walk = Walk(self._source, self.service_type, self.line_bytes_max, _meaning, _is_receipt)
+        return self._walk.read(lines, positions)
 
     def take(self, line: Line) -> None:
         """Take one line in, as an event or a reject."""
@@ -140,13 +152,12 @@ class _Reader(EventRows):
         start = self._zone.convert(submitted) if submitted else None
         end = self._zone.convert(done) if done else self._line_time(head)
         word = state.upper()
-        event = Event.UPDATE if word in _WAITING else Event.CLOSE
+        event, outcome = _meaning(word)
         if end is None or (submitted and start is None):
             return RejectReason.BAD_TIME, found[0]
         key = pairs.get("receipted_message_id", own)
         letter = "u" if event is Event.UPDATE else "r"
         numbers = pairs.get("destination_addr"), pairs.get("source_addr")
-        outcome = _STATES.get(word, _FAILED) if event is Event.CLOSE else None
         cause = f"{word} {error}" if error else word
         times = (start, end) if event is Event.CLOSE else (start, None)
         record_key = f"{letter} {key} {word} {end.time_us}"
@@ -192,6 +203,11 @@ class _Reader(EventRows):
                 pairs.get("system_id"),
             )
         )
+
+
+def _meaning(word: str) -> tuple[Event, str | None]:
+    """Return what a state is to its message, and how that ended."""
+    return (Event.UPDATE, None) if word in _WAITING else (Event.CLOSE, _STATES.get(word, _FAILED))
 
 
 def _is_receipt(esm_class: str | None) -> bool:

@@ -56,15 +56,27 @@ KANNEL = [
     *fixture("kannel", "access.log").splitlines()[:40],
     b"2026-10-25 02:30:00 Sent SMS [SMSC:nord] [SVC:] [ACT:a] [BINF:] [FID:7f] [META:] [from:1] [to:+2] "
     b"[flags:-1:0:-1:-1:-1] [msg:5:a]\xffb] [udh:2:0aFF]",
+    b"2026-11-20 02:30:00 Sent SMS [SMSC:n] [SVC:] [ACT:] [BINF:] [from:1] [to:2] [flags:-1:0:0] [msg:0:]",
     b"2026-11-20 02:30:00 DLR SMS [SMSC:] [SVC:] [ACT:a] [BINF:] [FID:7f] [from:1] [to:2] [flags:-1:2:0] [msg:2:0041]",
     b"2026-11-20 02:30:00 FAILED Send SMS [SMSC:n] [SVC:] [ACT:] [BINF:] [from:1] [to:2] [flags:-1:1:0] [msg:0:]",
 ]
+SMPP = [
+    *fixture("smpp", "gateway.log").splitlines(),
+    b'2026-10-25 02:30:00.25 INFO submit_sm message_id=70A source_addr=1 destination_addr=2 short_message="\xff',
+    b"2026-11-20 09:00:00 submit_sm_resp smsc_id=n_1 system_id=a message_id=70A",
+    b'2026-11-20 09:00:00 deliver_sm smsc=n esm_class=0x00 source_addr=1 short_message="id:7 stat:UNDELIV"',
+    b'2026-11-20 09:00:00 deliver_sm esm_class=4 short_message="id:7 sub:1 done date:2610250230 stat:DELIVRD"',
+    b'2026-11-20 09:00:00 deliver_sm short_message="id:7 done date:2611200900 stat:DELIVRD  err:000"',
+    b'2026-11-20 09:00:00 deliver_sm short_message="id:7 done date:2611200900 stat:DELIVRD" err:000',
+    b"2026-11-20 09:00:00 deliver_sm short_message=id:7 submit date:20261131000000 stat:ACCEPTD err:",
+]  # fmt: skip
 PIECES = (
     b" ", b"  ", b"_", b'"', b"=", b":", b"-", b"0", b"00", b"1", b"65535", b"65536", b"99999", b"256", b".", b"\0",
     b"\xff", b"\xc3\xa5", b"[", b"]", b"RT_NAT: ", b"ASP_SFW", b" epoch 0x6b000c88", b"Z", b"+14:01", b"2026", b"\t",
     b'reason="a"', b' reflexive-ip="1.1.1.1"', b"_USF_LS", b"<-->", b"PortBatch", b"RT_SRC_NAT_PBA_ALLOC", b"2::1",
     b"1234 ", b"\r", b" delta-time=3", b" [ASSURED]", b" 120", b" A_1", b" type=8 code=0 id=1", b" use=1", b" [stop=x]",
-    b"[msg:3:", b"\n", b"[from:",
+    b"[msg:3:", b"\n", b"[from:", b"text:", b"submit_sm ", b"message_id=9 ", b"id:8 ", b" err:1", b"a=",
+    b" done date:1",
 )  # fmt: skip
 
 
@@ -114,6 +126,7 @@ def test_whole_logs_are_read_the_same(source: SourceConfig) -> None:
     same("cgnat-syslog", b"\n".join(CGNAT) + b"\n", source)
     same("conntrack", b"\n".join(CONNTRACK) + b"\n", source)
     same("kannel", b"\n".join(KANNEL * 2) + b"\n", source)
+    same("smpp", b"\n".join(SMPP) + b"\n", source)
 
 
 @given(data=spoilt(CGNAT))
@@ -132,6 +145,12 @@ def test_spoilt_lines_of_conntrack_are_read_the_same(data: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 def test_spoilt_messages_of_kannel_are_read_the_same(data: bytes) -> None:
     same("kannel", data)
+
+
+@given(data=spoilt(SMPP))
+@settings(max_examples=300, deadline=None)
+def test_spoilt_lines_of_a_gateway_are_read_the_same(data: bytes) -> None:
+    same("smpp", data)
 
 
 def test_usual_lines_take_the_compiled_road() -> None:
