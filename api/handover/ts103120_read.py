@@ -35,6 +35,7 @@ from api.handover.ts103120 import (
     Word,
     clark,
 )
+from api.instants import parse_instant
 from schemas.errors import InputError
 
 _UUID: Final = re.compile(r"[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}")
@@ -176,7 +177,7 @@ def _read_authorisation(item: Element, identifier: str, associated: tuple[str, .
         for each in details
     ]
     # Of several the latest counts: the decision in force.
-    decided_at, decided_by = max(approvals, key=lambda one: one[0] or "", default=(None, None))
+    decided_at, decided_by = max(approvals, key=_approved_us, default=(None, None))
     return AuthorisationObject(
         identifier,
         reference=a("AuthorisationReference"),
@@ -190,6 +191,11 @@ def _read_authorisation(item: Element, identifier: str, associated: tuple[str, .
         flags=_read_flags(item, AUTHORISATION, "AuthorisationFlags/AuthorisationFlag"),
         associated=associated,
     )
+
+
+def _approved_us(approval: tuple[str | None, ...]) -> int:
+    """Return when an approval was given; one that does not say is before all that do."""
+    return -1 if approval[0] is None else parse_instant(approval[0])
 
 
 def _read_task(item: Element, identifier: str, associated: tuple[str, ...]) -> TaskObject:

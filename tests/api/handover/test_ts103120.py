@@ -160,3 +160,15 @@ def test_spliced_messages_are_read_or_refused_in_one_way(place: int, octets: byt
         read_request(REQUEST[:place] + octets + REQUEST[place + 1 :])
     except InputError:
         return
+
+
+def test_of_several_approvals_the_latest_is_the_decision_whatever_its_offset() -> None:
+    (plain,) = read_request(write_request(HEAD, [hi1.Action(0, "CREATE", thing=AUTHORISATION)]))[1]
+    assert plain.thing == AUTHORISATION
+    octets = write_request(HEAD, [hi1.Action(0, "CREATE", thing=AUTHORISATION)])
+    detail = octets[octets.index(b"<auth:AuthorisationApprovalDetails>") : octets.index(b"<auth:AuthorisationFlags>")]
+    later = detail.replace(b"2026-11-20T09:00:00+01:00", b"2026-11-20T08:30:00Z").replace(b"court", b"prosecutor")
+    for both in (detail + later, later + detail):
+        thing = read_request(octets.replace(detail, both))[1][0].thing
+        assert isinstance(thing, hi1.AuthorisationObject)
+        assert (thing.decided_at, thing.decided_by) == ("2026-11-20T08:30:00Z", "prosecutor")
