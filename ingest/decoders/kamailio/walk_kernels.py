@@ -384,19 +384,7 @@ def _transactions(
         key_ends[row + 1], own_ends[row + 1] = key, mine
 
 
+_KEYS: Final = (types.int64, _OFFSETS)
 transactions: Any = numba.njit(
-    types.void(
-        types.int64,
-        types.int64,
-        _INTS,
-        _INTS,
-        _FLAGS,
-        _INTS,
-        types.int64,
-        _OFFSETS,
-        types.int64,
-        _OFFSETS,
-    ),
-    nogil=True,
-    error_model="numpy",
+    types.void(types.int64, types.int64, _INTS, _INTS, _FLAGS, _INTS, *_KEYS, *_KEYS), nogil=True, error_model="numpy"
 )(_transactions)
