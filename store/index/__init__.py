@@ -148,15 +148,7 @@ class PartIndex:
         Raises:
             IntegrityError: a block does not authenticate.
         """
-        return self.find_each([(name, keys)])[0]
-
-    def find_each(self, asked: Sequence[Asked]) -> list[set[int]]:
-        """Answer several questions like `find`; each block is read once, and the file opened once.
-
-        Raises:
-            IntegrityError: a block does not authenticate.
-        """
-        return find_in([self], [asked])[0]
+        return find_in([self], [[(name, keys)]])[0][0]
 
     def places(self, asked: Sequence[Asked]) -> list[_Place]:
         """Return which block and bucket of it tell of each key; none for a field that no row has."""
@@ -198,7 +190,9 @@ class PartIndex:
 
 
 def find_in(indexes: Sequence[PartIndex], asked: Sequence[Sequence[Asked]]) -> list[list[set[int]]]:
-    """Answer what is asked of each index, as `PartIndex.find_each`; the blocks of all are searched together.
+    """Answer what is asked of each index, question by question as `PartIndex.find` does.
+
+    Each block is read once, each file opened once, and the blocks of all are searched together.
 
     Raises:
         IntegrityError: a block does not authenticate.
