@@ -169,6 +169,8 @@ class _Coming:
         if receipt.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
             note(f"{self._path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")
+            if receipt.rejected == receipt.records:
+                note(f"{self._path}: every record was rejected; is it of format {self._format}?")
         return {"path": str(self._path), **receipt.as_dict()}
 
     def _unread(self, message: str) -> dict[str, Any]:

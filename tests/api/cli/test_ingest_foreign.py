@@ -1,0 +1,19 @@
+"""`lagrum ingest` of a file of another format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.api.cli.conftest import Run
+from tests.api.world import CSV
+
+
+def test_a_file_whose_every_record_is_rejected_is_asked_about_and_another_is_not(
+    run: Run, root: Path, tmp_path: Path
+) -> None:
+    foreign, own = tmp_path / "foreign.xml", tmp_path / "own.csv"
+    foreign.write_bytes(b"<root>\n<partial_cdr>\n<ID>1</ID>\n</partial_cdr>\n</root>\n")
+    own.write_bytes(CSV)
+    ran = run("--root", root, "ingest", "--source", "bw", "--format", "broadworks-xml", foreign)
+    assert "every record was rejected; is it of format broadworks-xml?" in ran.err
+    assert "every record" not in run("--root", root, "ingest", "--source", "pbx", "--format", "csv", own).err
