@@ -144,8 +144,7 @@ def confirm(store: Store, custodian_id: str, request_id: str, approval: Approval
         raise ProcedureError("the request is confirmed already", reason="state")
     signed = digest(store.store_id, request_id, Wish.from_dict(body["wish"]))
     custodian = acting(store, custodian_id, approval, action=CONFIRM, case=request_id, digest=signed)
-    refuse_same(store, custodian, body)
-    _require_dpo(persons.find_active(store, body["by"]))
+    refuse_same(store, custodian, body, Role.DPO)
     after = {
         **body,
         "state": CONFIRMED,

@@ -42,8 +42,8 @@ def act(action: str, custodian: Person, approval: Approval, **more: Any) -> dict
     }
 
 
-def refuse_same(store: Store, custodian: Person, requested: Mapping[str, Any]) -> None:
-    """Refuse the one who requested as the one who confirms, and a request of somebody who is no custodian any more.
+def refuse_same(store: Store, custodian: Person, requested: Mapping[str, Any], role: Role = Role.CUSTODIAN) -> None:
+    """Refuse the one who requested as the one who confirms, and a request of somebody who lost key or role since.
 
     Raises:
         ProcedureError: the same person, the same key, or the first one's role or enrolment is gone.
@@ -53,8 +53,8 @@ def refuse_same(store: Store, custodian: Person, requested: Mapping[str, Any]) -
     if custodian.key_id == requested["key_id"]:
         raise ProcedureError("the key that requested it cannot confirm it", reason="same-key")
     first = persons.find_active(store, requested["by"])
-    if first is None or Role.CUSTODIAN not in first.roles or first.key_id != requested["key_id"]:
-        raise ProcedureError("the one who requested it is no custodian any more", reason="role")
+    if first is None or role not in first.roles or first.key_id != requested["key_id"]:
+        raise ProcedureError(f"the one who requested it is no {role} any more", reason="role")
 
 
 def requested_of(pending: dict[str, Any] | None, action: str) -> dict[str, Any]:

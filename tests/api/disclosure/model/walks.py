@@ -13,6 +13,7 @@ from api.disclosure import lapses
 from api.disclosure.model import Window
 from api.disclosure.procedure import WrittenTarget
 from schemas.fields import Category
+from schemas.legal_terms import Decider
 from store.clock import to_date
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW
 from tests.api.disclosure.model.judge import (
@@ -62,6 +63,7 @@ DEFECTS: Final[tuple[dict[str, Any], ...]] = (
     {"basis": "missing-person", "targets": (WrittenTarget("ip", "192.0.2.1"),)},
     {"basis": "european-production-order", "decided_on": to_date(NOW_US) - timedelta(days=200)},
     {"decided_on": to_date(NOW_US) + timedelta(days=60)},
+    {"decided_by": Decider.AUTHORITY},
     {"decision_reference": " "},
     {"country": "se"},
     {"source": None},
