@@ -17,6 +17,7 @@ import click
 from api.cli import disclosure_orders, disclosure_reading, reports, worklist
 from api.cli.acting import Way, acting
 from api.cli.disclosure_common import FILE, case_id, flat, read_json, tell
+from api.cli.output import note, show_facts
 from schemas.errors import ConfigurationError
 
 
@@ -131,6 +132,8 @@ def deliver(way: Way, task: str, output: Path) -> None:
     with way.open() as client:
         size = client.download_to(f"/v1/disclosure/tasks/{case_id(task)}/delivery", output, headers)
     tell(way, {"file": str(output), "bytes": size, "task": task, "push": headers.get("lagrum-push")})
+    if not way.context.json:
+        note("Next: lagrum delivery open, with the authority's key; then lagrum disclosure acknowledge")
 
 
 @disclosure.command("acknowledge")
@@ -213,6 +216,6 @@ def _sign(way: Way, task: str, yes: bool, *, action: str, digest_name: str, step
 def _ask(case: Mapping[str, Any]) -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError("there is no terminal to confirm on", hint="look at `disclosure show`, then --yes")
-    for name, value in flat(case).items():
-        click.echo(f"{name}: {value}", err=True)
+    show_facts(flat(case), stderr=True)
+    note(f"Compare it with the decision: lagrum disclosure document {case['id']} --output FILE")
     click.confirm("Sign this?", abort=True, err=True)

@@ -10,17 +10,42 @@ from typing import Any, Final
 import click
 
 from api.cli.acting import Way
-from api.cli.output import emit, show_facts
+from api.cli.output import emit, note, show_facts
 from schemas.errors import ConfigurationError, InputError
 
 ORDER_BYTES_MAX: Final = 1 << 20
 DOCUMENT_BYTES_MAX: Final = 4 << 20
 FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+_LIVE: Final = ("AwaitingApproval", "EmergencyApproval", "Approved")
+_STEPS: Final = {
+    "registered": ("a case handler", "check {id}"),
+    "checked": ("an approver", "approve {id}"),
+    "approved": ("its case handler", "run {id}"),
+    "failed": ("its case handler", "run {id}"),
+    "run": ("an approver", "release {id}"),
+    "released": ("its officer", "deliver {id} --output FILE"),
+}
 
 
 def tell(way: Way, document: Mapping[str, Any]) -> None:
-    """Show a case."""
+    """Show a case, and people whose step is the next."""
     emit(way.context, document, lambda: show_facts(flat(document)))
+    step = next_step(document)
+    if step is not None and not way.context.json:
+        note(f"Next: {step}")
+
+
+def next_step(document: Mapping[str, Any]) -> str | None:
+    """Return who does what next in a case as it is shown; None when nobody does, or the document is no case."""
+    order = document.get("authorisation")
+    if not isinstance(order, Mapping) or order["state"] not in _LIVE:
+        return None
+    # An officer is not told the stage of what is not released.
+    stage = document.get("stage") or ("registered" if document["state"] == "AwaitingApproval" else "")
+    if stage not in _STEPS:
+        return None
+    who, step = _STEPS[stage]
+    return f"{who}: lagrum disclosure {step.format(id=document['id'])}"
 
 
 def flat(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,8 +63,8 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
                 terms = ("basis", "decision_reference", "decided_on", "decided_by", "authority")
                 facts[name] = case
                 facts |= flat({term: value[term] for term in (*terms, "emergency", "test", "documents")})
-            case dict():
-                facts[name] = value.get("id")
+            case {"counts": _, "fields": _}:
+                facts |= _result(value)
             case list():
                 facts[name] = ", ".join(_item(item) if isinstance(item, dict) else str(item) for item in value)
             case _:
@@ -47,11 +72,22 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
     return facts
 
 
+def _result(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an approver weighs before the release: how much, of what, for whom, and what is missing."""
+    erased = [f"{days['from']} to {days['to']}" for days in result["erased_days"]]
+    facts = {"result": result["result"], "counts": result["counts"], "fields": result["fields"], "erased_days": erased}
+    if "expired" in result:
+        facts["expired"] = {what: f"on {len(days)} days" for what, days in result["expired"].items()}
+    recipient = result["recipient"]
+    return facts | {"recipient": f"{recipient['name']} ({recipient['country']})", "parts": len(result["parts"])}
+
+
 def _item(item: Mapping[str, Any]) -> str:
     if "media_type" in item:
         return f"{item['media_type']}, {item['bytes']} bytes, sha256 {item['sha256']}"
     port = "" if item.get("port") is None else f" port {item['port']}"
-    return f"{item.get('kind')} {item.get('value')}{port} (written {item.get('as_written')})"
+    held = "" if item.get("held_on") is None else f" as held on {item['held_on']}"
+    return f"{item.get('kind')} {item.get('value')}{port}{held} (written {item.get('as_written')})"
 
 
 def read_json(path: Path) -> Any:

@@ -22,21 +22,19 @@ def list_cases(way: Way) -> None:
     """List the cases that you may see."""
     with way.open() as client:
         document = client.get("/v1/disclosure/cases")
-    rows = [
-        {"task": task["id"], "task_state": task["state"], **case}
-        for case in document["cases"]
-        for task in (case["tasks"] or [{"id": None, "state": None}])
-    ]
-    columns = (
-        ("id", "authorisation"),
-        ("state", "state"),
-        ("basis", "basis"),
-        ("decision_reference", "reference"),
-        ("test", "test"),
-        ("task", "task"),
-        ("task_state", "state"),
-    )
+    rows = [row for case in document["cases"] for row in _rows(case)]
+    columns = (("case", "case"), ("state", "state"), ("basis", "basis"), ("reference", "reference"))
     emit(way.context, document, lambda: show_table(rows, columns))
+
+
+def _rows(case: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the line of an authorisation and, below it, those of its tasks: identifiers stay whole in 80 columns."""
+    state = f"{case['state']}, test" if case["test"] else case["state"]
+    head = {"case": case["id"], "state": state, "basis": case["basis"], "reference": case["decision_reference"]}
+    tasks = [
+        {"case": f"  {task['id']}", "state": task["state"], "basis": "", "reference": ""} for task in case["tasks"]
+    ]
+    return [head, *tasks]
 
 
 @click.command("show")

@@ -71,7 +71,7 @@ def make_table(rows: Sequence[Row], columns: Sequence[tuple[str, str]], *, title
     return table
 
 
-def show_facts(facts: Mapping[str, Any], *, title: str | None = None) -> None:
+def show_facts(facts: Mapping[str, Any], *, title: str | None = None, stderr: bool = False) -> None:
     """Show names and values under each other."""
     from rich.table import Table
     from rich.text import Text
@@ -81,7 +81,7 @@ def show_facts(facts: Mapping[str, Any], *, title: str | None = None) -> None:
     table.add_column(overflow="fold")
     for name, value in facts.items():
         table.add_row(Text(name, style="bold"), Text(cell(value)))
-    console().print(table)
+    console(stderr=stderr).print(table)
 
 
 def cell(value: object) -> str:
