@@ -28,6 +28,8 @@ KINDS: Final = (
 )
 _KINDS: Final = f"What kind of authority it is: {', '.join(KINDS)}."
 FORMATS: Final = ("ndjson", "csv", "ts-102657", "ts-103120")
+_CERTIFICATES: Final = frozenset({"certificate", "endpoint_ca", "endpoint_client"})
+_INSTANTS: Final = frozenset({"from_us", "until_us"})
 _COLUMNS: Final = (
     ("id", "authority"),
     ("name", "name"),
@@ -231,6 +233,23 @@ def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
 
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:
-    long = ("certificate", "endpoint_ca", "endpoint_client")
-    facts = {name: value for name, value in shown.items() if name not in long and value is not None}
+    asked = shown.get("terms_pending") or {}
+    other = {name: value for name, value in asked.items() if value != shown.get(name)}
+    facts = _readable({name: value for name, value in shown.items() if name != "terms_pending"})
+    facts |= {f"asked: {name}": value for name, value in _readable(other).items()}
     emit(way.context, shown, lambda: show_facts(facts))
+
+
+def _readable(terms: dict[str, Any]) -> dict[str, Any]:
+    """Return what people compare: certificates by their digest, instants as such, nothing that is not set."""
+    import base64
+    import hashlib
+
+    from store.clock import to_text
+
+    shown = {name: value for name, value in terms.items() if value not in (None, [])}
+    for name in _CERTIFICATES & shown.keys():
+        shown[name] = f"sha256 {hashlib.sha256(base64.b64decode(shown[name])).hexdigest()}"
+    for name in _INSTANTS & shown.keys():
+        shown[name] = to_text(shown[name])
+    return {name.removesuffix("_us").replace("_", " "): value for name, value in shown.items()}

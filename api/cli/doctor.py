@@ -17,7 +17,7 @@ from typing import Final
 import click
 
 from api.cli.context import Context
-from api.cli.output import bytes_text, emit, show_table
+from api.cli.output import bytes_text, counted, emit, show_table
 from schemas.errors import LagrumError
 from store.clock import to_datetime
 from store.retention.clocktrust import WORDS
@@ -161,7 +161,9 @@ def _open(context: Context) -> Iterator[Finding]:
     try:
         with context.open_store() as store:
             copies = len(store.keyring.replicas)
-            text = f"{copies} replicas" if copies else "a single copy; `lagrum keys replicate DIR` registers another"
+            text = (
+                counted(copies, "replica") if copies else "a single copy; `lagrum keys replicate DIR` registers another"
+            )
             yield Finding("keyring", "ok" if copies else "warning", text)
             looked = status(store)
             if looked.clock.reason is None:
@@ -170,7 +172,7 @@ def _open(context: Context) -> Iterator[Finding]:
                 text = f"{WORDS[looked.clock.reason]}; nothing expires until it is mended or two custodians confirm it"
                 yield Finding("clock guard", "wrong", text)
             due = len(looked.due)
-            text = f"{due} partitions are past their period; `lagrum retention expire` erases them"
+            text = f"past their period: {counted(due, 'partition')}; `lagrum retention expire` erases them"
             yield Finding("retention", "warning" if due else "ok", text if due else "nothing is due")
     except LagrumError as error:
         yield Finding("store", "wrong", error.message)

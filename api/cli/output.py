@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 WIDTH_DEFAULT = 120
 """Columns where there is no terminal to ask."""
 
+GAPS = (3, 2, 1)
+"""Spaces between the columns of a table: as many as fit."""
+
+WORD_CHARACTERS_MAX = 27
+"""A longer word, such as a digest, may be cut; an instant with microseconds is this long."""
+
 NOTHING = "-"
 """What a cell without a value shows."""
 
@@ -48,27 +54,76 @@ def console(*, stderr: bool = False) -> Console:
 def show_table(
     rows: Iterable[Row], columns: Sequence[tuple[str, str]], *, title: str | None = None, empty: str = "none"
 ) -> None:
-    """Show rows as a table; `columns` are (key, heading) pairs; numbers stand to the right."""
+    """Show rows as a table; `columns` are (key, heading) pairs; numbers stand to the right.
+
+    A terminal too narrow for the table is shown each row by itself, names and values under each other.
+    """
     collected = list(rows)
     if not collected:
         click.echo(f"{title}: {empty}" if title else empty)
         return
-    console().print(make_table(collected, columns, title=title))
+    out = console()
+    if (table := make_table(collected, columns, out.width, title=title)) is not None:
+        out.print(table)
+        return
+    if title:
+        click.echo(title)
+    for index, row in enumerate(collected):
+        if index:
+            click.echo()
+        show_facts({heading: row.get(key) for key, heading in columns})
 
 
-def make_table(rows: Sequence[Row], columns: Sequence[tuple[str, str]], *, title: str | None = None) -> RenderableType:
-    """Return the table that `show_table` shows."""
+def make_table(
+    rows: Sequence[Row], columns: Sequence[tuple[str, str]], width: int, *, title: str | None = None
+) -> RenderableType | None:
+    """Return the table that `show_table` shows, or None where `width` columns would cut words in two."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    texts = [[heading, *(cell(row.get(key)) for row in rows)] for key, heading in columns]
+    for gap in GAPS:
+        widths = fitted([_extent(column) for column in texts], width - gap * (len(columns) - 1))
+        if widths is not None:
+            break
+    else:
+        return None
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for key, heading in columns:
+    # The box puts one space between columns; the rest of the gap stands beside them.
+    table.padding = (0, gap // 2, 0, gap - 1 - gap // 2)
+    for (key, heading), column_width in zip(columns, widths, strict=True):
         numeric = all(_is_number(row.get(key)) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell(row.get(key))) for key, _ in columns))
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold", width=column_width)
+    for row in zip(*(column[1:] for column in texts), strict=True):
+        table.add_row(*map(Text, row))
     return table
+
+
+def fitted(extents: Sequence[tuple[int, int]], room: int) -> list[int] | None:
+    """Return column widths that add up to `room` at most; `extents` are (longest word, longest line) of each column.
+
+    The widest column that can still break between words gives way first. None where words do not fit.
+    """
+    widths = [line for _, line in extents]
+    while (excess := sum(widths) - room) > 0:
+        givers = [at for at, (word, _) in enumerate(extents) if widths[at] > word]
+        if not givers:
+            return None
+        at = max(givers, key=lambda index: widths[index])
+        others = [widths[index] for index in givers if widths[index] < widths[at]]
+        step = widths[at] - max([extents[at][0], *others])
+        widths[at] -= max(1, min(step, excess))
+    return widths
+
+
+def _extent(texts: Sequence[str]) -> tuple[int, int]:
+    """Return the length of the longest word, at most `WORD_CHARACTERS_MAX`, and of the longest line."""
+    from rich.cells import cell_len
+
+    line = max(cell_len(text) for text in texts)
+    word = max((cell_len(word) for text in texts for word in text.split()), default=1)
+    return min(word, WORD_CHARACTERS_MAX), max(line, 1)
 
 
 def show_facts(facts: Mapping[str, Any], *, title: str | None = None, stderr: bool = False) -> None:
@@ -108,6 +163,11 @@ def _is_number(value: object) -> bool:
 def note(text: str) -> None:
     """Say something to people only; it goes to stderr."""
     click.echo(text, err=True)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Return a count with its noun: 1 replica, 2 replicas."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def bytes_text(size_bytes: int) -> str:

@@ -103,7 +103,9 @@ def _show(
     folders: list[dict[str, Any]],
     queues: list[dict[str, Any]],
 ) -> None:
-    show_table(rows, [(name, name) for name in (*COLUMNS, "balanced")])
+    # As narrow as 80 columns need: an hour breaks after its date.
+    lines = [{**row, "hour": row["hour"].replace("T", " ")} for row in rows]
+    show_table(lines, [*((name, name) for name in COLUMNS), ("balanced", "adds up")])
     show_table(transports, [(name, name) for name in ("source", "transport", *SUMS, "gaps")], title="transports")
     if folders:
         show_table(folders, [(name, name.replace("_", " ")) for name in ("source", *FOLDER)], title="drop folders")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from api.cli.context import Context
-from api.cli.output import bytes_text, emit, show_facts, show_table
+from api.cli.output import Row, bytes_text, counted, emit, show_facts, show_table
+from schemas.retention import SHARED_DOMAIN
 
 
 @click.command("status")
@@ -51,8 +53,8 @@ def _show(document: dict[str, Any]) -> None:
             "store": document["store_id"],
             "records": document["records"],
             "size": bytes_text(document["bytes"]),
-            "keyring": f"generation {document['keyring_generation']}, {document['replicas']} replicas",
-            "audit log": f"{document['audit_entries']:,} entries",
+            "keyring": f"generation {document['keyring_generation']}, {counted(document['replicas'], 'replica')}",
+            "audit log": counted(document["audit_entries"], "entry", "entries"),
         }
     )
     rows = [
@@ -64,10 +66,16 @@ def _show(document: dict[str, Any]) -> None:
         }
         for row in document["partitions"]
     ]
-    columns = [
+    show_table(rows, _columns(rows), title="partitions")
+
+
+def _columns(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """Return what is shown of partitions; the key domain where not all share one."""
+    own = any(row["domain"] != SHARED_DOMAIN for row in rows)
+    return [
         ("date", "date"),
         ("class", "class"),
-        ("domain", "domain"),
+        *([("domain", "domain")] if own else []),
         ("records", "records"),
         ("parts", "parts"),
         ("bytes", "size"),
@@ -76,4 +84,3 @@ def _show(document: dict[str, Any]) -> None:
         ("expires_at", "expires at"),
         ("holds", "holds"),
     ]
-    show_table(rows, columns, title="partitions")

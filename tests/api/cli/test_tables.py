@@ -1,0 +1,66 @@
+"""Tables fit the terminal: words stay whole, or each row is shown by itself."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.cli.output import counted, fitted, show_table
+from api.cli.status import _columns
+
+COLUMNS = [("date", "date"), ("until", "floor until"), ("records", "records"), ("text", "finding")]
+ROWS = [
+    {"date": "2026-11-20", "until": "2027-05-21", "records": 1_000_000, "text": "keep it synchronised, always"},
+    {"date": "2026-11-21", "until": "2027-05-22", "records": 7, "text": None},
+]
+WORDS = {"2026-11-20", "2027-05-21", "1,000,000", "2026-11-21", "2027-05-22", "7", "synchronised,", "records"}
+
+
+def shown(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    show_table(ROWS, COLUMNS, title="days")
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("width", [36, 40, 50, 60, 80, 120])
+def test_no_width_cuts_a_word_or_passes_the_edge(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = shown(width, capsys, monkeypatch)
+    assert max(map(len, lines)) <= width
+    assert set(" ".join(lines).split()) >= WORDS
+
+
+def test_a_wide_terminal_has_a_row_on_a_line_and_a_narrow_one_a_value_on_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(shown(120, capsys, monkeypatch)) == 1 + 2 + len(ROWS)
+    narrow = shown(30, capsys, monkeypatch)
+    assert narrow[1].split() == ["date", "2026-11-20"]
+    assert "" in narrow
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 60)), min_size=1, max_size=12), st.integers(1, 200))
+def test_columns_never_fall_below_their_longest_word(pairs: list[tuple[int, int]], room: int) -> None:
+    extents = [(word, word + more) for word, more in pairs]
+    widths = fitted(extents, room)
+    if widths is None:
+        assert sum(word for word, _ in extents) > room
+        return
+    assert sum(widths) <= room
+    assert all(word <= width <= line for width, (word, line) in zip(widths, extents, strict=True))
+
+
+def test_one_is_one() -> None:
+    assert [counted(1, "replica"), counted(0, "replica"), counted(1234, "entry", "entries")] == [
+        "1 replica",
+        "0 replicas",
+        "1,234 entries",
+    ]
+
+
+def test_status_shows_a_domain_only_where_there_is_one() -> None:
+    shared, own = {"domain": "shared"}, {"domain": "tenant-a"}
+    assert ("domain", "domain") not in _columns([shared])
+    assert ("domain", "domain") in _columns([shared, own])
