@@ -26,6 +26,8 @@ GUARDED: Final = ("person", "person-binding", "credential", "authority")
 
 Each change of one is told in an entry whose kind begins with the same word.
 """
+_WITHOUT_LOG: Final = ("credential",)
+"""Of the guarded kinds those that count though the log could never be read: who has one delivers, and reads nothing."""
 NOTED: Final = "documents"
 """Member of an audit entry: digests of the guarded documents that it tells of, by kind/id; None of one that is gone."""
 
@@ -188,12 +190,19 @@ class Documents:
     def _is_told(self, row: tuple[Any, ...]) -> bool:
         """Tell whether the log has nothing to say against a row.
 
-        A log that cannot be read has not: whoever acts needs an entry in it, and what is wrong with it is told apart.
+        Of a log that cannot be read what was read before counts. Where that is nothing, no person acts; deliveries,
+        whose credentials read nothing, go on.
         """
-        try:
-            known, digest = (False, None) if self.told is None else self.told.document(_name(row[0], row[1]))
-        except (LagrumError, OSError):
+        if self.told is None:
             return True
+        name = _name(row[0], row[1])
+        try:
+            said: tuple[bool, str | None] | None = self.told.document(name)
+        except (LagrumError, OSError):
+            said = self.told.remembered(name)
+        if said is None:
+            return row[0] in _WITHOUT_LOG
+        known, digest = said
         return not known or digest == _digest(row[4])
 
     def _row(self, kind: str, id: str) -> tuple[Any, ...]:

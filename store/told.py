@@ -69,6 +69,11 @@ class Told:
             self._fold.catch_up()
             return name in self._documents, self._documents.get(name)
 
+    def remembered(self, name: str) -> tuple[bool, str | None] | None:
+        """Tell as `document` what was read while the log could be read; None: it never could."""
+        with self._fold.lock:
+            return (name in self._documents, self._documents.get(name)) if self._fold.size else None
+
     def _take(self, entry: StoredEntry) -> None:
         public: dict[str, Any] = entry.public
         self._promised.take(entry)

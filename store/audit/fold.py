@@ -59,24 +59,39 @@ class Fold:
         """Give what is new in the log; the caller holds `lock`.
 
         Raises:
-            IntegrityError: the entries are not those that the last checkpoint signs; none of the new ones was given.
+            IntegrityError: the entries are not those that the last checkpoint signs; none of the new ones was given,
+                and the log is not trusted any more (`AuditLog.distrust`).
             AuditError: the log cannot be read.
         """
+        if self._log.distrusted is not None:
+            raise IntegrityError(self._log.distrusted)  # it is not read again and again
         self._log.refresh()
-        for left in reversed(range(_TRIES)):
-            tail = self._log.tail
-            try:
-                place, found = self._read(tail)
-            except FileNotFoundError as error:
-                if not left:
-                    raise IntegrityError("a segment of the audit log is missing") from error
-            except OSError as error:
-                raise AuditError("the audit log cannot be read") from error
-            else:
-                break
+        try:
+            place, found = self._settled()
+        except IntegrityError as error:
+            self._log.distrust(error.message)
+            raise
+        except OSError as error:
+            raise AuditError("the audit log cannot be read") from error
         for entry in found:
             self._take(entry)
         self._place = place
+
+    def _settled(self) -> tuple[_Place, list[StoredEntry]]:
+        """Read what is new; again while the log grows and its segments expire under the reading."""
+        for left in reversed(range(_TRIES)):
+            tail = self._log.tail
+            try:
+                return self._read(tail)
+            except FileNotFoundError as error:
+                if not left:
+                    raise IntegrityError("a segment of the audit log is missing") from error
+                self._log.refresh()
+            except IntegrityError:
+                self._log.refresh()
+                if not left or self._log.tail.size == tail.size:
+                    raise
+        raise AssertionError("unreachable")
 
     def _read(self, tail: Tail) -> tuple[_Place, list[StoredEntry]]:
         place, frontier = self._place, self._place.frontier.copy()

@@ -11,6 +11,7 @@ from api.people import authorities, authority_register, bindings, credentials, e
 from api.people.credentials import CredentialBook, Scope
 from schemas.errors import IntegrityError
 from store import Put, Store
+from store.audit.segments import list_segments
 from store.documents import NOTED
 from tests.api import police
 from tests.api.world import World
@@ -128,6 +129,41 @@ def test_a_change_whose_entry_waits_counts_at_once(world: World, monkeypatch: py
         assert other.documents.get(bindings.KIND, "b2").body["state"] == "active"
         store.documents.commit([Put(bindings.KIND, "b2", {"state": "ended"})])
         assert other.documents.get(bindings.KIND, "b2").body["state"] == "ended"
+
+
+@pytest.mark.parametrize("damage", ["changed", "unreadable"])
+def test_a_broken_log_brings_nobody_back(world: World, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    """Whoever can write the catalog can write the log's files too: to break an old segment must not help."""
+    store = world.store
+    world.enrol("auditor-1", "auditor")
+    made, secret = credentials.create(store, "custodian-1", scope=Scope.METRICS, sources=[])
+    before = rows(store, persons.KIND)
+    revoke_person(world)
+    monkeypatch.setattr("store.audit.tail.SEGMENT_BYTES_MAX", 1)
+    store.documents.commit([Put(bindings.KIND, "b1", {"state": "pending"})])
+    assert store.documents.get(persons.KIND, "custodian-1").body  # it knows what the log told so far
+    put_back(store, persons.KIND, before)
+    path = list_segments(store.layout.audit)[0].path(store.layout.audit)
+    if damage == "changed":
+        octets = path.read_bytes()
+        path.write_bytes(octets[:-40] + bytes([octets[-40] ^ 1]) + octets[-39:])
+    else:
+        monkeypatch.setattr("store.audit.fold._read_from", refused)
+    with Store.open(store.root, clock=world.clock) as other:
+        for one in (store, other):
+            with pytest.raises(IntegrityError):
+                one.documents.get(persons.KIND, "auditor-1")
+            assert "auditor-1" not in {item.id for item in one.documents.list(persons.KIND)}
+        assert (other.audit.distrusted is not None) == (damage == "changed")
+        assert other.documents.list(persons.KIND) == []
+        assert store.documents.get(persons.KIND, "custodian-1").body
+        book = CredentialBook(other)  # deliveries go on
+        book.refresh()
+        assert book.check_secret(made.credential_id, secret or "")
+
+
+def refused(*_: object) -> bytes:
+    raise PermissionError(13, "EACCES")
 
 
 def test_the_log_tells_digests_and_nothing_of_a_person(world: World) -> None:

@@ -6,13 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import IntegrityError
+from schemas.errors import AuditError, IntegrityError
 from store.audit import AuditEntry, AuditLog, StoredEntry, paths
 from store.audit import tail as tail_module
 from store.audit.expiring import expire_segments
 from store.audit.fold import Fold
 from store.audit.merkle import Frontier, leaf_hash, node_position
 from store.audit.segments import list_segments
+from store.audit.tail import Tail
 from store.clock import to_date
 from tests.store.audit.conftest import Root, entry
 from tests.store.audit.test_expiring import old  # noqa: F401 (fixture)
@@ -106,6 +107,44 @@ def test_what_outlives_expired_segments_is_given_and_a_lost_line_is_missed(
     expired.write_bytes(b"".join(lines[1:]))
     with pytest.raises(IntegrityError, match="expired segment"):
         folded(log, "batch")
+    assert log.distrusted is not None
     expired.write_bytes(b"".join(lines).replace(b'"batch":1', b'"batch":3'))
     with pytest.raises(IntegrityError, match="was changed"):
-        folded(log, "batch")
+        folded(root.open(), "batch")
+
+
+def test_a_segment_that_expires_while_the_log_is_read_is_no_attack(
+    old: tuple[Root, AuditLog, list[str]],  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process tells of the expiry and does it after this one has looked where the log ends."""
+    root, log, _ = old
+    fold, taken = folded(root.open(), "nothing.")
+    other = root.open()
+    fresh = Fold(other, ("batch",), taken.append)
+    read = Fold._read
+
+    def late(one: Fold, tail: Tail) -> object:
+        while expire_segments(log, log._keyring, to_date(root.clock.now_us())):
+            pass
+        return read(one, tail)
+
+    monkeypatch.setattr(Fold, "_read", late)
+    fresh.catch_up()
+    fold.catch_up()
+    assert other.distrusted is None
+    assert len(taken) == 12
+
+
+def test_a_log_that_was_changed_is_not_read_again_and_again(root: Root) -> None:
+    log = root.open()
+    log.append([HOLD, entry(1)])
+    path = list_segments(root.audit)[0].path(root.audit)
+    path.write_bytes(path.read_bytes().replace(b"hold.confirm", b"hole.confirm"))
+    fold = Fold(log, ("hold.",), list[StoredEntry]().append)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match="checkpoint signs"):
+            fold.catch_up()
+        path.unlink(missing_ok=True)
+    with pytest.raises(AuditError):
+        log.append([entry(2)])
