@@ -22,7 +22,7 @@ import uvloop
 from api.app import create_app
 from api.settings import Settings, socket_path
 from api.tls import PeerCertificateProtocol, server_context
-from schemas.errors import ConfigurationError
+from schemas.errors import BusyError, ConfigurationError
 from store import files
 
 if TYPE_CHECKING:
@@ -168,8 +168,10 @@ def _unix(root: Path) -> Iterator[tuple[socket.socket, Path]]:
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(files.lock(path.parent / "serve.lock", exclusive=True, blocking=False))
-        except Exception as error:
-            raise ConfigurationError("another service of this store runs already") from error
+        except BusyError as error:
+            raise ConfigurationError(
+                f"another service of the store in {root} runs already", hint="stop it first, or use it as it is"
+            ) from error
         files.unlink_durable(path, missing_ok=True)
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         # The folder is 0700 already, so nobody else can connect between bind and chmod.

@@ -133,7 +133,8 @@ class Store:
             marker = json.loads(layout.marker.read_bytes())
         except FileNotFoundError as error:
             raise ConfigurationError(
-                "there is no store in that directory", hint="`lagrum init DIR` makes one"
+                f"there is no store in {layout.root}",
+                hint="--root or LAGRUM_ROOT names it; `lagrum init DIR` makes one",
             ) from error
         except ValueError as error:
             raise ConfigurationError("the store's marker file lagrum.json is not readable") from error

@@ -95,6 +95,9 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
 
 def _correct(error: click.ClickException) -> int:
     """Say how the command is used."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):  # its message is the help
+        error.show()
+        return EXIT_USAGE
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"{error.ctx.get_usage()}\n", err=True)
     click.echo(f"error: {error.format_message()}", err=True)

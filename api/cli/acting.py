@@ -44,7 +44,7 @@ class Way:
         path = key_file or self.key_file
         if path is None and self.token_file is None and self.tls_client is None:
             raise click.UsageError(
-                "who acts? --as KEYFILE, or --token-file or --tls-client for what needs no signature"
+                "who acts? --as KEYFILE or LAGRUM_KEY, or --token-file or --tls-client for what needs no signature"
             )
         key = None if path is None else _key(path)
         token = None if path is not None or self.token_file is None else _token(self.token_file)

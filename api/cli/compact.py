@@ -7,6 +7,7 @@ from datetime import datetime
 import click
 
 from api.cli.context import Context
+from api.cli.days import Day
 from api.cli.memory import keep_freed_memory
 from api.cli.output import emit, show_table
 
@@ -15,7 +16,7 @@ COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written
 
 @click.command("compact")
 @click.option("--all", "everything", is_flag=True, help="Merge all that fits together, not only parts of like size.")
-@click.option("--date", "day", metavar="DATE", type=click.DateTime(["%Y-%m-%d"]), help="Partitions of this day only.")
+@click.option("--date", "day", metavar="DATE", type=Day(), help="Partitions of this day only.")
 @click.pass_obj
 def compact(context: Context, everything: bool, day: datetime | None) -> int:
     """Merge small parts of the partitions into few sorted ones.

@@ -114,7 +114,7 @@ def read_octets(path: Path, bytes_max: int = ORDER_BYTES_MAX) -> bytes:
             with path.open("rb") as file:
                 content = file.read(bytes_max + 1)
     except OSError as error:
-        raise ConfigurationError(f"the file cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     if len(content) > bytes_max:
         raise InputError(f"an order has at most {ORDER_BYTES_MAX >> 20} MiB, its document {DOCUMENT_BYTES_MAX >> 20}")
     return content

@@ -96,6 +96,15 @@ class LazyGroup(click.Group):
                 take_json(self.commands[name])
         return self.commands[cmd_name]
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command; an unknown one is told with its neighbours, which are not imported yet."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=ENTRIES, ctx=ctx) from None
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the commands under their sections."""
         for title, entries in SECTIONS:
@@ -108,6 +117,9 @@ def take_json(command: click.Command) -> None:
     if isinstance(command, click.Group):
         for child in command.commands.values():
             take_json(child)
+            if child.help and not child.short_help:  # the whole first sentence, where click would cut it
+                first = " ".join(child.help.partition("\n\n")[0].split())
+                child.short_help = first.partition(". ")[0].rstrip(".") + "."
     elif not any("--json" in parameter.opts for parameter in command.params):
         command.params.append(
             click.Option(

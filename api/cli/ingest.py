@@ -58,9 +58,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
     check_format(format_name)
     keep_freed_memory()
     with context.open_store() as store:
-        from ingest.sources import get_or_create
-
-        source = get_or_create(store, source_name)
+        source = _source(store, source_name)
         outcomes = _ingest_all(store, source, format_name, paths)
     document = summarise(outcomes)
     emit(context, document, lambda: _show(document))
@@ -114,6 +112,25 @@ def summarise(outcomes: list[dict[str, Any]]) -> dict[str, Any]:
     total["seconds"] = round(sum(outcome["seconds"] for outcome in outcomes), 6)
     total["files"] = outcomes
     return total
+
+
+def _source(store: Store, name: str) -> SourceConfig:
+    """Return the source; a new one beside others is told, for its name may be misspelt."""
+    from difflib import get_close_matches
+
+    from ingest.sources import get_or_create, registered
+
+    others = [known.name for known in registered(store)]
+    source = get_or_create(store, name)
+    if others and name not in others:
+        near = get_close_matches(name, others, n=1)
+        meant = (
+            f"did you mean {near[0]}? `lagrum withdraw` takes a batch back"
+            if near
+            else "`lagrum sources add` changes it"
+        )
+        note(f"{name} is a new source, with times in UTC and numbers in E.164; {meant}")
+    return source
 
 
 def _ingest_all(store: Store, source: SourceConfig, format_name: str, paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def import_file(context: Context, path: Path, country: str | None) -> None:
     except UnicodeDecodeError:
         raise ConfigurationError("the file is not UTF-8") from None
     except OSError as error:
-        raise ConfigurationError(f"the file cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     emit(context, counts, lambda: show_table([counts], [(name, name) for name in counts]))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from api.cli.context import Context
+from api.cli.days import Day
 from api.cli.output import emit, show_table
 from schemas.errors import ConfigurationError
 
@@ -29,7 +30,7 @@ _COLUMNS: Final = (
 )
 _FORMATS: Final = click.Choice(["table", "csv", "arrow"])
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
-_DATE: Final = click.DateTime(["%Y-%m-%d"])
+_DATE: Final = Day()
 
 
 def _period_options(function: Any) -> Any:

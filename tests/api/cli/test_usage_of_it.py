@@ -15,7 +15,7 @@ from api.cli.groups import ENTRIES
 from api.cli.help_lines import broken
 from api.cli.manual import manual, walk
 from schemas.errors import LagrumError
-from tests.api.cli.conftest import Run
+from tests.api.cli.conftest import HEADER, Run
 from tests.conftest import FixedClock
 
 
@@ -48,6 +48,33 @@ def test_a_root_without_a_store_is_exit_2(run: Run, tmp_path: Path) -> None:
 
 def test_a_misspelt_format_names_its_neighbour(run: Run) -> None:
     assert "did you mean csv?" in run("ingest", "--source", "a", "--format", "cvs", "-").err
+
+
+def test_a_misspelt_command_names_its_neighbour_and_none_shows_the_help_once(run: Run) -> None:
+    assert "Did you mean 'status'?" in run("statsu").err
+    ran = run()
+    assert ran.code == 2 and ran.out == ""
+    assert ran.err.count("Usage:") == 1 and "error:" not in ran.err
+
+
+@pytest.mark.parametrize("group", ["audit", "disclosure", "keys", "person", "retention", "sources"])
+def test_a_group_lists_its_commands_with_whole_sentences(run: Run, group: str) -> None:
+    listed = run(group, "--help").out.partition("\nCommands:")[2]
+    assert listed and "..." not in listed
+
+
+def test_a_date_is_refused_with_how_dates_are_written(run: Run, root: Path) -> None:
+    ran = run("--root", root, "usage", "--account", "1", "--from", "yesterday", "--to", "2026-11-22")
+    assert ran.code == 2 and "YYYY-MM-DD" in ran.err
+
+
+def test_a_new_source_beside_others_is_told_with_its_neighbour(run: Run, root: Path, tmp_path: Path) -> None:
+    calls = tmp_path / "calls.csv"
+    calls.write_text(HEADER)
+    words = ("--root", root, "ingest", "--format", "csv", calls, "--source")
+    assert "new source" not in run(*words, "pbx-east").err
+    assert "new source" not in run(*words, "pbx-east").err
+    assert "did you mean pbx-east?" in run(*words, "pbx-esat").err
 
 
 def test_json_is_taken_before_and_after_the_command(run: Run) -> None:
