@@ -31,6 +31,7 @@ class Changing(Steps):
             rules.require_awaiting_confirmation(authorisation)
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)
             rules.require_decided(ruling.decided_on, to_date(now_us))
+            rules.require_follows(authorisation, ruling.decided_on)
             rules.require_source(ruling.source)
             basis = basis_on(authorisation.basis_id, ruling.decided_on)
             rules.require_decider(basis, ruling.decided_by, emergency=False)
@@ -39,6 +40,7 @@ class Changing(Steps):
                 decision_reference=ruling.decision_reference.strip(),
                 decided_on=ruling.decided_on,
                 decided_by=ruling.decided_by,
+                basis_version=basis.version,
             )
             document, decision = kept(decided, ruling.source)
             after = replace(authorisation, state=state, confirmation=Confirmation(decision, actor.signatory, now_us))
@@ -95,6 +97,7 @@ class Changing(Steps):
             state: AuthorisationState = next_authorisation(authorisation.state, AuthorisationAction.EXTEND)
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)
             rules.require_decided(ruling.decided_on, to_date(now_us))
+            rules.require_follows(authorisation, ruling.decided_on)
             rules.require_later_end(authorisation, ruling.expires_at_us)
             rules.require_source(ruling.source)
             basis = basis_on(authorisation.basis_id, ruling.decided_on)

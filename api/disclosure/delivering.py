@@ -16,6 +16,7 @@ from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
 from api.disclosure.deliveries import Cover, Delivery, due
 from api.disclosure.model import Actor, Approval, Task
+from api.disclosure.outdated import is_outdated
 from api.disclosure.outgoing import queued
 from api.disclosure.recipients import Recipient, recipient_of
 from api.disclosure.states import Stage, TaskAction, next_stage
@@ -45,6 +46,7 @@ class Delivering(Steps):
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             approval = self._signed(actor, APPROVE_RELEASE, task_id, case.task.result_digest or "", signed)
             delivery, revision, recipient, manifest = self._result(case, now_us)
+            rules.require_current(is_outdated(self._store, case, delivery))
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)
             cover = self._cover(replace(case, task=after), delivery, recipient, manifest, now_us)

@@ -249,6 +249,12 @@ def require_decided(decided_on: date, today: date) -> None:
         raise ProcedureError("the decision's day lies ahead", reason="decision-ahead")
 
 
+def require_follows(authorisation: Authorisation, decided_on: date) -> None:
+    """A later decision is not of a day before the one that it confirms or extends: nobody chooses an older law."""
+    if decided_on < authorisation.decided_on:
+        raise ProcedureError("the decision is of a day before the first one", reason="decision-before")
+
+
 def require_targets(basis: LegalBasis, targets: tuple[Target, ...]) -> None:
     """Targets are of kinds that the basis allows, and no more than it allows."""
     if not targets:
@@ -351,6 +357,14 @@ def require_recipient(delivery: Delivery, authority: str, certificate_sha256: st
             "the result is enclosed for another certificate",
             reason="recipient-changed",
             hint="reject it; the officer registers the task again",
+        )
+
+
+def require_current(is_outdated: bool) -> None:
+    """Nothing of the result was withdrawn, corrected or erased after its search."""
+    if is_outdated:
+        raise ProcedureError(
+            "the store was corrected after the search", reason="corrected-since", hint="the officer registers it again"
         )
 
 
