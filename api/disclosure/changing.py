@@ -13,7 +13,6 @@ from api.disclosure.steps import Steps
 from api.people import persons
 from api.people.authorities import require_officer
 from schemas.legal_bases import basis_on
-from store.clock import to_date
 
 
 class Changing(Steps):
@@ -30,7 +29,7 @@ class Changing(Steps):
             state = next_authorisation(authorisation.state, AuthorisationAction.CONFIRM)
             rules.require_awaiting_confirmation(authorisation)
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)
-            rules.require_decided(ruling.decided_on, to_date(now_us))
+            rules.require_decided(ruling.decided_on, now_us)
             rules.require_follows(authorisation, ruling.decided_on)
             rules.require_source(ruling.source)
             basis = basis_on(authorisation.basis_id, ruling.decided_on)
@@ -96,7 +95,7 @@ class Changing(Steps):
             self._require_officer(actor, authorisation.authority, now_us)
             state: AuthorisationState = next_authorisation(authorisation.state, AuthorisationAction.EXTEND)
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)
-            rules.require_decided(ruling.decided_on, to_date(now_us))
+            rules.require_decided(ruling.decided_on, now_us)
             rules.require_follows(authorisation, ruling.decided_on)
             rules.require_later_end(authorisation, ruling.expires_at_us)
             rules.require_source(ruling.source)

@@ -16,7 +16,6 @@ from api.disclosure.steps import Steps
 from schemas.fields import Category
 from schemas.legal_bases import basis_on
 from store import Put
-from store.clock import to_date
 
 _HOUR_US: Final = 3_600_000_000
 Beside = Callable[[str], Sequence[Put]]
@@ -38,7 +37,7 @@ class Filing(Steps):
             self._enter(actor, rules.OFFICER)
             rules.require_reference(order.authority, order.country, order.decision_reference)
             authority = self._require_officer(actor, order.authority, now_us)
-            rules.require_decided(order.decided_on, to_date(now_us))
+            rules.require_decided(order.decided_on, now_us)
             rules.require_source(order.source)
             basis = basis_on(order.basis, order.decided_on)
             rules.require_discloses(basis)

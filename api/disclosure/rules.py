@@ -34,6 +34,7 @@ from schemas.errors import ConfigurationError, ProcedureError
 from schemas.fields import Category
 from schemas.legal_bases import LegalBasis
 from schemas.legal_terms import Decider, Draws
+from store.clock import to_date
 
 OFFICER: Final = Role.OFFICER
 CASE_HANDLER: Final = Role.CASE_HANDLER
@@ -43,6 +44,8 @@ DAY_US: Final = 86_400 * 1_000_000
 PREFLIGHTS_MAX: Final = 3
 """Coarse counts of one task: enough to weigh it, too few to search by."""
 CALL_BACK_AGE_US_MAX: Final = DAY_US
+AHEAD_US_MAX: Final = DAY_US // 8
+"""No member state is further ahead of UTC; an emergency of the first hours of a day is of that day."""
 PRESERVATION_CHARS_MAX: Final = 200
 
 NO_SUCH_CASE: Final = "there is no such case, or it is another person's"
@@ -243,9 +246,9 @@ def require_reach(is_reached: bool) -> None:
         raise ProcedureError("the basis reaches only what the operator still holds itself", reason="beyond-purpose")
 
 
-def require_decided(decided_on: date, today: date) -> None:
-    """The decision is not of a day to come."""
-    if decided_on > today:
+def require_decided(decided_on: date, now_us: int) -> None:
+    """The decision is not of a day to come: it has begun somewhere in the Union."""
+    if decided_on > to_date(now_us + AHEAD_US_MAX):
         raise ProcedureError("the decision's day lies ahead", reason="decision-ahead")
 
 

@@ -17,7 +17,7 @@ Source: ETSI TS 103 120 V1.12.1, clause 6.4 (actions).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
 
@@ -146,6 +146,13 @@ class Exchange:
             raise InputError("an authorisation needs a legal type, an end, an approval's time, and a task beside it")
         if thing.decided_by not in set(Decider):
             raise InputError("an authorisation tells its approver's role: " + ", ".join(Decider))
+        if thing.start is not None and parse_instant(thing.start) > self._store.clock.now_us():
+            raise InputError("the authorisation's time has not begun; it is sent when it has")
+        targets = tuple(dict.fromkeys(target for task in tasks for target in _targets(task)))
+        window = Window(min(w.start_us for w in windows), max(w.end_us for w in windows))
+        for target in targets:
+            if not _covers((_window(task) for task in tasks if target in _targets(task)), window):
+                raise InputError("the tasks of one authorisation ask for every target over the whole of its time")
         authority = authorities.require(self._store, _belongs(self._store, actor), self._store.clock.now_us())
         source = (
             SourceDocument(documents[0].media_type, documents[0].content)
@@ -159,8 +166,8 @@ class Exchange:
             decided_by=Decider(thing.decided_by),
             authority=authority.authority_id,
             country=authority.terms.country,
-            targets=tuple(dict.fromkeys(target for task in tasks for target in _targets(task))),
-            window=Window(min(w.start_us for w in windows), max(w.end_us for w in windows)),
+            targets=targets,
+            window=window,
             expires_at_us=parse_instant(thing.end),
             source=source,
             emergency="IsEmergency" in thing.flags,
@@ -328,6 +335,16 @@ def _window(task: hi1.TaskObject) -> Window:
     if task.start is None or task.end is None:
         raise InputError("a task has a start and an end")
     return Window(parse_instant(task.start), parse_instant(task.end))
+
+
+def _covers(windows: Iterable[Window], whole: Window) -> bool:
+    """Tell whether windows leave no gap in the whole: else an authorisation would reach what no task asks for."""
+    reached_us = whole.start_us
+    for window in sorted(windows, key=lambda item: item.start_us):
+        if window.start_us > reached_us:
+            return False
+        reached_us = max(reached_us, window.end_us)
+    return reached_us >= whole.end_us
 
 
 def _seconds(instant: str) -> str:

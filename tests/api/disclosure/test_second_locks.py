@@ -325,6 +325,12 @@ def test_sides_are_kept_apart() -> None:
     assert reason_of(rules.require_resumer, approver, rests, officer.signatory) == "same-person"
 
 
+def test_a_day_is_decided_on_from_its_first_hour_in_the_union() -> None:
+    midnight_us = NOW_US - NOW_US % DAY_US + DAY_US
+    rules.require_decided(TOMORROW, midnight_us - 3 * 3_600_000_000)  # 00:00 in Helsinki's summer, 23:00 in Stockholm
+    assert reason_of(rules.require_decided, TOMORROW, midnight_us - 3 * 3_600_000_000 - 1) == "decision-ahead"
+
+
 def test_what_an_order_has_to_say() -> None:
     assert reason_of(rules.require_reference, " ", "SE", "B 1") == "no-reference"
     assert reason_of(rules.require_source, SourceDocument("text/plain", b"")) == "no-source"

@@ -136,6 +136,36 @@ def test_an_order_is_cancelled_by_message_and_not_changed(court: Court) -> None:
         write_request(head(), [hi1.Action(0, "CREATE", thing=other)])
 
 
+def test_tasks_of_one_authorisation_do_not_widen_it_together(court: Court) -> None:
+    """Two targets over two times would authorise each target over both; a gap between two times, the gap."""
+    middle = to_text((WINDOW.start_us + WINDOW.end_us) // 2)[:19] + "Z"
+    hour = to_text((WINDOW.start_us + WINDOW.end_us) // 2 + 3_600_000_000)[:19] + "Z"
+    other = (hi1.RequestValue("ETSI", "InternationalE164", "46701749997"),)
+    authorisation, task = order()
+    first = replace(task, end=middle)
+    for second, code in (
+        ({"values": other, "start": middle}, 400),
+        ({"start": hour}, 400),
+        ({"values": other, "end": middle}, None),
+        ({"start": middle}, None),
+    ):
+        filed = replace(authorisation, identifier=str(uuid.uuid4()))
+        tasks = (
+            replace(first, associated=(filed.identifier,)),
+            replace(task, **second, associated=(filed.identifier,)),
+        )
+        named = [replace(item, identifier=str(uuid.uuid4())) for item in tasks]
+        creates = [hi1.Action(number, "CREATE", thing=item) for number, item in enumerate((filed, *named))]
+        assert codes(court, *creates)[0] == code, second
+
+
+def test_an_authorisation_whose_time_has_not_begun_is_not_taken(court: Court) -> None:
+    authorisation, task = order()
+    for start, code in ((to_text(NOW_US + DAY_US), 400), (to_text(NOW_US - DAY_US), None)):
+        thing = replace(authorisation, start=start[:19] + "Z")
+        assert codes(court, hi1.Action(0, "CREATE", thing=thing), hi1.Action(1, "CREATE", thing=task))[0] == code
+
+
 def test_an_order_names_the_day_of_the_holder_and_the_preservation_that_it_reaches(court: Court) -> None:
     authorisation, task = order()
     named = hi1.RequestValue("Lagrum", "PreservationReference", "K 4711-26")
