@@ -22,9 +22,14 @@ from schemas.arrow import LABEL_TYPE, TIME_TYPE, delivered_type
 from schemas.buffers import Column, Ints, Mask, as_text, flat, map_unique, pc, text_views, valid_mask, values_int64
 from schemas.fields import BY_NAME, FIELDS, NUMBER_FIELDS, STORE_FIELDS, Field, Kind
 from schemas.numbers import normalise_packed, rules, spoiled
-from schemas.packing import pack_address, pack_identifier, pack_mac, unpack_identifier
+from schemas.packing import look_with, pack_address, pack_identifier, pack_mac, unpack_identifier
 from schemas.rejects import Reject, RejectReason
+from store import native
 
+LOAD_ROWS_MIN: Final = 8_192
+"""Fewer rows are no reason to load the kernels; when they are there, they are used."""
+
+_KERNELS: Final = "schemas.number_kernels"
 _DIALLED: Final = frozenset((*NUMBER_FIELDS, "imsi", "imei", "called_imsi", "called_imei"))
 _MARK: Final = b"\xef\xbb\xbf"
 _TIME_FIELDS: Final = ("start_time", "answer_time", "end_time", "end_inferred", "duration_ms")
@@ -50,6 +55,8 @@ def normalise(decoded: Decoded, source: SourceConfig, now_us: int) -> Normalised
         source: country, tenant, accounts and defaults.
         now_us: the time of the delivery, µs since 1970 UTC; records of the future are refused.
     """
+    if decoded.table.num_rows >= LOAD_ROWS_MIN or native.is_loaded(_KERNELS):
+        look_with(native.load(_KERNELS))
     work = _Work(decoded.table, source)
     work.events()
     work.labels()

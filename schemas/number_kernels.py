@@ -1,4 +1,4 @@
-"""Compiled looks at packed numbers (ADR 7). The twin in NumPy is in `schemas.numbers`."""
+"""Compiled looks at numbers (ADR 7). The twins in NumPy are in `schemas.numbers` and `schemas.packing`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy as np
 numba: Any = importlib.import_module("numba")
 types: Any = numba.types
 
+_DIGITS_MAX: Final = 18
+_ZERO: Final = ord("0")
 _POWERS: Final = 10 ** np.arange(19, dtype=np.int64)
 
 
@@ -31,3 +33,34 @@ def _zero_led(values: Any, digits_max: Any) -> Any:
 zero_led: Any = numba.njit(types.boolean(types.Array(types.int64, 1, "C", readonly=True), types.int64), nogil=True)(
     _zero_led
 )
+
+
+def _pack_digits(offsets: Any, data: Any, packed: Any, fits: Any) -> Any:
+    """Pack the texts of 1 to 18 digits, mark them in `fits`, and return how many there are; the others pack to 0."""
+    count = 0
+    for row in range(len(packed)):
+        start, stop = offsets[row], offsets[row + 1]
+        value = np.int64(1)
+        good = 0 < stop - start <= _DIGITS_MAX
+        if good:
+            for at in range(start, stop):
+                digit = np.int64(data[at]) - _ZERO
+                if digit < 0 or digit > 9:
+                    good = False
+                    break
+                value = value * 10 + digit
+        packed[row] = value if good else 0
+        fits[row] = good
+        count += good
+    return count
+
+
+pack_digits: Any = numba.njit(
+    types.int64(
+        types.Array(types.int32, 1, "C", readonly=True),
+        types.Array(types.uint8, 1, "C", readonly=True),
+        types.int64[::1],
+        types.uint8[::1],
+    ),
+    nogil=True,
+)(_pack_digits)

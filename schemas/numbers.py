@@ -27,14 +27,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 
 from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, text_views, valid_mask, values_int64
 from schemas.errors import ConfigurationError, InputError
-from schemas.packing import DIGITS_MAX, pack_identifier, unpack_identifier
+from schemas.packing import DIGITS_MAX, looking, pack_identifier, unpack_identifier
 
 __all__ = [
     "CountryRules",
@@ -49,10 +49,7 @@ __all__ = [
 SHORT_CODE_DIGITS_MAX: Final = 6
 E164_DIGITS_MAX: Final = 15
 INTERNATIONAL_DIGITS_MIN: Final = 5
-KERNEL_ROWS_MIN: Final = 4_096
-"""Fewer numbers are looked at without a compiled kernel."""
 
-_kernels: Final[list[Any]] = []
 _SPACES: Final = "\u00a0\u2000-\u200a\u202f\u3000"
 _HYPHENS: Final = "\u2010-\u2015\u2212"
 _SEPARATORS: Final = str.maketrans(
@@ -101,11 +98,6 @@ class CountryRules:
     trunk_pattern: re.Pattern[str] | None
     trunk_rewrite: str | None
     national: re.Pattern[str] | None
-
-
-def look_with(kernels: Any) -> None:
-    """Look at many numbers with compiled kernels (`schemas.number_kernels`) from now on."""
-    _kernels[:] = [kernels]
 
 
 @lru_cache(maxsize=512)
@@ -306,9 +298,8 @@ def _some_zero_led(values: Ints) -> bool:
     power = int(_POWERS[len(str(least)) - 1])
     if greatest < 2 * power and least >= power + power // 10:  # all have the same number of digits
         return False
-    if len(values) < KERNEL_ROWS_MIN or not _kernels:
-        return True
-    return bool(_kernels[0].zero_led(values, SHORT_CODE_DIGITS_MAX))
+    kernels = looking(len(values))
+    return True if kernels is None else bool(kernels.zero_led(values, SHORT_CODE_DIGITS_MAX))
 
 
 def _by_form(values: Ints, counts: Ints, plain: Ints, long: Mask, rules: CountryRules) -> Ints | None:

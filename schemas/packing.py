@@ -24,11 +24,13 @@ from schemas.addresses import (
     unpack_mac_value,
 )
 from schemas.arrow import delivered_type
-from schemas.buffers import Column, as_text, flat, pc, text_views, valid_mask
+from schemas.buffers import Bytes, Column, as_text, flat, pc, text_views, valid_mask
 from schemas.fields import FIELDS, Kind
 
 __all__ = [
     "DIGITS_MAX",
+    "look_with",
+    "looking",
     "pack_address",
     "pack_address_value",
     "pack_identifier",
@@ -47,9 +49,23 @@ __all__ = [
 DIGITS_MAX: Final = 18
 """Digits that fit in an int64 behind the leading 1."""
 
+KERNEL_ROWS_MIN: Final = 4_096
+"""Fewer values are looked at without a compiled kernel."""
+
+_kernels: Final[list[Any]] = []
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _LEADING_ONE: Final = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
+
+
+def look_with(kernels: Any) -> None:
+    """Look at many numbers with compiled kernels (`schemas.number_kernels`) from now on."""
+    _kernels[:] = [kernels]
+
+
+def looking(rows: int) -> Any:
+    """Return the kernels to look at so many numbers with, or None."""
+    return _kernels[0] if _kernels and rows >= KERNEL_ROWS_MIN else None
 
 
 def pack_identifier(array: Column) -> tuple[Column, Column]:
@@ -64,6 +80,9 @@ def pack_identifier(array: Column) -> tuple[Column, Column]:
         return pa.nulls(rows, pa.int64()), pa.nulls(rows, pa.string())
     offsets, data = text_views(column)
     lengths = offsets[1:] - offsets[:-1]
+    kernels = looking(rows)
+    if kernels is not None:
+        return _pack_compiled(kernels, column, offsets, data)
     if _all_digits(column, lengths, data):
         return _pack_digits(column, lengths), pa.nulls(rows, pa.string())
     # A cumulative count of the bytes that are no digits tells the rows apart.
@@ -74,6 +93,23 @@ def pack_identifier(array: Column) -> tuple[Column, Column]:
     digits = pc.if_else(mask, column, pa.scalar(None, pa.string()))
     text = pc.if_else(mask, pa.scalar(None, pa.string()), column)
     return _pack_digits(digits, np.where(fits, lengths, 0)), text
+
+
+def _pack_compiled(kernels: Any, column: Column, offsets: np.ndarray[Any, Any], data: Bytes) -> tuple[Column, Column]:
+    """Do what `pack_identifier` does with texts."""
+    rows = len(column)
+    packed, fits = np.empty(rows, np.int64), np.empty(rows, np.uint8)
+    count = kernels.pack_digits(offsets, data, packed, fits)
+    if count == 0:
+        return pa.nulls(rows, pa.int64()), column
+    chosen = fits.view(np.bool_)
+    if column.null_count:
+        chosen &= valid_mask(column)
+        count = int(np.count_nonzero(chosen))
+    if count == rows - column.null_count:
+        return pa.array(packed, mask=None if count == rows else ~chosen), pa.nulls(rows, pa.string())
+    text = pc.if_else(pa.array(chosen), pa.scalar(None, pa.string()), column)
+    return pa.array(packed, mask=~chosen), text
 
 
 def _all_digits(column: Column, lengths: np.ndarray[Any, Any], data: np.ndarray[Any, Any]) -> bool:

@@ -18,7 +18,6 @@ from ingest.decoders.canonical.columns import FIGURES, Converted, InputColumn, c
 from ingest.decoders.canonical.times import ParsedTimes, parse_times
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import is_utf8
-from schemas import numbers
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes, Column, Ints, flags, valid_mask, values_int64
 from schemas.fields import Kind
@@ -34,7 +33,6 @@ _SAMPLE_BYTES: Final = 1 << 16
 _FIGURE_MAX: Final = 2**62
 _LENGTH: Final = 0xFFFF_FFFF
 _MODULE: Final = "ingest.decoders.csv_kernels"
-_NUMBERS: Final = "schemas.number_kernels"
 
 
 class Walked(NamedTuple):
@@ -75,7 +73,6 @@ class Walker:
     def walk(self, block: Padded) -> list[Walked] | None:
         """Return the rows of a block, or None when it is not clean."""
         kernels = native.load(_MODULE)
-        numbers.look_with(native.load(_NUMBERS))
         position, parts, size = 0, [], block.size
         if not block.terminated:
             if block.ends_with(ord("\r")):

@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError, InputError
 from schemas.numbers import (
-    KERNEL_ROWS_MIN,
     imei_match_ranges,
     normalise_number,
     normalise_numbers,
     normalise_packed,
     rules,
 )
-from schemas.packing import pack_identifier, pack_identifier_value
+from schemas.packing import KERNEL_ROWS_MIN, pack_identifier, pack_identifier_value
 from store import native
 
 COUNTRIES = ["SE", "NO", "US", "GB", "IT", "RU", "HU", "BR", "JP", "AU", "FI", "CN", "AR", "KR", "BY", "GA", "AG", None]

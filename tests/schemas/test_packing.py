@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from schemas import packing
 from schemas.arrow import PACKED, V6_TYPE
 from schemas.buffers import STRETCH_ROWS
 from schemas.packing import (
@@ -27,6 +28,7 @@ from schemas.packing import (
     unpack_mac_value,
     unpack_table,
 )
+from store import native
 
 DIGITS = st.text("0123456789", min_size=1, max_size=22)
 ODD = st.sampled_from(
@@ -82,6 +84,20 @@ def test_slices_chunks_and_dictionaries_pack_alike(values: list[str | None], dat
         sliced.cast(pa.large_string()),
     ):
         assert unpack_identifier(*pack_identifier(column)).to_pylist() == values[start:]
+
+
+@given(st.lists(DIGITS | ODD | st.none(), min_size=1, max_size=20), st.integers(0, 20))
+def test_compiled_packing_is_the_same(values: list[str | None], start: int) -> None:
+    column = pa.array(values, pa.string()).slice(start)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "_kernels", [])
+        expected = pack_identifier(column)
+        patch.setattr(packing, "_kernels", [native.load("schemas.number_kernels")])
+        patch.setattr(packing, "KERNEL_ROWS_MIN", 1)
+        found = pack_identifier(column)
+    for one, other in zip(found, expected, strict=True):
+        one.validate(full=True)
+        assert one.equals(other)
 
 
 def test_leading_zeros_stay_apart() -> None:
