@@ -128,11 +128,11 @@ class BlockFile:
         """
         offsets = np.frombuffer(self._directory, "<u8")[first : last + 1].tolist()
         start = offsets[0]
-        descriptor = self._fd if self._fd != _ANEW else self._open_anew()
+        descriptor, anew = self._descriptor()
         try:
             data = memoryview(os.pread(descriptor, offsets[-1] - start, start))
         finally:
-            if descriptor != self._fd:
+            if anew:
                 os.close(descriptor)
         places = [offset - start for offset in offsets]
         return [self._open(first + at, data[places[at] : places[at + 1]]) for at in range(last - first)]
@@ -143,7 +143,7 @@ class BlockFile:
         Raises:
             IntegrityError: one of them does not authenticate.
         """
-        descriptor = self._fd if self._fd != _ANEW else self._open_anew()
+        descriptor, anew = self._descriptor()
         sealed = []
         try:
             for number in numbers:
@@ -152,13 +152,17 @@ class BlockFile:
                 first, last = _STRETCH.unpack_from(self._directory, 8 * number)
                 sealed.append((number, os.pread(descriptor, last - first, first)))
         finally:
-            if descriptor != self._fd:
+            if anew:
                 os.close(descriptor)
         return [self._open(number, data) for number, data in sealed]
 
-    def _open_anew(self) -> int:
+    def _descriptor(self) -> tuple[int, bool]:
+        """Return a descriptor, and whether the caller closes it: never one that somebody else closes meanwhile."""
+        held = self._fd
+        if held != _ANEW:
+            return held, False
         try:
-            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC), True
         except FileNotFoundError as error:
             raise IntegrityError(f"{self._binding} is missing") from error
 

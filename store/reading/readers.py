@@ -215,7 +215,6 @@ class Readers:
             held.thing.close()
 
     def _drop_indexes(self, keys: list[str]) -> None:
+        """Forget indexes; they are not closed, for others may ask them right now, and they hold no descriptor."""
         for key in keys:
-            held = self._indexes.pop(key)
-            self._nbytes -= held.nbytes
-            held.thing.close()
+            self._nbytes -= self._indexes.pop(key).nbytes
