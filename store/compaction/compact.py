@@ -33,7 +33,7 @@ from store.audit import AuditEntry
 from store.compaction.merging import FAN_IN_MAX, is_settled, merged
 from store.model import PartRow, RetiredPart
 from store.partitions import PartitionKey, is_above_floor
-from store.parts import WrittenPart
+from store.parts import PartStore, WrittenPart
 from store.publish import insert_part, part_manifest
 from store.retention import floorguard
 
@@ -216,6 +216,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
                 store.part_store.write(key, secret, records, None, location_key=beside),
                 batches_of(records),
             ),
+            store.part_store,
         )
         written, batches = [part for part, _ in made], [counted for _, counted in made]
         store.part_store.sync_directory(key)
@@ -237,16 +238,23 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
 
 
 def written_by(
-    stretches: Generator[pa.Table, None, None], write: Callable[[pa.Table], tuple[WrittenPart, Counter[int]]]
+    stretches: Generator[pa.Table, None, None],
+    write: Callable[[pa.Table], tuple[WrittenPart, Counter[int]]],
+    part_store: PartStore,
 ) -> list[tuple[WrittenPart, Counter[int]]]:
-    """Write stretches while the next is being read and merged."""
+    """Write stretches while the next is being read and merged; when one fails, what was written of them goes."""
     made: list[Future[tuple[WrittenPart, Counter[int]]]] = []
-    with ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-merge") as pool, closing(stretches):
-        for records in stretches:
-            if len(made) >= WRITERS:
-                made[-WRITERS].result()  # so many are written, and one waits: no more are in memory
-            made.append(pool.submit(write, records))
-        return [one.result() for one in made]
+    try:
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-merge") as pool, closing(stretches):
+            for records in stretches:
+                if len(made) >= WRITERS:
+                    made[-WRITERS].result()  # so many are written, and one waits: no more are in memory
+                made.append(pool.submit(write, records))
+            return [one.result() for one in made]
+    except BaseException:
+        with suppress(OSError):  # what stays, and what the failed one wrote, is an orphan; recovery removes it
+            part_store.discard(*(one.result()[0] for one in made if one.exception() is None))
+        raise
 
 
 def prepared(part: PartRow, above_floor: bool, left_out: Counter[int], records: pa.Table) -> pa.Table:

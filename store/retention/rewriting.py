@@ -121,7 +121,8 @@ def rewrite(store: Store, key: PartitionKey, goes: Goes) -> Rewritten:
                 for part in group
             ]
             prepares = [partial(_prepared, part, goes, withdrawn, erased) for part in group]
-            made += compact.written_by(merging.merged(readers, prepares, compact.MERGED_ROWS_MAX), write)
+            stretches = merging.merged(readers, prepares, compact.MERGED_ROWS_MAX)
+            made += compact.written_by(stretches, write, store.part_store)
     if made:
         store.part_store.sync_directory(into)
     written, batches = [part for part, _ in made], [counted for _, counted in made]

@@ -97,7 +97,7 @@ def test_a_merge_that_fails_or_is_left_ends_its_readers_first(tmp_path: Path) ->
             list(merging.merged(readers, [as_it_is] * 3, 1_000))
         with pytest.raises(OSError, match="full"):
             compact.written_by(
-                merging.merged(readers[:2], [as_it_is] * 2, 1_000), mock.Mock(side_effect=OSError("full"))
+                merging.merged(readers[:2], [as_it_is] * 2, 1_000), mock.Mock(side_effect=OSError("full")), mock.Mock()
             )
         left = merging.merged(readers[:2], [as_it_is] * 2, 1_000)
         next(left)

@@ -1,0 +1,63 @@
+"""Merges that something happens to: an erasure by another process, a disk that fails between two parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from store import Store
+from store.parts import WrittenPart
+from tests.conftest import FixedClock, ends_us
+from tests.store.conftest import deliver
+from tests.store.records import records
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    for number in range(12):
+        deliver(store, records(300, seed=number, first_key=number * 300, days_ago=2 + number % 3))
+    return store
+
+
+def parts_of(store: Store) -> set[Path]:
+    return {path for path in store.layout.parts.rglob("*") if path.is_file()}
+
+
+def test_a_partition_that_is_erased_while_it_is_merged_stays_erased(filled: Store, clock: FixedClock) -> None:
+    with Store.open(filled.root, clock=clock) as other:
+        write = filled.part_store.write
+
+        def erased_meanwhile(*words: Any, **named: Any) -> WrittenPart:
+            if other.partitions():
+                clock.value_us = max(ends_us(item.key) for item in other.partitions())
+                other.expire()
+            return write(*words, **named)
+
+        filled.part_store.write = erased_meanwhile  # type: ignore[method-assign]
+        done = filled.compact(everything=True)
+    assert done.merged == 0
+    assert parts_of(filled) == set()
+    filled.part_store.write = write  # type: ignore[method-assign]
+    assert filled.verify() == []
+
+
+def test_a_merge_that_fails_leaves_no_files_behind(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that is damaged fails every merge of its partition: what was written by then must not pile up."""
+    monkeypatch.setattr("store.compaction.compact.MERGED_ROWS_MAX", 200)
+    before = parts_of(filled)
+    write, count = filled.part_store.write, 0
+
+    def fails(*words: Any, **named: Any) -> WrittenPart:
+        nonlocal count
+        count += 1
+        if count == 3:
+            raise OSError(5, "EIO")
+        return write(*words, **named)
+
+    monkeypatch.setattr(filled.part_store, "write", fails)
+    with pytest.raises(OSError, match="EIO"):
+        filled.compact(everything=True)
+    assert count >= 3
+    assert parts_of(filled) == before
