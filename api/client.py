@@ -47,7 +47,7 @@ class Client:
         """
         path = socket_path(root.absolute())
         if not path.exists():
-            raise ConfigurationError("no service runs for this store", hint="start it: lagrum --root DIR serve")
+            raise ConfigurationError("no service runs for this store", hint=f"start it: lagrum --root {root} serve")
         return cls(httpx.HTTPTransport(uds=str(path)), _LOCAL, clock)
 
     @classmethod

@@ -6,8 +6,10 @@ No setting reaches the clock, the floor, the ceiling, or who may do what.
 from __future__ import annotations
 
 import ipaddress
+import re
 import tomllib
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -21,6 +23,7 @@ CHALLENGE_SECONDS_MAX: Final = 60
 WITNESS_INTERVAL_SECONDS_MAX: Final = 30
 URL_CHARS_MAX: Final = 300
 _TABLE: Final = "table"
+_KINDS: Final = {int: "a whole number", str: "text in quotes", bool: "true or false"}
 
 
 def _in(table: str, default: Any) -> Any:
@@ -222,8 +225,12 @@ def load(root: Path) -> Settings:
         raise ConfigurationError(f"{FILE_NAME} cannot be read: {error.strerror}") from None
     try:
         tables = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        raise ConfigurationError(f"{FILE_NAME} is not TOML in UTF-8") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{FILE_NAME} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:  # of its message only the place: it may quote the file
+        place = re.search(r"at (line \d+, column \d+|end of document)", str(error))
+        where = f" ({place[1]})" if place else ""
+        raise ConfigurationError(f"{FILE_NAME} is not TOML{where}", hint='text stands in "quotes"') from None
     return from_tables(tables)
 
 
@@ -237,11 +244,22 @@ def from_tables(tables: dict[str, Any]) -> Settings:
         for name, value in content.items():
             item = known.get((table, name))
             if item is None:
-                raise ConfigurationError(f"{FILE_NAME}: there is no setting {name!r} in [{table}]")
-            if type(value) is not type(item.default):
-                expected = type(item.default).__name__
                 raise ConfigurationError(
-                    f"{FILE_NAME}: the setting {name!r} in [{table}] is not of the type {expected}"
+                    f"{FILE_NAME}: there is no setting {name!r} in [{table}]", hint=_neighbour(table, name)
                 )
+            if type(value) is not type(item.default):
+                expected = _KINDS[type(item.default)]
+                raise ConfigurationError(f"{FILE_NAME}: the setting {name!r} in [{table}] is {expected}")
             values[name] = value
     return Settings(**values)
+
+
+def _neighbour(table: str, name: str) -> str:
+    """Say what may be meant: the same name in another table, or one that is spelt alike."""
+    places = {item.name: item.metadata[_TABLE] for item in fields(Settings)}
+    near = name if name in places else next(iter(get_close_matches(name, places, n=1)), None)
+    if near is not None:
+        return f"did you mean {near} in [{places[near]}]?"
+    known = sorted(item for item, place in places.items() if place == table)
+    tables = ", ".join(f"[{place}]" for place in dict.fromkeys(places.values()))
+    return f"[{table}] has {', '.join(known)}" if known else f"the tables are {tables}"

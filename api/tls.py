@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import ssl
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +39,12 @@ def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    for name in ("tls_certificate", "tls_key", "tls_client_ca"):
+        path = getattr(settings, name)
+        if path and not os.access(root / path, os.R_OK):
+            raise ConfigurationError(
+                f"{root / path} cannot be read", hint=f"see {name} in [server] of lagrum.toml; relative to the root"
+            )
     try:
         context.load_cert_chain(root / settings.tls_certificate, root / settings.tls_key)
         if settings.tls_client_ca:
@@ -45,7 +52,8 @@ def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
             context.verify_mode = ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError):
         raise ConfigurationError(
-            "the TLS certificate, its key or the client CA cannot be read", hint="see [server] in lagrum.toml"
+            "the TLS certificate, its key and the client CA are not PEM files that fit together",
+            hint="see [server] in lagrum.toml",
         ) from None
     return context
 

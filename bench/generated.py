@@ -17,6 +17,7 @@ from api.app import create_app
 from api.cli import lagrum
 from api.cli.manual import manual
 from api.settings import Settings
+from api.settings_reference import settings_reference
 from bench import report
 from schemas.documents import field_reference, json_schema
 from store import Store, SystemClock
@@ -55,6 +56,7 @@ def _decisions() -> str:
 FILES: Final[dict[str, Callable[[], str]]] = {
     "docs/CLI.md": lambda: manual(lagrum),
     "docs/FIELDS.md": field_reference,
+    "docs/SETTINGS.md": settings_reference,
     "docs/adr/README.md": _decisions,
     "docs/record.schema.json": lambda: _json(json_schema()),
     "docs/openapi.json": _openapi,

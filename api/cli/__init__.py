@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 ran, but found something wrong; 2 usage or configuration. 
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -27,6 +28,9 @@ __all__ = ["Context", "lagrum", "main"]
 EXIT_FOUND: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+_FOREIGN: Final = "this user may not; a store belongs to the user who made it, and `lagrum doctor` looks at the rights"
+_FULL: Final = "make room, then run it again; what was delivered twice is stored once"
+OS_HINTS: Final = {errno.EACCES: _FOREIGN, errno.EPERM: _FOREIGN, errno.ENOSPC: _FULL, errno.EDQUOT: _FULL}
 click.Context.formatter_class = HelpFormatter  # of every command, whoever makes its context
 
 
@@ -87,6 +91,8 @@ def main(argv: Sequence[str] | None = None, *, clock: Clock | None = None) -> in
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         click.echo(f"error: {error.strerror or type(error).__name__}{where}", err=True)
+        if error.errno in OS_HINTS:
+            click.echo(f"hint: {OS_HINTS[error.errno]}", err=True)
         return EXIT_FOUND
     except Exception as error:
         return _confess(error)

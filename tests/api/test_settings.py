@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from api.settings import Settings, from_tables, is_loopback, load
+from api.settings_reference import settings_reference
+from api.tls import server_context
 from schemas.errors import ConfigurationError
 
 
@@ -68,3 +71,40 @@ def test_a_queue_is_set_whole_or_not_at_all() -> None:
     assert from_tables({"queue": whole}).queue_durable == "lagrum"
     with pytest.raises(ConfigurationError, match="queue_server"):
         from_tables({"queue": {"queue_server": "nats://127.0.0.1"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[server]\nprot = 1\n", "'prot' in [server]", "did you mean port in [server]?"),
+        ("[ingest]\nport = 1\n", "'port' in [ingest]", "did you mean port in [server]?"),
+        ("[witness]\nzzz = 1\n", "'zzz' in [witness]", "witness_directory"),
+        ("[sevrer]\nzzz = 1\n", "[sevrer]", "the tables are [server], [ingest]"),
+        ("[server]\nhost = secret\n", "(line 2, column 8)", "quotes"),
+        ("[server]\nport = 'a'\n", "is a whole number", None),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_with_its_place(
+    tmp_path: Path, text: str, message: str, hint: str | None
+) -> None:
+    (tmp_path / "lagrum.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as refused:
+        load(tmp_path)
+    assert message in refused.value.message and "secret" not in refused.value.message
+    assert hint is None or hint in str(refused.value.hint)
+
+
+def test_every_setting_stands_on_the_page_of_settings() -> None:
+    page = settings_reference()
+    assert all(f"\n| `{item.name}` | " in page for item in fields(Settings))
+    assert "`2147483648` (2 GiB)" in page
+
+
+def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    settings = Settings(tls_certificate="a.crt", tls_key="a.key")
+    with pytest.raises(ConfigurationError, match=r"a\.crt cannot be read"):
+        server_context(settings, tmp_path)
+    for name in ("a.crt", "a.key"):
+        (tmp_path / name).write_text("none")
+    with pytest.raises(ConfigurationError, match="fit together"):
+        server_context(settings, tmp_path)

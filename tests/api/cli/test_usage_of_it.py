@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -201,3 +202,17 @@ def test_an_example_is_broken_where_a_shell_reads_on() -> None:
     script = "lagrum() { printf '%s|' \"$@\"; }\n" + "\n".join(lines[:-1])
     read = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
     assert read == "hold|add|--reference|K 4711-26 of the court|--ends|2027-02-01|--as|key.json|"
+
+
+def test_a_full_disk_is_told_with_what_to_do(
+    run: Run, monkeypatch: pytest.MonkeyPatch, root: Path, tmp_path: Path
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    calls = tmp_path / "calls.csv"
+    calls.write_text(HEADER)
+    monkeypatch.setattr("api.cli.ingest._ingest_all", full)
+    ran = run("--root", root, "ingest", "--source", "a", "--format", "csv", calls)
+    assert ran.code == 1
+    assert "No space left" in ran.err and "hint: make room" in ran.err
