@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, ClassVar, Final, NamedTuple, cast
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.base import CHUNK_ROWS, Decoded, Event
+from ingest.decoders.base import CHUNK_ROWS, Decoded
 from ingest.decoders.slices import Column, Flags, Ints, Lines, compute, read_blocks
 from ingest.lines import Line
 from ingest.source import SourceConfig
@@ -95,13 +95,7 @@ class EventRows:
         if not tables:
             yield Decoded(pa.table({"position": pa.array([], pa.int64())}), rejects)
             return
-        table = tables[0]
-        if len(tables) > 1:
-            both = pa.concat_tables(tables, promote_options="default")
-            table = both.take(compute.sort_indices(both.column("position")))
-        for one in generations(table):
-            yield Decoded(one, rejects)
-            rejects = []
+        yield Decoded(tables[0] if len(tables) == 1 else by_position(tables), rejects)
 
     def _table(self, rows: list[tuple[object, ...]]) -> pa.Table:
         columns: dict[str, Column] = {}
@@ -113,21 +107,7 @@ class EventRows:
         return pa.table(columns)
 
 
-def generations(table: pa.Table) -> Iterator[pa.Table]:
-    """Yield the rows so that a translation that begins anew under the same key comes in a later table than its end."""
-    codes = compute.dictionary_encode(table.column("session_key").combine_chunks()).indices.to_numpy()
-    positions = table.column("position").to_numpy()
-    closes = np.asarray(compute.equal(table.column("event"), Event.CLOSE.value)).astype(np.int64)
-    order = np.lexsort((positions, codes))
-    before = np.cumsum(closes[order]) - closes[order]
-    sorted_codes = codes[order]
-    first = np.searchsorted(sorted_codes, sorted_codes)
-    number = np.empty(len(order), np.int64)
-    number[order] = before - before[first]
-    if not number.any():
-        yield table
-        return
-    by_number = np.argsort(number, kind="stable")
-    bounds = np.flatnonzero(np.diff(number[by_number])) + 1
-    for rows in np.split(by_number, bounds):
-        yield compute.take(table, pa.array(np.sort(rows)))
+def by_position(tables: list[pa.Table]) -> pa.Table:
+    """Return the events of several tables in the order of the delivery, which tells where a key is used anew."""
+    table = pa.concat_tables(tables, promote_options="default")
+    return table.take(compute.sort_indices(table.column("position")))

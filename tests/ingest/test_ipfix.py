@@ -172,10 +172,12 @@ def test_other_flows_and_alarms_are_refused_and_can_be_read_again():
         assert again == [] and [same.raw for same in refused] == [one.raw]
 
 
-def test_a_translation_that_begins_anew_under_its_key_comes_in_a_later_stretch():
-    times = (nat44(4, T0), nat44(5, T0 + 5), nat44(4, T0 + 9), nat44(5, T0 + 12))
-    parts = list(Ipfix().decode(io.BytesIO(ipfix(TEMPLATES, one_set(256, b"".join(times)))), SourceConfig("cgn")))
-    assert [part.table.column("event").to_pylist() for part in parts] == [["open", "close"]] * 2
+def test_events_of_several_templates_come_in_their_order():
+    both = one_set(2, template(256, NAT44) + template(258, NAT44))
+    sets = [one_set(256 + 2 * (event == 5), nat44(event, at)) for event, at in ((4, T0), (5, T0 + 5), (4, T0 + 9))]
+    last = one_set(258, nat44(5, T0 + 12))
+    parts = list(Ipfix().decode(io.BytesIO(ipfix(both, *sets, last)), SourceConfig("cgn")))
+    assert [part.table.column("event").to_pylist() for part in parts] == [["open", "close"] * 2]
 
 
 @pytest.mark.parametrize("data", [b"no message at all", b"\x00\x0a\x00\x05", b"\x00\x05" + b"\0" * 60])

@@ -29,7 +29,7 @@ from ingest.decoders.cgnat.ipfix_messages import (
     message_octets,
 )
 from ingest.decoders.cgnat.ipfix_records import Records, message_of
-from ingest.decoders.event_rows import generations
+from ingest.decoders.event_rows import by_position
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject, RejectReason
@@ -112,9 +112,7 @@ class Chunk:
         def raw_of(wanted: Sequence[int]) -> list[bytes | None]:
             return [_raw(groups, position) for position in wanted]
 
-        for table in generations(pa.concat_tables(tables, promote_options="default")):
-            yield Decoded(table, rejects, raw_of)
-            rejects = []
+        yield Decoded(tables[0] if len(tables) == 1 else by_position(tables), rejects, raw_of)
 
     def _refuse(self, data: DataSet) -> None:
         self._position += 1

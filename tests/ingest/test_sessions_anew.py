@@ -1,0 +1,73 @@
+"""Keys of sessions that are used again: what one delivery says in one go is stored as if it came in several."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+
+import pytest
+
+from ingest.pipeline import ingest_stream
+from ingest.source import SourceConfig
+from store import Store
+from tests.conftest import FixedClock
+from tests.store.records import NOW_US
+
+NAMES = ("accepted", "duplicates", "conflicts", "rejected", "rows")
+
+
+def packet(kind: str, at_s: int, length_s: int | None = None) -> bytes:
+    told = "" if length_s is None else f"\tAcct-Session-Time = {length_s}\n"
+    return (
+        f'Fri Nov 20 09:00:00 2026\n\tAcct-Status-Type = {kind}\n\tAcct-Session-Id = "7"\n'
+        f"\tNAS-IP-Address = 192.0.2.1\n\tFramed-IP-Address = 10.0.0.9\n"
+        f'\tEvent-Timestamp = "{at_s}"\n{told}\tTimestamp = 1795165200\n\n'
+    ).encode()
+
+
+def line(letter: str, at: str) -> bytes:
+    ends = "100.64.1.6:123<-->203.0.113.73:123 to 198.51.100.8:123"
+    return f"2026-11-20T09:{at}+00:00 cgn NAT-UDP-{letter}: {ends}\n".encode()
+
+
+def flow(word: str, at_s: int, length_s: int) -> bytes:
+    told = f" delta-time={length_s}" if word == "[DESTROY]" else ""
+    ends = "src=10.0.0.1 dst=1.1.1.1 sport=123 dport=123 src=1.1.1.1 dst=2.2.2.2 sport=123 dport=123"
+    return f"[{at_s}.250000]\t{word:>9} ipv4     2 udp      17 {ends}{told}\n".encode()
+
+
+START, STOP = packet("Start", 1795165190), packet("Stop", 1795165200, 10)
+START_2, STOP_2 = packet("Start", 1795168790), packet("Stop", 1795168800, 10)
+
+
+def stored(where: Path, format: str, deliveries: list[bytes], source: SourceConfig) -> tuple[int, ...]:
+    with Store.create(where, clock=FixedClock(NOW_US)) as store:
+        receipts = [ingest_stream(store, source, format, io.BytesIO(one)) for one in deliveries]
+    return tuple(sum(getattr(one, name) for one in receipts) for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("format", "events"),
+    [
+        ("radius-detail", [STOP, STOP_2]),  # both Starts are lost
+        ("radius-detail", [START, STOP, STOP_2]),
+        ("radius-detail", [START, STOP, START_2, STOP_2, STOP]),
+        ("radius-detail", [STOP_2, STOP, START_2, START]),
+        ("cgnat-syslog", [line("C", "00:00"), line("D", "00:01"), line("D", "00:02"), line("C", "01:00")]),
+        ("cgnat-syslog", [line("C", "00:00"), line("D", "00:01"), line("C", "00:02"), line("D", "00:03")]),
+        ("conntrack", [flow("[DESTROY]", 1795165200, 10), flow("[DESTROY]", 1795165300, 10)]),
+    ],
+)
+def test_one_delivery_stores_what_several_do(tmp_path: Path, format: str, events: list[bytes]) -> None:
+    options = {"session_ids": "reused"} if format == "radius-detail" else {}
+    source = SourceConfig("s", country="SE", options=options)
+    whole = stored(tmp_path / "whole", format, [b"".join(events)], source)
+    assert whole == stored(tmp_path / "apart", format, events, source)
+    assert whole[-1] == len({one for one in events if b"Stop" in one or b"DESTROY" in one}) or format == "cgnat-syslog"
+
+
+def test_a_port_that_is_used_often_is_one_stretch_of_events(tmp_path: Path) -> None:
+    times = [f"{minute:02}:{second:02}" for minute, second in itertools.product(range(10), range(0, 60, 4))]
+    events = [line("CD"[number % 2], at) for number, at in enumerate(times)]
+    assert stored(tmp_path / "root", "cgnat-syslog", [b"".join(events)], SourceConfig("s")) == (150, 0, 0, 0, 75)
