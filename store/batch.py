@@ -104,6 +104,7 @@ class BatchWriter:
         self._slots: set[int] = set()
         self._days: set[int] = set()
         self._located: set[int] = set()
+        self._beside: set[PartitionKey] = set()
         self._policy = store.policies.current()
         self._states = store.catalog.partition_states()
         self._snapshot = store.catalog.change_counter()
@@ -287,7 +288,8 @@ class BatchWriter:
         wanted = [partition_of(self._policy, slot, self._states) for slot in sorted(new)]
         if located:
             beside = [partition_of(self._policy, slot, self._states) for slot in sorted(unique - self._located)]
-            wanted += siblings.kept(self._store, beside, clock)
+            self._beside |= (kept := set(siblings.kept(self._store, beside, clock)))
+            wanted += kept
             self._located |= unique
         self._store.keyring.ensure([key.ref for key in wanted])
         if not new:
@@ -334,8 +336,9 @@ class BatchWriter:
     def _flush(self, slot: int) -> None:
         buffer = self._buffers.pop(slot)
         partition = partition_of(self._policy, slot, self._states)
-        key = siblings.record_key(self._store, partition)
-        beside = siblings.writing_key(self._store, partition, buffer.tables)
+        key = siblings.writing_key(self._store, partition)
+        is_beside = partition.location in self._beside and any(map(siblings.has_location, buffer.tables))
+        beside = siblings.writing_key(self._store, partition.location) if is_beside else None
         self._pending.append((self._pool.submit(self._write, partition, key, beside, buffer), slot, buffer))
         self._collect(WRITERS)
 

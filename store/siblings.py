@@ -162,9 +162,8 @@ def _joined(names: Sequence[str], own: pa.Table, located: pa.Table) -> pa.Table:
 
 def split(table: pa.Table) -> tuple[pa.Table, pa.Table | None]:
     """Return records without their location, and the columns of the location; None when no record has any."""
-    names = [name for name in table.column_names if name in LOCATION_COLUMNS]
-    located = [name for name in names if table.column(name).null_count < table.num_rows]
-    return table.drop_columns(names) if names else table, table.select(located) if located else None
+    names, told = [name for name in table.column_names if name in LOCATION_COLUMNS], _told(table)
+    return table.drop_columns(names) if names else table, table.select(told) if told else None
 
 
 def marked(stored: Stored, location: pa.Table | None) -> Stored:
@@ -196,7 +195,12 @@ def located(records: pa.Table) -> pa.Table:
 
 def has_location(records: pa.Table) -> bool:
     """Tell whether any of these packed records has a location."""
-    return split(records.select([name for name in records.column_names if name in LOCATION_COLUMNS]))[1] is not None
+    return bool(_told(records))
+
+
+def _told(records: pa.Table) -> list[str]:
+    names = LOCATION_COLUMNS.intersection(records.column_names)
+    return [name for name in records.column_names if name in names and records.column(name).null_count < len(records)]
 
 
 # Reading
@@ -237,8 +241,8 @@ def reading_key(store: Store, part: PartRow | WrittenPart) -> LocationKey | None
     return partial(store.keyring.key, part.partition.location.ref) if part.location_bytes else None
 
 
-def record_key(store: Store, partition: PartitionKey) -> bytes:
-    """Return the key under which new records are written.
+def writing_key(store: Store, partition: PartitionKey) -> bytes:
+    """Return the key under which a partition's new records, or their location, are written.
 
     Raises:
         BusyError: the partition was erased, or written anew, since the batch began.
@@ -247,17 +251,6 @@ def record_key(store: Store, partition: PartitionKey) -> bytes:
         return store.keyring.key(partition.ref)
     except KeyUnavailableError as error:
         raise BusyError("a partition of the batch ended meanwhile", hint="deliver the batch again") from error
-
-
-def writing_key(store: Store, partition: PartitionKey, records: Sequence[pa.Table]) -> bytes | None:
-    """Return the key under which new records' location is written; None when they have none, or its period is over.
-
-    Raises:
-        BusyError: nobody can tell whether it is over.
-    """
-    if not any(map(has_location, records)) or not kept(store, [partition], store.clock_guard.verdict()):
-        return None
-    return store.keyring.key(partition.location.ref)
 
 
 def kept(store: Store, partitions: Sequence[PartitionKey], verdict: Verdict) -> list[PartitionKey]:

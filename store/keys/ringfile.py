@@ -42,6 +42,11 @@ class Ring:
     wraps: int
     replicas: tuple[str, ...]
     keys: dict[str, bytes] = field(repr=False)
+    _opener: Wrapper = field(init=False, repr=False, compare=False)
+    """Only unwraps: what wraps is counted in `wraps`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_opener", self._wrapper())
 
     @property
     def version(self) -> tuple[int, int]:
@@ -50,12 +55,11 @@ class Ring:
 
     def unwrap(self, ref: str) -> bytes:
         """Return one key; KeyError if it is not here, IntegrityError if it does not authenticate."""
-        return self._wrapper().unwrap(self.keys[ref], self._aad(ref))
+        return self._opener.unwrap(self.keys[ref], self._aad(ref))
 
     def unwrap_all(self) -> dict[str, bytes]:
         """Return all keys, unwrapped."""
-        wrapper = self._wrapper()
-        return {ref: wrapper.unwrap(blob, self._aad(ref)) for ref, blob in self.keys.items()}
+        return {ref: self.unwrap(ref) for ref in self.keys}
 
     def with_keys(self, keys: dict[str, bytes]) -> Ring:
         """Return the next revision, with more keys (given unwrapped)."""
