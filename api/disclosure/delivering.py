@@ -15,7 +15,7 @@ import orjson
 from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
 from api.disclosure.deliveries import Cover, Delivery, due
-from api.disclosure.model import Actor, Approval, Task
+from api.disclosure.model import Actor, Approval, Authorisation, Task
 from api.disclosure.outdated import is_outdated
 from api.disclosure.outgoing import queued
 from api.disclosure.recipients import Recipient, recipient_of
@@ -137,6 +137,7 @@ class Delivering(Steps):
             "released_at": to_text(now_us),
             "nonce": secrets.token_hex(32),
             "certificate_sha256": delivery.certificate_sha256,
+            "confirmation": _confirmed(case.authorisation),
             "persons": {
                 "officer": task.officer.as_body(),
                 "case_handler": task.case_handler.as_body() if task.case_handler else None,
@@ -160,3 +161,18 @@ class Delivering(Steps):
             return None
         person = persons.find_active(self._store, approval.by.person_id)
         return {**approval.as_body(), "public_key": person.public_key if person else None}
+
+
+def _confirmed(authorisation: Authorisation) -> dict[str, Any] | None:
+    """Return which decision confirmed an emergency; None as long as none did, and of other orders."""
+    if authorisation.confirmation is None:
+        return None
+    decision = authorisation.confirmation.decision
+    return {
+        "reference": decision.reference,
+        "decided_on": decision.decided_on.isoformat(),
+        "decided_by": str(decision.decided_by),
+        "document_sha256": decision.sha256,
+        "brought_by": authorisation.confirmation.by.as_body(),
+        "at": to_text(authorisation.confirmation.at_us),
+    }

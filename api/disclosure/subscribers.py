@@ -2,7 +2,7 @@
 
 An order may say on which day the person meant held the identifier (`held_on`). Then only records that began in that
 subscription's validity leave for that target. Otherwise all leave, and the manifest keeps them apart: by target the
-validities within the window, without names, and which rows began in each. Dates are UTC and half-open.
+validities within the window, cut to it, without names, and which rows began in each. Dates are UTC and half-open.
 
 Source: `api.billing.subscriptions`; the design's *Disclosure*.
 """
@@ -10,7 +10,7 @@ Source: `api.billing.subscriptions`; the design's *Disclosure*.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -56,6 +56,7 @@ class Separation:
         self._basis, self._targets = case.basis, case.task.targets
         window = case.task.window
         first, last = to_date(window.start_us), to_date(window.end_us - 1)
+        self._first, self._end = first, last + timedelta(days=1)
         self._held = [
             [] if case.authorisation.is_test else holders(store, target.kind, target.value, first, last)
             for target in self._targets
@@ -77,14 +78,17 @@ class Separation:
             self._extend((place, _OTHER), np.flatnonzero(left) + before + 1)
 
     def about(self) -> list[dict[str, Any]]:
-        """Return by target (0-based) its validities in the window, each with its rows as runs [first, last] from 1."""
+        """Return by target (0-based) its validities in the window, each with its rows as runs [first, last] from 1.
+
+        No day outside the window is told: since when, and for how much longer, somebody subscribes was not asked.
+        """
         return [
             {
                 "target": place,
                 "subscriptions": [
                     {
-                        "from": item.valid_from.isoformat(),
-                        "to": None if item.valid_to is None else item.valid_to.isoformat(),
+                        "from": max(item.valid_from, self._first).isoformat(),
+                        "to": min(item.end, self._end).isoformat(),
                         "rows": self._runs.get((place, number), []),
                     }
                     for number, item in enumerate(held)

@@ -52,7 +52,7 @@ def page(manifest: Mapping[str, Any], receipt: Mapping[str, Any], manifest_sha25
     ]
     if "test" in manifest:
         body.append('<p class="test">TEST. These records are made up; no real person is concerned.</p>')
-    body += _order(order, manifest["recipient"])
+    body += _order(order, manifest["recipient"], receipt)
     body += _found(order, counts)
     body += _marks(counts, manifest.get("corrections", {}), manifest)
     body += _parts(manifest)
@@ -71,7 +71,7 @@ def page(manifest: Mapping[str, Any], receipt: Mapping[str, Any], manifest_sha25
     return text.encode("utf-8")
 
 
-def _order(order: Mapping[str, Any], recipient: Mapping[str, Any]) -> Iterable[str]:
+def _order(order: Mapping[str, Any], recipient: Mapping[str, Any], receipt: Mapping[str, Any]) -> Iterable[str]:
     basis = order["basis"]
     yield "<h2>The order</h2>"
     yield _facts(
@@ -80,11 +80,20 @@ def _order(order: Mapping[str, Any], recipient: Mapping[str, Any]) -> Iterable[s
             ("Decision", f"{order['decision_reference']}, of {order['decided_on']}"),
             ("Decided by", _DECIDERS.get(order["decided_by"], order["decided_by"])),
             ("Legal basis", f"{basis['title']}: {basis['citation']} (version {basis['version']} of the table)"),
+            *([("Emergency", _emergency(receipt["confirmation"]))] if order["emergency"] else []),
             ("Time asked for", f"from {_time(order['window']['from'])} to before {_time(order['window']['to'])}"),
             ("Kinds of data", ", ".join(order["categories"])),
             ("Authorisation, task", f"{order['authorisation']}, {order['task']}"),
         ]
     )
+
+
+def _emergency(confirmation: Mapping[str, Any] | None) -> str:
+    """Say who stood for an order that did not wait for its regular decision."""
+    if confirmation is None:
+        return "yes; the regular decision had not confirmed it when this was released"
+    decider = _DECIDERS.get(confirmation["decided_by"], confirmation["decided_by"])
+    return f"yes; confirmed by {decider}: {confirmation['reference']}, of {confirmation['decided_on']}"
 
 
 def _found(order: Mapping[str, Any], counts: Mapping[str, Any]) -> Iterable[str]:
@@ -99,12 +108,16 @@ def _found(order: Mapping[str, Any], counts: Mapping[str, Any]) -> Iterable[str]
     rows = [
         [
             _KINDS.get(target["kind"], target["kind"]),
-            target["value"] + ("" if target.get("port") is None else f" port {target['port']}"),
+            target["value"]
+            + ("" if target.get("port") is None else f" port {target['port']}")
+            + ("" if target.get("held_on") is None else f", as held on {target['held_on']}"),
             target["as_written"],
             f"{number:,}",
         ]
         for target, number in zip(order["targets"], counts["by_target"], strict=True)
     ]
+    if any(target.get("held_on") for target in order["targets"]):
+        yield "<p>Where a day is named, only records that began in that day's subscription were asked for.</p>"
     yield _table(("Target", "Searched for", "As the order writes it", "Records"), rows, numbers=(3,))
     if sum(counts["by_target"]) > total:
         yield "<p>A record that names two targets is counted for each of them, and delivered once.</p>"
@@ -138,6 +151,9 @@ def _marks(
             lines.append(f"Of {span}, every record of the {category} is erased: its period is over before the others'.")
         else:
             lines.append(f"Of {span}, data of the kind {category} is erased; the rest of those records is delivered.")
+    local = "; utc_offset_s leads back to its local time" if "utc_offset_s" in manifest["fields"] else ""
+    yield f"<p>Times of records are those of the switch that reported them, in UTC{local}. "
+    yield "Times of search, signatures and release are the operator's.</p>"
     if lines:
         yield "<ul>" + "".join(f"<li>{_t(line)}</li>" for line in lines) + "</ul>"
     else:
@@ -155,7 +171,7 @@ def _kept_apart(manifest: Mapping[str, Any]) -> Iterable[str]:
     for item in manifest.get("subscribers", ()):
         spans = item["subscriptions"]
         if len(spans) > 1 or item["rows_without_subscription"]:
-            said = "; ".join(f"from {span['from']} to before {span['to'] or 'today'}" for span in spans)
+            said = "; ".join(f"from {span['from']} to before {span['to']}" for span in spans)
             yield (
                 f"Target {item['target'] + 1} did not belong to one subscriber all the time: {said}. The manifest "
                 "tells which records began in which of these times; who communicated is another question."
@@ -218,8 +234,15 @@ def _check(manifest: Mapping[str, Any], receipt: Mapping[str, Any], manifest_sha
         "manifest.sig is an Ed25519 signature (RFC 8032) over the line <code>lagrum-delivery-v2</code> and the octets "
         "of manifest.json.</li>"
         "<li>The operator's log of all steps is a transparency log; receipt.json has its signed state at the release."
-        "</li></ol>"
+        "</li>"
     )
+    if receipt["evidence"] is not None:
+        yield (
+            "<li>That nothing is missing: an auditor of the operator runs "
+            f"<code>lagrum audit completeness {_t(manifest['order']['task'])}</code>, which compares this delivery "
+            "with the store and its log.</li>"
+        )
+    yield "</ol>"
 
 
 def _facts(rows: Iterable[tuple[str, str]]) -> str:

@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"d1f0f1ab987571d9","signature":"d4sYTVKHGPXVzzkNatBBts8kOuCVT+Vghz8d/WVC6nvpOvfyn81jJ49MXIIx2T+NtxN5Uvq792ycHM5DVKO0CQ=="}
+{"algorithm":"Ed25519","key_id":"920bd3f7f36456ac","signature":"byI/CUdklmy/IkUbb7tPLdyv76ZZNgfExOXSBe+p+XgDubiAIziA+Ctr+CfNvzEIQ8k17FAHuRJIf3SrJ+WBCg=="}

@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"d1f0f1ab987571d9","signature":"MBy8mq5fPyufmxKGaL+QjanYzdLKju+vysUsSHtDsyEY7112cyi+d/5voQG7TTitehohN1ch8BUGjy6rNUfXBA=="}
+{"algorithm":"Ed25519","key_id":"920bd3f7f36456ac","signature":"CEFizPyLduom/+IrB6+qZywVO3PAMATZ9qIzdF2p9lQ+0vyptj9wzDiobIS3OJOcLfolRQ+6zCR6CwfLeeX5Bw=="}

@@ -231,3 +231,31 @@ def test_officers_see_that_their_case_has_lapsed_and_why(court: Court) -> None:
     assert (seen["state"], seen["reason"]) == ("Invalid", "unconfirmed")
     listed = next(item for item in cases(court.store, court.actor("officer-1")) if item["id"] == task.authorisation_id)
     assert (listed["state"], listed["authority"], listed["emergency"]) == ("Invalid", AUTHORITY, True)
+
+
+def summary_of(court: Court, task_id: str) -> tuple[dict[str, Any], str]:
+    opened, _ = court.open(court.deliver(task_id))
+    return opened.receipt, (court.store.root.parent / f"opened-{court.folders}" / "summary.html").read_text()
+
+
+def test_a_package_says_that_an_emergency_was_confirmed_and_by_whom_or_that_it_was_not(court: Court) -> None:
+    urgent, settled = court.emergency(), court.emergency()
+    officer = court.actor("officer-1")
+    filed = court.procedure.confirm(officer, settled.authorisation_id, court.ruling(decision_reference="B 77-26"))
+    for task in (urgent, settled):
+        court.release(court.run(task.id).id)
+    receipt, page = summary_of(court, urgent.id)
+    assert receipt["confirmation"] is None
+    assert "the regular decision had not confirmed it when this was released" in page
+    receipt, page = summary_of(court, settled.id)
+    assert filed.confirmation is not None
+    assert receipt["confirmation"]["document_sha256"] == filed.confirmation.decision.sha256
+    assert receipt["confirmation"]["brought_by"]["person_id"] == "officer-1"
+    assert f"yes; confirmed by a court: B 77-26, of {filed.confirmation.decision.decided_on}" in page
+    assert f"lagrum audit completeness {settled.id}" in page
+
+
+def test_a_package_of_an_order_that_is_no_emergency_speaks_of_none(court: Court) -> None:
+    receipt, page = summary_of(court, court.released().id)
+    assert receipt["confirmation"] is None
+    assert "Emergency" not in page

@@ -52,7 +52,9 @@ def test_every_row_is_told_apart_by_the_subscription_in_which_it_began_and_no_su
     manifest, rows, _ = result(court, None)
     (told,) = manifest["subscribers"]
     first, second = told["subscriptions"]
-    assert (first["to"], second["to"]) == (CHANGED.isoformat(), None)
+    opens, closes = (to_date(time_us).isoformat() for time_us in (WINDOW.start_us, WINDOW.end_us))
+    # Since when somebody subscribes, and for how much longer, is nothing that the order asks.
+    assert (first["from"], first["to"], second["to"]) == (opens, CHANGED.isoformat(), closes)
     parts = [numbers(item) for item in (first["rows"], second["rows"], told["rows_without_subscription"])]
     assert all(parts)
     assert sorted(row for part in parts for row in part) == list(range(1, len(rows) + 1))
@@ -61,7 +63,7 @@ def test_every_row_is_told_apart_by_the_subscription_in_which_it_began_and_no_su
     assert all(began(rows[row - 1]) == CHANGED for row in parts[2])
     assert "before" not in str(manifest["subscribers"])
     summary = (court.store.root.parent / f"opened-{court.folders}" / "summary.html").read_text()
-    assert f"from 2026-01-01 to before {CHANGED}; from {CHANGED + timedelta(days=1)} to before today" in summary
+    assert f"from {opens} to before {CHANGED}; from {CHANGED + timedelta(days=1)} to before {closes}" in summary
 
 
 @pytest.mark.parametrize(
@@ -79,6 +81,8 @@ def test_an_order_for_one_subscriber_gets_no_record_of_another(court: Court, hel
     assert rows == [row for row in everybody if theirs(began(row))]
     assert manifest["counts"]["by_target"] == [len(rows)]
     assert manifest["order"]["targets"][0]["held_on"] == held_on.isoformat()
+    summary = (court.store.root.parent / f"opened-{court.folders}" / "summary.html").read_text()
+    assert f"{TARGET}, as held on {held_on}" in summary
     assert verify(court.store, task.id).verdict == COMPLETE
 
 

@@ -34,6 +34,7 @@ ORDERED = {
     "decision_reference": "B 1234-26",
     "decided_on": "2026-11-20",
     "decided_by": "court",
+    "emergency": False,
     "basis": {"id": BASIS.id, "version": BASIS.version, "title": BASIS.title, "citation": BASIS.citation},
     "targets": [{"kind": "number", "value": "46701740007", "as_written": "070-174 00 07", "port": None}],
     "window": {"from": "2026-10-01T00:00:00.000000Z", "to": "2026-11-01T00:00:00.000000Z"},
@@ -51,9 +52,11 @@ RECEIPT: dict[str, Any] = {
     "released_at": "2026-11-22T12:00:00.000000Z",
     "nonce": "00" * 32,
     "certificate_sha256": "11" * 32,
+    "confirmation": None,
     "persons": {"officer": PERSON, "case_handler": {**PERSON, "person_id": "handler-3"}},
     "approvals": {"request": SIGNED, "release": SIGNED},
     "checkpoint": "note",
+    "evidence": None,
 }
 
 
