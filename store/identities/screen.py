@@ -19,8 +19,9 @@ from store import native
 from store.identities.runs import Words
 from store.identities.sieve import BYTES_MAX, KERNELS, Sieve
 
-ROWS_MIN: Final = 16_384
-"""So many rows at once are passed through the sieve; fewer only when there is one already."""
+ROWS_MIN: Final = 8_192
+"""So many rows at once are passed through the sieve; fewer only when there is one already. A block of 4 MiB has as many
+unless its lines are longer than 500 bytes: without a sieve each stretch is compared with those before it."""
 
 _LOOK_UP_US: Final = 30.0  # one tag in one run: a block is read, decrypted and unpacked
 _READ_US: Final = 0.01  # one tag of a run that is read whole

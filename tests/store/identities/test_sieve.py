@@ -182,3 +182,10 @@ def test_buffers_are_halved_beside_a_large_sieve(
     deliver(store, *(records(250, first_key=1_000 * number, seed=number) for number in range(8)))
     assert len(store.catalog.parts()) == parts
     assert store.verify() == []
+
+
+def test_stretches_of_long_lines_fill_the_sieve_too() -> None:
+    assert screen.Screen().tell(some_tags(screen.ROWS_MIN - 1), []).suspects is None
+    told = screen.Screen().tell(some_tags(screen.ROWS_MIN), [])
+    assert told.suspects is not None
+    assert told.epoch == told.seen
