@@ -14,6 +14,7 @@ import orjson
 
 from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
+from api.disclosure.deadlines import LIVE
 from api.disclosure.deliveries import Cover, Delivery, due
 from api.disclosure.model import Actor, Approval, Authorisation, Task
 from api.disclosure.outdated import is_outdated
@@ -29,7 +30,6 @@ from store.clock import to_text
 
 ACKNOWLEDGE: Final = "disclosure.acknowledge"
 _AWAITED: Final = (Stage.RUN, Stage.RELEASED, Stage.DELIVERED)
-_LIVE: Final = ("Approved", "EmergencyApproval", "Suspended")
 
 
 class Delivering(Steps):
@@ -118,7 +118,7 @@ class Delivering(Steps):
     def _awaited(self, delivery: Delivery) -> bool:
         case = self.casebook.case(delivery.task_id)
         mine = case.task.delivery_id == delivery.id and case.task.stage in _AWAITED
-        return mine and str(case.authorisation.state) in _LIVE
+        return mine and case.authorisation.state in LIVE
 
     def _result(self, case: Case, now_us: int) -> tuple[Delivery, int, Recipient, bytes]:
         """Return the delivery on file with its manifest and recipient, once they are this task's and of today."""

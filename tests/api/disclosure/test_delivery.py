@@ -202,6 +202,16 @@ def test_a_result_that_nobody_can_have_any_more_goes(court: Court) -> None:
     assert list((court.store.root / "deliveries").glob("*-D-*")) == []
 
 
+def test_a_result_waits_while_its_extended_order_is_approved_anew(court: Court) -> None:
+    task = court.run(court.approved().id)
+    later = court.ruling(expires_at_us=NOW_US + 90 * DAY_US)
+    court.procedure.extend(court.actor("officer-1"), task.authorisation_id, later)
+    assert court.procedure.erase_due() == []
+    court.approve(task.id)
+    court.release(task.id)
+    assert court.open(court.deliver(task.id))[1]
+
+
 def test_a_result_that_is_being_written_is_not_swept_away(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     task = court.approved()
     keep = type(court.procedure.vault).keep
