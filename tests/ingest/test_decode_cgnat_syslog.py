@@ -80,6 +80,20 @@ def test_addresses_and_ports_in_hexadecimal_are_the_same_as_in_text() -> None:
     }
 
 
+@pytest.mark.parametrize("letter", [b"C", b"D"])
+def test_a_session_that_is_cut_off_names_no_wrong_public_address(letter: bytes) -> None:
+    head = b"2026-11-20T09:05:00+00:00 thunder2 NAT-UDP-" + letter + b": "
+    whole = b"100.64.1.7:4003<->198.51.100.8:53, 203.0.113.73:4004<-->198.51.100.8:53"
+    for end in range(1, len(whole)):
+        rows, rejects = decode(FORMAT, head + whole[:end] + b"\n")
+        assert {row["nat_ip"] for row in rows} <= {"203.0.113.73"} and {row["nat_port_first"] for row in rows} <= {4004}
+        assert len(rejects) == (end <= whole.index(b"<-->") + 4)
+    for odd in (whole.replace(b"<->", b"<-->"), whole.replace(b"<->", b" <-> ").replace(b"<-->", b" --> ")):
+        assert decode(FORMAT, head + odd + b"\n")[0][0]["nat_port_first"] == 4004
+    rows, rejects = decode(FORMAT, head + whole.replace(b"<->", b"<-->").split()[0] + b"\n")
+    assert not rows and rejects[0].reason is RejectReason.MALFORMED
+
+
 @pytest.mark.parametrize(
     ("zone", "received", "written", "meant", "ambiguous"),
     [

@@ -83,8 +83,10 @@ _BATCH: Final = re.compile(
 )
 _A10_END: Final = r"([0-9.]{7,15}:[0-9]{1,5}|[0-9a-fA-F]{8}:[0-9a-fA-F]{1,4})(?![0-9a-fA-F])"
 _A10: Final = re.compile(
-    rf"\bNAT-(\w+)-([A-Z]): *{_A10_END} *<?-+> *{_A10_END}(?:(?: to |, *){_A10_END}(?: *<?-+> *[0-9a-fA-F.:]+)?)?"
+    rf"\bNAT-(\w+)-([A-Z]): *{_A10_END} *(<?-+>) *{_A10_END}(?: to {_A10_END}|, *{_A10_END} *<?-+> *[0-9a-fA-F.:]+)?"
 )
+_A10_TO_DESTINATION: Final = "<->"
+"""What stands before a destination; before a public address it is longer."""
 _A10_NAME: Final = re.compile(r"\bNAT-\w+-[A-Z]: |\bPortBatch\w+: ")
 _A10_LETTERS: Final = {
     **dict.fromkeys("CNAB", Event.OPEN),
@@ -266,17 +268,18 @@ def _a10_text(text: str) -> Translation:
     found = _A10.search(text)
     if found is None:
         raise MalformedMessageError
-    protocol, letter, *written = found.groups()
+    protocol, letter, inside, arrow, second, destination, public = found.groups()
     event = _A10_LETTERS.get(letter)
     if event is None:
         raise UnsupportedMessageError
-    ends = [None if one is None else _a10_end(one) for one in written]
-    source, second, third = ends
-    assert source is not None and second is not None  # the pattern has both
-    if third is not None and " to " not in found[0]:
-        return _session(event, protocol, source, third, second)
-    nat = (second[0], second[1], second[1])
-    return Translation(event, BINDING, protocol.lower(), source, nat, third)
+    source = _a10_end(inside)
+    if public is not None:
+        return _session(event, protocol, source, _a10_end(public), _a10_end(second))
+    if destination is None and (arrow == _A10_TO_DESTINATION or text[found.end() :].lstrip().startswith(",")):
+        raise MalformedMessageError  # a session that is cut off: its second end is no public address
+    address, port = _a10_end(second)
+    told = None if destination is None else _a10_end(destination)
+    return Translation(event, BINDING, protocol.lower(), source, (address, port, port), told)
 
 
 def _a10_end(text: str) -> tuple[str, int]:
