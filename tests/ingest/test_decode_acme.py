@@ -170,6 +170,13 @@ def test_a_row_that_cannot_be_is_refused_alone(old: bytes, new: bytes, reason: R
     assert [row["position"] for row in rows] == [1, 3]
 
 
+@pytest.mark.parametrize("end", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1e", "\r"])
+def test_rows_that_another_line_end_joins_are_no_record(end: str) -> None:
+    rows, rejects = decode("acme-csv", (STOP.decode().strip() + end).encode() * 2 + b"\n" + STOP, SOURCE)
+    assert [row["position"] for row in rows] == [2]
+    assert [(reject.position, reject.reason) for reject in rejects] == [(1, RejectReason.MALFORMED)]
+
+
 def test_of_a_refused_row_only_what_is_read_is_kept() -> None:
     row = STOP.replace(b"10:01:07.750", b"99:01:07.750").replace(b'"SIP"', b'"secret"')
     _, rejects = decode("acme-csv", row, SOURCE)

@@ -106,9 +106,9 @@ class AcmeCsv:
 
 
 def _split(data: bytes) -> list[str]:
-    """Return the columns of a row, none when a quoted value does not end or a carriage return stands within."""
+    """Return the columns of a row, none when a quoted value does not end or another kind of line end stands within."""
     text = data.decode("utf-8", "surrogateescape").rstrip("\r")
-    if "\r" in text:  # rows that end so are several here
+    if len(text.splitlines()) > 1:  # rows that end so are several here
         return []
     try:
         plain = next(csv.reader([text], strict=True), [])
