@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 6
+CATALOG_VERSION: Final = 7
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -129,7 +129,7 @@ CREATE TABLE sessions (                     -- that run, and that were closed by
     seen_us     INTEGER NOT NULL,
     batch_id    INTEGER NOT NULL,           -- that changed it last
     key_ref     TEXT NOT NULL,
-    sealed      BLOB NOT NULL               -- the fields so far
+    sealed      BLOB NOT NULL               -- the fields so far, bound to all columns but the key
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_age ON sessions (state, seen_us);
 CREATE INDEX sessions_of_element ON sessions (element) WHERE state = 'open';

@@ -25,6 +25,9 @@ from store.identities.dedup import HORIZON_DAYS
 from store.open_sessions.session_states import NO_END, Flags, Ints, SessionStates
 from store.partitions import DAY_US, date_to_day
 
+CLEAR: Final = "state, element, sieve, ended_us, seen_us, batch_id, source"
+"""The columns of `sessions` that stand in the clear; the sealed fields are bound to them (`bound`)."""
+_BATCH: Final = CLEAR.split(", ").index("batch_id")
 _CHANGED: Final = "another delivery of the same source changed its open sessions"
 _TAGS_A_QUERY: Final = 500
 _ROWS_AN_INSERT: Final = 100
@@ -48,8 +51,30 @@ class Running:
         return found
 
 
-def load(catalog: Catalog, states: SessionStates, known: int) -> list[tuple[Any, ...]]:
-    """Note what the catalog knows of the sessions from a number on; return (tag, key, sealed fields) where it has some.
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """The sealed fields of a session as the catalog has them, and what they are bound to."""
+
+    tag: bytes
+    key_ref: str
+    blob: bytes
+    aad: bytes
+    batch_id: int
+
+    @classmethod
+    def of(cls, row: Sequence[Any]) -> Sealed:
+        """Take a row of `tag, key_ref, sealed` and `CLEAR`."""
+        tag, key_ref, blob, *clear = row
+        return cls(tag, key_ref, blob, bound(tag, clear), clear[_BATCH])
+
+
+def bound(tag: bytes, clear: Sequence[Any]) -> bytes:
+    """Return what a session's sealed fields are bound to: who edits a column in the clear is found out."""
+    return tag + "|".join("" if value is None else str(value) for value in clear).encode()
+
+
+def load(catalog: Catalog, states: SessionStates, known: int) -> list[Sealed]:
+    """Note what the catalog knows of the sessions from a number on; return the fields of those that have some.
 
     A session may change tables between the questions: then `write` finds it changed.
     """
@@ -57,23 +82,23 @@ def load(catalog: Catalog, states: SessionStates, known: int) -> list[tuple[Any,
     if not len(numbers):
         return []
     if not known:
-        rows = catalog.query("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
-        states.newest_batch = rows[0][0] if rows else 0
+        newest = catalog.query("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
+        states.newest_batch = newest[0][0] if newest else 0
     numbers = numbers[np.argsort(states.cuts(numbers))]
     tags = states.tags(numbers)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for some, marks in _stretches(_present(catalog, "sessions", tags)):
-        sql = f"SELECT tag, key_ref, sealed, state, ended_us FROM sessions WHERE tag IN ({marks})"  # noqa: S608
+        sql = f"SELECT tag, key_ref, sealed, {CLEAR} FROM sessions WHERE tag IN ({marks})"  # noqa: S608
         rows += catalog.query(sql, some)
     if rows:
         number_of = dict(zip(tags, numbers.tolist(), strict=True))
         found = [number_of[row[0]] for row in rows]
         states.closed[found] = [row[3] == "closed" for row in rows]
-        states.ended_us[found] = [NO_END if row[4] is None else row[4] for row in rows]
+        states.ended_us[found] = [NO_END if row[6] is None else row[6] for row in rows]
         states.stored.update(zip(found, (row[2] for row in rows), strict=True))
         numbers = numbers[~np.isin(numbers, found)]
     _load_ended(catalog, states, numbers)
-    return [row[:3] for row in rows]
+    return [Sealed.of(row) for row in rows]
 
 
 def _present(catalog: Catalog, table: str, tags: Sequence[Any]) -> Sequence[Any]:
@@ -129,8 +154,8 @@ def _write_running(cursor: sqlite3.Cursor, states: SessionStates, running: Seque
     _change(
         cursor,
         "UPDATE sessions SET state = ?, ended_us = ?, seen_us = ?, key_ref = ?, sealed = ?, element = ?, sieve = ?, "
-        "batch_id = ? WHERE tag = ? AND sealed = ?",
-        [(*one.row[:-1], stored[one.number]) for one in running if one.number in stored],
+        "batch_id = ?, source = ? WHERE tag = ? AND sealed = ?",
+        [(*one.row[:-2], one.row[-1], one.tag, stored[one.number]) for one in running if one.number in stored],
     )
     woken = zip(states.cuts(np.array(known, np.int64)).tolist(), map(remembered.__getitem__, known), strict=True)
     _change(cursor, "DELETE FROM ended_sessions WHERE tag = ? AND batch_id = ?", sorted(woken))

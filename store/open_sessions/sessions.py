@@ -31,7 +31,7 @@ from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
 from store.open_sessions.session_sieve import SessionSieve, condition
 from store.open_sessions.session_states import NO_END, SessionStates
-from store.open_sessions.session_tables import Running
+from store.open_sessions.session_tables import CLEAR, Running, Sealed, bound
 from store.parquet import conform
 from store.reading.targets import check, matches
 
@@ -251,14 +251,15 @@ class SessionArea:
         states, told = self._states, str(ref)
         key, rows = derive(self._keyring.key(ref), "session"), states.rows(numbers)
         tags = states.tags(numbers)
-        sealed = seal_series(key, list(zip(encode(rows), tags, strict=True)))
         ends = [None if end == NO_END else end for end in states.ended_us[numbers].tolist()]
         closed = ["closed" if over else "open" for over in states.closed[numbers].tolist()]
         sieves = SessionSieve(self._keyring).of_rows(rows)
-        columns = zip(numbers.tolist(), closed, ends, sealed, self._elements(rows), sieves, tags, strict=True)
+        known = list(zip(tags, closed, self._elements(rows), sieves, ends, strict=True))
+        aads = [bound(tag, (*clear, now_us, batch_id, self._source)) for tag, *clear in known]
+        sealed = seal_series(key, list(zip(encode(rows), aads, strict=True)))
         return [
             Running(number, (state, end, now_us, told, blob, element, sieve, batch_id, tag, self._source))
-            for number, state, end, blob, element, sieve, tag in columns
+            for number, blob, (tag, state, element, sieve, end) in zip(numbers.tolist(), sealed, known, strict=True)
         ]
 
     def _elements(self, rows: pa.Table) -> list[int]:
@@ -286,8 +287,8 @@ class SessionArea:
         numbers = states.of(tags)
         rows = session_tables.load(self._catalog, states, known)
         if rows:
-            found = np.frombuffer(b"".join(row[0] for row in rows), np.uint64).reshape(-1, 2)
-            states.put(states.of(found), _opened(self._keyring, rows))
+            found = np.frombuffer(b"".join(row.tag for row in rows), np.uint64).reshape(-1, 2)
+            states.put(states.of(found), decode(opened(self._keyring, rows)))
         return numbers
 
 
@@ -311,13 +312,14 @@ def open_rows(
     where, of = ("+state = 'open'", ()) if element is None else ("state = 'open' AND element = ?", (element,))
     some, words = condition(SessionSieve(keyring), targets)
     while rows := catalog.query(
-        "SELECT tag, batch_id, key_ref, sealed FROM sessions "  # noqa: S608
+        f"SELECT tag, key_ref, sealed, {CLEAR} FROM sessions "  # noqa: S608
         f"WHERE {where} AND ({some}) AND tag > ? ORDER BY tag LIMIT ?",
         (*of, *words, last, _SESSIONS_A_BATCH),
     ):
         last = rows[-1][0]
-        opened = _opened(keyring, [(row[0], *row[2:]) for row in rows]).drop_columns(list(OWN))
-        table = conform(with_column(opened, "batch_id", pa.array([row[1] for row in rows], pa.int64())))
+        found = [Sealed.of(row) for row in rows]
+        fields = decode(opened(keyring, found)).drop_columns(list(OWN))
+        table = conform(with_column(fields, "batch_id", pa.array([one.batch_id for one in found], pa.int64())))
         if targets:
             masks = [np.asarray(matches(table, target)) for target in targets]
             table = table.filter(pa.array(np.logical_or.reduce(masks)))
@@ -331,18 +333,23 @@ def element_tags(hasher: IdentityHasher, source: str, elements: Sequence[str | N
     return hashes
 
 
-def _opened(keyring: Keyring, rows: Sequence[tuple[bytes, str, bytes]]) -> pa.Table:
-    """Return the fields of sessions, given as (tag, key, sealed bytes, …), with `marks` and `rank`."""
+def opened(keyring: Keyring, sessions: Sequence[Sealed]) -> list[bytes]:
+    """Return the fields of sessions, with `marks` and `rank`, as bytes.
+
+    Raises:
+        IntegrityError: one does not authenticate, or stands beside other columns than it was written with.
+        KeyUnavailableError: its key is gone.
+    """
     places: dict[str, list[int]] = {}
-    for place, row in enumerate(rows):
-        places.setdefault(row[1], []).append(place)
-    plain = [b""] * len(rows)
+    for place, one in enumerate(sessions):
+        places.setdefault(one.key_ref, []).append(place)
+    plain = [b""] * len(sessions)
     for ref, some in places.items():
         key = derive(keyring.key(KeyRef.parse(ref)), "session")
-        opened = unseal_series(key, ((rows[place][2], rows[place][0]) for place in some))
-        for place, data in zip(some, opened, strict=True):
+        found = unseal_series(key, ((sessions[place].blob, sessions[place].aad) for place in some))
+        for place, data in zip(some, found, strict=True):
             plain[place] = data
-    return decode(plain)
+    return plain
 
 
 def _marks_of(places: Ints, old: pa.Table) -> tuple[Ints, Marks]:

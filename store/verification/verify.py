@@ -27,9 +27,11 @@ from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, Lagru
 from store import documents, files, index, parquet, quarantine, siblings
 from store.compaction.compact import batches_of
 from store.identities.runs import words_of
-from store.keys import KeyRef, derive, unseal, unseal_series
+from store.keys import KeyRef, derive, unseal
 from store.layout import LOCATION_SUFFIX
 from store.model import PartRow, Problem
+from store.open_sessions.session_tables import CLEAR, Sealed
+from store.open_sessions.sessions import opened
 from store.partitions import PartitionKey, date_to_day, end_days
 from store.parts import by_service
 from store.publish import batch_aad
@@ -229,8 +231,8 @@ def _sealed_rows(store: Store) -> list[Problem]:
         )
     for kind, id in store.catalog.query("SELECT kind, id FROM documents"):
         problems += _opens(f"document of kind {kind}", partial(store.documents.get, kind, id))
-    for tag, ref, blob in store.catalog.query("SELECT tag, key_ref, sealed FROM sessions"):
-        problems += _opens("an open session", partial(_unseal_session, store, ref, blob, tag))
+    for row in store.catalog.query(f"SELECT tag, key_ref, sealed, {CLEAR} FROM sessions"):  # noqa: S608
+        problems += _opens("an open session", partial(opened, store.keyring, [Sealed.of(row)]))
     for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
         if store.keyring.has(KeyRef.parse(ref)):
             problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, batch_aad(batch_id)))
@@ -246,10 +248,6 @@ def _documents(store: Store) -> list[Problem]:
 
 def _unseal(store: Store, ref: str, purpose: str, blob: bytes, aad: bytes) -> bytes:
     return unseal(derive(store.keyring.key(KeyRef.parse(ref)), purpose), blob, aad)
-
-
-def _unseal_session(store: Store, ref: str, blob: bytes, tag: bytes) -> list[bytes]:
-    return unseal_series(derive(store.keyring.key(KeyRef.parse(ref)), "session"), [(blob, tag)])
 
 
 def _opens(where: str, action: Callable[[], object]) -> list[Problem]:

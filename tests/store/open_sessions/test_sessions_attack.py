@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, IntegrityError
 from store import Store, TargetIdentifier
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
+from tests.store.open_sessions import session_racer
 from tests.store.open_sessions.test_sessions import HOUR_US, START, closed, counts, event, opened, rows
 
 
@@ -84,3 +88,44 @@ def test_the_memory_of_closed_sessions_is_swept_though_nothing_else_is_due(store
     store.expire()
     for table in ("sessions", "ended_sessions"):
         assert store.catalog.query(f"SELECT count(*) FROM {table}") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    ["sieve = 0", "element = element + 1", "state = 'closed'", "source = 'west'", "seen_us = 0", "batch_id = 1"],
+)
+def test_a_session_that_somebody_hides_in_the_catalog_is_told(store: Store, edit: str) -> None:
+    """Whoever has no key can change what lookups and the timeout go by; the fields are bound to it."""
+    deliver(store, opened("s0", 9))
+    deliver(store, opened())
+    assert store.verify() == []
+    with store.catalog.transaction() as cursor:
+        cursor.execute(f"UPDATE sessions SET {edit} WHERE batch_id = 2")
+        assert cursor.rowcount == 1
+    assert [problem.where for problem in store.verify()] == ["an open session"]
+    with pytest.raises(IntegrityError):
+        deliver(store, closed())
+
+
+def test_two_processes_that_deliver_the_same_events_make_one_record_of_each_session(
+    store: Store, clock: FixedClock
+) -> None:
+    numbers = list(range(5))
+    argv = [sys.executable, "-m", "tests.store.open_sessions.session_racer", str(store.root), str(clock.now_us())]
+    sides = [
+        subprocess.Popen([*argv, *map(str, order)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for order in (numbers, numbers[2:] + numbers[:2])
+    ]
+    for side in sides:
+        assert side.stdout is not None and side.stdout.readline() == "ready\n"
+    for side in sides:
+        assert side.stdin is not None
+        side.stdin.write("go\n")
+        side.stdin.flush()
+    said = [[int(word) for word in side.communicate()[0].split()] for side in sides]
+    assert [side.returncode for side in sides] == [0, 0]
+    sessions = len(numbers) * session_racer.SESSIONS
+    assert [sum(counts) for counts in zip(*said, strict=True)] == [2 * sessions, 2 * sessions]
+    ends = Counter(row["record_key"] for row in rows(store))
+    assert set(ends.values()) == {1} and len(ends) == sessions
+    assert store.verify() == [] and running(store) == []
