@@ -25,11 +25,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.errors import BusyError, ConfigurationError, IntegrityError
+from schemas.errors import BusyError, ConfigurationError, IntegrityError, NotFoundError
 from store import files, parquet, siblings
 from store.audit import AuditEntry
 from store.copying import Progress, copy_state
 from store.keys import KeyRef, Keyring, RootProvider
+from store.keys.homes import read_header, read_pointer
 from store.layout import LOCATION_SUFFIX, Layout
 from store.model import rfc3339
 from store.partitions import PartitionKey, successor
@@ -123,12 +124,11 @@ def backup(store: Store, directory: Path, progress: Progress | None = None) -> B
     """Copy a consistent state of the store, without its keys, into a new folder.
 
     Raises:
-        ConfigurationError: the folder is not empty, or lies in the store.
+        ConfigurationError: the folder is not empty, or lies in the store or in a replica of its keyring.
         BusyError: the disk does not take the copy; without its manifest it is no backup.
     """
     target = directory.absolute()
-    if target == store.root or store.root in target.parents:
-        raise ConfigurationError("a backup must lie outside the store", hint="best on another disk or machine")
+    _refuse_place(store, target)
     _refuse_content(target)
     store.flush_outbox(required=True)
     now = datetime.fromtimestamp(store.clock.now_us() / 1_000_000, UTC)
@@ -189,6 +189,7 @@ def restore(
         )
     layout = Layout(root.absolute())
     _refuse_content(layout.root)
+    _refuse_keyring(keyring.absolute(), manifest["store_id"])
     try:
         size = _copy_back(directory, manifest, layout.root, progress or (lambda _done, _total: None))
     except OSError as error:
@@ -218,6 +219,32 @@ def restore(
             tuple(erased),
             tuple(lost),
         )
+
+
+def _refuse_place(store: Store, target: Path) -> None:
+    """Refuse a folder in the store, or in a replica of its keyring: backup and keys together are the store."""
+    place = target.resolve()
+    within = (place, *place.parents)
+    if store.root.resolve() in within:
+        raise ConfigurationError("a backup must lie outside the store", hint="best on another disk or machine")
+    if any(Path(replica).resolve() in within for replica in store.keyring.replicas):
+        raise ConfigurationError(
+            "a backup must lie outside the keyring's replica",
+            hint="on other media: together they are the store, and what was erased could be read again",
+        )
+
+
+def _refuse_keyring(home: Path, store_id: str) -> None:
+    """Refuse a folder without a keyring, or with another store's, before anything is copied."""
+    header = read_header(home)
+    if header is not None and header.store_id != store_id:
+        raise ConfigurationError("the keyring belongs to another store than the backup")
+    try:
+        read_pointer(home)
+    except NotFoundError:
+        raise ConfigurationError(
+            f"there is no keyring in {home}", hint="name a replica, as `init --replica` does, or the old root"
+        ) from None
 
 
 def _refuse_content(directory: Path) -> None:

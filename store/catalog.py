@@ -92,7 +92,10 @@ class Catalog:
         if meta.get("store_id") != store_id:
             raise ConfigurationError("the catalog belongs to another store")
         if meta.get("version") != str(CATALOG_VERSION):
-            raise ConfigurationError("the catalog has a version that this program does not read")
+            raise ConfigurationError(
+                f"the catalog has version {meta.get('version')}, and this program reads {CATALOG_VERSION}",
+                hint="use the version of Lagrum that made the store",
+            )
         return catalog
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:

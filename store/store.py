@@ -139,7 +139,10 @@ class Store:
         except ValueError as error:
             raise ConfigurationError("the store's marker file lagrum.json is not readable") from error
         if marker.get("lagrum") != FORMAT_VERSION:
-            raise ConfigurationError("the store has a format version that this program does not read")
+            raise ConfigurationError(
+                f"the store's format has version {marker.get('lagrum')}, and this program reads {FORMAT_VERSION}",
+                hint="use the version of Lagrum that made the store",
+            )
         store_id = str(marker["store_id"])
         files.make_dir(layout.run)
         keyring = Keyring.open(layout.root, passphrase=passphrase)

@@ -258,6 +258,10 @@ def test_places_that_cannot_be_are_refused(replicated: Store, tmp_path: Path, cl
     deliver(replicated, records(5))
     with pytest.raises(ConfigurationError, match="outside the store"):
         backup(replicated, replicated.root / "copy")
+    (tmp_path / "link").symlink_to(tmp_path / "replica")
+    for folder in ("replica", "link"):
+        with pytest.raises(ConfigurationError, match="outside the keyring's replica"):
+            backup(replicated, tmp_path / folder / "copy")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(ConfigurationError, match="not empty"):
@@ -267,6 +271,9 @@ def test_places_that_cannot_be_are_refused(replicated: Store, tmp_path: Path, cl
         restore(tmp_path / "copy", tmp_path / "full", keyring=tmp_path / "replica", clock=clock)
     with Store.create(tmp_path / "other", clock=clock), pytest.raises(ConfigurationError, match="another store"):
         restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "other", clock=clock)
+    with pytest.raises(ConfigurationError, match="no keyring in"):
+        restore(tmp_path / "copy", tmp_path / "new", keyring=tmp_path / "full", clock=clock)
+    assert not (tmp_path / "new").exists()  # nothing is copied before the keyring is looked at
 
 
 @pytest.mark.parametrize("io_error", [False, True], ids=["crash", "io-error"])
