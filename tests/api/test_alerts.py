@@ -15,9 +15,9 @@ from tests.architecture.source import ROOT
 DOCUMENT: Final = yaml.safe_load((ROOT / "docs" / "alerts.yml").read_text())
 RULES: Final[list[dict[str, Any]]] = [rule for group in DOCUMENT["groups"] for rule in group["rules"]]
 DURATION: Final = r"[1-9][0-9]*(?:ms|[smhdwy])"
-SELECTOR: Final = r'lagrum_[a-z_]+(?:\{[a-z_]+="[a-z-]+"(?:,[a-z_]+="[a-z-]+")*\})?'
+SELECTOR: Final = r'lagrum_[a-z_]+(?:\{[a-z_]+="[a-z0-9-]+"(?:,[a-z_]+="[a-z0-9-]+")*\})?'
 RANGE: Final = rf"increase\({SELECTOR}\[{DURATION}\]\)"
-TERM: Final = rf"(?:{RANGE}|sum\({SELECTOR}\)|{SELECTOR}(?: offset {DURATION})?)"
+TERM: Final = rf"(?:{RANGE}|absent\({SELECTOR}\)|sum\({SELECTOR}\)|{SELECTOR}(?: offset {DURATION})?)"
 EXPRESSION: Final = re.compile(rf"{TERM}(?: - {TERM})? (?:==|!=|>=?|<=?) [0-9]+")
 
 
