@@ -32,9 +32,8 @@ def settings_reference() -> str:
     for table, rows in names.items():
         text = " ".join(words[table].split())
         lines = "\n".join(rows)
-        sections.append(
-            f"\n## [{table}]\n\n{text[:1].upper()}{text[1:]}\n\n| setting | default |\n|---|---|\n{lines}\n"
-        )
+        told = textwrap.fill(text[:1].upper() + text[1:], 120, break_on_hyphens=False)
+        sections.append(f"\n## [{table}]\n\n{told}\n\n| setting | default |\n|---|---|\n{lines}\n")
     return _HEAD + "".join(sections)
 
 

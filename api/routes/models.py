@@ -20,7 +20,7 @@ class Model(BaseModel):
 
 
 class ApprovalModel(Model):
-    """A person's signature under a statement: canonical JSON of action, case, digest and time."""
+    """A person's signature under a statement: canonical JSON of action, case, digest and time; see Log in."""
 
     time: Annotated[str, Field(max_length=40, examples=["2026-11-22T12:00:00.000000Z"])]
     signature: Annotated[str, Field(max_length=128, description="Ed25519, base64", examples=[_SIGNATURE[:88]])]

@@ -53,6 +53,9 @@ def log_in(request: Request, principal: Annotated[Principal, Depends(require_per
     {action: "session.open", case: your id, digest: SHA-256 of the canonical JSON of {challenge, store}, time:
     expires_at} and send the request again with
     `Authorization: Lagrum person="…", challenge="…", signature="…"`.
+
+    Every signature is Ed25519, in base64, over the line `lagrum-statement-v1`, its line feed, and the statement as
+    canonical JSON (RFC 8785: keys sorted, no spaces, UTF-8); every digest is hex.
     """
     store, authenticator = get_store(request), get_authenticator(request)
     authenticator.opened(principal, _host(request))
