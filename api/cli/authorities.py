@@ -10,6 +10,7 @@ import click
 
 from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, show_facts, show_table
 from api.cli.registering import confirmed, lines, revoked, withdrawn
 
@@ -107,7 +108,7 @@ def request(way: Way, **options: Any) -> None:
 def confirm(way: Way, authority_id: str) -> None:
     """Confirm, as another custodian, what is requested for an authority: a registration or a revocation."""
     with way.open() as client:
-        _tell(way, _confirm(client, authority_id))
+        _tell(way, _confirm(client, authority_id, lambda shown: look(_facts(dict(shown)))))
 
 
 @authority.command("revoke")
@@ -221,7 +222,7 @@ def _request(client: Client, terms: Terms) -> dict[str, Any]:
     return shown
 
 
-def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
+def _confirm(client: Client, authority_id: str, eyes: Look = seen) -> dict[str, Any]:
     """Sign what the service shows as pending."""
     from api.people import authority_register as procedure
     from api.people.authorities import terms_of
@@ -229,15 +230,19 @@ def _confirm(client: Client, authority_id: str) -> dict[str, Any]:
     def digest_of(shown: dict[str, Any]) -> str:
         return terms_of(authority_id, shown["terms_pending"] or shown).digest(client.store_id)
 
-    return confirmed(client, f"/v1/authorities/{authority_id}", procedure, procedure.REGISTER_CONFIRM, digest_of)
+    return confirmed(client, f"/v1/authorities/{authority_id}", procedure, procedure.REGISTER_CONFIRM, digest_of, eyes)
 
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:
+    emit(way.context, shown, lambda: show_facts(_facts(shown)))
+
+
+def _facts(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return an authority as people read it, with what is asked for and is another than what stands."""
     asked = shown.get("terms_pending") or {}
     other = {name: value for name, value in asked.items() if value != shown.get(name)}
     facts = _readable({name: value for name, value in shown.items() if name != "terms_pending"})
-    facts |= {f"asked: {name}": value for name, value in _readable(other).items()}
-    emit(way.context, shown, lambda: show_facts(facts))
+    return facts | {f"asked: {name}": value for name, value in _readable(other).items()}
 
 
 def _readable(terms: dict[str, Any]) -> dict[str, Any]:

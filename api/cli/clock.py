@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.acting import FILE, Way, acting
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, note, show_facts
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def clock(way: Way, reason: str | None, confirms: bool, second: Path | None) -> 
         if reason is not None:
             shown = _request(client, shown, reason)
         elif confirms:
-            shown = _confirm(client, shown)
+            shown = _confirm(client, shown, look)
     if second is not None and reason is not None:
         with way.open(second) as other:
             shown = _confirm(other, shown)
@@ -58,13 +59,14 @@ def _request(client: Client, shown: dict[str, Any], reason: str) -> dict[str, An
     return answer
 
 
-def _confirm(client: Client, shown: dict[str, Any]) -> dict[str, Any]:
+def _confirm(client: Client, shown: dict[str, Any], eyes: Look = seen) -> dict[str, Any]:
     from api.custody import clock as procedure
 
     pending = shown["pending"]
     if pending is None:
         raise click.UsageError("no confirmation of the clock is requested")
     note(f"requested is {pending['seen']}; {pending['due']} partitions end by it")
+    eyes({"service's clock": shown["clock"], **{name: pending.get(name) for name in ("seen", "due", "reason", "by")}})
     digest = procedure.digest(client.store_id, pending["seen_us"], pending["due"], pending["reason"])
     approval = client.approve(action=procedure.CONFIRM, case=str(pending["seen_us"]), digest=digest)
     answer: dict[str, Any] = client.post("/v1/clock/confirmation/confirm", {"approval": approval})

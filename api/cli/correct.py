@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.acting import FILE, Way, acting
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, note, show_facts, show_table
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def confirm(way: Way, correction: str) -> None:
       lagrum correct confirm 9f1c2d3e4b5a6978 --as custodian-2.key.json
     """
     with way.open() as client:
-        shown = _confirm(client, correction)
+        shown = _confirm(client, correction, look)
     _tell(way, shown)
 
 
@@ -188,10 +189,12 @@ def _act(way: Way, kind: str, record: str, reason: str, fields: dict[str, Any], 
         note(f"another custodian confirms: lagrum correct confirm {act} --as KEYFILE")
 
 
-def _confirm(client: Client, act: str) -> dict[str, Any]:
+def _confirm(client: Client, act: str, eyes: Look = seen) -> dict[str, Any]:
     from api.custody import record_corrections as procedure
 
-    wish = procedure.Wish.from_dict(client.get(f"/v1/corrections/{act}"))
+    requested: dict[str, Any] = client.get(f"/v1/corrections/{act}")
+    wish = procedure.Wish.from_dict(requested)
+    eyes({name: value for name, value in requested.items() if name != "salt"})
     approval = client.approve(action=procedure.CONFIRM, case=act, digest=wish.digest(client.store_id, act))
     shown: dict[str, Any] = client.post(f"/v1/corrections/{act}/confirm", {"approval": approval})
     return shown

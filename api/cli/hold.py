@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.acting import FILE, Way, acting
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, note, show_facts, show_table
 from schemas.holds import HOLD_BASES
 
@@ -108,7 +109,7 @@ def confirm(way: Way, hold_id: str) -> None:
       lagrum hold confirm 9f1c2d3e4b5a6978 --as custodian-2.key.json
     """
     with way.open() as client:
-        shown = _confirm(client, hold_id)
+        shown = _confirm(client, hold_id, look)
     emit(way.context, shown, lambda: show_facts(shown))
 
 
@@ -162,10 +163,15 @@ def _act(way: Way, hold_id: str, wish: Wish, second: Path | None) -> None:
         note(f"another custodian confirms: lagrum hold confirm {hold_id} --as KEYFILE")
 
 
-def _confirm(client: Client, hold_id: str) -> dict[str, Any]:
+def _confirm(client: Client, hold_id: str, eyes: Look = seen) -> dict[str, Any]:
     from api.custody import holds
 
-    wish = holds.Wish.from_dict(client.get(f"/v1/holds/{hold_id}/request")["wish"])
+    requested: dict[str, Any] = client.get(f"/v1/holds/{hold_id}/request")
+    wish = holds.Wish.from_dict(requested["wish"])
+    stands: dict[str, Any] = next((item for item in client.get("/v1/holds")["holds"] if item["hold"] == hold_id), {})
+    known = {f"hold's {name}": stands.get(name) for name in ("basis", "reference", "owner", "ends", "records")}
+    words = wish.as_dict() | {"targets": [" ".join(target) for target in wish.targets]}
+    eyes({"hold": hold_id, "requested_by": requested["by"], "at": requested["time"], **known, **words})
     digest = holds.digest(client.store_id, hold_id, wish)
     approval = client.approve(action=holds.CONFIRM, case=hold_id, digest=digest)
     shown: dict[str, Any] = client.post(f"/v1/holds/{hold_id}/confirm", {"approval": approval})

@@ -9,6 +9,7 @@ import click
 
 from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, show_facts, show_table
 from api.cli.registering import confirmed, lines, revoked, withdrawn
 
@@ -83,7 +84,7 @@ def request(way: Way, person_id: str, new_key_file: Path | None, **options: Any)
 def confirm(way: Way, person_id: str) -> None:
     """Confirm, as another custodian, what is requested for a person: an enrolment or a revocation."""
     with way.open() as client:
-        _tell(way, _confirm(client, person_id))
+        _tell(way, _confirm(client, person_id, look))
 
 
 @person.command("enrol")
@@ -183,7 +184,7 @@ def bind(
 def bind_confirm(way: Way, person_id: str, binding_id: str) -> None:
     """Confirm, as another custodian, a binding that is requested."""
     with way.open() as client:
-        _tell(way, _sign_binding(client, person_id, binding_id, "confirm"))
+        _tell(way, _sign_binding(client, person_id, binding_id, "confirm", look))
 
 
 @person.command("unbind")
@@ -254,7 +255,7 @@ def _request(client: Client, enrolment: Enrolment) -> dict[str, Any]:
     return shown
 
 
-def _confirm(client: Client, person_id: str) -> dict[str, Any]:
+def _confirm(client: Client, person_id: str, eyes: Look = seen) -> dict[str, Any]:
     """Sign what the service shows as pending."""
     from api.people import enrolment as procedure
     from api.people.persons import Enrolment
@@ -265,10 +266,10 @@ def _confirm(client: Client, person_id: str) -> dict[str, Any]:
         enrolment = Enrolment(shown["id"], display_name, tuple(roles), public_key, tenant, authority)
         return enrolment.digest(client.store_id)
 
-    return confirmed(client, f"/v1/persons/{person_id}", procedure, procedure.ENROL_CONFIRM, digest_of)
+    return confirmed(client, f"/v1/persons/{person_id}", procedure, procedure.ENROL_CONFIRM, digest_of, eyes)
 
 
-def _sign_binding(client: Client, person_id: str, binding_id: str, step: str) -> dict[str, Any]:
+def _sign_binding(client: Client, person_id: str, binding_id: str, step: str, eyes: Look = seen) -> dict[str, Any]:
     """Sign what the service shows of a binding: its confirmation, or its end."""
     from api.people import bindings
     from schemas.errors import NotFoundError
@@ -278,6 +279,7 @@ def _sign_binding(client: Client, person_id: str, binding_id: str, step: str) ->
     if found is None:
         raise NotFoundError("there is no such binding of this person")
     action = bindings.BIND_CONFIRM if step == "confirm" else bindings.BIND_END
+    eyes({"person": person_id, **found})
     digest = bindings.digest(client.store_id, person_id, found["kind"], found["value"], found["issuer"])
     approval = client.approve(action=action, case=person_id, digest=digest)
     shown: dict[str, Any] = client.post(f"/v1/persons/bindings/{binding_id}/{step}", {"approval": approval})

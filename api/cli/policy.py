@@ -11,6 +11,7 @@ import click
 
 from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, note, show_facts, show_table
 from schemas.errors import ConfigurationError
 from schemas.policy import DEFAULT_POLICY, Policy
@@ -203,17 +204,18 @@ def confirm(way: Way) -> None:
       lagrum retention policy confirm --as custodian-2.key.json
     """
     with way.open() as client:
-        shown = _confirm(client)
+        shown = _confirm(client, look)
     emit(way.context, shown, lambda: show_facts(_facts(shown)))
 
 
-def _confirm(client: Client) -> dict[str, Any]:
+def _confirm(client: Client, eyes: Look = seen) -> dict[str, Any]:
     from api.custody import policy as procedure
 
     wanted = client.get("/v1/policy/request")
     version = procedure.version_of(wanted["version"])
     ends = f"{wanted['ends']} partitions, and the location in {wanted['ends_locations']}"
     note(f"version {version.number} of the policy, from {version.start.isoformat()}; it ends {ends}")
+    eyes(_facts(wanted))
     digest = procedure.digest(client.store_id, version)
     approval = client.approve(action=procedure.CONFIRM, case=str(version.number), digest=digest)
     shown: dict[str, Any] = client.post("/v1/policy/confirm", {"approval": approval})
@@ -222,7 +224,7 @@ def _confirm(client: Client) -> dict[str, Any]:
 
 def _facts(shown: dict[str, Any]) -> dict[str, Any]:
     version = shown["version"]
-    facts = {"version": version["version"], "from": version["from"], "digest": shown["digest"]}
+    facts = {"version": version["version"], "from": version["from"], "digest": shown.get("digest")}
     if "ends" in shown:
         facts["partitions that it ends"] = shown["ends"]
         facts["partitions whose location it ends"] = shown["ends_locations"]

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from api.cli.countersigning import Look
+
 if TYPE_CHECKING:
     from api.cli.acting import Way
     from api.client import Client
@@ -19,11 +21,17 @@ Confirm = Callable[["Client", str], dict[str, Any]]
 
 
 def confirmed(
-    client: Client, path: str, procedure: ModuleType, action: str, digest_of: Callable[[dict[str, Any]], str]
+    client: Client,
+    path: str,
+    procedure: ModuleType,
+    action: str,
+    digest_of: Callable[[dict[str, Any]], str],
+    eyes: Look,
 ) -> dict[str, Any]:
-    """Sign what the service shows as pending: a revocation, or what `digest_of` makes of what is shown."""
+    """Sign what the service shows as pending, once `eyes` saw it: a revocation, or what `digest_of` makes of it."""
     case = path.rpartition("/")[2]
     shown: dict[str, Any] = client.get(path)
+    eyes(shown)
     pending = shown["pending"] or {}
     if pending.get("action") == procedure.REVOKE_REQUEST:
         digest = procedure.revocation_digest(client.store_id, case, str(pending["reason"]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.acting import FILE, Way, acting
+from api.cli.countersigning import look
 from api.cli.output import emit, note, show_facts, show_table
 from schemas.errors import ConfigurationError
 
@@ -69,7 +70,9 @@ def confirm(way: Way, request_id: str) -> None:
     from api.custody import subjects
 
     with way.open() as client:
-        wish = subjects.Wish.from_dict(_shown(client, request_id)["wish"])
+        requested = _shown(client, request_id)
+        wish = subjects.Wish.from_dict(requested["wish"])
+        look({**requested, **wish.as_dict(), "wish": None})
         digest = subjects.digest(client.store_id, request_id, wish)
         approval = client.approve(action=subjects.CONFIRM, case=request_id, digest=digest)
         _emit(way, client.post(f"/v1/subjects/{request_id}/confirm", {"approval": approval}))

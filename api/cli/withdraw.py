@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from api.cli.acting import FILE, Way, acting
+from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, note, show_facts
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def withdraw(way: Way, batch_id: int, reason: str | None, confirms: bool, second
     if confirms == (reason is not None):
         raise click.UsageError("give --reason to request a withdrawal, or --confirm to confirm one")
     with way.open() as client:
-        shown = _confirm(client, batch_id) if reason is None else _request(client, batch_id, reason)
+        shown = _confirm(client, batch_id, look) if reason is None else _request(client, batch_id, reason)
     if second is not None and reason is not None:
         with way.open(second) as other:
             shown = _confirm(other, batch_id)
@@ -65,10 +66,11 @@ def _request(client: Client, batch_id: int, reason: str) -> dict[str, Any]:
     return shown
 
 
-def _confirm(client: Client, batch_id: int) -> dict[str, Any]:
+def _confirm(client: Client, batch_id: int, eyes: Look = seen) -> dict[str, Any]:
     from api.custody import corrections
 
-    requested = client.get(f"/v1/batches/{batch_id}/withdrawal")
+    requested: dict[str, Any] = client.get(f"/v1/batches/{batch_id}/withdrawal")
+    eyes(requested)
     digest = corrections.digest(client.store_id, batch_id, requested["reason"])
     approval = client.approve(action=corrections.CONFIRM, case=str(batch_id), digest=digest)
     shown: dict[str, Any] = client.post(f"/v1/batches/{batch_id}/withdrawal/confirm", {"approval": approval})
