@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.format_inputs_ber import cdr_file
+from ingest.decoders.ber import values
 from ingest.decoders.ber import walk as ber
-from ingest.decoders.ber.walk import CONTEXT, Level
+from ingest.decoders.ber.walk import CONTEXT, Level, Span
 from ingest.decoders.threegpp import bare as threegpp
 from ingest.decoders.threegpp.tables import RECORD_TYPES
 from ingest.source import SourceConfig
@@ -158,3 +159,31 @@ def test_files_are_decoded_alike(records: list[bytes], change: tuple[int, int] |
         data[change[0] % len(data)] = change[1]
     whole = bytes(data[: len(data) - cut])
     assert outcome("3gpp-32297", whole, wanted=True) == outcome("3gpp-32297", whole, wanted=False)
+
+
+TBCD = st.one_of(st.binary(max_size=40), st.binary(max_size=9).map(lambda data: data.hex()[:17].encode()))
+DIGITS = st.lists(st.sampled_from([0x21, 0x43, 0x90, 0xF5, 0x5F, 0xFF, 0xAB, 0xC0]), max_size=20).map(bytes)
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | TBCD | DIGITS, min_size=1, max_size=20), st.data())
+def test_the_compiled_look_reads_the_same_digits(contents: list[bytes | None], data: st.DataObject) -> None:
+    skips = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(contents), max_size=len(contents))), np.int64)
+    skip: Any = data.draw(st.sampled_from([0, 1])) if data.draw(st.booleans()) else skips
+    ends = np.cumsum([len(content or b"") for content in contents])
+    lengths = np.array([len(content or b"") for content in contents], np.int64)
+    absent = np.array([content is None for content in contents])
+    span = Span(np.where(absent, -1, ends - lengths), lengths)
+    octets = ber.padded(b"".join(content or b"" for content in contents))
+    found = []
+    for wanted in (False, True):
+        with by_kernels(wanted=wanted):
+            chars, bad = values.digit_chars(octets, span, skip, high_first=True)
+            low, low_bad = values.digit_chars(octets, span, skip)
+            texts = values.strings(low, low[:, 0] == 0), values.strings(chars, absent)
+        for text in texts:
+            text.validate(full=True)
+        found.append(
+            (chars.tolist(), bad.tolist(), low.tolist(), low_bad.tolist(), [text.to_pylist() for text in texts])
+        )
+    assert found[0] == found[1]

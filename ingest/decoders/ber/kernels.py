@@ -1,8 +1,8 @@
-"""Compiled walk over BER records (ADR 7): where records end, and where the wanted elements of a level lie.
+"""Compiled walk over BER records (ADR 7): where records end, where the wanted elements of a level lie, their digits.
 
 The twins that the tests compare these with take the same steps: `threegpp._run`, `tap3.end_of`, `threegpp_file`,
-`ber._walk_level`, `ber_elements.definite`. There are no bounds checks: behind the data of a walk lie `ber.SLACK_BYTES`
-of zeros, more than a header has octets.
+`ber._walk_level`, `ber_elements.definite`, `values.digit_chars`, `values.strings`. There are no bounds checks: behind
+the data of a walk lie `ber.SLACK_BYTES` of zeros, more than a header has octets.
 
 Source: ITU-T X.690 §8.1 (identifier, length and end-of-contents octets).
 """
@@ -22,6 +22,8 @@ _BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 _READ: Final = types.Array(types.int64, 1, "C", readonly=True)
 _WRITTEN: Final = types.Array(types.int64, 1, "C")
 _FLAGS: Final = types.Array(types.uint8, 1, "C")
+_PAIRS: Final = types.Array(types.uint16, 1, "C", readonly=True)
+_OFFSETS: Final = types.Array(types.int32, 1, "C")
 _HIGH: Final = 0x1F
 _OPEN: Final = 0x80
 _NUMBER_LAST: Final = 1023
@@ -242,3 +244,48 @@ def _find_definite_of(data: Any, starts: Any, ends: Any, stops: Any, good: Any) 
 
 
 find_definite: Any = numba.njit(types.void(_BYTES, _READ, _READ, _WRITTEN, _FLAGS), nogil=True)(_find_definite_of)
+
+
+def _read_digits_of(data: Any, starts: Any, lengths: Any, pairs: Any, room: Any, chars: Any, bad: Any) -> None:
+    """Write two characters of each octet to rows of `room` zeros; a row with a character behind a filler stays so."""
+    for row in range(len(starts)):
+        begin = row * room
+        at = begin
+        filled = True
+        for place in range(starts[row], starts[row] + lengths[row]):
+            pair = np.int64(pairs[data[place]])
+            for char in (pair & 0xFF, pair >> 8):
+                if char == 0:
+                    filled = False
+                elif filled:
+                    chars[at] = char
+                    at += 1
+                else:
+                    bad[row] = 1
+        if bad[row]:
+            for place in range(begin, at):
+                chars[place] = 0
+
+
+read_digits: Any = numba.njit(types.void(_BYTES, _READ, _READ, _PAIRS, types.int64, _FLAGS, _FLAGS), nogil=True)(
+    _read_digits_of
+)
+
+
+def _trim_of(chars: Any, room: Any, absent: Any, offsets: Any, text: Any) -> None:
+    """Write rows of `room` characters one after the other, without the zeros at their ends, but for absent ones."""
+    into = 0
+    offsets[0] = 0
+    for row in range(len(absent)):
+        if absent[row] == 0:
+            begin = row * room
+            end = begin + room
+            while end > begin and chars[end - 1] == 0:
+                end -= 1
+            for place in range(begin, end):
+                text[into] = chars[place]
+                into += 1
+        offsets[row + 1] = into
+
+
+trim: Any = numba.njit(types.void(_BYTES, types.int64, _BYTES, _OFFSETS, _FLAGS), nogil=True)(_trim_of)

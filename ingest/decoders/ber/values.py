@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ingest.decoders.ber.walk import Span
+from ingest.decoders.ber.walk import Span, compiled
 from ingest.decoders.slices import is_utf8
 from schemas.buffers import Bytes, Column, Ints, Mask
 
@@ -78,12 +78,13 @@ def digit_chars(data: Bytes, span: Span, skip: Ints | int = 0, *, high_first: bo
     bad = (lengths < 0) | (lengths > 32)
     lengths[bad] = 0
     width = _width(int(lengths.max(initial=0)))
-    chars = (
-        (_PAIRS_HIGH_FIRST if high_first else _PAIRS)
-        .take(lane(data, starts, width))
-        .view(np.uint8)
-        .reshape(len(starts), 2 * width)
-    )
+    pairs = _PAIRS_HIGH_FIRST if high_first else _PAIRS
+    kernels = compiled(2 * width * len(starts))
+    if kernels is not None:
+        made, faults = np.zeros(2 * width * len(starts), np.uint8), bad.view(np.uint8)
+        kernels.read_digits(data, starts, lengths, pairs, 2 * width, made, faults)
+        return made.reshape(len(starts), 2 * width), bad
+    chars = pairs.take(lane(data, starts, width)).view(np.uint8).reshape(len(starts), 2 * width)
     chars &= KEEP[width, 2].take(lengths, axis=0)
     filled = (chars != 0).view(np.uint64)  # eight digits each
     counts = (filled * _ONES) >> np.uint64(56)
@@ -106,7 +107,14 @@ _FIRST: Final = np.array([0x0101010101010101 & ((1 << 8 * count) - 1) for count 
 
 def strings(chars: Bytes, absent: Mask) -> Column:
     """Return rows of ASCII characters, filled up with zeros, as strings."""
-    width = chars.shape[1]
+    rows, width = chars.shape
+    kernels = compiled(chars.size)
+    if kernels is not None:
+        offsets, text = np.empty(rows + 1, np.int32), np.empty(chars.size, np.uint8)
+        kernels.trim(np.ascontiguousarray(chars).reshape(-1), width, absent.view(np.uint8), offsets, text)
+        text = text[: int(offsets[-1])].copy()
+        valid = _buffer(np.packbits(~absent, bitorder="little"))
+        return pa.StringArray.from_buffers(rows, _buffer(offsets), _buffer(text), valid, int(absent.sum()))
     return pa.array(np.ascontiguousarray(chars).view(f"S{width}").ravel(), pa.binary(), mask=absent).view(pa.string())
 
 
