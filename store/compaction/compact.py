@@ -46,6 +46,8 @@ MERGED_ROWS_MAX: Final = 1_000_000
 """A merged part has at most so many rows; three of them, two being written, are the bound of compaction's memory."""
 WRITERS: Final = 2
 """Stretches encoded at once; one alone would leave a core waiting while the next is merged already."""
+BOTH_BYTES_MAX: Final = 256 << 20
+"""Two stretches are encoded at once only while both together have no more in memory."""
 FAN_IN: Final = 4
 """So many parts of like size are merged into one of the next."""
 _FRESH: Final = "bytes_compacted_fresh"
@@ -247,8 +249,9 @@ def written_by(
     try:
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-merge") as pool, closing(stretches):
             for records in stretches:
-                if len(made) >= WRITERS:
-                    made[-WRITERS].result()  # so many are written, and one waits: no more are in memory
+                beside = WRITERS if WRITERS * records.nbytes <= BOTH_BYTES_MAX else 1
+                for one in made[: len(made) - beside + 1]:
+                    one.result()  # so many are written with the one that waits: no more are in memory
                 made.append(pool.submit(write, records))
             return [one.result() for one in made]
     except BaseException:

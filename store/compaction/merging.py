@@ -28,6 +28,8 @@ FAN_IN_MAX: Final = 32
 """So many parts are merged at once; each has its share of `AT_HAND_ROWS` in memory."""
 AT_HAND_ROWS: Final = 1_048_576
 """So many rows are at hand, of all parts together, and as many read ahead: a read of few costs more than its rows."""
+AT_HAND_BYTES: Final = 112 << 20
+"""The same in memory: of records with many long texts fewer are read at once."""
 READ_ROWS_MAX: Final = 65_536
 READERS: Final = 2
 """Threads that read ahead."""
@@ -48,21 +50,25 @@ class _Cursor:
     The last piece may reach beyond what all parts have read; the ones before do not.
     """
 
-    def __init__(self, reader: PartReader, prepare: Prepare, rows: int, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, reader: PartReader, prepare: Prepare, rows: int, nbytes: int, pool: ThreadPoolExecutor) -> None:
+        self._nbytes = nbytes
         self._reader, self._prepare, self._pool = reader, prepare, pool
-        groups, together = max(1, rows // max(1, reader.group_size)), reader.groups_together
-        self._groups = groups - groups % together if groups > together else groups
-        self._starts = list(range(0, reader.groups, self._groups))
+        self._next = 0
+        self._groups = self._groups_of(rows)
         self._coming = self._read_ahead()
         self._pieces: list[pa.Table] = []
         self._parties: Ints = np.zeros(0, np.int64)
         self._times: Ints = np.zeros(0, np.int64)
 
+    def _groups_of(self, rows: int) -> int:
+        groups, together = max(1, rows // max(1, self._reader.group_size)), self._reader.groups_together
+        return groups - groups % together if groups > together else groups
+
     def _read_ahead(self) -> Future[pa.Table] | None:
-        if not self._starts:
+        if self._next >= self._reader.groups:
             return None
-        start = self._starts.pop(0)
-        return self._pool.submit(self._read, range(start, min(start + self._groups, self._reader.groups)))
+        start, self._next = self._next, min(self._next + self._groups, self._reader.groups)
+        return self._pool.submit(self._read, range(start, self._next))
 
     def _read(self, groups: range) -> pa.Table:
         return self._reader.read(groups).combine_chunks()
@@ -71,6 +77,8 @@ class _Cursor:
         """Take what was read next; return its rows, which are none only at the part's end."""
         while self._coming is not None:
             table = self._coming.result()
+            if table.nbytes > self._nbytes:  # its records are larger than most: the next pieces have fewer
+                self._groups = min(self._groups, self._groups_of(table.num_rows * self._nbytes // table.nbytes))
             self._coming = self._read_ahead()
             table = self._prepare(table).combine_chunks()
             if table.num_rows:
@@ -120,9 +128,11 @@ def merged(
     Raises:
         IntegrityError: a part does not authenticate.
     """
-    rows = min(READ_ROWS_MAX, AT_HAND_ROWS // max(1, len(readers)))
+    some = max(1, len(readers))
+    rows, nbytes = min(READ_ROWS_MAX, AT_HAND_ROWS // some), AT_HAND_BYTES // some
     with ThreadPoolExecutor(READERS, thread_name_prefix="lagrum-read") as pool:
-        cursors = [_Cursor(reader, prepare, rows, pool) for reader, prepare in zip(readers, prepares, strict=True)]
+        pairs = zip(readers, prepares, strict=True)
+        cursors = [_Cursor(reader, prepare, rows, nbytes, pool) for reader, prepare in pairs]
         held = sum(cursor.advance() for cursor in cursors)
         left: list[pa.Table] = []  # of the last stretch
         while True:

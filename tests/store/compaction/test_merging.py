@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -85,6 +88,35 @@ def test_memory_does_not_grow_with_the_parts(tmp_path: Path) -> None:
                     peak = max(peak, pa.total_allocated_bytes() - before)
         peaks.append(peak)
     assert peaks[1] < 1.5 * peaks[0] < 8 * 2**20
+
+
+def test_of_large_records_fewer_are_at_hand_and_one_stretch_is_written(tmp_path: Path) -> None:
+    """A record with long texts takes many times the memory of another; the bound is bytes, not records."""
+    plain = records(6_000)
+    texts = pa.array([f"sip:{n:06}@{'x' * 800}" for n in range(6_000)])
+    for table, longest, beside in ((plain, 2_048, 2), (plain.append_column("called_number_text", texts), 512, 1)):
+        read: list[int] = []
+        writing: list[int] = []
+        most = 0
+
+        def write(written: pa.Table, writing: list[int] = writing) -> Any:
+            nonlocal most
+            writing.append(1)
+            most = max(most, len(writing))
+            time.sleep(0.05)
+            writing.pop()
+            return mock.Mock(rows=written.num_rows), Counter()
+
+        with made(tmp_path / str(longest), table) as reader:
+            whole = reader.read
+            reader.read = lambda groups, whole=whole, read=read: read.append(len(groups) * 512) or whole(groups)  # type: ignore[method-assign, misc, assignment]
+            with (
+                mock.patch.multiple(merging, AT_HAND_BYTES=600_000, READ_ROWS_MAX=2_048),
+                mock.patch.object(compact, "BOTH_BYTES_MAX", 2**20),
+            ):
+                compact.written_by(merging.merged([reader], [as_it_is], 1_500), write, mock.Mock())
+        assert max(read[2:], default=0) <= longest
+        assert most <= beside
 
 
 def test_a_merge_that_fails_or_is_left_ends_its_readers_first(tmp_path: Path) -> None:
