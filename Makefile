@@ -37,7 +37,7 @@ env: ## make .venv from the pinned, hashed requirements; .venv/bin/lagrum then r
 		echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Lagrum needs Python 3.11 or newer (make PYTHON=python3.12 env)" >&2; exit 2; }; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "error: this Python has no ensurepip; install it (on Debian: apt-get install python3-venv)" >&2; exit 2; }; \
-	echo "making the environment in $(VENV) (once)" >&2; \
+	echo "making the environment in $(VENV): once, some minutes without a word, 1.2 GB" >&2; \
 	rm -f $(VENV)/stamp; \
 	$(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV); \
 	$(PYTHON) -m venv $(VENV) && \
