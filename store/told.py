@@ -6,7 +6,7 @@ by somebody who has no key, has no say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +18,10 @@ from store.retention.promised import CARVED, CONFIRMED, ENDED, Promised
 
 if TYPE_CHECKING:
     from store.audit import StoredEntry
+    from store.model import RetiredPart
     from store.store import Store
 
+MERGED: Final = "compaction"
 _KINDS: Final = (CONFIRMED, CARVED, ENDED, ENFORCED, DONE, *ANEW, *(f"{kind}." for kind in GUARDED))
 
 
@@ -31,7 +33,10 @@ class Told:
         self._certificates: dict[str, tuple[int, str]] = {}
         self._anew: set[str] = set()
         self._documents: dict[str, str | None] = {}
+        self._merged: set[str] = set()
         self._fold = Fold(store.audit, _KINDS, self._take)
+        # Of its own: who merges nothing does not read what was merged.
+        self._merges = Fold(store.audit, (MERGED,), lambda entry: self._merged.update(entry.public["removed"]))
 
     def promised(self) -> Promised:
         """Return what the log says of holds that have not ended, and of the policy.
@@ -43,7 +48,7 @@ class Told:
             self._fold.catch_up()
             said = self._promised
             kept = {hold: set(files) for hold, files in said.kept.items()}
-            return replace(said, ends=dict(said.ends), kept=kept, versions=dict(said.versions))
+            return replace(said, ends=dict(said.ends), kept=kept, over=set(said.over), versions=dict(said.versions))
 
     def certificates(self) -> dict[str, tuple[int, str]]:
         """Return number and note of every certificate of erasure, by what was erased; raises as `promised`."""
@@ -56,6 +61,18 @@ class Told:
         with self._fold.lock:
             self._fold.catch_up()
             return set(self._anew)
+
+    def merged(self, retired: Callable[[], Sequence[RetiredPart]]) -> list[RetiredPart]:
+        """Return which retired files the log holds as merged into others; only they may be unlinked.
+
+        `retired` reads the catalog, after the log: no merge is in the log before its files are in the catalog as
+        retired. A file that is none any more is not kept in mind. Raises as `promised`.
+        """
+        with self._merges.lock:
+            self._merges.catch_up()
+            known = [part for part in retired() if part.file_id in self._merged]
+            self._merged = {part.file_id for part in known}
+            return known
 
     def documents(self) -> Mapping[str, str | None]:
         """Return what guarded documents are (`store.documents.NOTED`), None those that are gone; raises as above."""

@@ -40,6 +40,8 @@ class Promised:
     """The day that two custodians confirmed last, by hold."""
     kept: dict[str, set[Kept]] = field(default_factory=dict)
     """What each hold keeps."""
+    over: set[str] = field(default_factory=set)
+    """The holds that ended."""
     versions: dict[int, str] = field(default_factory=dict)
     """Digests of the policy's versions, by number."""
 
@@ -48,6 +50,7 @@ class Promised:
         public, hold = entry.public, str(entry.public.get("hold"))
         if entry.kind == CONFIRMED and public.get("ends"):
             self.ends[hold] = str(public["ends"])
+            self.over.discard(hold)
         elif entry.kind == CARVED and public["file"] is not None:
             one = (hold, public["partition"], public["file"], public["records"], public["sha256"])
             self.kept.setdefault(hold, set()).add(one)
@@ -56,6 +59,7 @@ class Promised:
         elif entry.kind == ENDED:
             self.ends.pop(hold, None)
             self.kept.pop(hold, None)
+            self.over.add(hold)
 
 
 def problems(store: Store) -> list[Problem]:
@@ -77,6 +81,11 @@ def _of_holds(store: Store, said: Promised) -> list[Problem]:
     found += [
         Problem(f"hold {hold}", "the keyring has its key, and the catalog does not know it: it came after the backup")
         for hold in sorted(keyed - known.keys() - said.ends.keys())
+    ]
+    found += [
+        Problem(f"hold {hold}", "it ended by the audit log, and the catalog has it in force")
+        for hold in sorted(said.over & known.keys())
+        if known[hold]["state"] != "ended"
     ]
     over = {hold for hold, body in known.items() if body["state"] == "ended"}
     found += [

@@ -107,7 +107,19 @@ def test_a_hold_that_ended_is_missed_by_nobody(store: Store, due: PartitionKey) 
     store.expire()
     store.holds.end("a1", reason="released", actors=["a", "b"])
     assert store.verify() == []
-    assert store.told.promised() == promised.Promised()
+    assert store.told.promised() == promised.Promised(over={"a1"})
+
+
+def test_a_hold_that_ended_is_not_brought_back_to_keep_what_is_due(
+    store: Store, clock: FixedClock, due: PartitionKey
+) -> None:
+    """Its earlier row opens as it did: it would carve out again, under a new key, what nobody may keep."""
+    edit(store, "CREATE TABLE aside AS SELECT * FROM documents WHERE kind = 'hold'")
+    store.holds.end("a1", reason="released", actors=["a", "b"])
+    edit(store, "DELETE FROM documents WHERE kind = 'hold'", "INSERT INTO documents SELECT * FROM aside")
+    edit(store, "DROP TABLE aside")
+    refused(store, clock, "hold a1")
+    assert list(store.layout.held.glob("*/*")) == []
 
 
 def test_a_version_of_the_policy_that_somebody_takes_out_lets_nothing_go(
