@@ -61,8 +61,10 @@ def load(module: str) -> Any:
 
 
 def _read_or_compile(module: str) -> Any:
-    path = _place(module)
+    path, beside = _place(module), _beside(module)
     found = _read(path)
+    if found is None and path != beside:  # a program that cannot be written was compiled when it was installed
+        found = _read(beside)
     if found is None:
         found = importlib.import_module(module)
         with suppress(OSError, ValueError, RuntimeError):  # it costs the next process time, this one nothing
@@ -139,8 +141,12 @@ class Kernel:
 def _place(module: str) -> Path:
     """Return where the kernels of a module are kept."""
     folder = os.environ.get(FOLDER)
-    home = Path(folder) if folder else source_of(module).parent / _CACHE
-    return home / f"{module}.kernels"
+    return Path(folder) / f"{module}.kernels" if folder else _beside(module)
+
+
+def _beside(module: str) -> Path:
+    """Return where `make env` keeps them: beside the program."""
+    return source_of(module).parent / _CACHE / f"{module}.kernels"
 
 
 def _read(path: Path) -> Any:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -101,6 +102,20 @@ def test_kernels_are_kept_where_python_keeps_no_bytecode(tmp_path: Path) -> None
     path = tmp_path / "__pycache__" / "kept"
     native._keep(importlib.import_module(MODULE), path)
     assert native._read(path) is not None
+
+
+def test_a_program_that_cannot_be_written_finds_what_its_installation_kept(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setenv(native.FOLDER, str(folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_beside", lambda _: kept)
+        assert isinstance(native._read_or_compile(MODULE), SimpleNamespace)
+        kept.chmod(0o666)  # others may have written it
+        assert native._read_or_compile(MODULE) is importlib.import_module(MODULE)
+    assert list(folder.iterdir()) == [folder / kept.name]
 
 
 def test_an_array_of_another_kind_is_refused(kept: Path) -> None:
