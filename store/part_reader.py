@@ -22,8 +22,9 @@ from store import parquet
 from store.binding import FileBinding
 from store.encoding import forms
 from store.encoding.codes import Range, Sought
-from store.encoding.columns import WORD, WORD_PAGE_ROWS, Layout
+from store.encoding.columns import WORD_PAGE_ROWS
 from store.encoding.figure_batch import FigureBatch
+from store.encoding.restoring import WORD, Layout
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 

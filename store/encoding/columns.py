@@ -3,13 +3,13 @@
 A part's records are *logical* columns (the packed schema). Its file holds *stored* columns: what other columns tell
 already is left out or kept as a difference (`store.encoding.derivations`, `store.encoding.places`), and each column
 lies in the form that takes least (`store.encoding.forms`). The layout, JSON in the file's encrypted footer, says how;
-`Layout.restore` undoes it all. Nobody but `PartReader` sees stored columns.
+`store.encoding.restoring` undoes it all. Nobody but `PartReader` sees stored columns.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,15 +20,11 @@ import pyarrow as pa
 from schemas.arrow import PACKED
 from schemas.buffers import flat
 from store.encoding import derivations, figures, forms, places, words
-from store.encoding.codes import Range, Sought, sought
-from store.encoding.coding import packed_ints, unpacked_ints
-from store.encoding.figure_batch import FigureBatch
-from store.encoding.figures import Figures, Ints
+from store.encoding.coding import packed_ints
+from store.encoding.figures import Figures
 from store.encoding.forms import Form, SizeOf
+from store.encoding.restoring import LABELS, LAYOUT_KEY, LAYOUT_VERSION, WORD
 
-LAYOUT_KEY: Final = "lagrum.layout"
-LAYOUT_VERSION: Final = 1
-WORD: Final = "~word"
 BOUNDED: Final = ("start_time", "end_time", "calling_number")
 """The layout keeps these columns' lowest and highest value of every row group."""
 ROW_GROUP_ROWS: Final = 16_384
@@ -40,7 +36,6 @@ PAGE_BYTES_MIN: Final = 4_096
 """A page has 90 bytes of its own."""
 LABEL_BYTES_MAX: Final = 65_536
 """Labels of more text than that are a dictionary of the file, each row group with its own."""
-_LABELS: Final = "labels"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +117,7 @@ def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
         "names": records.schema.names,
         "forms": {name: form.as_dict() for name, form in chosen.items()},
         "rules": rules,
-        _LABELS: labels,
+        LABELS: labels,
         "bounds": {name: _bounds(columns[name], group_rows) for name in BOUNDED if name in columns},
     }
     metadata = {key.decode(): value.decode() for key, value in (PACKED.metadata or {}).items()}
@@ -243,157 +238,3 @@ def _bounds(column: Figures, group_rows: int) -> dict[str, str]:
         "low": packed_ints(np.minimum.reduceat(low, starts)),
         "high": packed_ints(np.maximum.reduceat(high, starts)),
     }
-
-
-class Layout:
-    """How one file keeps its columns."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        """Read the layout of a file."""
-        self._forms = {name: Form(**form) for name, form in data["forms"].items()}
-        self._rules: dict[str, Any] = data["rules"]
-        self._labels: dict[str, list[str]] = data[_LABELS]
-        self._bounds = {
-            name: (unpacked_ints(both["low"]), unpacked_ints(both["high"])) for name, both in data["bounds"].items()
-        }
-        self.names: tuple[str, ...] = tuple(data["names"])
-        self.group_rows = int(data["group_rows"])
-        self._batches: places.Batches | None = None
-        self._timetable: places.Timetable | None = None
-        if (rule := self._rules.get("batch_position")) is not None:
-            self._batches = places.Batches.parse(rule["batches"])
-            self._timetable = None if rule["timetable"] is None else places.Timetable.parse(rule["timetable"])
-
-    @classmethod
-    def parse(cls, metadata: Mapping[bytes, bytes] | None) -> Layout | None:
-        """Return the layout of a file, given its metadata; None when every column lies in it as it is."""
-        text = (metadata or {}).get(LAYOUT_KEY.encode())
-        return None if text is None else cls(json.loads(text))
-
-    def bounds(self, name: str) -> tuple[Ints, Ints] | None:
-        """Return the lowest and highest value of every row group, times in µs; None where they are not kept."""
-        return self._bounds.get(name)
-
-    def repeats(self, name: str) -> bool:
-        """Tell whether a column of the file leaves out what repeats, in the form `repeat`."""
-        return name in self._forms and self._forms[name].kind == "repeat"
-
-    def sought(self, name: str, ranges: Sequence[Range]) -> Sought | None:
-        """Return which codes of a column have values in half-open ranges; None where only restoring tells."""
-        form = self._forms.get(name)
-        return None if form is None else sought(form, self._rules.get(name), ranges)
-
-    def stored(self, names: Iterable[str]) -> list[str]:
-        """Return the file's columns that are needed to restore logical ones; none for constants."""
-        needed: list[str] = []
-        for name in self._closure(names):
-            form = self._forms.get(name)
-            if form is None and name == "batch_id" and self._batches is not None:
-                continue  # it follows from the place
-            own = [name] if form is None else [WORD] if form.kind == "word" else form.columns(name)
-            needed.extend(column for column in own if column not in needed)
-        return needed
-
-    def restore(self, table: pa.Table, names: Sequence[str], rows: int) -> pa.Table:
-        """Return logical columns of whole row groups, given their stored columns and their rows."""
-        known: dict[str, Figures] = {}
-        arrays = []
-        for name in names:
-            if name in self._forms or (name == "batch_id" and self._batches is not None):
-                value = self._value(name, table, known, rows)
-                arrays.append(figures.restore(value, PACKED.field(name).type, self._labels.get(name)))
-            else:
-                arrays.append(self._plain(table, name))
-        return pa.table(arrays, schema=pa.schema([pa.field(n, a.type) for n, a in zip(names, arrays, strict=True)]))
-
-    def figures(self, table: pa.Table, names: Sequence[str], rows: int) -> FigureBatch:
-        """Return what `restore` returns, as figures."""
-        made = FigureBatch(rows)
-        known: dict[str, Figures] = {}
-        for name in names:
-            if name in self._forms or (name == "batch_id" and self._batches is not None):
-                made.figures[name] = self._value(name, table, known, rows)
-                if name in self._labels:
-                    made.labels[name] = self._labels[name]
-            else:
-                made.take(name, self._plain(table, name))
-        return made
-
-    def constant(self, name: str) -> int | None:
-        """Return the value that every row of a column has, where the layout says so."""
-        form = self._forms.get(name)
-        return form.base if form is not None and form.kind == "constant" and name not in self._rules else None
-
-    def _plain(self, table: pa.Table, name: str) -> Any:
-        kind = PACKED.field(name).type
-        column = flat(table.column(name))
-        return column if column.type == kind else column.dictionary_encode().cast(kind) if _is_label(kind) else column
-
-    def _closure(self, names: Iterable[str]) -> list[str]:
-        found: list[str] = []
-        waiting = list(names)
-        while waiting:
-            name = waiting.pop()
-            if name not in found and (name in self.names or name in self._forms):
-                found.append(name)
-                waiting.extend(self._needs(name))
-        return found
-
-    def _needs(self, name: str) -> list[str]:
-        rule = self._rules.get(name, {}).get("rule")
-        if rule == "sum":
-            return [other for other, _ in derivations.SUMS[name] if other in self._forms]
-        if rule == "key" or (name == "batch_id" and self._batches is not None):
-            return ["batch_position"]
-        return ["start_time"] if rule == "place" and self._timetable is not None else []
-
-    def _value(self, name: str, table: pa.Table, known: dict[str, Figures], rows: int) -> Figures:
-        """Return a column's values, and remember them."""
-        if name in known:
-            return known[name]
-        if name == "batch_id" and self._batches is not None:
-            place = self._place(table, known, rows)
-            known[name] = Figures(self._batches.numbers[places.batch_of(place, self._batches)])
-            return known[name]
-        kept = self._kept(name, table, rows)
-        rule = self._rules.get(name, {})
-        match rule.get("rule"):
-            case "sum":
-                terms = derivations.SUMS[name]
-                parts = {other: self._value(other, table, known, rows) for other in self._needs(name)}
-                kept = derivations.plus(kept, derivations.expected_sum(parts, terms, rows))
-            case "equipment":
-                kept = derivations.unequipment(kept, rule)
-            case "scale":
-                kept = derivations.unscale(kept)
-            case "place":
-                place, batches = self._place(table, known, rows), self._batches
-                assert batches is not None
-                kept = Figures(places.position_of(place, batches, places.batch_of(place, batches)))
-            case "key":
-                position, place = self._value("batch_position", table, known, rows), self._place(table, known, rows)
-                assert self._batches is not None
-                ahead = self._batches.keys[places.batch_of(place, self._batches)]
-                kept = derivations.plus(kept, position.values + ahead)
-        known[name] = kept
-        return kept
-
-    def _place(self, table: pa.Table, known: dict[str, Figures], rows: int) -> Ints:
-        if WORD + "place" not in known:
-            kept = self._kept("batch_position", table, rows)
-            if self._timetable is not None:
-                start = self._value("start_time", table, known, rows)
-                kept = derivations.plus(kept, self._timetable.foretell(start.values))
-            known[WORD + "place"] = kept
-        return known[WORD + "place"].values
-
-    def _kept(self, name: str, table: pa.Table, rows: int) -> Figures:
-        form = self._forms[name]
-        if form.kind == "word":
-            data = forms.bytes_of(flat(table.column(WORD)))
-            return forms.values_of(words.unpack(data, form.slot), form)
-        return forms.read(form, [flat(table.column(own)) for own in form.columns(name)], rows)
-
-
-def _is_label(kind: Any) -> bool:
-    return bool(pa.types.is_dictionary(kind))

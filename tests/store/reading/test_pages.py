@@ -18,7 +18,8 @@ from schemas.errors import IntegrityError
 from store import native, parquet
 from store.binding import FileBinding
 from store.encoding import columns
-from store.encoding.columns import LAYOUT_KEY, Encoding, Stored
+from store.encoding.columns import Encoding, Stored
+from store.encoding.restoring import LAYOUT_KEY, WORD
 from store.partitions import PartitionKey
 from store.reading import page_values
 from store.reading.pages import PageFile
@@ -34,7 +35,7 @@ def table(seed: int = 1) -> tuple[pa.Table, dict[str, Encoding]]:
     rng = np.random.default_rng(seed)
     holes: Any = rng.random(ROWS) < 0.3
     make: dict[str, tuple[Any, Encoding]] = {
-        columns.WORD: (pa.array([row.tobytes() for row in rng.integers(0, 256, (ROWS, 16), np.uint8)]), Encoding()),
+        WORD: (pa.array([row.tobytes() for row in rng.integers(0, 256, (ROWS, 16), np.uint8)]), Encoding()),
         "byte~0": (pa.array([bytes([n]) for n in rng.integers(0, 5, ROWS)]), Encoding(codec="zstd")),
         "repeat": (
             pa.array([row.tobytes() for row in rng.integers(0, 256, (ROWS, 3), np.uint8)], mask=holes),
@@ -48,7 +49,7 @@ def table(seed: int = 1) -> tuple[pa.Table, dict[str, Encoding]]:
         ),
         "label": (pa.array(["a", "b"] * (ROWS // 2)), Encoding(codec="zstd", dictionary=True)),
     }
-    widths = {columns.WORD: 16, "byte~0": 1, "repeat": 3}
+    widths = {WORD: 16, "byte~0": 1, "repeat": 3}
     arrays = {
         name: array.cast(pa.binary(widths[name])) if name in widths else array for name, (array, _) in make.items()
     }
@@ -95,9 +96,9 @@ def test_pages_of_uneven_rows_are_left_to_arrow(tmp_path: Path) -> None:
     sizes = [10, 10, 18, 10, 10, 6, 6, 6, *[10] * 24]  # pages of 2, 1, 2, 3 and then 2 batches
     texts = pa.array([f"{number:0{size}}" for size in sizes for number in range(batch)])
     words = pa.array([number.to_bytes(16, "big") for number in range(len(texts))], pa.binary(16))
-    made = pa.table({columns.WORD: words, "text": texts})
+    made = pa.table({WORD: words, "text": texts})
     made = made.cast(pa.schema([field.with_nullable(False) for field in made.schema]))
-    encodings = {columns.WORD: Encoding(), "text": Encoding("DELTA_LENGTH_BYTE_ARRAY")}
+    encodings = {WORD: Encoding(), "text": Encoding("DELTA_LENGTH_BYTE_ARRAY")}
     parquet.write_stored(tmp_path / "part", Stored(made, encodings, GROUP_ROWS, {LAYOUT_KEY: "{}"}), BINDING, KEY)
     pages, _ = opened(tmp_path / "part")
     for first in range(0, len(texts), batch):
@@ -122,7 +123,7 @@ def test_one_row_reads_little_of_the_file(part: tuple[Path, pa.Table], monkeypat
         return real(descriptor, size, offset)
 
     monkeypatch.setattr("store.reading.pages.os.pread", counted)
-    pages.read(1, columns.WORD, 700, 701)
+    pages.read(1, WORD, 700, 701)
     assert sum(read) < columns.WORD_PAGE_ROWS * 16 + 600
 
 
@@ -168,11 +169,11 @@ def overrun(data: bytearray, second: int, third: int) -> None:
 def test_a_page_that_was_touched_is_refused(tmp_path: Path, change: Callable[[bytearray, int, int], None]) -> None:
     path = tmp_path / "part"
     written(path)
-    spoil(path, columns.WORD, change)
+    spoil(path, WORD, change)
     pages, _ = opened(path)
-    assert len(pages.read(0, columns.WORD, 0, 10)) == 10  # the first page is as it was
+    assert len(pages.read(0, WORD, 0, 10)) == 10  # the first page is as it was
     with pytest.raises(IntegrityError, match="does not authenticate"):
-        pages.read(0, columns.WORD, columns.WORD_PAGE_ROWS, columns.WORD_PAGE_ROWS + 1)
+        pages.read(0, WORD, columns.WORD_PAGE_ROWS, columns.WORD_PAGE_ROWS + 1)
 
 
 def test_a_header_that_was_touched_is_refused_where_it_is_needed(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_pages_of_another_file_are_refused(tmp_path: Path) -> None:
     data[start:end] = other.read_bytes()[start:end]
     path.write_bytes(data)
     with pytest.raises(IntegrityError, match="does not authenticate"):
-        pages.read(0, columns.WORD, 0, 1)
+        pages.read(0, WORD, 0, 1)
 
 
 def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
@@ -204,7 +205,7 @@ def test_a_file_that_went_away_is_an_error(tmp_path: Path) -> None:
     pages, _ = opened(path)
     path.unlink()
     with pytest.raises(IntegrityError, match="is missing"):
-        pages.read(0, columns.WORD, 0, 1)
+        pages.read(0, WORD, 0, 1)
 
 
 def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +218,7 @@ def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("store.reading.page_values.values", full)
     with pytest.raises(MemoryError):
-        pages.read(0, columns.WORD, 0, 1)
+        pages.read(0, WORD, 0, 1)
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", full)
     with pytest.raises(MemoryError):
         parquet.read_groups(file, [0], None, BINDING)
