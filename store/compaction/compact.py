@@ -31,11 +31,10 @@ from schemas.errors import BusyError
 from store import files, siblings
 from store.audit import AuditEntry
 from store.compaction.merging import FAN_IN_MAX, is_settled, merged
-from store.model import PartRow, RetiredPart
+from store.model import PartRow
 from store.partitions import PartitionKey, is_above_floor
 from store.parts import PartStore, WrittenPart
 from store.publish import insert_part, part_manifest
-from store.retention import floorguard
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -184,12 +183,8 @@ def unlink_retired(store: Store) -> int:
     if not waiting:
         return 0
     with suppress(BusyError), files.lock(store.layout.readers_lock, exclusive=True, blocking=False):
-        merged = floorguard.removed(store)
-        gone: list[RetiredPart] = []
-        for part in store.catalog.retired():
-            if part.file_id not in merged:
-                continue  # the log does not know that it was merged: its entry waits, or somebody edited the catalog
-            gone.append(part)
+        # Where the log does not know that a file was merged, its entry waits, or somebody edited the catalog.
+        gone = store.told.merged(store.catalog.retired)
         store.part_store.discard(*gone)
         with store.catalog.transaction() as cursor:  # one for all: what a crash leaves here is unlinked once more
             cursor.executemany("DELETE FROM retired WHERE file_id = ?", [(part.file_id,) for part in gone])
