@@ -188,8 +188,8 @@ def unlink_retired(store: Store) -> int:
         store.part_store.discard(*gone)
         with store.catalog.transaction() as cursor:  # one for all: what a crash leaves here is unlinked once more
             cursor.executemany("DELETE FROM retired WHERE file_id = ?", [(part.file_id,) for part in gone])
-        waiting = 0
-    return int(waiting)
+        waiting -= len(gone)
+    return max(int(waiting), 0)
 
 
 def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_floor: bool) -> _Done | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from store import Store
+from store.compaction.compact import unlink_retired
 from store.parts import WrittenPart
 from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
@@ -60,4 +61,12 @@ def test_a_merge_that_fails_leaves_no_files_behind(filled: Store, monkeypatch: p
     with pytest.raises(OSError, match="EIO"):
         filled.compact(everything=True)
     assert count >= 3
+    assert parts_of(filled) == before
+
+
+def test_a_part_that_the_log_does_not_know_as_merged_stays_and_is_counted(filled: Store) -> None:
+    before = parts_of(filled)
+    with filled.catalog.transaction() as cursor:
+        cursor.execute("INSERT INTO retired SELECT file_id, partition_id FROM parts WHERE part_id = 1")
+    assert unlink_retired(filled) == 1
     assert parts_of(filled) == before
