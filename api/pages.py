@@ -37,7 +37,9 @@ th { text-align: left; font-weight: normal; color: #555; vertical-align: top; pa
      width: 15rem; }
 td { padding: .2rem 0; font-family: ui-monospace, 'DejaVu Sans Mono', monospace; overflow-wrap: anywhere; }
 pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .7rem; background: #f6f6f6; padding: .7rem; }
-.days { display: grid; grid-auto-flow: column; grid-template-rows: repeat(7, 11px); gap: 2px; margin: .4rem 0 1rem; }
+.days { display: grid; grid-auto-flow: column; justify-content: start; grid-template-rows: repeat(7, 11px); gap: 2px;
+  margin: .1rem 0 1rem; }
+.months { display: grid; grid-template-columns: repeat(54, 11px); gap: 2px; font-size: .7rem; color: #555; }
 .days i { width: 11px; height: 11px; border-radius: 2px; } .year { overflow-x: auto; }
 .key { list-style: none; padding: 0; font-size: .85rem; } .key i { display: inline-block; width: 12px; height: 12px;
        margin-right: .5rem; border-radius: 2px; }
@@ -70,7 +72,7 @@ def calendar_page(days: Mapping[date, tuple[str, int]], soon: Sequence[Mapping[s
     )
     body += f"<ul class=key>{legend}</ul>"
     for year in sorted({day.year for day in days}, reverse=True):
-        body += f"<h2>{year}</h2><div class=year><div class=days>{_year(year, days)}</div></div>"
+        body += f"<h2>{year}</h2><div class=year>{_months(year)}<div class=days>{_year(year, days)}</div></div>"
     body += "<h2>What ends within the next 30 days</h2>"
     rows = "".join(
         f"<tr><th>{escape(row['day'])}<td>{escape(WHAT.get(row['what'], row['what'] + ' '))}"
@@ -79,6 +81,14 @@ def calendar_page(days: Mapping[date, tuple[str, int]], soon: Sequence[Mapping[s
     )
     body += f"<table>{rows}</table>" if rows else "<p>Nothing.</p>"
     return _page("Calendar of retention", body)
+
+
+def _months(year: int) -> str:
+    """Return the line of months' names, each above the week in which it begins."""
+    first = date(year, 1, 1)
+    weeks = [((date(year, month, 1) - first).days + first.weekday()) // 7 + 1 for month in range(1, 13)]
+    names = "".join(f'<span style="grid-column:{week}">{month:02d}</span>' for month, week in enumerate(weeks, start=1))
+    return f"<div class=months>{names}</div>"
 
 
 def _year(year: int, days: Mapping[date, tuple[str, int]]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+import re
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from api import pages
 from schemas.retention import add_months, midnight
 from store import Store
 from store.clock import to_date
@@ -106,6 +108,16 @@ def test_a_service_that_ends_sooner_is_told_by_every_view(
     assert (after.code, after.json["due"], after.json["partitions"][0]["moved"]) == (0, 0, [])
     assert f"erased already, with a certificate: {day}" in run("--root", root, "retention", "calendar").out
     assert run("--root", root, "verify").code == 0
+
+
+@pytest.mark.parametrize("year", [2024, 2025, 2026, 2029])
+def test_a_month_is_named_above_the_week_in_which_it_begins(year: int) -> None:
+    for month in range(1, 13):
+        day = date(year, month, 1)
+        (column,) = re.findall(rf'column:(\d+)">{month:02d}<', pages._months(year))
+        squares = pages._year(year, {day: (next(iter(pages.COLOURS)), 1)}).split("<i")[1:]
+        (place,) = (number for number, square in enumerate(squares) if "title" in square)
+        assert place // 7 + 1 == int(column)
 
 
 def test_the_calendar_shows_every_day_and_what_comes(run: Run, erased: Path, tmp_path: Path) -> None:
