@@ -293,6 +293,11 @@ class Faults:
             self._reasons[int(index)] = (reason, field)
         self.mask |= new
 
+    def include(self, other: Faults) -> None:
+        """Take over the faults of `other` in rows that are not refused already."""
+        self._reasons = other._reasons | self._reasons
+        self.mask |= other.mask
+
     def override(self, other: Faults) -> None:
         """Take over the faults of `other`, which are told instead of this one's."""
         self._reasons.update(other._reasons)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.decoders.slices import BLANK_LINE, LINE_END, Lines, gather, read_blocks
+from ingest.decoders.slices import BLANK_LINE, LINE_END, Faults, Lines, gather, read_blocks
 from schemas.errors import InputError
+from schemas.rejects import RejectReason
 
 TERMINATORS = st.sampled_from([LINE_END, BLANK_LINE])
 
@@ -72,3 +73,16 @@ def test_a_byte_order_mark_is_skipped_and_utf16_refused():
     assert next(read_blocks(io.BytesIO(b"\xef\xbb\xbfa\n"))).data == b"a\n"
     with pytest.raises(InputError):
         next(read_blocks(io.BytesIO("a".encode("utf-16"))))
+
+
+def test_of_two_faults_of_a_row_the_one_that_was_found_first_is_told() -> None:
+    first, later = Faults(4), Faults(4)
+    first.add(np.array([True, False, False, True]), RejectReason.MALFORMED)
+    later.add(np.array([True, True, False, False]), RejectReason.BAD_TIME, "start_time")
+    first.include(later)
+    assert list(first.found()) == [
+        (0, RejectReason.MALFORMED, None),
+        (1, RejectReason.BAD_TIME, "start_time"),
+        (3, RejectReason.MALFORMED, None),
+    ]
+    assert first.mask.tolist() == [True, True, False, True]

@@ -139,8 +139,7 @@ class _Packets:
             if len(where):
                 columns[name] = self._column(where, starts, ends, quoted, ~faults.mask)
         table, wrong = records.packets(columns, self.count, chosen)
-        for index, reason, field in wrong.found():
-            faults.add(np.arange(self.count) == index, reason, field)
+        faults.include(wrong)
         kept = ~faults.mask
         table = table.append_column("position", pa.array(self.positions)).filter(pa.array(kept))
         return Decoded(table, [self._reject(*one) for one in faults.found()])
