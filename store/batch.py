@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -24,6 +23,7 @@ import pyarrow.compute as pc
 
 from schemas.rejects import Reject
 from store import siblings
+from store.buffered import Buffer, Held
 from store.identities.dedup import Chunk, Fate, classify
 from store.identities.horizon import around, near, nearest_first
 from store.identities.identity import Tags
@@ -48,6 +48,8 @@ BUFFER_ROWS_MAX: Final = 2_000_000
 """All buffers together; above it the largest is written first."""
 SIEVE_LARGE_BYTES: Final = 512 << 20
 """From here on both are halved, so that sieve and buffers together stay below 2 GiB."""
+RELEASE_BYTES: Final = 64 << 20
+"""While a large sieve grows by so much, memory that was freed is kept for the next stretch."""
 SHARED_ROWS_MIN: Final = 131_072
 """A last buffer of so many rows is written as two parts, by both writers."""
 WRITERS: Final = 2
@@ -57,31 +59,6 @@ EXPIRED: Final = -1
 
 Told = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]
 """Positions of records of a delivery, and the fate of each."""
-
-
-@dataclass(slots=True)
-class _Held:
-    """A stretch of new rows that is in memory until all its slots are on disk."""
-
-    chunk: Chunk
-    slots: set[int]
-
-
-@dataclass(slots=True)
-class _Buffer:
-    tables: list[pa.Table] = field(default_factory=list)
-    tags: list[Tags] = field(default_factory=list)
-    held: list[_Held] = field(default_factory=list)
-    rows: int = 0
-
-    def halves(self) -> list[_Buffer]:
-        """Return the first half of the rows, and the others."""
-        table, tags, middle = pa.concat_tables(self.tables, promote_options="default"), self.tags, self.rows // 2
-        own = tags[0] if len(tags) == 1 else np.concatenate(tags)
-        return [
-            _Buffer([table.slice(start, stop - start)], [own[start:stop]], self.held, stop - start)
-            for start, stop in ((0, middle), (middle, self.rows))
-        ]
 
 
 class BatchWriter:
@@ -95,16 +72,17 @@ class BatchWriter:
         self._counts: Counter[Fate] = Counter()
         self._events_accepted = 0
         self._rejects = RejectSpool(store.layout.run)
-        self._buffers: dict[int, _Buffer] = {}
+        self._buffers: dict[int, Buffer] = {}
         self._written: list[WrittenPart] = []
-        self._pending: list[tuple[Future[WrittenPart], int, _Buffer]] = []
-        self._held: list[_Held] = []
+        self._pending: list[tuple[Future[WrittenPart], int, Buffer]] = []
+        self._held: list[Held] = []
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
         self._parts: list[PartSource] = []
         self._slots: set[int] = set()
         self._days: set[int] = set()
         self._located: set[int] = set()
         self._beside: set[PartitionKey] = set()
+        self._released_at_bytes = 0
         self._policy = store.policies.current()
         self._states = store.catalog.partition_states()
         self._snapshot = store.catalog.change_counter()
@@ -304,10 +282,10 @@ class BatchWriter:
         if records.num_rows == 0:
             return
         unique = distinct(slots)
-        held = _Held(Chunk(records, tags, epoch), set(unique))
+        held = Held(Chunk(records, tags, epoch), set(unique))
         self._held.append(held)
         for slot in unique:
-            buffer = self._buffers.setdefault(slot, _Buffer())
+            buffer = self._buffers.setdefault(slot, Buffer())
             if len(unique) == 1:
                 part, own = records, tags
             else:
@@ -317,11 +295,21 @@ class BatchWriter:
             buffer.tags.append(own)
             buffer.held.append(held)
             buffer.rows += part.num_rows
-        share = 2 if self._store.known.screen.nbytes >= SIEVE_LARGE_BYTES else 1
+        share = self._share()
         for slot in [slot for slot, buffer in self._buffers.items() if buffer.rows >= PART_ROWS // share]:
             self._flush(slot)
         while self._buffers and sum(held.chunk.table.num_rows for held in self._held) > BUFFER_ROWS_MAX // share:
             self._flush(max(self._buffers, key=lambda slot: self._buffers[slot].rows))
+
+    def _share(self) -> int:
+        """Return by how much buffers are cut: beside a large sieve they are halved, and freed memory goes back."""
+        sieve_bytes = self._store.known.screen.nbytes
+        if sieve_bytes < SIEVE_LARGE_BYTES:
+            return 1
+        if sieve_bytes >= self._released_at_bytes + RELEASE_BYTES:
+            pa.default_memory_pool().release_unused()
+            self._released_at_bytes = sieve_bytes
+        return 2
 
     def _share_last(self) -> None:
         """Write half of a last, lone buffer by itself: nothing else keeps the other writer busy."""
@@ -342,7 +330,7 @@ class BatchWriter:
         self._pending.append((self._pool.submit(self._write, partition, key, beside, buffer), slot, buffer))
         self._collect(WRITERS)
 
-    def _write(self, partition: PartitionKey, key: bytes, location_key: bytes | None, buffer: _Buffer) -> WrittenPart:
+    def _write(self, partition: PartitionKey, key: bytes, location_key: bytes | None, buffer: Buffer) -> WrittenPart:
         table = pa.concat_tables(buffer.tables, promote_options="default")
         tags = np.concatenate(buffer.tags)
         return self._store.part_store.write(partition, key, table, tags, location_key=location_key)
