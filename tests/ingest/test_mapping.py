@@ -202,7 +202,7 @@ def test_every_line_is_accounted_for_and_a_bad_one_costs_one_record() -> None:
 def test_the_clean_road_and_the_exact_road_read_alike() -> None:
     rows = [b'%d,"4670000%04d",46700000002,2026-11-03T10:00:00Z,"a ""b"", c"\n' % (row, row) for row in range(500)]
     fast = read(BASE, b"".join(rows))[0]
-    slow = read(BASE, b'x,"1\n2",3,2026-11-03T10:00:00Z,\n' + b"".join(rows))[0]
+    slow = read(BASE, b'x,1,3,2026-11-03T10:00:00Z,"y\nz"\n' + b"".join(rows))[0]
     assert len(fast) == 500
     trimmed = [{**one, "batch_position": one["batch_position"] - 1} for one in slow[1:]]
     assert trimmed == fast

@@ -36,7 +36,7 @@ def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def in_process(script: str, folder: Path) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, native.FOLDER: str(folder)},
+        env={**os.environ, native.FOLDER: str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -148,6 +148,7 @@ def test_a_process_that_finds_kernels_does_without_the_compiler(tmp_path: Path) 
     script = f"""
 import sys
 from store import native
+native._beside = native._place  # what `make env` keeps beside the program is another question
 kernels = native.load("{MODULE}")
 import numpy as np
 print(bool(kernels.zero_led(np.array([10123456]), 6)), "numba" in sys.modules)

@@ -10,7 +10,7 @@ from api.app import create_app
 from api.client import Client
 from api.settings import Settings
 from tests.api.disclosure.conftest import Court
-from tests.api.disclosure.test_worklist import COPYRIGHT
+from tests.api.disclosure.test_worklist import delivered
 from tests.api.world import running
 
 REPORTS: Final = "/v1/disclosure/reports"
@@ -47,8 +47,7 @@ def test_the_documented_answer_is_that_of_the_service(shared_court: Court, path:
 
 
 def test_the_documented_notice_is_that_of_the_service(court: Court) -> None:
-    task = court.released(**COPYRIGHT)
-    court.deliver(task.id)
+    task = delivered(court)
     court.clock.advance(days=31)
     document = create_app(court.store, settings=Settings(port=0)).openapi()
     path = "/v1/disclosure/tasks/{task_id}/notice"
