@@ -175,7 +175,7 @@ def _growth(plt: Any, curves: dict[str, Any]) -> Any:
     middle.axhline(2, color="#999999", linewidth=0.8, linestyle=":")
     middle.set_title("Lagrum, resident memory of\none stream in GiB (bar: 2)")
     middle.set_xlabel("million records read")
-    for name in ("lagrum", "clickhouse", "duckdb"):
+    for name in [name for name in ("lagrum", "clickhouse", "duckdb") if any(one["peer"] == name for one in years)]:
         for kind, style in (("calling", "-"), ("imsi", "--")):
             right.plot(
                 [one["stored"] / 1e6 for one in years if one["peer"] == name],
