@@ -41,9 +41,8 @@ def is_outdated(store: Store, case: Case, delivery: Delivery) -> bool:
     store.flush_outbox(required=True)
     store.audit.refresh()
     withdrawn: set[int] = set()
-    for entry in find(store.layout.audit, store.audit.size, (WITHDRAWN, *_BY_DAY)):
-        if entry.index < body["snapshot"]["log"]["from"]:
-            continue
+    since = body["snapshot"]["log"]["from"]
+    for entry in find(store.layout.audit, store.audit.size, (WITHDRAWN, *_BY_DAY), first=since):
         if entry.kind == WITHDRAWN:
             withdrawn.add(int(entry.public["batch"]))
         elif str(entry.public["partition"])[:10] in body["days"]:

@@ -27,25 +27,27 @@ def last_time_us(directory: Path) -> int | None:
     return None
 
 
-def find(directory: Path, size: int, kinds: Sequence[str]) -> Iterator[StoredEntry]:
+def find(directory: Path, size: int, kinds: Sequence[str], *, first: int = 0) -> Iterator[StoredEntry]:
     """Give the entries of these kinds among the first `size`, oldest first, without their secret parts.
+
+    Nothing before the entry `first` is given, and no segment that ends before it is read.
 
     Raises:
         IntegrityError: one was changed.
     """
     needles = [f'"kind":"{kind}"' for kind in kinds]
-    return (entry for entry in find_words(directory, size, needles) if entry.kind in kinds)
+    return (entry for entry in find_words(directory, size, needles, first=first) if entry.kind in kinds)
 
 
-def find_words(directory: Path, size: int, words: Sequence[str]) -> Iterator[StoredEntry]:
-    """Give the entries among the first `size` in whose octets one of the words stands, oldest first.
+def find_words(directory: Path, size: int, words: Sequence[str], *, first: int = 0) -> Iterator[StoredEntry]:
+    """Give the entries from `first` among the first `size` in whose octets one of the words stands, oldest first.
 
     Raises:
         IntegrityError: one was changed.
     """
     wanted = [word.encode() for word in words]
     with nodes_reader(directory) as read:
-        for index, octets in lines(directory, size):
+        for index, octets in lines(directory, size, first=first):
             if not any(word in octets for word in wanted):
                 continue
             if leaf_hash(octets) != read(0, index):
@@ -53,10 +55,15 @@ def find_words(directory: Path, size: int, words: Sequence[str]) -> Iterator[Sto
             yield open_entry(decode_leaf(octets), octets, store_id="", keyring=None)
 
 
-def lines(directory: Path, size: int) -> Iterator[tuple[int, bytes]]:
-    """Give index and octets of the first `size` leaves, unchecked."""
-    for name in list_segments(directory):
+def lines(directory: Path, size: int, *, first: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Give index and octets of the first `size` leaves from `first` on, unchecked."""
+    names = list_segments(directory)
+    ends = [name.first for name in names[1:]] + [size]
+    for name, end in zip(names, ends, strict=False):
+        if end <= first:
+            continue
         for index, octets in indexed_leaves(directory, name):
             if index >= size:
                 return
-            yield index, octets
+            if index >= first:
+                yield index, octets

@@ -82,6 +82,17 @@ def test_what_is_over_goes_and_everything_else_verifies(old: tuple[Root, AuditLo
     assert log.inclusion_proof(3)  # of an entry that is gone: its hash is not
 
 
+def test_a_search_begins_where_it_is_told(old: tuple[Root, AuditLog, list[str]]) -> None:
+    root, log, _ = old
+    assert len(list_segments(root.audit)) > 3
+    every = [found.index for found in find(root.audit, log.size, ("batch",))]
+    for _ in range(2):  # with all segments whole, then with what is left of those that expired
+        for first in range(log.size + 2):
+            told = [found.index for found in find(root.audit, log.size, ("batch",), first=first)]
+            assert told == [index for index in every if index >= first]
+        expire(root, log)
+
+
 def test_nothing_goes_before_its_period_is_over(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tail_module, "SEGMENT_BYTES_MAX", 600)
     log = root.open()
