@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from api.app import create_app
-from api.cli import lagrum
 from api.cli.manual import manual
+from api.cli.program import lagrum
 from api.settings import Settings
 from api.settings_reference import settings_reference
 from bench import report

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import yaml
 
-from api.cli import lagrum
+from api.cli.program import lagrum
 from api.telemetry.metrics import Metrics
 from tests.architecture.source import ROOT
 

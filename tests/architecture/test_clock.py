@@ -7,8 +7,8 @@ import re
 
 import click
 
-from api.cli import lagrum
 from api.cli.manual import walk
+from api.cli.program import lagrum
 from tests.architecture.source import calls, dotted, imports, modules, nodes
 
 CLOCK = "store/clock.py"

@@ -9,8 +9,8 @@ from typing import Final
 import click
 import pytest
 
-from api.cli import lagrum
 from api.cli.manual import walk
+from api.cli.program import lagrum
 from store import Store
 from tests.api.cli.conftest import HEADER, Run
 from tests.conftest import FixedClock

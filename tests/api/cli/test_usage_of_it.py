@@ -11,10 +11,11 @@ from pathlib import Path
 import click
 import pytest
 
-from api.cli import lagrum, main
+from api.cli import main
 from api.cli.groups import ENTRIES
 from api.cli.help_lines import broken
 from api.cli.manual import manual, walk
+from api.cli.program import lagrum
 from schemas.errors import LagrumError
 from tests.api.cli.conftest import HEADER, Run
 from tests.conftest import FixedClock
@@ -115,6 +116,20 @@ def test_an_interrupt_is_130(
     monkeypatch.setattr("store.Store.open", interrupt)
     assert main(["--root", "somewhere", "status"], clock=clock) == 130
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_an_interrupt_while_the_program_loads_is_130() -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == sys.argv[1]: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "from api.cli import main; sys.exit(main(['formats']))\n"
+    )
+    for module in ("click", "api.cli.context", "api.cli.formats", "ingest.decoders"):
+        ran = subprocess.run([sys.executable, "-c", code, module], capture_output=True, text=True, check=False)
+        assert (ran.returncode, ran.stderr.strip()) == (130, ""), module
 
 
 def test_a_reader_that_leaves_is_no_error_message() -> None:

@@ -16,7 +16,8 @@ from typing import Any
 import click
 import pytest
 
-from api.cli import lagrum, main
+from api.cli import main
+from api.cli.program import lagrum
 from api.client import Client
 from api.disclosure.orders import SourceDocument, WrittenTarget
 from api.people.signing import write_key_file

@@ -9,8 +9,8 @@ import click
 import pytest
 
 from api.app import create_app
-from api.cli import lagrum
 from api.cli.manual import walk
+from api.cli.program import lagrum
 from api.settings import Settings
 from schemas.errors import ConfigurationError, RetentionError
 from schemas.retention import RetentionClass
