@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 
 from schemas.errors import InputError
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def parse_instant(text: str) -> int:
     """Return UTC microseconds of a date or of RFC 3339 with an offset; a time without one is refused.
 
     Raises:
-        InputError: it is neither.
+        InputError: it is neither, or an instant that UTC has no year of four digits for: nobody could be shown it.
     """
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise InputError("a time is a date or RFC 3339 with an offset") from None
     if moment.tzinfo is None:
-        if len(text) != len("2026-11-22"):
+        if not _DATE.fullmatch(text):
             raise InputError("a time needs its offset from UTC, such as Z")
         moment = moment.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    try:
+        return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+    except OverflowError:
+        raise InputError("a time lies within the years 1 to 9999") from None
 
 
 def parse_date(text: str) -> date:
