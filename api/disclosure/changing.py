@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from api.disclosure import rules
+from api.disclosure import lapses, rules
 from api.disclosure.casebook import entry_of, kept, put
 from api.disclosure.model import Actor, Authorisation, Confirmation, Suspension
 from api.disclosure.orders import Ruling
@@ -24,7 +24,9 @@ class Changing(Steps):
         with self.casebook.refusals("confirm", authorisation_id, actor, {"reference": ruling.decision_reference}):
             self._enter(actor, rules.OFFICER)
             self._require_colleague(actor, authorisation_id)
-            authorisation, revision = self._standing(authorisation_id, now_us)
+            lapses.apply(self.casebook, self.vault, authorisation_id, now_us)
+            authorisation, revision = self.casebook.authorisation(authorisation_id)
+            rules.require_confirmed(authorisation, now_us)  # its own end is no end of this
             require_officer(self._store, persons.get(self._store, actor.person_id), authorisation.authority, now_us)
             state = next_authorisation(authorisation.state, AuthorisationAction.CONFIRM)
             rules.require_awaiting_confirmation(authorisation)

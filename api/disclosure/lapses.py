@@ -36,10 +36,14 @@ class Fallen:
 
 
 def due(authorisation: Authorisation, now_us: int) -> AuthorisationAction | None:
-    """Return what has become of an authorisation by `now_us`; None when nothing has."""
-    unconfirmed = authorisation.awaits_confirmation and now_us >= (authorisation.confirm_by_us or 0)
-    action = AuthorisationAction.LAPSE if unconfirmed else AuthorisationAction.EXPIRE
-    over = unconfirmed or now_us >= authorisation.expires_at_us
+    """Return what has become of an authorisation by `now_us`; None when nothing has.
+
+    An emergency is owed its confirmation whenever its own time ends: it expires once it is confirmed, else it lapses.
+    """
+    if authorisation.awaits_confirmation:
+        action, over = AuthorisationAction.LAPSE, now_us >= (authorisation.confirm_by_us or 0)
+    else:
+        action, over = AuthorisationAction.EXPIRE, now_us >= authorisation.expires_at_us
     return action if over and (authorisation.state, action) in AUTHORISATION_TRANSITIONS else None
 
 

@@ -101,6 +101,24 @@ def test_what_nobody_confirms_becomes_invalid_and_what_had_left_is_told(court: C
         assert TARGET not in json.dumps(report)
 
 
+def test_an_emergency_that_ends_before_its_confirmation_still_owes_it(court: Court) -> None:
+    """Else an order of one hour would never be told: it expires, and nobody asks who confirmed what had left."""
+    tasks = [court.emergency(expires_at_us=court.clock.now_us() + HOUR_US) for _ in range(2)]
+    for task in tasks:
+        court.release(court.run(task.id).id)
+        court.deliver(task.id)
+    later(court, 2)
+    assert lapses.apply_all(court.store) == 0
+    assert refused(court.deliver, tasks[0].id) == "expired"
+    court.procedure.confirm(court.actor("officer-2"), tasks[0].authorisation_id, court.ruling())
+    later(court, 70)
+    lapses.apply_all(court.store)
+    assert [order_of(court, task).state for task in tasks] == [AuthorisationState.EXPIRED, AuthorisationState.INVALID]
+    (told,) = lapsed(court.store, court.actor("dpo-1"))
+    assert told["id"] == tasks[1].authorisation_id
+    assert [item["task"] for item in told["delivered"]] == [tasks[1].id]
+
+
 def test_a_step_finds_a_lapse_before_the_service_does(court: Court) -> None:
     task = court.emergency()
     later(court, 72)
