@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Self, cast
 
 from ingest import numbering
+from ingest.ahead import in_order
 from ingest.decoders import Decoder, decoder
-from ingest.decoders.base import FileSeries
+from ingest.decoders.base import Decoded, FileSeries
 from ingest.normalise import Normalised, normalise
 from ingest.source import SourceConfig
 from ingest.streams import CountingReader, expanded
@@ -140,11 +141,16 @@ def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
 def _decoded(
     chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int, files: list[FileSeries]
 ) -> Iterator[Normalised]:
-    """Yield what the decoder yields, normalised; what a file says of itself goes to `files`."""
-    for part in chosen.decode(expanded(cast(BinaryIO, reader)), source.receiving(now_us)):
+    """Yield what the decoder yields, normalised beside it; what a file says of itself goes to `files`."""
+
+    def normalised(part: Decoded) -> Normalised:
+        return normalise(part, source, now_us)
+
+    parts = chosen.decode(expanded(cast(BinaryIO, reader)), source.receiving(now_us))
+    for part, made in in_order(parts, normalised, workers=1):
         if part.series is not None:
             files.append(part.series)
-        yield normalise(part, source, now_us)
+        yield made
 
 
 class _Ahead:
