@@ -119,8 +119,11 @@ def _read_full(stream: BinaryIO, size: int) -> bytes:
 
 def _last_end(data: bytes, terminators: tuple[bytes, ...]) -> int:
     """Return the index after the last terminator, 0 if there is none."""
-    found = ((data.rfind(one), len(one)) for one in terminators)
-    return max((at + length for at, length in found if at >= 0), default=0)
+    end = 0
+    for one in terminators:  # the one that is not there is not looked for in all of it
+        at = data.rfind(one, max(end - len(one), 0))
+        end = max(end, at + len(one)) if at >= 0 else end
+    return end
 
 
 def _first_end(data: bytes, terminators: tuple[bytes, ...]) -> int:

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.radius import records
+from ingest.decoders.radius.walk import Walked, kept, walked
 from ingest.decoders.slices import (
     BLANK_LINE,
     Block,
@@ -70,6 +71,11 @@ class RadiusDetail:
                 reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
                 yield Decoded(_EMPTY, [reject])
                 continue
+            if (found := walked(block)) is not None:
+                if len(found.begins):
+                    yield _walked(block, found, position, chosen)
+                position += len(found.begins)
+                continue
             packets = _Packets(block, position)
             position += packets.count
             if packets.count:
@@ -82,6 +88,23 @@ class RadiusDetail:
         return joined(
             self.decode, [body + b"\n" for body in bodies], [len(_HEADER.findall(body)) for body in bodies], source
         )
+
+
+def _walked(block: Block, found: Walked, position: int, chosen: records.Settings) -> Decoded:
+    """Return the records and rejects of a block that was walked, the first packet behind `position`."""
+    columns, count = found.columns, len(found.begins)
+    if b"\\" in block.data:
+        columns = columns | {name: _plain(columns[name]) for name in found.quoted}
+    table, faults = records.packets(columns, count, chosen)
+    positions: Ints = np.arange(position + 1, position + 1 + count, dtype=np.int64)
+    table = table.append_column("position", pa.array(positions))
+    rejects = []
+    for index, reason, field in faults.found():
+        begin, end = int(found.begins[index]), int(found.ends[index])
+        header, *lines = kept(block.data[begin:end])
+        raw = _raw(header, lines, headed=True)
+        rejects.append(Reject(position + 1 + index, reason, field, block.offset + begin, end - begin, raw))
+    return Decoded(table.filter(pa.array(~faults.mask)) if rejects else table, rejects)
 
 
 class _Packets:
@@ -193,12 +216,7 @@ class _Packets:
         from_, to = np.full(self.count, -1, np.int64), np.full(self.count, -1, np.int64)
         from_[packets], to[packets] = starts[where], ends[where]
         column = gather(self._lines.bytes, from_, to)
-        if self._escaped and quoted[where].any():
-            values = [
-                value if value is None or "\\" not in value else _unescaped(value) for value in column.to_pylist()
-            ]
-            return pa.array(values, pa.string())
-        return column
+        return _plain(column) if self._escaped and quoted[where].any() else column
 
     def _refuse_cut_off(self, faults: Faults) -> None:
         if not self._cut_off:
@@ -214,12 +232,21 @@ class _Packets:
         length = int(lines.ends[end]) - offset
         raw = None
         if length <= RECORD_BYTES_MAX:
-            kept = [lines.line(at) for at in range(begin, end + 1) if self._codes[at] >= 0]
-            header = lines.line(begin)
-            if self._header[begin] and b"=" not in header and len(header) <= _PAD:
-                kept.insert(0, header)
-            raw = b"\n".join([*kept, b"", b""])
+            known = [lines.line(at) for at in range(begin, end + 1) if self._codes[at] >= 0]
+            raw = _raw(lines.line(begin), known, headed=bool(self._header[begin]))
         return Reject(int(self.positions[index]), reason, field, offset + self._offset, length, raw)
+
+
+def _raw(header: bytes, lines: list[bytes], *, headed: bool) -> bytes:
+    """Return what is kept of a refused packet: its header, if it can be one, and lines that are read."""
+    head = [header] if headed and b"=" not in header and len(header) <= _PAD else []
+    return b"\n".join([*head, *lines, b"", b""])
+
+
+def _plain(column: Column) -> Column:
+    """Return texts that stood in quotes without their escapes."""
+    values = [value if value is None or "\\" not in value else _unescaped(value) for value in column.to_pylist()]
+    return pa.array(values, pa.string())
 
 
 def _unescaped(text: str) -> str:

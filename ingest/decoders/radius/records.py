@@ -24,14 +24,16 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from ingest import times
 from ingest.decoders.base import Event
 from ingest.decoders.radius.times import h323_us, moments_us
-from ingest.decoders.slices import Column, Faults, compute, empty_to_null, fill
+from ingest.decoders.slices import Column, Faults, Ints, compute, empty_to_null, fill, gather
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
+from schemas.buffers import text_views
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
 
@@ -96,6 +98,10 @@ _MAC: Final = (
     r"^(?:[0-9A-Fa-f]{2}([-:])(?:[0-9A-Fa-f]{2}[-:]){4}[0-9A-Fa-f]{2}|[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4})$"
 )
 _BARE_MAC: Final = r"^([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})([0-9a-f]{2})$"
+
+_MAC_BYTES: Final = (len("02:00:5e:00:53:1a"), len("0200.5e00.531a"))
+_DIGITS_MAX: Final = 10
+_ZERO, _NINE, _AT = ord("0"), 9, ord("@")
 
 
 class Settings(NamedTuple):
@@ -186,9 +192,7 @@ def packets(columns: Mapping[str, Column], rows: int, chosen: Settings) -> tuple
         "account": get.text("User-Name"),
     }
     if chosen.tenant_from_realm:
-        table["tenant"] = compute.struct_field(
-            compute.extract_regex(get.text("User-Name"), r"@(?P<realm>[^@]+)$"), "realm"
-        )
+        table["tenant"] = _realm(get.text("User-Name"))
     return pa.table(table), faults
 
 
@@ -214,11 +218,16 @@ class _Attributes:
         column = self.text(name)
         if name not in self._columns:
             return column.cast(pa.int64())
-        good = compute.match_substring_regex(column, r"^[0-9]{1,10}$")
-        value = compute.cast(compute.if_else(good, column, pa.scalar(None, pa.string())), pa.int64())
-        self._faults.add(compute.invert(good), RejectReason.BAD_FIELD, name)
-        self._faults.add(compute.greater(value, maximum), RejectReason.BAD_FIELD, name)
-        return compute.if_else(compute.less_equal(value, maximum), value, pa.scalar(None, pa.int64()))
+        if not _is_figures(column):
+            good = compute.match_substring_regex(column, f"^[0-9]{{1,{_DIGITS_MAX}}}$")
+            self._faults.add(compute.invert(good), RejectReason.BAD_FIELD, name)
+            column = compute.if_else(good, column, pa.scalar(None, pa.string()))
+        value = compute.cast(column, pa.int64())
+        over = compute.greater(value, maximum)
+        if not compute.any(over).as_py():
+            return value
+        self._faults.add(over, RejectReason.BAD_FIELD, name)
+        return compute.if_else(over, pa.scalar(None, pa.int64()), value)
 
     def octets(self, low: str, high: str) -> Column:
         """Return octets with their gigawords, null where neither is there."""
@@ -229,6 +238,13 @@ class _Attributes:
             compute.fill_null(octets, 0), compute.multiply(compute.fill_null(gigawords, 0), OCTETS_MAX + 1)
         )
         return fill(total, None, compute.and_(octets.is_null(), gigawords.is_null()))
+
+
+def _is_figures(column: Column) -> bool:
+    """Tell whether all texts of a column are digits, and not too many."""
+    offsets, data = text_views(column)
+    longest = int((offsets[1:] - offsets[:-1]).max(initial=0))
+    return longest <= _DIGITS_MAX and int((data - np.uint8(_ZERO)).max(initial=0)) <= _NINE
 
 
 class _Parties(NamedTuple):
@@ -288,11 +304,27 @@ def party_of(text: str) -> tuple[str, str | None]:
 
 def _mac(column: Column) -> Column:
     """Return MAC addresses in one form, null for anything else (twelve digits alone may be a number)."""
+    if not np.isin(_lengths(column), _MAC_BYTES).any():
+        return pa.nulls(len(column), pa.string())
     written = compute.fill_null(compute.match_substring_regex(column, _MAC), False)
     if not compute.any(written).as_py():
         return pa.nulls(len(column), pa.string())
     bare = compute.utf8_lower(compute.replace_substring_regex(column, "[-:.]", ""))
     return fill(compute.replace_substring_regex(bare, _BARE_MAC, r"\1:\2:\3:\4:\5:\6"), None, compute.invert(written))
+
+
+def _realm(column: Column) -> Column:
+    """Return what stands behind the last @, null where nothing does."""
+    offsets, data = text_views(column)
+    signs = np.append(np.flatnonzero(data == _AT), -1)  # the last one is found where none is before
+    last = signs[np.searchsorted(signs[:-1], offsets[1:]) - 1]
+    there = (last >= offsets[:-1]) & (last < offsets[1:] - 1)
+    return gather(data, np.where(there, last + 1, -1), offsets[1:].astype(np.int64))
+
+
+def _lengths(column: Column) -> Ints:
+    offsets, _ = text_views(column)
+    return offsets[1:] - offsets[:-1]
 
 
 def _event_time(get: _Attributes, chosen: Settings, faults: Faults) -> Column:
@@ -336,7 +368,8 @@ def _q850(column: Column) -> Column:
 
 def _hexadecimal(column: Column) -> Column:
     """Return octets (`0x8212F9…`) as lower-case hexadecimal without the prefix."""
-    return compute.utf8_lower(compute.replace_substring_regex(column, "^0x", ""))
+    prefixed = compute.starts_with(column, "0x")
+    return compute.utf8_lower(compute.if_else(prefixed, compute.utf8_slice_codeunits(column, 2), column))
 
 
 def _mapped(column: Column, function: Callable[[str], str | None]) -> Column:
