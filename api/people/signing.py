@@ -36,6 +36,9 @@ KEY_FILE_BYTES_MAX: Final = 16_384
 _KEY_FILE_FORMAT: Final = "lagrum-person-key-v1"
 _SCRYPT: Final = {"n": 1 << 15, "r": 8, "p": 1}
 _PRIVATE_MODE: Final = 0o600
+_P: Final = (1 << 255) - 19
+_ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER_Y: Final = frozenset({0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y})
 _OTHERS: Final = 0o077
 
 
@@ -109,12 +112,25 @@ def decode_public_key(text: str) -> bytes:
         Ed25519PublicKey.from_public_bytes(raw)
     except (Base64Error, ValueError):
         raise InputError("the public key is not an Ed25519 key in base64") from None
+    if _is_anybodys(raw):
+        raise InputError("the public key is nobody's: anybody can sign under it")
     return raw
+
+
+def _is_anybodys(public_key: bytes) -> bool:
+    """Tell whether a point is of small order, or is spelled in a second way.
+
+    Under a point of small order one signature holds for any statement, and no private key is needed for it.
+    """
+    y = int.from_bytes(public_key, "little") & ((1 << 255) - 1)
+    return y >= _P or y in _SMALL_ORDER_Y
 
 
 def verify(public_key: bytes, message: bytes, signature: str) -> bool:
     """Tell whether `signature` (base64) is the key's over `message`."""
     try:
+        if _is_anybodys(public_key):
+            return False
         Ed25519PublicKey.from_public_bytes(public_key).verify(b64decode(signature, validate=True), message)
     except (InvalidSignature, Base64Error, ValueError):
         return False

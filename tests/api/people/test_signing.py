@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,20 @@ def test_a_key_file_cannot_ask_for_endless_memory() -> None:
     body["sealed_key"]["scrypt"]["n"] = 1 << 40
     with pytest.raises(ConfigurationError):
         PersonKey.from_json(json.dumps(body).encode(), b"long and secret")
+
+
+_P = 2**255 - 19
+_ORDER_8_Y = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+
+
+@pytest.mark.parametrize("sign", [0, 1 << 255])
+@pytest.mark.parametrize("y", [0, 1, _P - 1, _ORDER_8_Y, _P - _ORDER_8_Y, _P, _P + 1, _P + 18])
+def test_a_key_under_which_anybody_can_sign_is_nobodys(y: int, sign: int) -> None:
+    weak = (y | sign).to_bytes(32, "little")
+    with pytest.raises(InputError):
+        decode_public_key(b64encode(weak).decode())
+    identity = b64encode((1).to_bytes(32, "little") + bytes(32)).decode()  # R of small order, and S nothing
+    assert not any(verify(weak, b"statement %d" % number, identity) for number in range(64))
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "?", "é" * 44])
