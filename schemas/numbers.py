@@ -4,7 +4,7 @@ What is done to a value, in this order (the same for columns, single values and 
 
 1. A `tel:` URI of a global number becomes that number. Every other URI, and whatever holds letters, `*` or `#`, stays.
 2. Visual separators (space, `-`, `.`, `/`, parentheses, and the `(0)` behind a country
-   code) and marks of the direction of writing are removed from numbers.
+   code, with `+` or an international prefix or without) and marks of the direction of writing are removed from numbers.
 3. Six digits or fewer are a short code and stay. More than 18 digits are no number and stay.
 4. `+`, or the country's international prefix, is removed when 5 to 15 digits are left that do not begin with 0.
 5. The country's national prefix is replaced by the country code.
@@ -153,7 +153,7 @@ def normalise_number(text: str, rules: CountryRules) -> str:
     if number.startswith("+"):
         digits = number[1:].replace("(0)", "").translate(_SEPARATORS)
         return digits if _is_international(digits) else text
-    digits = number.translate(_SEPARATORS)
+    digits = _without_trunk_mark(number, rules).translate(_SEPARATORS)
     if SHORT_CODE_DIGITS_MAX < len(digits) <= DIGITS_MAX:
         return _normalise_digits(digits, rules)
     return text
@@ -178,6 +178,15 @@ def spoiled(text: Column, *, exponents_only: bool = False) -> Mask | None:
     found = pc.match_substring_regex(text, "|".join(patterns))
     mask: Mask = np.asarray(pc.fill_null(found, False))
     return mask if mask.any() else None
+
+
+def _without_trunk_mark(number: str, rules: CountryRules) -> str:
+    """Return a number written without `+` less the `(0)` behind its country code, as `0046 (0)70-123 45 67` has it."""
+    before, mark, after = number.partition("(0)")
+    code = before.translate(_SEPARATORS)
+    prefix = rules.international.match(code)
+    is_code = code == rules.code or (prefix is not None and code[0] == "0" and 0 < len(code) - prefix.end() <= 3)
+    return before + after if mark and code and is_code else number
 
 
 def _is_international(digits: str) -> bool:
