@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes")
 STDIN: Final = "-"
+_READ: Final = {
+    "expired": "older than the source's records are kept, or of a day that is erased",
+    "future": "they end in the future; check the source's zone and the clock of the switch",
+    "unsupported": "the format has them, and they are not stored",
+    "unknown-service": "their service is not known",
+}
+"""Reasons of records that were read: their format is the one that was named."""
 
 
 @click.command("ingest")
@@ -187,7 +194,7 @@ class _Coming:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
             note(f"{self._path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")
             if receipt.rejected == receipt.records:
-                note(f"{self._path}: every record was rejected; is it of format {self._format}?")
+                note(f"{self._path}: every record was rejected{_why_all(receipt.reject_reasons, self._format)}")
         return {"path": str(self._path), **receipt.as_dict()}
 
     def _unread(self, message: str) -> dict[str, Any]:
@@ -210,6 +217,12 @@ def _open(stack: ExitStack, path: Path) -> tuple[BinaryIO, int | None]:
 def _message(error: LagrumError) -> str:
     position = getattr(error, "position", None)
     return error.message if position is None else f"{error.message} (record {position})"
+
+
+def _why_all(reasons: Mapping[str, int], format_name: str) -> str:
+    """Return what to think of when every record of a file was rejected: by the reason of most of them."""
+    most = max(reasons, key=lambda reason: reasons[reason], default="")
+    return f": {_READ[most]}" if most in _READ else f"; is it of format {format_name}?"
 
 
 def _show(document: dict[str, Any]) -> None:

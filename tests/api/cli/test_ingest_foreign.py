@@ -17,3 +17,12 @@ def test_a_file_whose_every_record_is_rejected_is_asked_about_and_another_is_not
     ran = run("--root", root, "ingest", "--source", "bw", "--format", "broadworks-xml", foreign)
     assert "every record was rejected; is it of format broadworks-xml?" in ran.err
     assert "every record" not in run("--root", root, "ingest", "--source", "pbx", "--format", "csv", own).err
+
+
+def test_a_file_whose_every_record_was_read_and_refused_is_of_its_format(run: Run, root: Path, tmp_path: Path) -> None:
+    for year, told in (("2016", "older than"), ("2066", "in the future")):
+        file = tmp_path / f"{year}.csv"
+        file.write_bytes(CSV.replace(b"2026-", year.encode() + b"-"))
+        ran = run("--root", root, "ingest", "--source", "pbx", "--format", "csv", file)
+        assert "every record was rejected: " in ran.err and told in ran.err
+        assert "is it of format" not in ran.err
