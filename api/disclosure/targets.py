@@ -11,11 +11,13 @@ import re
 from datetime import date
 from typing import Final
 
+import pyarrow as pa
+
 from api.billing.subscriptions import KINDS
 from api.disclosure.model import Target
 from schemas.errors import ProcedureError
 from schemas.legal_bases import TARGET_KINDS
-from schemas.numbers import normalise_number, rules
+from schemas.numbers import normalise_number, rules, spoiled
 
 TEXT_CHARACTERS_MAX: Final = 255
 IMEI_DIGITS: Final = 14
@@ -50,6 +52,8 @@ def normalise_target(
 
 def _value(kind: str, text: str, country: str) -> str:
     if kind == "number":
+        if spoiled(pa.array([text])) is not None:
+            raise _bad(kind)  # digits that a spreadsheet has changed are no number, and no record holds them
         return _matched(kind, _NUMBER, normalise_number(text, rules(country)))
     if kind == "imsi":
         return _matched(kind, _IMSI, _SEPARATORS.sub("", text))
