@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -226,17 +226,18 @@ def _holders(store: Store, case: Case) -> list[dict[str, Any]]:
     """Return whose the targets were by subscription, each for its own days: a number that changed hands has several.
 
     Where the order names the day on which the person meant held the target, the others stay out: no record of theirs
-    leaves for it.
+    leaves for it. No day outside the window is told: since when, and for how much longer, was not asked.
     """
     window = case.task.window
     first, last = to_date(window.start_us), to_date(window.end_us - 1)
+    end = last + timedelta(days=1)
     return [
         {
             "kind": item.kind,
             "value": item.value,
             "account": item.account,
-            "from": item.valid_from.isoformat(),
-            "to": None if item.valid_to is None else item.valid_to.isoformat(),
+            "from": max(item.valid_from, first).isoformat(),
+            "to": min(item.end, end).isoformat(),
         }
         for target in case.task.targets
         for item in holders(store, target.kind, target.value, first, last)

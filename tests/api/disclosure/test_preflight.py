@@ -152,8 +152,8 @@ def test_who_held_a_number_is_told_each_for_the_days_it_was_theirs(court: Court)
     import_rows(court.store, enumerate(rows, 1))
     told_of = told(court, court.released(basis="subscriber-data"))["holders"]
     assert [(item["account"], item["from"], item["to"]) for item in told_of] == [
-        ("before", "2026-01-01", changed.isoformat()),
-        ("after", changed.isoformat(), None),
+        ("before", to_date(WINDOW.start_us).isoformat(), changed.isoformat()),
+        ("after", changed.isoformat(), to_date(WINDOW.end_us).isoformat()),
     ]
     assert "holders" not in told(court, court.released())
 
