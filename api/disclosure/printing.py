@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from schemas.fields import BY_NAME, Kind
 
 _SLICE_ROWS: Final = 10_000
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -52,7 +53,7 @@ def ndjson(table: pa.Table) -> bytes:
 
 
 def to_csv(table: pa.Table, names: Sequence[str]) -> bytes:
-    """Return RFC 4180 with a header, every permitted field."""
+    """Return RFC 4180 with a header, every permitted field; no text of it is a formula."""
     sink = io.StringIO(newline="")
     writer = csv.writer(sink, lineterminator="\r\n")
     writer.writerow(names)
@@ -64,4 +65,12 @@ def to_csv(table: pa.Table, names: Sequence[str]) -> bytes:
 def _cell(value: Any) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return value
+    return inert(value) if isinstance(value, str) else value
+
+
+def inert(text: str) -> str:
+    """Return a text that a spreadsheet shows and does not run; a caller's name is the caller's own to choose.
+
+    Source: OWASP, CSV Injection.
+    """
+    return f"'{text}" if text.startswith(_FORMULA) else text

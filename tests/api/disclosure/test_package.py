@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.disclosure import package
+from api.disclosure import package, printing
 from api.disclosure.hits import cut
 from api.disclosure.selection import MARKS, permitted_fields
 from api.handover import ts102657
@@ -135,3 +135,16 @@ def test_a_part_with_octets_beside_its_files_is_refused() -> None:
 
 def test_every_field_that_leaves_is_a_field_of_the_table() -> None:
     assert set(NAMES) <= set(BY_NAME)
+
+
+def test_what_a_caller_chose_as_a_name_runs_in_no_spreadsheet() -> None:
+    names = ("calling_number", "utc_offset_s", "conflict")
+    chosen = ["=HYPERLINK(1)", "+0701", "-1+1", "@SUM(1)", "\t=1", "\uff1d1", "46701740007", "sip:a=b@x", None]
+    rows = len(chosen)
+    table = pa.table({"calling_number": chosen, "utc_offset_s": [-3600] * rows, "conflict": [False] * rows})
+    printed = printing.printable(table, names)
+    read = list(csv.reader(io.StringIO(printing.to_csv(printed, names).decode(), newline="")))
+    assert [row[0] for row in read[1:]] == [*(f"'{text}" for text in chosen[:6]), "46701740007", "sip:a=b@x", ""]
+    assert {row[1] for row in read[1:]} == {"-3600"}, "a number is one"
+    lines = [json.loads(line) for line in printing.ndjson(printed).splitlines()]
+    assert [line.get("calling_number") for line in lines] == chosen, "other forms have it as it was"
