@@ -17,6 +17,7 @@ Source: ETSI TS 103 120 V1.12.1, clause 6.4 (actions).
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
@@ -32,6 +33,7 @@ from api.handover import ts103120 as hi1
 from api.handover.objects import KIND, chosen_names, delivery_object, envelope_id, identifier_of, object_id
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers
+from api.handover.understood import require_addressed, require_same_flags, require_understood
 from api.instants import parse_date, parse_instant
 from api.people import authorities, persons
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
@@ -42,6 +44,8 @@ from store.clock import to_date, to_text
 MALFORMED, REFUSED, UNKNOWN, UNSUPPORTED = 400, 409, 404, 501
 """Error codes of this profile; the standard's schemas list none."""
 CANCELLED_WORD: Final = "cancelled-by-authority"
+_ETSI: Final = "ETSI"
+_E164: Final = re.compile(r"[1-9][0-9]{4,14}")
 _TARGETS: Final = {
     "InternationalE164": "number",
     "IMSI": "imsi",
@@ -73,6 +77,7 @@ class Exchange:
             rules.require_role(actor, rules.OFFICER)
             head, actions = read_request(message)
             authority = self._authority(actor, head)
+            require_addressed(actions, head.receiver)
         now = to_text(self._store.clock.now_us())
         back = hi1.Head(hi1.Endpoint(authority.terms.country, self._store.store_id), head.sender, head.transaction, now)
         return write_answers(back, [self._one(actor, action, actions, message) for action in actions])
@@ -131,6 +136,7 @@ class Exchange:
     ) -> hi1.Answer:
         with self._refusals(actor):
             self._require_new(thing.identifier)
+            require_understood(thing)
             order = self._order(actor, thing, all_of, message)
         self._procedure.authorise(actor, order, beside=lambda case: [_named(thing.identifier, case)])
         return hi1.Answer(number, "CREATE", thing.identifier)
@@ -141,6 +147,10 @@ class Exchange:
         things = [item.thing for item in all_of if item.verb == "CREATE"]
         tasks = [t for t in things if isinstance(t, hi1.TaskObject) and thing.identifier in t.associated]
         documents = [t for t in things if isinstance(t, hi1.DocumentObject) and thing.identifier in t.associated]
+        emergency, is_test = hi1.EMERGENCY in thing.flags, hi1.TEST in thing.flags
+        for task in tasks:
+            require_understood(task)
+            require_same_flags(task, emergency=emergency, is_test=is_test)
         windows = [_window(task) for task in tasks]
         if not windows or thing.legal_type is None or thing.end is None or thing.decided_at is None:
             raise InputError("an authorisation needs a legal type, an end, an approval's time, and a task beside it")
@@ -170,8 +180,8 @@ class Exchange:
             window=window,
             expires_at_us=parse_instant(thing.end),
             source=source,
-            emergency="IsEmergency" in thing.flags,
-            is_test="IsTest" in thing.flags,
+            emergency=emergency,
+            is_test=is_test,
             preservation=_preservation(tasks),
         )
 
@@ -180,10 +190,13 @@ class Exchange:
             self._require_new(thing.identifier)
             if len(thing.associated) != 1:
                 raise InputError("a task is associated with one authorisation")
+            require_understood(thing)
             targets, window = _targets(thing), _window(thing)
         case = self._case(actor, thing.associated[0])
         with self._refusals(actor):
-            if _preservation([thing]) not in (None, self._procedure.casebook.authorisation(case)[0].preservation):
+            order = self._procedure.casebook.authorisation(case)[0]
+            require_same_flags(thing, emergency=order.emergency, is_test=order.is_test)
+            if _preservation([thing]) not in (None, order.preservation):
                 raise ProcedureError("the authorisation names another preservation, or none", reason="preservation")
         self._procedure.register(
             actor, case, targets=targets, window=window, beside=lambda task: [_named(thing.identifier, task)]
@@ -314,8 +327,10 @@ def _targets(task: hi1.TaskObject) -> tuple[WrittenTarget, ...]:
             continue
         if ours and value.name == "Account":
             found.append(WrittenTarget("account", value.value, held_on=held_on))
-        elif value.name in _TARGETS:
+        elif value.name in _TARGETS and value.owner == _ETSI:
             plus = "+" if value.name == "InternationalE164" else ""
+            if plus and not _E164.fullmatch(value.value):
+                raise InputError("an international number has 5 to 15 digits, the country's first")
             found.append(WrittenTarget(_TARGETS[value.name], plus + value.value, held_on=held_on))
         else:
             raise InputError("a target has a format that this side does not search for")

@@ -27,6 +27,8 @@ MANIFEST_ID: Final = "urn:lagrum:delivery:2"
 ACKNOWLEDGEMENT_ID: Final = "urn:lagrum:acknowledgement:1"
 """What a DeliveryObject holds that an authority sends back: JSON of `time` and `signature`, the officer's."""
 ACKNOWLEDGEMENT_TYPE: Final = "application/json"
+EMERGENCY: Final = "IsEmergency"
+TEST: Final = "IsTest"
 PRESERVATION: Final = "PreservationReference"
 """A request value of this profile's owner: the preservation order whose records are asked for too."""
 
@@ -76,6 +78,10 @@ class AuthorisationObject:
     associated: tuple[str, ...] = ()
     external: str | None = None
     generation: int | None = None
+    addressed: tuple[Endpoint, ...] = ()
+    """The operators that it names."""
+    unread: bool = False
+    """It says something that the fields above do not hold."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -103,6 +109,8 @@ class TaskObject:
     flags: tuple[str, ...] = ()
     external: str | None = None
     generation: int | None = None
+    addressed: tuple[Endpoint, ...] = ()
+    unread: bool = False
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -18,6 +18,7 @@ from api.handover.ts103120 import (
     COMMON,
     DELIVERY,
     DOCUMENT,
+    EMERGENCY,
     TASK,
     VERBS,
     Action,
@@ -42,6 +43,31 @@ _UUID: Final = re.compile(r"[a-f0-9]{8}(-[a-f0-9]{4}){3}-[a-f0-9]{12}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 _VERSION: Final = re.compile(r"V1\.\d+\.\d+")
 _SHORT_CHARS_MAX: Final = 255
+_OBJECT_READ: Final = frozenset(
+    clark(name)
+    for name in (
+        *("ObjectIdentifier", "CountryCode", "OwnerIdentifier", "Generation"),
+        *("ExternalIdentifier", "AssociatedObjects", "LastChanged"),
+    )
+)
+_AUTHORISATION_READ: Final = _OBJECT_READ | {
+    clark(f"Authorisation{name}", AUTHORISATION)
+    for name in (
+        *("Reference", "LegalType", "Priority", "Status", "DesiredStatus", "Timespan", "CSPID", "CreationTimestamp"),
+        *("ApprovalDetails", "Flags", "Jurisdiction", "TypeOfCase", "LegalEntity"),
+    )
+}
+_TASK_READ: Final = _OBJECT_READ | {
+    clark(name, TASK)
+    for name in (
+        *("Reference", "Status", "DesiredStatus", "RequestDetails", "DeliveryDetails"),
+        *("ApprovalDetails", "CSPID", "Flags"),
+    )
+}
+_REQUEST_READ: Final = frozenset(
+    clark(name, TASK) for name in ("StartTime", "EndTime", "ObservedTime", "ObservedTimes", "RequestValues")
+)
+"""Elements that an order is made of here, or that change nothing of what it allows. Any other may limit it."""
 
 
 def read_request(message: bytes) -> tuple[Head, list[Action]]:
@@ -97,19 +123,23 @@ def _head(root: Element) -> Head:
     if version is None or not _VERSION.fullmatch(version):
         raise InputError("the message is of a version that this side does not read")
 
-    def side(name: str) -> Endpoint:
-        country = text_of(root, clark(f"Header/{name}/CountryCode"))
-        identifier = _need(text_of(root, clark(f"Header/{name}/UniqueIdentifier")), name)
-        if country is None or not _COUNTRY.fullmatch(country) or len(identifier) > _SHORT_CHARS_MAX:
-            raise InputError("a side of the message is not named by country and identifier")
-        return Endpoint(country, identifier)
-
     return Head(
-        side("SenderIdentifier"),
-        side("ReceiverIdentifier"),
+        _endpoint(root, clark("Header/SenderIdentifier")),
+        _endpoint(root, clark("Header/ReceiverIdentifier")),
         _uuid(text_of(root, clark("Header/TransactionIdentifier"))),
         _need(text_of(root, clark("Header/Timestamp")), "timestamp"),
     )
+
+
+def _endpoint(parent: Element, path: str = "") -> Endpoint:
+    country, identifier = (text_of(parent, f"{path}/{clark(name)}") for name in ("CountryCode", "UniqueIdentifier"))
+    if country is None or not _COUNTRY.fullmatch(country) or identifier is None or len(identifier) > _SHORT_CHARS_MAX:
+        raise InputError("a side of the message is not named by country and identifier")
+    return Endpoint(country, identifier)
+
+
+def _says_more(item: Element, read: frozenset[str]) -> bool:
+    return any(child.tag not in read for child in item)
 
 
 def _action(item: Element) -> Action:
@@ -173,11 +203,17 @@ def _read_authorisation(item: Element, identifier: str, associated: tuple[str, .
 
     details = item.findall(clark("AuthorisationApprovalDetails", AUTHORISATION))
     approvals = [
-        tuple(text_of(each, clark(path, COMMON)) for path in ("ApprovalTimestamp", "ApproverDetails/ApproverRole"))
+        tuple(
+            text_of(each, clark(path, COMMON))
+            for path in ("ApprovalTimestamp", "ApproverDetails/ApproverRole", "ApprovalIsEmergency")
+        )
         for each in details
     ]
     # Of several the latest counts: the decision in force.
-    decided_at, decided_by = max(approvals, key=_approved_us, default=(None, None))
+    decided_at, decided_by, hasty = max(approvals, key=_approved_us, default=(None, None, None))
+    flags = _read_flags(item, AUTHORISATION, "AuthorisationFlags/AuthorisationFlag")
+    if hasty in ("true", "1") and EMERGENCY not in flags:
+        flags = (*flags, EMERGENCY)
     return AuthorisationObject(
         identifier,
         reference=a("AuthorisationReference"),
@@ -188,8 +224,10 @@ def _read_authorisation(item: Element, identifier: str, associated: tuple[str, .
         end=a("AuthorisationTimespan/EndTime"),
         decided_at=decided_at,
         decided_by=decided_by,
-        flags=_read_flags(item, AUTHORISATION, "AuthorisationFlags/AuthorisationFlag"),
+        flags=flags,
         associated=associated,
+        addressed=tuple(_endpoint(each) for each in item.findall(clark("AuthorisationCSPID/CSPID", AUTHORISATION))),
+        unread=_says_more(item, _AUTHORISATION_READ),
     )
 
 
@@ -217,6 +255,9 @@ def _read_task(item: Element, identifier: str, associated: tuple[str, ...]) -> T
         values=tuple(values),
         associated=associated,
         flags=_read_flags(item, TASK, "Flags/LDTaskFlag"),
+        addressed=tuple(_endpoint(each) for each in item.findall(clark("CSPID", TASK))),
+        unread=_says_more(item, _TASK_READ)
+        or any(_says_more(each, _REQUEST_READ) for each in item.findall(clark("RequestDetails", TASK))),
     )
 
 
