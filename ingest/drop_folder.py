@@ -32,14 +32,11 @@ from ingest.pipeline import ingest_stream
 from ingest.streams import COMPRESSED
 from ingest.watch import (
     CHECKSUMS,
-    COMPANIONS,
     DONE,
     FAILED,
-    REASON_SUFFIX,
     Sequence,
     WatchRules,
     checksum,
-    companions,
     follow,
     is_due,
 )
@@ -102,10 +99,10 @@ class DropFolder:
         self._directory = self._folder.directory
         self.stop = threading.Event()
         self.totals = Totals()
-        self._pending: list[tuple[str, str]] = []  # name, suffix for a name that is taken in done/
+        # Name, the state in which it was read, suffix for a name that is taken in done/.
+        self._pending: list[tuple[str, str, str]] = []
         self._flushed = time.monotonic()
         self._changing = 0  # files that changed while they were read
-        self._left: set[str] = set()  # files that can be neither read nor moved
         self._entries: list[AuditEntry] = []
         self._sequences: dict[str, Sequence] = {}
         self._changed = False
@@ -129,9 +126,12 @@ class DropFolder:
         return self.totals
 
     def prepare(self) -> None:
-        """Make done/ and failed/, and read the journal."""
-        for folder in (DONE, FAILED):
-            files.make_dir(self._directory / folder)
+        """Make done/ and failed/, and read the journal.
+
+        Raises:
+            ConfigurationError: one of them lies on another file system.
+        """
+        self._folder.prepare(DONE, FAILED)
         self._read_journal()
 
     def _loop(self, *, once: bool, poll_s: float) -> None:
@@ -141,6 +141,8 @@ class DropFolder:
             found = 0
             try:
                 found = self.look()
+                if not found:
+                    self._rest()
                 pause_s = poll_s
             except (BusyError, OSError) as error:
                 if once:
@@ -150,15 +152,18 @@ class DropFolder:
             if found:
                 give_up = None
                 continue
-            self._delete_done()
-            if self.totals.waiting != self._journal.get("waiting"):
-                self._write_journal()
             now = time.monotonic()
             give_up = give_up or now + self._rules.settle_s + 2 * poll_s
             if once and (not self._folder.unsettled + self._changing or now > give_up):
                 break
             self._store.renew_leases()
             self.stop.wait(min(poll_s, self._rules.settle_s) if once else pause_s)
+
+    def _rest(self) -> None:
+        """Do what is done when no file is ready."""
+        self._delete_done()
+        if self.totals.waiting != self._journal.get("waiting"):
+            self._write_journal()
 
     def look(self) -> int:
         """Take in what is ready now, a bounded number of files; return how many were handled."""
@@ -171,7 +176,7 @@ class DropFolder:
                 for name in chunk:
                     if self.stop.is_set():
                         return handled
-                    handled += self._took(name, together[name]) if name in together else self._take(name)
+                    handled += self._took(name, *together[name]) if name in together else self._take(name)
                     if time.monotonic() - self._flushed > FLUSH_S:
                         self._flush()
                 self._flush()
@@ -181,7 +186,7 @@ class DropFolder:
 
     def _names(self) -> list[str]:
         self._changing = 0
-        names = self._folder.ready(LOOK_FILES_MAX, self._left)
+        names = self._folder.ready(LOOK_FILES_MAX)
         self.totals.waiting = self._folder.waiting
         return names
 
@@ -192,51 +197,56 @@ class DropFolder:
         except FileNotFoundError:
             return 0
         except PermissionError:
-            self._left.add(name)
+            self._folder.leave(name)
             self._entries.append(event("file-unreadable", self._source))
             return 0
         with opened as file:
+            stream = Steady(file, self.stop)
             try:
-                receipt = self._ingest(file, name)
+                receipt = self._ingest(stream, name)
             except InputError as error:
                 self._flush()
                 self._number(name)
-                self._fail(name, error)
+                self._fail(name, stream.identity, error)
                 return 1
             except ChangedError:
                 self._changing += 1
                 return 0
-        return self._took(name, receipt)
+        return self._took(name, stream.identity, receipt)
 
-    def _took(self, name: str, receipt: Receipt) -> int:
+    def _took(self, name: str, identity: str, receipt: Receipt) -> int:
         self.totals.add(receipt)
         self._number(name)  # also of a repetition: a crash may have come before the journal
-        self._pending.append((name, f".{receipt.batch_id}"))
+        self._pending.append((name, identity, f".{receipt.batch_id}"))
         return 1
 
-    def _together(self, names: list[str]) -> dict[str, Receipt]:
-        """Take in the small files among some in one batch; what is in any doubt is left to be taken by itself."""
+    def _together(self, names: list[str]) -> dict[str, tuple[str, Receipt]]:
+        """Take in the small files among some in one batch; what is in any doubt is left to be taken by itself.
+
+        Returns the state in which each was read, and its receipt.
+        """
         source = sources.get_or_create(self._store, self._source).arriving("folder")
         reference = SourceRef(source.name, source.domain)
-        members: dict[str, tuple[str, bytes]] = {}  # key -> name and content
+        members: dict[str, tuple[str, str, bytes]] = {}  # key -> name, state, content
         if self._format != NAMED_FORMAT:
             for name in names:
-                content = self._small(name)
-                if content is None:
+                found = self._small(name)
+                if found is None:
                     continue
+                identity, content = found
                 key = self._key(hashlib.sha256(content).hexdigest())
                 if key not in members and self._store.replayed(reference, key) is None:
-                    members[key] = (name, content)
+                    members[key] = (name, identity, content)
         if len(members) < 2:
             return {}
-        receipts = ingest_group(self._store, source, self._format, [content for _, content in members.values()])
+        receipts = ingest_group(self._store, source, self._format, [content for *_, content in members.values()])
         stored = {key: receipt for key, receipt in zip(members, receipts, strict=True) if receipt is not None}
         if stored:
             remember_deliveries(self._store, reference, next(iter(stored.values())).batch_id, list(stored))
-        return {members[key][0]: receipt for key, receipt in stored.items()}
+        return {members[key][0]: (members[key][1], receipt) for key, receipt in stored.items()}
 
-    def _small(self, name: str) -> bytes | None:
-        """Return the content of a small file that is whole; None for any other."""
+    def _small(self, name: str) -> tuple[str, bytes] | None:
+        """Return the state and content of a small file that is whole; None for any other."""
         with suppress(OSError, InputError, ChangedError), self._folder.open(name) as file:
             stream = Steady(file, self.stop)
             if stream.size_bytes > SMALL_BYTES_MAX:
@@ -244,14 +254,13 @@ class DropFolder:
             self._digest(stream, name)
             stream.again()
             content = b"".join(iter(lambda: stream.read(_READ_BYTES), b""))
-            return None if content.startswith(COMPRESSED) else content
+            return None if content.startswith(COMPRESSED) else (stream.identity, content)
         return None
 
     def _key(self, digest: str) -> str:
         return f"file:{self._format}:{digest}"
 
-    def _ingest(self, file: BinaryIO, name: str) -> Receipt:
-        stream = Steady(file, self.stop)
+    def _ingest(self, stream: Steady, name: str) -> Receipt:
         digest = self._digest(stream, name)
         source = sources.get_or_create(self._store, self._source).arriving("folder")
         reference, key = SourceRef(source.name, source.domain), self._key(digest)
@@ -283,13 +292,17 @@ class DropFolder:
     def _checksums(self, name: str) -> dict[str, str]:
         told = {}
         for suffix, word in CHECKSUMS.items():
-            for one in companions(name, suffix):
-                with suppress(FileNotFoundError), (self._directory / one).open("rb") as file:
+            one = self._folder.companion(name, suffix)
+            if one is None:
+                continue
+            try:
+                with self._folder.open(one) as file:
                     expected = checksum(file.read(_CHECKSUM_BYTES_MAX).decode("utf-8", "replace"), suffix)
-                    if expected is None:
-                        raise InputError(f"the file's {word} companion holds no checksum")
-                    told[word] = expected
-                    break
+            except OSError as error:
+                raise InputError(f"the file's {word} companion cannot be read") from error
+            if expected is None:
+                raise InputError(f"the file's {word} companion holds no checksum")
+            told[word] = expected
         return told
 
     def _number(self, name: str) -> None:
@@ -313,31 +326,15 @@ class DropFolder:
         if self._pending or self._entries or self._changed:
             self._write_journal()
         pending, self._pending = self._pending, []
-        for name, suffix in pending:
-            self._move(name, DONE, suffix)
+        for name, identity, suffix in pending:
+            self._folder.move(name, DONE, self._folder.name_in(DONE, name, suffix), identity)
 
-    def _fail(self, name: str, error: InputError) -> None:
+    def _fail(self, name: str, identity: str, error: InputError) -> None:
         self.totals.failed += 1
         self._entries.append(event("file-failed", self._source, reason=error.message))
         self._write_journal()
         note = error.message + (f"\n{error.hint}" if error.hint else "") + "\n"
-        files.write_atomic(self._directory / FAILED / (name + REASON_SUFFIX), note.encode())
-        self._move(name, FAILED, f".{self._store.clock.now_us()}")
-
-    def _move(self, name: str, folder: str, suffix: str) -> None:
-        """Move a file with its companions; its time becomes the time of the receipt, from which it is kept."""
-        target = self._directory / folder / name
-        if target.exists():
-            target = target.with_name(name + suffix)
-        now_us = self._store.clock.now_us()
-        for extra in ("", *(COMPANIONS)):
-            for source, goal in zip(companions(name, extra), companions(target.name, extra), strict=False):
-                path = self._directory / source
-                if (extra == "" and source != name) or not path.is_file():
-                    continue
-                with suppress(PermissionError):  # the file of another user keeps its own time
-                    os.utime(path, ns=(now_us * 1000, now_us * 1000))
-                files.replace_durable(path, target.with_name(goal))
+        self._folder.fail(name, identity, note)
 
     def _delete_done(self) -> None:
         """Delete what was received long enough ago: files of the switch's making, in the clear."""
@@ -345,7 +342,8 @@ class DropFolder:
             return
         now_us = self._store.clock.now_us()
         due = []
-        with os.scandir(self._directory / DONE) as entries:
+        # An operator may delete there too.
+        with suppress(FileNotFoundError), os.scandir(self._directory / DONE) as entries:
             for entry in entries:
                 received_us = entry.stat(follow_symlinks=False).st_mtime_ns // 1000
                 if entry.is_file(follow_symlinks=False) and is_due(received_us, now_us, self._rules.keep_done_days):

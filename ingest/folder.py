@@ -1,18 +1,39 @@
-"""Looking into a folder that others write into: which files are whole, and whether one stays as it is when read."""
+"""A folder that others write into: which files are whole, whether one stays as it is when read, and moving it away.
+
+Whatever lies there, one name never keeps the others from being looked at: what is no plain file, what has too long a
+name for a companion, what may not be read.
+"""
 
 from __future__ import annotations
 
 import heapq
 import io
 import os
+import stat
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
-from ingest.watch import Verdict, WatchRules, companions, is_delivery, judge
+from ingest.watch import (
+    COMPANIONS,
+    FAILED,
+    REASON_SUFFIX,
+    Verdict,
+    WatchRules,
+    companions,
+    is_delivery,
+    judge,
+    suffixed,
+)
+from schemas.errors import ConfigurationError
+from store import files
 from store.clock import Clock
+
+_TEMPORARY_BYTES: Final = 24
+"""What a file's temporary name is longer by."""
 
 
 class ChangedError(Exception):
@@ -26,12 +47,26 @@ class Folder:
         self.directory = directory.absolute()
         self._rules, self._clock = rules, clock
         self._seen: dict[str, tuple[int, int, float]] = {}
+        self._left: dict[str, int] = {}
         self.waiting = 0
         """Deliveries that were not ready at the last look."""
         self.unsettled = 0
         """Those of them that only need time."""
 
-    def ready(self, files_max: int, leave: Collection[str] = ()) -> list[str]:
+    def prepare(self, *folders: str) -> None:
+        """Make the folders in it to which files are moved.
+
+        Raises:
+            ConfigurationError: one lies on another file system: nothing can be moved there at once.
+        """
+        for folder in folders:
+            files.make_dir(self.directory / folder)
+            if (self.directory / folder).stat().st_dev != self.directory.stat().st_dev:
+                raise ConfigurationError(
+                    f"{folder}/ lies on another file system than the folder", hint="files are moved there by renaming"
+                )
+
+    def ready(self, files_max: int) -> list[str]:
         """Return the first `files_max` names that are ready, in their order."""
         self.waiting = self.unsettled = 0
         seen: dict[str, tuple[int, int, float]] = {}
@@ -40,7 +75,7 @@ class Folder:
         def names() -> Iterator[str]:
             with os.scandir(self.directory) as entries:
                 for entry in entries:
-                    if not is_delivery(entry.name) or entry.name in leave:
+                    if not is_delivery(entry.name):
                         continue
                     if entry.is_file(follow_symlinks=False) and self._is_ready(entry, seen, now, now_us):
                         yield entry.name
@@ -49,12 +84,20 @@ class Folder:
         self._seen = seen
         return found
 
+    def leave(self, name: str) -> None:
+        """Leave a file that may not be read alone, waiting, until its rights change."""
+        with suppress(FileNotFoundError):
+            self._left[name] = (self.directory / name).stat(follow_symlinks=False).st_ctime_ns
+
     def _is_ready(
         self, entry: os.DirEntry[str], seen: dict[str, tuple[int, int, float]], now: float, now_us: int
     ) -> bool:
         try:
             status = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
+            return False
+        if self._left.get(entry.name) == status.st_ctime_ns:
+            self.waiting += 1
             return False
         state = (status.st_size, status.st_mtime_ns)
         before = self._seen.get(entry.name)
@@ -65,8 +108,8 @@ class Folder:
         verdict = judge(
             entry.name,
             still_s=still_s,
-            has_done=not settled and self.has(entry.name, ".done"),
-            has_required=require is None or self.has(entry.name, f".{require}"),
+            has_done=not settled and self._is_ended(entry.name, status.st_mtime_ns),
+            has_required=require is None or self.companion(entry.name, f".{require}") is not None,
             rules=self._rules,
         )
         if verdict is not Verdict.READY:
@@ -76,9 +119,22 @@ class Folder:
                 seen[entry.name] = (*state, since)
         return verdict is Verdict.READY
 
-    def has(self, name: str, suffix: str) -> bool:
-        """Tell whether a companion lies beside a file."""
-        return any((self.directory / one).is_file() for one in companions(name, suffix))
+    def companion(self, name: str, suffix: str) -> str | None:
+        """Return the name of the companion that lies beside a file, if there is one."""
+        return next((one for one in companions(name, suffix) if self._plain(one) is not None), None)
+
+    def _is_ended(self, name: str, changed_ns: int) -> bool:
+        """Tell whether `.done` says so; one that is older than the file's last change speaks of an earlier state."""
+        found = (self._plain(one) for one in companions(name, ".done"))
+        return any(status is not None and status.st_mtime_ns >= changed_ns for status in found)
+
+    def _plain(self, name: str) -> os.stat_result | None:
+        """Return the status of a plain file; None for all else, and for a name that cannot be."""
+        try:
+            status = (self.directory / name).stat(follow_symlinks=False)
+        except OSError:
+            return None
+        return status if stat.S_ISREG(status.st_mode) else None
 
     def identity(self, name: str) -> str:
         """Return what tells the state of one of its files from another (`Steady.identity`).
@@ -96,6 +152,43 @@ class Folder:
         """
         fd = os.open(self.directory / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         return os.fdopen(fd, "rb", buffering=0)
+
+    def name_in(self, folder: str, name: str, suffix: str) -> str:
+        """Return the name that a file gets in another folder: its own, with the suffix where that is taken."""
+        return suffixed(name, suffix) if os.path.lexists(self.directory / folder / name) else name
+
+    def move(self, name: str, folder: str, goal: str, identity: str) -> bool:
+        """Move a file in the state `identity`, with its companions; now becomes their time.
+
+        False, and nothing is moved, when it is gone, or another file has its name by now.
+        """
+        try:
+            if self.identity(name) != identity:
+                return False
+        except FileNotFoundError:
+            return False
+        if not (self.directory / folder).is_dir():
+            files.make_dir(self.directory / folder)
+        moves = [(name, goal)]
+        for suffix in COMPANIONS:
+            pairs = zip(companions(name, suffix), companions(goal, suffix), strict=False)
+            moves += [(one, suffixed(other, "")) for one, other in pairs if self._plain(one) is not None]
+        now_ns = self._clock.now_us() * 1000
+        for one, other in moves:
+            path = self.directory / one
+            with suppress(PermissionError):  # the file of another user keeps its own time
+                os.utime(path, ns=(now_ns, now_ns))
+            files.replace_durable(path, self.directory / folder / other)
+        return True
+
+    def fail(self, name: str, identity: str, reason: str) -> bool:
+        """Move a file in the state `identity` to failed/, with the reason beside it; see `move`."""
+        goal = self.name_in(FAILED, name, f".{self._clock.now_us()}")
+        if not self.move(name, FAILED, goal, identity):
+            return False
+        beside = suffixed(goal, REASON_SUFFIX, spare_bytes=_TEMPORARY_BYTES)
+        files.write_atomic(self.directory / FAILED / beside, reason.encode())
+        return True
 
 
 def _identity(status: os.stat_result) -> str:

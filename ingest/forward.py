@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Final, cast
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.spool import Held, Spool, as_stream
 from ingest.streams import expanded
-from ingest.watch import COMPANIONS, FAILED, REASON_SUFFIX, companions
+from ingest.watch import COMPANIONS, FAILED, companions
 from schemas.errors import BusyError, InputError, IntegrityError
 from store import files
 
@@ -90,7 +90,7 @@ class Agent:
             ConfigurationError: the store does not take these credentials, or knows no such source.
         """
         with files.lock(self._spool.lock_path, exclusive=True, blocking=False):
-            files.make_dir(self._folder.directory / FAILED)
+            self._folder.prepare(FAILED)
             while not self.stop.is_set():
                 self._drain_spool()
                 handled = sum(self._forward(name) for name in self._names())
@@ -131,7 +131,15 @@ class Agent:
         """Send or spool one file; return 1 when it was handled."""
         if self.stop.is_set():
             return 0
-        with suppress(FileNotFoundError, ChangedError), self._folder.open(name) as file:
+        try:
+            opened = self._folder.open(name)
+        except FileNotFoundError:
+            return 0
+        except PermissionError:
+            self._folder.leave(name)
+            _log.error("a file may not be read; it waits until its rights change")
+            return 0
+        with suppress(FileNotFoundError, ChangedError), opened as file:
             stream = Steady(file, self.stop)
             entry_id = self._spool.id_of(stream.identity)
             if self._away and self._spool.has(entry_id):
@@ -144,7 +152,7 @@ class Agent:
             except BusyError:
                 return self._keep(name, entry_id, stream, digests)
             except InputError as error:
-                self._fail(name, error)
+                self._fail(name, stream.identity, error)
                 if self._spool.has(entry_id):
                     self._spool.remove(entry_id)
                 return 1
@@ -185,8 +193,9 @@ class Agent:
         sha256, size_bytes = digests.plain
         try:
             self._spool.put(Held(entry_id, name, size_bytes, sha256), cast(BinaryIO, stream))
-        except (BusyError, IntegrityError) as error:
-            _log.warning("a file is not spooled: %s", error.message)
+        except (BusyError, IntegrityError, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            _log.warning("a file is not spooled: %s", reason)
             return 0
         self.totals.spooled += 1
         return 1
@@ -196,12 +205,10 @@ class Agent:
             for one in companions(name, extra)[: 1 if extra == "" else 2]:
                 files.unlink_durable(self._folder.directory / one, missing_ok=True)
 
-    def _fail(self, name: str, error: InputError) -> None:
+    def _fail(self, name: str, identity: str, error: InputError) -> None:
         self.totals.failed += 1
         _log.error("a file is refused: %s", error.message)
-        target = self._folder.directory / FAILED / name
-        files.write_atomic(target.with_name(name + REASON_SUFFIX), f"{error.message}\n".encode())
-        files.replace_durable(self._folder.directory / name, target)
+        self._folder.fail(name, identity, f"{error.message}\n")
 
 
 def _pieces(stream: Steady) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ The conventions of those who put files there (SFTP servers, switches, shell scri
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,8 @@ TEMPORARY: Final = (
     ".swp",
     "~",
 )
+NAME_BYTES_MAX: Final = 255
+"""So long may a name be on the file systems of Linux."""
 MISSING_MAX: Final = 10_000
 """So many missing numbers of one sequence are remembered by themselves."""
 _DAY_US: Final = 86_400_000_000
@@ -84,6 +87,12 @@ def companions(name: str, suffix: str) -> tuple[str, ...]:
     """Return the names that a companion of a file may have: NAME.done, and STEM.done."""
     stem, dot, _ = name.rpartition(".")
     return (name + suffix, stem + suffix) if dot and stem else (name + suffix,)
+
+
+def suffixed(name: str, suffix: str, *, spare_bytes: int = 0) -> str:
+    """Return a name with a suffix, cut so that a file may have it; `spare_bytes` are left for more."""
+    room = NAME_BYTES_MAX - spare_bytes - len(os.fsencode(suffix))
+    return os.fsdecode(os.fsencode(name)[:room]) + suffix
 
 
 def judge(name: str, *, still_s: float, has_done: bool, has_required: bool, rules: WatchRules) -> Verdict:
