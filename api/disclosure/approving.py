@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 from api.disclosure import rules
-from api.disclosure.casebook import entry_of, kind_of, put
+from api.disclosure.casebook import Case, entry_of, kind_of, put
+from api.disclosure.ending import Ending
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, CallBack, Task, request_digest
 from api.disclosure.orders import CalledBack
 from api.disclosure.states import AuthorisationAction, TaskAction, next_authorisation, next_stage
-from api.disclosure.steps import APPROVE_REQUEST, Steps
+from api.disclosure.steps import APPROVE_REQUEST
 from api.people import authorities, persons
+from schemas.errors import ProcedureError
 
 _PAST: Final[dict[AuthorisationAction | TaskAction, str]] = {
     AuthorisationAction.REJECT: "rejected",
@@ -19,7 +22,7 @@ _PAST: Final[dict[AuthorisationAction | TaskAction, str]] = {
 }
 
 
-class Approving(Steps):
+class Approving(Ending):
     """What persons decide about a case."""
 
     def check(self, actor: Actor, task_id: str, call: CalledBack | None = None) -> Task:
@@ -60,6 +63,7 @@ class Approving(Steps):
             self._require_in_office(case.task.officer, rules.OFFICER)
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             digest = request_digest(case.authorisation, case.task)
+            rules.require_unapproved(holds=self._holds(case, digest))
             approval = self._signed(actor, APPROVE_REQUEST, task_id, digest, signed)
             after = replace(case.task, stage=stage, request_approval=approval)
             approved = case.authorisation.moved(state)
@@ -67,6 +71,14 @@ class Approving(Steps):
             entry = entry_of("approved", actor, approved, after, approval=approval)
             self.casebook.commit(case.puts(after, approved), entry)
         return after
+
+    def _holds(self, case: Case, digest: str) -> bool:
+        """Tell whether the approval on file is one under which the next step would go on."""
+        with suppress(ProcedureError):
+            rules.require_approved(case.authorisation)
+            self._require_approval(case.task, digest)
+            return True
+        return False
 
     def reject(self, actor: Actor, case_id: str, reason: str) -> Authorisation | Task:
         """(10) Refuse an authorisation, a request or a release."""
@@ -92,6 +104,7 @@ class Approving(Steps):
         rules.require_side(actor, authorisation.officer, cancels=action is AuthorisationAction.CANCEL)
         ended = authorisation.moved(next_authorisation(authorisation.state, action))
         self.casebook.commit([put(ended, revision)], entry_of(_PAST[action], actor, ended, reason=reason))
+        self._erase_of(ended.id)
         return ended
 
     def _end_task(self, actor: Actor, case_id: str, action: TaskAction, reason: str) -> Task:

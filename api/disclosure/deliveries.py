@@ -111,6 +111,8 @@ def due(delivery: Delivery, *, now_us: int, awaited: bool) -> str | None:
     until_us = kept_until_us(delivery)
     if until_us is None:
         return None if awaited else "not-released"
+    if not awaited and not delivery.fetched:
+        return "not-fetched"
     if now_us < until_us:
         return None
     return "acknowledged" if delivery.acknowledged_at_us is not None else "unacknowledged"

@@ -1,4 +1,4 @@
-"""Steps 8 and 9 and after: the approver releases a result, the officer fetches and acknowledges it, and it goes.
+"""Steps 8 and 9 and after: the approver releases a result, the officer fetches and acknowledges it.
 
 What an approver sees of a result is its manifest: counts, digests, fields, what is missing; never a record.
 """
@@ -14,26 +14,24 @@ import orjson
 
 from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
-from api.disclosure.deadlines import LIVE
-from api.disclosure.deliveries import Cover, Delivery, due
+from api.disclosure.deliveries import Cover, Delivery
+from api.disclosure.ending import Ending
 from api.disclosure.model import Actor, Approval, Authorisation, Task
 from api.disclosure.outdated import is_outdated
 from api.disclosure.outgoing import queued
 from api.disclosure.recipients import Recipient, recipient_of
-from api.disclosure.states import Stage, TaskAction, next_stage
-from api.disclosure.steps import APPROVE_RELEASE, Steps
+from api.disclosure.states import TaskAction, next_stage
+from api.disclosure.steps import APPROVE_RELEASE
 from api.disclosure.vault import MANIFEST, Parcel, cover_name
 from api.handover import envelope, summary
 from api.people import persons
-from store import AuditEntry
 from store.clock import to_text
 
 ACKNOWLEDGE: Final = "disclosure.acknowledge"
-_AWAITED: Final = (Stage.RUN, Stage.RELEASED, Stage.DELIVERED)
 
 
-class Delivering(Steps):
-    """Release, delivery, acknowledgement, and the end of what was kept."""
+class Delivering(Ending):
+    """Release, delivery and acknowledgement."""
 
     def release(self, actor: Actor, task_id: str, signed: persons.Approval) -> Task:
         """(8) Approve the release with a signature over the result's digest; the cover is made."""
@@ -97,28 +95,6 @@ class Delivering(Steps):
             entry = entry_of("acknowledged", actor, case.authorisation, case.task, approval=approval)
             self.casebook.commit([*case.puts(case.task), put(after, revision)], entry)
         return after
-
-    def erase_due(self) -> list[str]:
-        """Erase the ciphertext of deliveries that have had their time, and of results that nobody can have any more."""
-        now_us = self._store.clock.now_us()
-        erased, kept = [], set()
-        for delivery, revision in self.casebook.deliveries():
-            reason = due(delivery, now_us=now_us, awaited=self._awaited(delivery))
-            if reason is not None:
-                gone = replace(delivery, erased_at_us=now_us, erased_reason=reason)
-                public = {"task": delivery.task_id, "delivery": delivery.id, "reason": reason}
-                self.casebook.commit([put(gone, revision)], AuditEntry("disclosure.delivery-erased", public))
-                erased.append(delivery.id)
-            elif delivery.erased_at_us is None:
-                kept.add(delivery.id)
-        # What is erased on file, and what a crash left without a document, goes from the disk.
-        self.vault.sweep(kept)
-        return erased
-
-    def _awaited(self, delivery: Delivery) -> bool:
-        case = self.casebook.case(delivery.task_id)
-        mine = case.task.delivery_id == delivery.id and case.task.stage in _AWAITED
-        return mine and case.authorisation.state in LIVE
 
     def _result(self, case: Case, now_us: int) -> tuple[Delivery, int, Recipient, bytes]:
         """Return the delivery on file with its manifest and recipient, once they are this task's and of today."""

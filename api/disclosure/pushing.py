@@ -92,12 +92,12 @@ class Pushing(Delivering):
 
     def _over(self, case: Case, delivery: Delivery) -> str | None:
         """(1) Return why a delivery is not pushed any more, as a stable word."""
+        if case.authorisation.state not in LIVE or case.task.stage not in (Stage.RELEASED, Stage.DELIVERED):
+            return "case-ended"
         if delivery.erased_at_us is not None or case.task.delivery_id != delivery.id:
             return "erased"
         if delivery.acknowledged_at_us is not None:
             return "acknowledged"
-        if case.authorisation.state not in LIVE or case.task.stage not in (Stage.RELEASED, Stage.DELIVERED):
-            return "case-ended"
         authority = authorities.find(self._store, delivery.authority)
         if authority is None or not authority.is_active or authority.terms.endpoint is None:
             return "no-endpoint"

@@ -77,11 +77,14 @@ class Steps:
         authority = authorities.require(self._store, case.authorisation.authority, now_us)
         rules.require_asker(case.basis, authority.terms.kind)
         self._require_in_office(task.officer, rules.OFFICER)
+        self._require_approval(task, request_digest(case.authorisation, task))
+
+    def _require_approval(self, task: Task, digest: str) -> None:
         rules.require_signed(
             task.request_approval,
             action=APPROVE_REQUEST,
             case=task.id,
-            digest=request_digest(case.authorisation, task),
+            digest=digest,
             public_key=self._key_of(task.request_approval),
         )
 

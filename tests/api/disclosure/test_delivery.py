@@ -195,11 +195,41 @@ def test_a_result_that_nobody_can_have_any_more_goes(court: Court) -> None:
     cancelled = court.run(court.approved().id)
     expired = court.run(court.approved().id)
     court.procedure.cancel(court.actor("officer-1"), cancelled.authorisation_id, "settled")
-    assert court.procedure.erase_due() == [cancelled.delivery_id]
+    assert [path.name for path in (court.store.root / "deliveries").glob("*-D-*")] == [expired.delivery_id]
+    assert court.procedure.erase_due() == []
     court.clock.advance(days=31)
     lapses.apply_all(court.store)
     assert court.procedure.erase_due() == [expired.delivery_id]
     assert list((court.store.root / "deliveries").glob("*-D-*")) == []
+
+
+@pytest.mark.parametrize(("fetches", "reason"), [(0, "not-fetched"), (1, None)])
+def test_a_cancelled_orders_release_goes_at_once_unless_it_has_left(
+    court: Court, fetches: int, reason: str | None
+) -> None:
+    task = court.released()
+    for _ in range(fetches):
+        court.deliver(task.id)
+    start = court.store.audit.size
+    court.procedure.cancel(court.actor("officer-1"), task.authorisation_id, "settled")
+    kept = court.procedure.casebook.delivery(task.delivery_id or "")[0]
+    assert kept.erased_reason == reason
+    assert court.store.keyring.has(KeyRef("cases", "", kept.id, "")) is (reason is None)
+    words = ["disclosure.cancelled"] + ["disclosure.delivery-erased"] * (reason is not None)
+    assert [entry.kind for entry in court.log(start)] == words
+    assert court.procedure.erase_due() == []
+    with pytest.raises(ProcedureError):
+        court.deliver(task.id)
+
+
+@pytest.mark.parametrize("emergency", [True, False])
+def test_what_nobody_fetched_goes_when_time_ends_its_order(court: Court, emergency: bool) -> None:
+    task = court.emergency() if emergency else court.approved()
+    task = court.release(court.run(task.id).id)
+    court.clock.advance(days=31)
+    lapses.apply_all(court.store)
+    assert court.procedure.erase_due() == [task.delivery_id]
+    assert court.procedure.casebook.delivery(task.delivery_id or "")[0].erased_reason == "not-fetched"
 
 
 def test_a_result_waits_while_its_extended_order_is_approved_anew(court: Court) -> None:
@@ -231,7 +261,9 @@ def test_a_result_that_is_being_written_is_not_swept_away(court: Court, monkeypa
     [
         ({}, 1000, True, None),
         ({}, 0, False, "not-released"),
-        ({"released_at_us": NOW_US}, KEPT_DAYS_UNACKNOWLEDGED - 1, False, None),
+        ({"released_at_us": NOW_US}, 0, False, "not-fetched"),
+        ({"released_at_us": NOW_US, "fetched": (NOW_US,)}, KEPT_DAYS_UNACKNOWLEDGED - 1, False, None),
+        ({"released_at_us": NOW_US}, KEPT_DAYS_UNACKNOWLEDGED - 1, True, None),
         ({"released_at_us": NOW_US}, KEPT_DAYS_UNACKNOWLEDGED, True, "unacknowledged"),
         ({"released_at_us": NOW_US, "acknowledged_at_us": NOW_US}, 29, True, None),
         ({"released_at_us": NOW_US, "acknowledged_at_us": NOW_US}, 30, True, "acknowledged"),

@@ -153,6 +153,7 @@ class Judge:
             and (task.called or not order.emergency)
             and self.in_office(order.officer)
             and self.in_office(task.checked_by)
+            and not (task.approved == order.version and self.in_office(task.approved_by))
         )
 
     def may_run(self, who: Somebody, order: OrderSeen, task: TaskSeen) -> bool:
