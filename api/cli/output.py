@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -52,9 +52,16 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def show_table(
-    rows: Iterable[Row], columns: Sequence[tuple[str, str]], *, title: str | None = None, empty: str = "none"
+    rows: Iterable[Row],
+    columns: Sequence[tuple[str, str]],
+    *,
+    title: str | None = None,
+    empty: str = "none",
+    whole: Collection[str] = (),
 ) -> None:
     """Show rows as a table; `columns` are (key, heading) pairs; numbers stand to the right.
+
+    `whole` are the keys of columns in which no word is cut, however long it is: names.
 
     A terminal too narrow for the table is shown each row by itself, names and values under each other.
     """
@@ -63,7 +70,7 @@ def show_table(
         click.echo(f"{title}: {empty}" if title else empty)
         return
     out = console()
-    if (table := make_table(collected, columns, out.width, title=title)) is not None:
+    if (table := make_table(collected, columns, out.width, title=title, whole=whole)) is not None:
         out.print(table)
         return
     if title:
@@ -75,7 +82,12 @@ def show_table(
 
 
 def make_table(
-    rows: Sequence[Row], columns: Sequence[tuple[str, str]], width: int, *, title: str | None = None
+    rows: Sequence[Row],
+    columns: Sequence[tuple[str, str]],
+    width: int,
+    *,
+    title: str | None = None,
+    whole: Collection[str] = (),
 ) -> RenderableType | None:
     """Return the table that `show_table` shows, or None where `width` columns would cut words in two."""
     from rich import box
@@ -83,8 +95,9 @@ def make_table(
     from rich.text import Text
 
     texts = [[heading, *(cell(row.get(key)) for row in rows)] for key, heading in columns]
+    extents = [_extent(column, cut=key not in whole) for (key, _), column in zip(columns, texts, strict=True)]
     for gap in GAPS:
-        widths = fitted([_extent(column) for column in texts], width - gap * (len(columns) - 1))
+        widths = fitted(extents, width - gap * (len(columns) - 1))
         if widths is not None:
             break
     else:
@@ -117,13 +130,13 @@ def fitted(extents: Sequence[tuple[int, int]], room: int) -> list[int] | None:
     return widths
 
 
-def _extent(texts: Sequence[str]) -> tuple[int, int]:
-    """Return the length of the longest word, at most `WORD_CHARACTERS_MAX`, and of the longest line."""
+def _extent(texts: Sequence[str], *, cut: bool) -> tuple[int, int]:
+    """Return the length of the longest word, with `cut` at most `WORD_CHARACTERS_MAX`, and of the longest line."""
     from rich.cells import cell_len
 
     line = max(cell_len(text) for text in texts)
     word = max((cell_len(word) for text in texts for word in text.split()), default=1)
-    return min(word, WORD_CHARACTERS_MAX), max(line, 1)
+    return min(word, WORD_CHARACTERS_MAX) if cut else word, max(line, 1)
 
 
 def show_facts(facts: Mapping[str, Any], *, title: str | None = None, stderr: bool = False) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from api.cli.context import Context
-from api.cli.output import emit, note, show_table
+from api.cli.output import console, emit, make_table, note, show_table
 from store.clock import to_datetime
 
 if TYPE_CHECKING:
@@ -103,14 +104,32 @@ def _show(
     folders: list[dict[str, Any]],
     queues: list[dict[str, Any]],
 ) -> None:
+    _show_hours(rows)
+    names = ("source",)
+    columns = [(name, name) for name in ("source", "transport", *SUMS, "gaps")]
+    show_table(transports, columns, title="transports", whole=names)
+    if folders:
+        columns = [(name, name.replace("_", " ")) for name in ("source", *FOLDER)]
+        show_table(folders, columns, title="drop folders", whole=names)
+    if queues:
+        show_table(queues, [(name, name) for name in ("source", *QUEUE)], title="queues", whole=names)
+
+
+def _show_hours(rows: list[dict[str, Any]]) -> None:
+    """Show the rows: in one table, or, where names are too long for that, in one of each source and transport."""
     # As narrow as 80 columns need: an hour breaks after its date.
     lines = [{**row, "hour": row["hour"].replace("T", " ")} for row in rows]
-    show_table(lines, [*((name, name) for name in COLUMNS), ("balanced", "adds up")])
-    show_table(transports, [(name, name) for name in ("source", "transport", *SUMS, "gaps")], title="transports")
-    if folders:
-        show_table(folders, [(name, name.replace("_", " ")) for name in ("source", *FOLDER)], title="drop folders")
-    if queues:
-        show_table(queues, [(name, name) for name in ("source", *QUEUE)], title="queues")
+    columns = [*((name, name) for name in COLUMNS), ("balanced", "adds up")]
+    if not lines or make_table(lines, columns, console().width, whole=("source",)) is not None:
+        show_table(lines, columns, whole=("source",))
+        return
+    for one, own in groupby(sorted(lines, key=_road), _road):
+        click.echo(", ".join(one))
+        show_table(own, columns[2:])
+
+
+def _road(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["source"], row["transport"]
 
 
 def as_row(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cli.output import counted, fitted, show_table
+from api.cli.reconcile import _show as show_reconciled
 from api.cli.status import _columns
 
 COLUMNS = [("date", "date"), ("until", "floor until"), ("records", "records"), ("text", "finding")]
@@ -39,6 +40,24 @@ def test_a_wide_terminal_has_a_row_on_a_line_and_a_narrow_one_a_value_on_a_line(
     narrow = shown(30, capsys, monkeypatch)
     assert narrow[1].split() == ["date", "2026-11-20"]
     assert "" in narrow
+
+
+@pytest.mark.parametrize("name", ["pbx", "stockholm-north-msc-server-east", "a" * 63])
+@pytest.mark.parametrize("width", [80, 120])
+def test_reconcile_cuts_no_sources_name_and_keeps_the_counts_of_an_hour_beside_each_other(
+    name: str, width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    counts = {"delivered": 1_234_567, "stored": 1_234_000, "duplicates": 500, "conflicts": 60, "rejects": 7}
+    road = {"source": name, "transport": "folder", **counts}
+    hours = [{**road, "hour": f"2026-11-22T{hour:02}:00:00Z", "balanced": True} for hour in range(24)]
+    folder = {"source": name, "waiting_files": 3, "failed_files": 1, "missing_files": 2}
+    queue = {"source": name} | dict.fromkeys(("waiting", "unacknowledged", "dropped", "redelivered", "refused"), 1)
+    show_reconciled(hours, [{**road, "gaps": 3}], [folder], [queue])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum("1,234,000" in line for line in lines) == 25
+    assert sum(name in line for line in lines) >= 4
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 60)), min_size=1, max_size=12), st.integers(1, 200))
