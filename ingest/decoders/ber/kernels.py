@@ -55,6 +55,8 @@ def _frame_of(data: Any, at: Any, limit: Any, size: Any, starts: Any, ends: Any)
         length = np.int64(data[place])
         if length == 0x81:
             end = place + 2 + np.int64(data[place + 1])
+        elif length == 0x82:
+            end = place + 3 + (np.int64(data[place + 1]) << 8 | np.int64(data[place + 2]))
         elif length < _OPEN:
             end = place + 1 + length
         else:

@@ -280,7 +280,7 @@ class Rendered:
         """Return the values as a dictionary column of strings."""
         indices, bad, contents = distinct(data, span)
         if len(self._cache) > CACHE_VALUES_MAX:
-            self._cache.clear()
+            self._cache = {}  # other threads may still read the old one
         cache = self._cache
         for content in set(contents).difference(cache):
             cache[content] = self._read(content)

@@ -10,10 +10,11 @@ Source: GSMA TD.57 (TAP 3.12), the ASN.1 of TransferBatch and AuditControlInform
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, ClassVar, Final
+from typing import BinaryIO, ClassVar, Final, NamedTuple
 
 import numpy as np
 
+from ingest.ahead import in_order
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.ber.elements import CUT, INDEFINITE, end_of, header
 from ingest.decoders.ber.walk import compiled
@@ -53,11 +54,25 @@ class Tap3:
         batch = _Batch(ByteReader(stream))
         batch.open()
         partner = batch.read_front()
+
+        def work(events: _Events) -> list[Decoded]:
+            return list(decode_events(*events, partner, readers))
+
         position = 0
-        for data, starts, ends, offset in batch.events():
-            yield from decode_events(data, starts, ends, position + 1, offset, partner, readers)
-            position += len(starts)
+        for events, parts in in_order(batch.events(), work):
+            yield from parts
+            position += len(events.starts)
         batch.close(position)
+
+
+class _Events(NamedTuple):
+    """Whole events of a batch: where they lie in `data`, which begins `offset` bytes into the delivery."""
+
+    data: bytes
+    starts: Ints
+    ends: Ints
+    first_position: int
+    offset: int
 
 
 class _Batch:
@@ -133,17 +148,18 @@ class _Batch:
         reader.consume(end)
         return part
 
-    def events(self) -> Iterator[tuple[bytes, Ints, Ints, int]]:
-        """Yield (data, where events begin, where they end, offset of the data), block by block.
+    def events(self) -> Iterator[_Events]:
+        """Yield the events, block by block.
 
         Raises:
             InputError: the events are cut off or damaged.
         """
-        reader = self._reader
+        reader, position = self._reader, 1
         while True:
             starts, ends, at, done = self._frame(reader.data)
             if len(starts):
-                yield reader.data, starts, ends, reader.offset
+                yield _Events(reader.data, starts, ends, position, reader.offset)
+                position += len(starts)
             reader.consume(at)
             if done:
                 return

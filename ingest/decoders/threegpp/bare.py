@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO, ClassVar, Final, NamedTuple
+from typing import BinaryIO, ClassVar, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
+from ingest.ahead import in_order
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.ber.elements import CUT, INDEFINITE, end_of, header
 from ingest.decoders.ber.walk import compiled
@@ -21,11 +22,15 @@ from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp.columns import Readers
 from ingest.decoders.threegpp.records import Stretch, decode_stretch
 from ingest.source import SourceConfig
+from schemas.buffers import Ints
 from schemas.errors import InputError
 from schemas.rejects import Reject, RejectReason
 
 BLOCK_BYTES: Final = 4 << 20
 """How much is read at once: some 40 000 records."""
+
+_HEADER_MAX: Final = 5
+"""Octets of the longest header that switches write: a tag of two, a length of three."""
 
 _PADDING: Final = re.compile(rb"[\x00\xff]*")
 
@@ -46,30 +51,38 @@ class ThreegppBer:
             ConfigurationError: the source's country does not exist.
         """
         readers = Readers(source)
-        reader = ByteReader(stream)
-        position = 0
-        while True:
-            framed = frame(reader.data, last=reader.ended)
-            if framed.stop == LOST and not position and not framed.starts:
-                raise InputError("the delivery does not begin with a BER record", hint="check the format of the source")
-            if framed.starts:
-                count = len(framed.starts)
-                starts, ends = np.array(framed.starts, np.int64), np.array(framed.ends, np.int64)
-                stretch = Stretch(reader.data, starts, ends, position + 1, reader.offset, Faults(count))
-                yield from decode_stretch(stretch, readers)
-                position += count
-            reader.consume(framed.at)
-            if framed.stop == MORE:
-                if reader.ended:
-                    return
-                reader.more()
-            elif framed.stop == TOO_LONG:
-                position += 1
-                yield _rejected(position, RejectReason.TOO_LONG, reader.offset, reader.skip(framed.length))
-            else:
-                position += 1
-                yield _rest(position, reader)
+
+        def work(item: Stretch | Decoded) -> list[Decoded]:
+            return [item] if isinstance(item, Decoded) else list(decode_stretch(item, readers))
+
+        for _, parts in in_order(_items(ByteReader(stream)), work):
+            yield from parts
+
+
+def _items(reader: ByteReader) -> Iterator[Stretch | Decoded]:
+    """Yield whole records, and what is refused between them."""
+    position = 0
+    while True:
+        framed = frame(reader.data, last=reader.ended)
+        starts, ends = framed.places
+        count = len(starts)
+        if framed.stop == LOST and not position and not count:
+            raise InputError("the delivery does not begin with a BER record", hint="check the format of the source")
+        if count:
+            yield Stretch(reader.data, starts, ends, position + 1, reader.offset, Faults(count))
+            position += count
+        reader.consume(framed.at)
+        if framed.stop == MORE:
+            if reader.ended:
                 return
+            reader.more()
+        elif framed.stop == TOO_LONG:
+            position += 1
+            yield _rejected(position, RejectReason.TOO_LONG, reader.offset, reader.skip(framed.length))
+        else:
+            position += 1
+            yield _rest(position, reader)
+            return
 
 
 class ByteReader:
@@ -122,10 +135,9 @@ LOST: Final = "lost"  # no record begins here, or one is cut off by the delivery
 
 
 class Framed(NamedTuple):
-    """Records found one behind the other, and why and where the search stopped."""
+    """Records found one behind the other: where each begins and ends; and why and where the search stopped."""
 
-    starts: list[int]
-    ends: list[int]
+    places: Ints
     at: int
     stop: str
     length: int = 0
@@ -133,83 +145,74 @@ class Framed(NamedTuple):
 
 def frame(data: bytes, *, last: bool) -> Framed:
     """Find the records in `data`; `last` tells that nothing follows it."""
-    starts: list[int] = []
-    ends: list[int] = []
+    runs = [np.empty((2, 0), np.int64)]
+    at, stop, length = _frame(data, runs, last=last)
+    return Framed(np.concatenate(runs, axis=1), at, stop, length)
+
+
+def _frame(data: bytes, runs: list[Ints], *, last: bool) -> tuple[int, str, int]:
+    """Add the records to `runs`; return where the search stopped, why, and the length of what is too long."""
     at, size = 0, len(data)
     while at < size:
-        at = _run(data, at, starts, ends)
-        if at == size:
-            break
+        run = _run(data, at)
+        if run.size:
+            runs.append(run)
+            at = int(run[1, -1])
+            continue
         first = data[at]
         if first in (0x00, 0xFF):
             at = _end_of_padding(data, at)
             continue
         if not _BEGINS_RECORD[first]:
-            return Framed(starts, ends, at, LOST)
+            return at, LOST, 0
         end = _end(data, at)
         if end - at > RECORD_BYTES_MAX:
-            return Framed(starts, ends, at, TOO_LONG, end - at)
+            return at, TOO_LONG, end - at
         if end > size or end == CUT:
             overlong = size - at > RECORD_BYTES_MAX
-            return Framed(starts, ends, at, LOST if last or overlong else MORE)
+            return at, LOST if last or overlong else MORE, 0
         if end < 0:
-            return Framed(starts, ends, at, LOST)
-        starts.append(at)
-        ends.append(end)
+            return at, LOST, 0
+        runs.append(np.array([[at], [end]], np.int64))
         at = end
-    return Framed(starts, ends, at, MORE)
+    return at, MORE, 0
 
 
 _BEGINS_RECORD: Final = [0xA0 <= octet <= 0xBF or octet in (0x30, 0x31) for octet in range(256)]
 
 
-def _run(data: bytes, at: int, starts: list[int], ends: list[int]) -> int:
-    """Add records that follow each other without padding, with the headers that switches write; return where it ends.
-
-    This step looks at records one by one, so it does nothing but add up lengths.
-    """
+def _run(data: bytes, at: int) -> Ints:
+    """Return records that follow each other, with the headers that switches write: where each begins and ends."""
     size = len(data)
-    limit = size - 4
+    limit = size - _HEADER_MAX + 1
     kernels = compiled(size - at)
     if kernels is not None:
-        return _run_compiled(kernels, data, at, starts, ends)
-    before = len(starts)
-    add = starts.append
+        room = min((size - at) // 2, BLOCK_BYTES // 32) + 1
+        found = np.empty((2, room), np.int64)
+        count = kernels.frame(np.frombuffer(data, np.uint8), at, limit, size, found[0], found[1])
+        return found[:, :count]
+    starts: list[int] = []
+    ends: list[int] = []
     while at < limit:
         first = data[at]
-        if not _BEGINS_RECORD[first]:
+        if not _BEGINS_RECORD[first] or (first == 0xBF and data[at + 1] >= 0x80):
             break
         place = at + 1 if first != 0xBF else at + 2
         length = data[place]
-        if first == 0xBF and data[at + 1] >= 0x80:
-            break
-        if length == 0x81:
-            end = place + 2 + data[place + 1]
-        elif length < 0x80:
+        if length < 0x80:
             end = place + 1 + length
+        elif length == 0x81:
+            end = place + 2 + data[place + 1]
+        elif length == 0x82:
+            end = place + 3 + (data[place + 1] << 8 | data[place + 2])
         else:
             break
         if end > size:
             break
-        add(at)
+        starts.append(at)
+        ends.append(end)
         at = end
-    if len(starts) > before:
-        ends.extend(starts[before + 1 :])
-        ends.append(at)
-    return at
-
-
-def _run_compiled(kernels: Any, data: bytes, at: int, starts: list[int], ends: list[int]) -> int:
-    """Do as `_run`, past padding too."""
-    size = len(data)
-    room = min((size - at) // 2, BLOCK_BYTES // 32) + 1
-    found = np.empty((2, room), np.int64)
-    count = kernels.frame(np.frombuffer(data, np.uint8), at, size - 4, size, found[0], found[1])
-    if not count:
-        return at
-    starts.extend(found[0, :count].tolist())
-    ends.extend(found[1, :count].tolist())
-    return ends[-1]
+    return np.array([starts, ends], np.int64)
 
 
 def _end_of_padding(data: bytes, at: int) -> int:

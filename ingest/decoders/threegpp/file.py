@@ -22,6 +22,7 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
+from ingest.ahead import in_order
 from ingest.decoders.base import Decoded, FileSeries
 from ingest.decoders.ber.walk import compiled
 from ingest.decoders.slices import Faults
@@ -190,8 +191,8 @@ class Threegpp32297:
         readers = Readers(source)
         series = FileSeries(header.node.hex(), header.sequence, header.lost_records, header.lost_at_least)
         yield Decoded(pa.table({"position": pa.array([], pa.int64())}), series=series)
-        for stretch in walk.stretches():
-            yield from decode_stretch(stretch, readers)
+        for _, parts in in_order(walk.stretches(), lambda stretch: list(decode_stretch(stretch, readers))):
+            yield from parts
         if walk.rest is not None:
             yield Decoded(pa.table({"position": pa.array([], pa.int64())}), [walk.rest])
 
