@@ -7,7 +7,8 @@ the result.
 
 `verify` does, in this order:
 
-    (1) the evidence is the one that the log names for that task's result, and the order is the one that was approved
+    (1) the evidence is the one that the log names for that task's result, and the order is the one that was approved;
+        one that was extended since is judged as it was then
     (2) the log verifies offline, and the catalog tells the same story as the log
     (3) the snapshot's parts are those that the log tells for that moment
     (4) every part from the window's first day on has the digests of the log, and its postings and bounds are derived
@@ -209,7 +210,7 @@ def verify(store: Store, task_id: str, *, thorough: bool = False) -> Report:
             report.problems += completeness.problems(store, body["snapshot"])  # (3)
             report.problems += _of_the_parts(store, body["snapshot"]["first_day"], report)  # (4)
         if not report.problems:
-            _compare(store, case, body, report)  # (5)
+            _compare(store, _searched(case, body) or case, body, report)  # (5)
     except LagrumError as error:
         report.problems.append(error.message)
     if not report.problems:
@@ -226,9 +227,28 @@ def _of_the_log(store: Store, case: Case, body: Mapping[str, Any]) -> list[str]:
     ]
     if not named or named[-1] != Evidence(dict(body)).digest:
         return ["the evidence on file is not the one that the log names"]
-    if body["order_sha256"] != request_digest(case.authorisation, case.task):
+    if _searched(case, body) is None:
         return ["the order on file is not the one that was searched for"]
     return []
+
+
+def _searched(case: Case, body: Mapping[str, Any]) -> Case | None:
+    """Return the case as it was searched for: an extension since is another decision, and another law perhaps."""
+    decisions = case.authorisation.decisions
+    for number in range(len(decisions), 0, -1):
+        then = decisions[number - 1]
+        order = replace(
+            case.authorisation,
+            decision_reference=then.reference,
+            decided_on=then.decided_on,
+            decided_by=then.decided_by,
+            basis_version=then.basis_version,
+            expires_at_us=then.expires_at_us,
+            decisions=decisions[:number],
+        )
+        if request_digest(order, case.task) == body["order_sha256"]:
+            return replace(case, authorisation=order)
+    return None
 
 
 def _of_the_parts(store: Store, first_day: str, report: Report) -> list[str]:

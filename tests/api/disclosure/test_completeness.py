@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from api.disclosure.casebook import put
 from api.disclosure.completeness import COMPLETE, KIND, PARTLY, WRONG, Evidence, Report, verify
 from api.disclosure.orders import WrittenTarget
 from schemas.errors import NotFoundError
@@ -80,6 +82,20 @@ def test_parts_that_were_merged_since_hold_the_same_records(court: Court) -> Non
     court.store.compact(everything=True)
     assert verify(court.store, task.id).verdict == COMPLETE
     assert verify(court.store, task.id, thorough=True).verdict == COMPLETE
+
+
+def test_an_extension_since_makes_no_true_delivery_wrong(court: Court) -> None:
+    task = court.released()
+    for days in (60, 90):
+        later = court.ruling(expires_at_us=court.clock.now_us() + days * DAY_US)
+        court.procedure.extend(court.actor("officer-1"), task.authorisation_id, later)
+        assert verify(court.store, task.id).verdict == COMPLETE
+        court.approve(task.id)
+        assert verify(court.store, task.id).verdict == COMPLETE
+    item, revision = court.procedure.casebook.authorisation(task.authorisation_id)
+    earlier = replace(item.decisions[0], reference="B 9-26")
+    court.store.documents.commit([put(replace(item, decisions=(earlier, *item.decisions[1:])), revision)])
+    assert verify(court.store, task.id).verdict == WRONG, "the earlier decision is not the one that was searched for"
 
 
 def test_a_batch_withdrawn_since_was_rightly_delivered_then_and_one_withdrawn_before_was_not(court: Court) -> None:
