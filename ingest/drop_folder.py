@@ -39,6 +39,7 @@ from ingest.watch import (
     checksum,
     follow,
     is_due,
+    span_of,
 )
 from schemas.errors import BusyError, ConfigurationError, InputError, NotFoundError
 from store import AuditEntry, Put, Receipt, SourceRef, Store, files
@@ -311,7 +312,8 @@ class DropFolder:
         if found is None or not found["seq"].isdecimal():
             return
         group = found["group"] if "group" in found.re.groupindex and found["group"] is not None else ""
-        step = follow(self._sequences.get(group, Sequence()), int(found["seq"]), len(found["seq"]))
+        before = self._sequences.get(group, Sequence())
+        step = follow(before, int(found["seq"]), span_of(len(found["seq"]), before))
         self._sequences[group] = step.sequence
         self._changed = True
         if step.gap is not None:

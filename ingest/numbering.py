@@ -21,7 +21,8 @@ KIND: Final = "file-series"
 SERIES_MAX: Final = 1000
 """So many nodes are followed per source; files of others are taken without it."""
 
-_DIGITS: Final = 10
+_SPAN: Final = 1 << 32
+"""The number in a file's header has four octets. Source: 3GPP TS 32.297 §6.1.1.8."""
 _TRIES: Final = 5
 _log = logging.getLogger("lagrum.intake")
 
@@ -61,7 +62,7 @@ def _note(store: Store, source: str, file: FileSeries) -> None:
     before = known.get(file.series)
     if before is None and len(known) >= SERIES_MAX:
         return
-    step = follow(Sequence() if before is None else Sequence.from_dict(before), file.number, _DIGITS)
+    step = follow(Sequence() if before is None else Sequence.from_dict(before), file.number, _SPAN)
     after = step.sequence.as_dict()
     lost = 0 if before is None else int(before["records_lost"])
     if before is not None and after == {name: before[name] for name in after}:

@@ -40,6 +40,7 @@ NAME_BYTES_MAX: Final = 255
 """So long may a name be on the file systems of Linux."""
 MISSING_MAX: Final = 10_000
 """So many missing numbers of one sequence are remembered by themselves."""
+_DIGITS_MAX: Final = 18
 _DAY_US: Final = 86_400_000_000
 _DIGEST: Final = re.compile(r"\b([0-9a-fA-F]{32}|[0-9a-fA-F]{64})\b")
 
@@ -146,23 +147,37 @@ class Step:
     fills: bool = False
 
 
-def follow(before: Sequence, number: int, digits: int) -> Step:
-    """Take one number of `digits` digits into a sequence.
+def span_of(digits: int, before: Sequence) -> int | None:
+    """Return after how many numbers a series of file names begins anew; None: it never does.
+
+    Its newest number says too how many digits there are: where names are not padded, 7 that comes again after 12 is no
+    new beginning.
+    """
+    digits = max(digits, len(str(before.last or 0)))
+    return 10**digits if digits <= _DIGITS_MAX else None
+
+
+def follow(before: Sequence, number: int, span: int | None) -> Step:
+    """Take one number into a sequence that begins anew after `span` numbers, or never.
 
     A number far below the newest is the series beginning anew after its last possible one.
     """
-    span = 10**digits
-    if before.last is None:
+    last = before.last
+    if last is None:
         return Step(Sequence(number))
     if number in before.missing:
-        return Step(Sequence(before.last, before.missing - {number}, before.lost), fills=True)
-    ahead = (number - before.last) % span if digits <= 18 else number - before.last
-    if ahead == 0 or ahead > span // 2:
+        return Step(Sequence(last, before.missing - {number}, before.lost), fills=True)
+    ahead = number - last if span is None else (number - last) % span
+    if ahead <= 0 or (span is not None and ahead > span // 2):
         return Step(before)  # older than the newest, and not missed: it came before
-    missed = [(before.last + step) % span for step in range(1, min(ahead, MISSING_MAX + 1))]
+
+    def after_last(step: int) -> int:
+        return last + step if span is None else (last + step) % span
+
+    missed = [after_last(step) for step in range(1, min(ahead, MISSING_MAX + 1))]
     kept = frozenset([*before.missing, *missed][-MISSING_MAX:])
     lost = before.lost + len(before.missing) + (ahead - 1) - len(kept)
     after = Sequence(number, kept, lost)
     if ahead == 1:
         return Step(after)
-    return Step(after, ((before.last + 1) % span, (number - 1) % span), ahead - 1)
+    return Step(after, (after_last(1), after_last(ahead - 1)), ahead - 1)

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.watch import Sequence, Verdict, WatchRules, checksum, companions, follow, is_delivery, is_due, judge
+from ingest.watch import (
+    Sequence,
+    Verdict,
+    WatchRules,
+    checksum,
+    companions,
+    follow,
+    is_delivery,
+    is_due,
+    judge,
+    span_of,
+)
 from schemas.errors import ConfigurationError
 
 RULES = WatchRules(settle_s=5)
@@ -73,7 +84,7 @@ def test_done_files_are_due_after_their_days_and_never_without_a_number() -> Non
 def numbers(*found: int, digits: int = 4) -> tuple[list[int], Sequence]:
     sequence, gaps = Sequence(), []
     for number in found:
-        step = follow(sequence, number, digits)
+        step = follow(sequence, number, span_of(digits, sequence))
         sequence = step.sequence
         gaps.append(step.gap_files)
     return gaps, sequence
@@ -82,7 +93,7 @@ def numbers(*found: int, digits: int = 4) -> tuple[list[int], Sequence]:
 def test_a_missing_number_is_a_gap_and_coming_late_fills_it() -> None:
     assert numbers(5, 6, 9) == ([0, 0, 2], Sequence(9, frozenset({7, 8})))
     assert numbers(5, 6, 9, 7)[1].missing == {8}
-    assert follow(numbers(5, 6, 9)[1], 8, 4).fills
+    assert follow(numbers(5, 6, 9)[1], 8, 10**4).fills
 
 
 def test_a_number_that_came_before_says_nothing() -> None:
@@ -92,6 +103,25 @@ def test_a_number_that_came_before_says_nothing() -> None:
 def test_a_series_that_begins_anew_is_no_gap_but_what_it_lacks_is() -> None:
     assert numbers(9998, 9999, 0, 1) == ([0] * 4, Sequence(1))
     assert numbers(9998, 1)[1].missing == {9999, 0}
+
+
+def test_names_that_are_not_padded_raise_no_alarm_when_an_old_one_comes_again() -> None:
+    assert numbers(*range(5, 13), 7, 13, digits=1) == ([0] * 10, Sequence(13))
+    assert numbers(*range(1, 121), 3, 121, digits=1) == ([0] * 122, Sequence(121))
+    assert numbers(8, 9, 10, 12, digits=1)[1].missing == {11}
+
+
+def test_a_number_of_four_octets_begins_anew_behind_its_last() -> None:
+    sequence, gaps = Sequence(), []
+    for number in (2**32 - 2, 2**32 - 1, 0, 1, 4, 2**32 - 1):
+        step = follow(sequence, number, 2**32)
+        sequence = step.sequence
+        gaps.append(step.gap_files)
+    assert (gaps, sequence) == ([0, 0, 0, 0, 2, 0], Sequence(4, frozenset({2, 3})))
+
+
+def test_numbers_of_more_digits_than_any_series_never_begin_anew() -> None:
+    assert numbers(10**19, 10**19 + 3, 10**19 + 1, 5, digits=20)[1] == Sequence(10**19 + 3, frozenset({10**19 + 2}))
 
 
 def test_a_huge_gap_is_counted_and_bounded() -> None:
