@@ -54,6 +54,7 @@ class FlowCollector:
             chunk = Chunk(name)
             chunk.take(exporters.give_up())
             self._commit(name, chunk, [])
+        self._tell_gaps()
         self.tallies.tell(at_once=True)
 
     def step(self, wait_s: float = 0.5) -> int:
@@ -71,20 +72,25 @@ class FlowCollector:
                     by_source.setdefault(peer.source, []).append(datagram)
             for name, own in by_source.items():
                 self._take(name, own)
+        self._tell_gaps()
         self.counts["waiting-octets"] = sum(one.waiting_octets for one in self._exporters.values())
         self.tallies.tell()
         self._store.renew_leases()
         return len(datagrams)
+
+    def _tell_gaps(self) -> None:
+        """Count what did not come, once it had time to come late."""
+        for exporters in self._exporters.values():
+            for gap in exporters.sequences.take_gaps():
+                self.counts["gaps"] += 1
+                self.counts["missing"] += gap.missing
+        self.counts["late"] = sum(one.sequences.late for one in self._exporters.values())
 
     def _take(self, name: str, datagrams: Sequence[Datagram]) -> None:
         exporters = self._exporters.setdefault(name, Exporters())
         chunk = Chunk(name)
         for datagram in datagrams:
             chunk.take(exporters.read(datagram.address, datagram.data))
-        for gap in exporters.take_gaps():
-            self.counts["gaps"] += 1
-            self.counts["missing"] += gap.missing
-        self.counts["late"] = sum(one.late for one in self._exporters.values())
         self._commit(name, chunk, [one.data for one in datagrams])
 
     def _commit(self, name: str, chunk: Chunk, datagrams: Sequence[bytes]) -> None:

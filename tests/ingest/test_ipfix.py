@@ -214,12 +214,13 @@ def test_gaps_are_told_in_records_and_in_packets():
     def feed(*sent: bytes) -> list[int]:
         for message in sent:
             list(exporters.read("192.0.2.1", message))
-        return [gap.missing for gap in exporters.take_gaps()]
+        sequences = exporters.sequences
+        return [gap.missing for gap in (*sequences.take_gaps(), *sequences.take_gaps())]
 
     data = one_set(256, nat44(4, T0) * 3)
     assert feed(ipfix(TEMPLATES, data, sequence=5), ipfix(data, sequence=8)) == []
     assert feed(ipfix(data, sequence=21)) == [10]
-    assert feed(ipfix(data, sequence=11)) == [] and exporters.late == 1
+    assert feed(ipfix(data, sequence=11)) == [] and exporters.sequences.late == 1
     wrapped = ipfix(data, sequence=(1 << 32) - 2, domain=1)
     assert feed(ipfix(TEMPLATES, sequence=(1 << 32) - 2, domain=1), wrapped, ipfix(data, sequence=1, domain=1)) == []
     assert feed(netflow(sequence=1), netflow(sequence=2), netflow(sequence=5)) == [2]

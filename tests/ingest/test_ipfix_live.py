@@ -70,6 +70,7 @@ def test_templates_come_late_and_in_another_datagram(world: World) -> None:
 def test_gaps_and_strangers_are_counted_events_and_metrics(world: World) -> None:
     data = one_set(257, block(16, NOON_MS))
     world.say(ipfix(TEMPLATES, sequence=5), ipfix(data, sequence=5), ipfix(data, sequence=16), b"noise")
+    world.collector.step(wait_s=0)
     assert (world.collector.counts["gaps"], world.collector.counts["missing"]) == (1, 10)
     world.collector._peers = peers.Peers([])
     world.say(ipfix(data, sequence=17))

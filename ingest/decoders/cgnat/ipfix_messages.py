@@ -1,7 +1,8 @@
 """Messages of IPFIX and NetFlow v9: sets, templates by exporter and domain, sequence numbers.
 
 `Exporters` remembers what exporters said: templates (replaced, withdrawn), sets that came before their template, the
-next sequence number. Its memory is bounded, whatever comes. What cannot be read is told, never skipped.
+sequence numbers (`ingest.decoders.cgnat.sequences`). Its memory is bounded, whatever comes. What cannot be read is
+told, never skipped.
 
 Source: RFC 7011 §3 (messages, sets, templates), §8 (template management); RFC 3954 §5 (NetFlow v9).
 """
@@ -14,6 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from ingest.decoders.cgnat.sequences import Sequences, Stream
+
 V9: Final = 9
 IPFIX: Final = 10
 HEADER_OCTETS: Final = {V9: 20, IPFIX: 16}
@@ -23,16 +26,12 @@ TEMPLATES_MAX: Final = 4096
 TEMPLATE_FIELDS_MAX: Final = 512
 WAITING_OCTETS_MAX: Final = 4 << 20
 """Sets without a template that are kept until it comes; the oldest is given up first."""
-STREAMS_MAX: Final = 4096
-"""Pairs of exporter and domain whose sequence numbers are followed."""
 VARIABLE: Final = 0xFFFF
 DATA_SET_MIN: Final = 256
 _SET: Final = struct.Struct(">HH")
 _IPFIX_HEADER: Final = struct.Struct(">HHIII")
 _V9_HEADER: Final = struct.Struct(">HHIIII")
 _TEMPLATE_SETS: Final = {(V9, 0): False, (V9, 1): True, (IPFIX, 2): False, (IPFIX, 3): True}
-_HALF: Final = 1 << 31
-_WRAP: Final = 1 << 32
 
 
 class FieldSpec(NamedTuple):
@@ -81,31 +80,15 @@ class DataSet:
     malformed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Sequence numbers that did not come: records of IPFIX, packets of NetFlow v9."""
-
-    exporter: str
-    domain: int
-    protocol: int
-    missing: int
-
-
-_Stream = tuple[str, int, int]
-
-
 @dataclass(slots=True)
 class Exporters:
     """What is known of exporters. One per file, or per collector."""
 
-    gaps: list[Gap] = field(default_factory=list)
-    """Gaps that were seen and not taken away yet."""
-    late: int = 0
-    """Messages whose sequence number lies before the expected one: reordered, repeated, or the exporter restarted."""
-    _templates: OrderedDict[tuple[_Stream, int], Template] = field(default_factory=OrderedDict)
+    sequences: Sequences = field(default_factory=Sequences)
+    """What their sequence numbers tell."""
+    _templates: OrderedDict[tuple[Stream, int], Template] = field(default_factory=OrderedDict)
     _waiting: deque[DataSet] = field(default_factory=deque)
     _waiting_octets: int = 0
-    _expected: OrderedDict[_Stream, int | None] = field(default_factory=OrderedDict)
 
     def read(self, exporter: str, message: bytes) -> Iterator[DataSet]:
         """Yield the data of one message, and what waited for its templates.
@@ -118,7 +101,7 @@ class Exporters:
             nobody = Header(IPFIX, exporter, 0, 0, 0, 0, b"")
             yield DataSet(nobody, None, 0, message, malformed=True)
             return
-        stream = (exporter, header.protocol, header.domain)
+        stream = Stream(exporter, header.protocol, header.domain)
         at, counted = HEADER_OCTETS[header.protocol], 0
         known = True
         while at < len(message):
@@ -145,7 +128,8 @@ class Exporters:
             counted += number
             if not template.options:
                 yield DataSet(header, template, set_id, payload)
-        self._follow(stream, header, counted if known else None)
+        step = 1 if header.protocol == V9 else counted if known else None
+        self.sequences.follow(stream, header.sequence, step, header.export_us)
 
     def give_up(self) -> Iterator[DataSet]:
         """Yield the sets whose template never came."""
@@ -158,12 +142,7 @@ class Exporters:
         """Octets that wait for their templates."""
         return self._waiting_octets
 
-    def take_gaps(self) -> list[Gap]:
-        """Return the gaps since the last time."""
-        found, self.gaps = self.gaps, []
-        return found
-
-    def _learn(self, stream: _Stream, header: Header, payload: bytes, options: bool) -> bool:
+    def _learn(self, stream: Stream, header: Header, payload: bytes, options: bool) -> bool:
         """Take in the templates of a set; False when it cannot be read to its end."""
         at = 0
         while len(payload) - at >= 4:
@@ -185,7 +164,7 @@ class Exporters:
                 self._templates.popitem(last=False)
         return not any(payload[at:])
 
-    def _withdraw(self, stream: _Stream, template_id: int, options: bool) -> None:
+    def _withdraw(self, stream: Stream, template_id: int, options: bool) -> None:
         """Forget a template, or all of a kind. Source: RFC 7011 §8.1."""
         if template_id >= DATA_SET_MIN:
             self._templates.pop((stream, template_id), None)
@@ -202,7 +181,7 @@ class Exporters:
             self._waiting_octets -= len(oldest.payload) + 64
             yield oldest
 
-    def _released(self, stream: _Stream) -> Iterator[DataSet]:
+    def _released(self, stream: Stream) -> Iterator[DataSet]:
         """Yield the sets that waited for a template that is known now."""
         if not self._waiting:
             return
@@ -217,20 +196,6 @@ class Exporters:
             if not template.options:
                 yield DataSet(data.header, template, data.set_id, data.payload)
         self._waiting = kept
-
-    def _follow(self, stream: _Stream, header: Header, records: int | None) -> None:
-        """Compare the sequence number with the expected one. Source: RFC 7011 §3.1, RFC 3954 §5.1."""
-        expected = self._expected.pop(stream, None)
-        if len(self._expected) >= STREAMS_MAX:
-            self._expected.popitem(last=False)
-        if expected is not None and header.sequence != expected:
-            missing = (header.sequence - expected) % _WRAP
-            if missing >= _HALF:
-                self.late += 1
-            else:
-                self.gaps.append(Gap(stream[0], header.domain, header.protocol, missing))
-        step = 1 if header.protocol == V9 else records
-        self._expected[stream] = None if step is None else (header.sequence + step) % _WRAP
 
 
 def read_header(exporter: str, message: bytes) -> Header | None:
