@@ -27,6 +27,7 @@ from ingest.decoders import csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
 from ingest.decoders.kamailio import walk as kamailio
+from ingest.decoders.radius import walk as radius
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError
@@ -134,6 +135,8 @@ def compiled(*, wanted: bool) -> None:
         (kamailio, "LOAD_BYTES_MIN"),
         (ber, "KERNEL_BYTES_MIN"),
         (ber, "LOAD_BYTES_MIN"),
+        (radius, "KERNEL_BYTES_MIN"),
+        (radius, "LOAD_BYTES_MIN"),
     ):
         setattr(module, setting, least)
 

@@ -15,6 +15,7 @@ from ingest.decoders import FORMATS, csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
 from ingest.decoders.kamailio import walk as kamailio
+from ingest.decoders.radius import walk as radius
 from ingest.source import SourceConfig
 from tests.fault import campaign_fuzz, fuzz_child
 from tests.fault.report import Report
@@ -26,7 +27,7 @@ CASES = 30
 @pytest.fixture(autouse=True)
 def thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the roads as they were."""
-    for module in (ber, csv_walk, freeswitch, kamailio, slices):
+    for module in (ber, csv_walk, freeswitch, kamailio, radius, slices):
         for name in ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(module, name))
