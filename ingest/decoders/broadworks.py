@@ -10,22 +10,27 @@ or written by both servers of a pair, brings the same records.
 Times are UTC, so no zone is needed; `userTimeZone` tells the offset of the user's local time.
 
 XML is read by `ingest.decoders.xml_records`: no document type is parsed, so no entities. Only named elements leave.
+Plain records are walked where they stand (`ingest.decoders.broadworks_walk`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import Element
 
 from ingest.decoders.base import Decoded
+from ingest.decoders.broadworks_walk import FORM, WORDS, table_of
 from ingest.decoders.freeswitch.json_cdr import address_of
+from ingest.decoders.freeswitch.walk import Legs, Walker
 from ingest.decoders.row_stretch import Columns, Refusal, RowStretch, kept_values
 from ingest.decoders.slices import is_utf8
-from ingest.decoders.xml_records import Marks, Piece, parse_element, read_pieces
+from ingest.decoders.xml_records import UTF8, Marks, Piece, parse_element, read_pieces
 from ingest.source import SourceConfig
 from ingest.times import epoch_us, wall_time
+from ingest.window import Window
 from schemas.rejects import Reject, RejectReason
 
 _MARKS: Final = Marks("cdrData", r"</?broadWorksCDR(?:\s[^<>]{0,300})?>")
@@ -51,7 +56,6 @@ _COLUMNS: Final = Columns(
 _MARKERS: Final = frozenset({"Start", "End"})
 _STAMP: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})([0-9]{2})(?:\.([0-9]{1,6}))?")
 _OFFSET: Final = re.compile(r"[01]([+-])([0-9]{2})([0-9]{2})([0-9]{2})?")
-_WORDS: Final = {"16": "cancelled", "17": "busy", "18": "no-answer", "19": "no-answer"}
 
 
 class BroadworksXml:
@@ -68,14 +72,19 @@ class BroadworksXml:
         Raises:
             InputError: the delivery is UTF-16.
         """
-        legs = _Legs(source)
-        stretch, position = RowStretch(_COLUMNS, kept_values), 0
-        for piece in read_pieces(stream, _MARKS):
-            assert piece is not None, "nothing else takes records"
+        legs, walked = _Legs(source), _Walked(source)
+        stretch = RowStretch(_COLUMNS, kept_values)
+        for piece in read_pieces(stream, _MARKS, take=walked.take):
+            if piece is None:
+                walked.hand_over(stretch)
+                if stretch.is_full:
+                    yield stretch.decoded()
+                    stretch = RowStretch(_COLUMNS, kept_values)
+                continue
             values, reason = _values(piece)
             if reason is None and values.get("type") in _MARKERS and not values.get("startTime"):
                 continue
-            position += 1
+            walked.position = position = walked.position + 1
             if reason is not None:
                 stretch.refuse(Reject(position, reason, None, piece.offset, piece.length_bytes))
             else:
@@ -86,10 +95,41 @@ class BroadworksXml:
                     told = (refusal.reason, refusal.field, piece.offset, piece.length_bytes, raw)
                     stretch.refuse(Reject(position, *told))
             if stretch.is_full:
+                walked.hand_over(stretch, all_of_it=True)
                 yield stretch.decoded()
                 stretch = RowStretch(_COLUMNS, kept_values)
+        walked.hand_over(stretch, all_of_it=True)
         if not stretch.is_empty:
             yield stretch.decoded()
+
+
+class _Walked:
+    """The records that the compiled walk takes; `position` is that of the last record so far."""
+
+    def __init__(self, source: SourceConfig) -> None:
+        self._source, self._walker = source, Walker(FORM)
+        self._done: Legs | None = None
+        self.position = 0
+
+    def take(self, window: Window, encoding: str) -> bool:
+        """Take what the kernels understand, and move the window behind it."""
+        rows, self._done = self._walker.walk(window, self.position + 1, is_utf8=encoding == UTF8)
+        self.position += rows
+        return rows > 0 or self._done is not None
+
+    def hand_over(self, stretch: RowStretch, *, all_of_it: bool = False) -> None:
+        """Give a stretch the records of a full block, or all that wait."""
+        done, self._done = self._done, None
+        for legs in (done, self._walker.rest() if all_of_it else None):
+            if legs is not None:
+                table = table_of(legs, self._source, _COLUMNS.names)
+                size_bytes = int((legs.figures["end"] - legs.figures["begin"]).sum())
+                stretch.take_walked(table, partial(_remembered, legs), size_bytes)
+
+
+def _remembered(legs: Legs, row: int) -> dict[str, str]:
+    """Return the elements that are read of a record that was walked; what is walked is the same in every encoding."""
+    return _values(Piece(0, legs.text(row), 0, True, UTF8))[0]
 
 
 def _values(piece: Piece) -> tuple[dict[str, str], RejectReason | None]:
@@ -165,7 +205,7 @@ class _Legs:
             device if originating else None,
             None if originating else device,
             get("userAgent") or None if originating else None,
-            "answered" if answered else _WORDS.get(cause, "failed"),
+            "answered" if answered else WORDS.get(cause, "failed"),
             cause or None,
             trunk if originating else route,
             route if originating else trunk,

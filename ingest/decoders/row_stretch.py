@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import Decoded
@@ -77,35 +78,57 @@ class RowStretch:
         self._records: list[tuple[Any, ...]] = []
         self._remembered: list[Any] = []
         self._rejects: list[Reject] = []
-        self._size_bytes = 0
+        self._walked: list[tuple[pa.Table, Callable[[int], Any]]] = []
+        self._count = self._size_bytes = 0
 
     def take(self, record: tuple[Any, ...], remembered: Any, size_bytes: int) -> None:
         """Take a record; its first column is its position."""
         self._records.append(record)
         self._remembered.append(remembered)
+        self._count += 1
+        self._size_bytes += size_bytes
+
+    def take_walked(self, table: pa.Table, remembered: Callable[[int], Any], size_bytes: int) -> None:
+        """Take records that kernels made, in the order of their positions; `remembered` tells what `take` is told."""
+        self._walked.append((table, remembered))
+        self._count += table.num_rows
         self._size_bytes += size_bytes
 
     def refuse(self, reject: Reject) -> None:
         """Take a reject."""
         self._rejects.append(reject)
+        self._count += 1
         self._size_bytes += len(reject.raw or b"")
 
     @property
     def is_full(self) -> bool:
         """Whether it is time to hand over."""
-        return len(self._records) + len(self._rejects) >= STRETCH_RECORDS or self._size_bytes >= STRETCH_BYTES
+        return self._count >= STRETCH_RECORDS or self._size_bytes >= STRETCH_BYTES
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing to hand over."""
-        return not self._records and not self._rejects
+        return not self._count
 
     def decoded(self) -> Decoded:
         """Return the stretch."""
-        return Decoded(self._columns.table(self._records), self._rejects, self._raw_of)
+        table = self._columns.table(self._records)
+        if self._walked:
+            parts = [part for part, _ in self._walked] + ([table] if self._records else [])
+            table = pa.concat_tables(parts).combine_chunks()
+            if self._records:
+                order: Any = np.argsort(np.asarray(table.column("position")), kind="stable")
+                table = table.take(order)
+        return Decoded(table, self._rejects, self._raw_of)
 
     def _raw_of(self, positions: Sequence[int]) -> list[bytes | None]:
         remembered = dict(zip((record[0] for record in self._records), self._remembered, strict=True))
+        for table, of_row in self._walked:
+            places = np.asarray(table.column("position"))
+            rows = np.searchsorted(places, positions)
+            for position, row in zip(positions, rows.tolist(), strict=True):
+                if row < len(places) and places[row] == position:
+                    remembered[position] = of_row(row)
         return [self._keep(remembered[position]) for position in positions]
 
 

@@ -211,18 +211,8 @@ def _quad_of(at: Any, length: Any) -> Any:
 quad = inlined(_quad_of)
 
 
-def _date_of(at: Any) -> Any:
-    """Return the µs since 1970 of the date `2026-11-01` at an address; -1 when there is none from 1970 to 2261."""
-    value = np.int64(0)
-    for place in range(10):
-        byte = np.int64(load8(at + place))
-        if place in (4, 7):
-            if byte != 0x2D:
-                return np.int64(-1)
-        else:
-            if byte < 48 or byte > 57:
-                return np.int64(-1)
-            value = value * 10 + byte - 48
+def _day_of(value: Any) -> Any:
+    """Return the µs since 1970 of a date that is written as the number 20261101; -1 when there is none to 2261."""
     year, month, day = value // 10_000, value // 100 % 100, value % 100
     if year < _YEAR_MIN or year > _YEAR_MAX or month < 1 or month > 12 or day < 1:
         return np.int64(-1)
@@ -235,6 +225,24 @@ def _date_of(at: Any) -> Any:
     in_year = (153 * (month + 12 * early - 3) + 2) // 5 + day - 1
     days = 365 * year + year // 4 - year // 100 + year // 400 + in_year - 719_468
     return days * _DAY_US
+
+
+day_of = inlined(_day_of)
+
+
+def _date_of(at: Any) -> Any:
+    """Return the µs since 1970 of the date `2026-11-01` at an address; -1 when there is none from 1970 to 2261."""
+    value = np.int64(0)
+    for place in range(10):
+        byte = np.int64(load8(at + place))
+        if place in (4, 7):
+            if byte != 0x2D:
+                return np.int64(-1)
+        else:
+            if byte < 48 or byte > 57:
+                return np.int64(-1)
+            value = value * 10 + byte - 48
+    return day_of(value)
 
 
 date = inlined(_date_of)

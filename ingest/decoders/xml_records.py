@@ -18,6 +18,7 @@ from ingest.decoders.base import RECORD_BYTES_MAX
 from ingest.window import Window
 from schemas.rejects import RejectReason
 
+UTF8: Final = "utf-8"
 _TAGS_MAX: Final = 20_000
 """A record with more tags is no record of a switch."""
 
@@ -68,26 +69,26 @@ def read_pieces(
     stream: BinaryIO,
     marks: Marks,
     joins: Callable[[bytes], bool] | None = None,
-    take: Callable[[Window], bool] | None = None,
+    take: Callable[[Window, str], bool] | None = None,
 ) -> Iterator[Piece | None]:
     """Yield the stream's records in order.
 
     Args:
         stream: where from.
         marks: the format's.
-        take: moves the window behind records that it takes itself, in UTF-8, and tells whether there were any; None is
-            yielded for them then.
+        take: moves the window behind records that it takes itself, given the encoding that was declared, and tells
+            whether there were any; None is yielded for them then.
         joins: for formats whose lines may be base64 wrapped over several lines: whether the joined text is a record.
 
     Raises:
         InputError: the stream is UTF-16.
     """
     window = _Window(stream)
-    encoding = "utf-8"
+    encoding = UTF8
     while window.skip_space():
         data, at = window.data, window.at
-        if take is not None and encoding == "utf-8":
-            if take(window):
+        if take is not None:
+            if take(window, encoding):
                 yield None
             if window.at != at or window.data is not data:
                 continue
@@ -95,7 +96,7 @@ def read_pieces(
         if idle is not None:
             if idle.group().startswith(b"<?xml"):
                 named = _ENCODING.search(idle.group())
-                encoding = _ENCODINGS.get(named.group(1).lower(), "utf-8") if named else "utf-8"
+                encoding = _ENCODINGS.get(named.group(1).lower(), UTF8) if named else UTF8
             window.at = idle.end()
             continue
         offset = window.offset

@@ -22,7 +22,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import pyarrow as pa
 
@@ -31,12 +31,13 @@ from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch.csv_columns import LEGS, NEVER_US, PLAIN, UUID, plain_legs
 from ingest.decoders.freeswitch.json_cdr import address_of, profile_name
 from ingest.decoders.freeswitch.stretch import DISPOSITIONS
-from ingest.decoders.plain_rows import PlainRows, plain_rows, rest_of, shifted
+from ingest.decoders.plain_rows import PlainBlocks, PlainRows, plain_rows, shifted
 from ingest.decoders.row_stretch import Refusal, RowStretch, kept_values
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_lines
 from ingest.source import SourceConfig
 from ingest.times import LocalTime, parse_iso, zone_times
+from schemas.buffers import Mask
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
 
@@ -90,17 +91,22 @@ class FreeswitchCsv:
             InputError: the delivery is UTF-16.
         """
         rows = _Rows(_template(source.options.get("template")), _Legs(source))
-        blocks = read_blocks(stream)
+        blocks = PlainBlocks(read_blocks(stream), rows.plain)
         position = 0
-        for block in blocks:
-            names = rows.names(block)
-            plain = None if names is None else plain_rows(block, position + 1, len(names), _places(names), quoted=True)
-            if names is None or plain is None:
-                rest, offset = rest_of(block, blocks)
-                yield from shifted(rows.decoded(read_lines(rest)), position, offset)
-                return
-            yield rows.plain(names, plain)
-            position += plain.count
+        for plain in blocks:
+            yield from shifted([rows.whole(plain)], position)
+            position += plain.rows.count
+        if blocks.rest is not None:
+            rest, offset = blocks.rest
+            yield from shifted(rows.decoded(read_lines(rest)), position, offset)
+
+
+class _Plain(NamedTuple):
+    """The legs of a block's plain rows, and which rows are understood."""
+
+    rows: PlainRows
+    table: pa.Table
+    understood: Mask
 
 
 class _Rows:
@@ -141,10 +147,19 @@ class _Rows:
                 return found[0]
         return None
 
-    def plain(self, names: tuple[str, ...], rows: PlainRows) -> Decoded:
-        """Return the legs of a block; only rows in which something is in doubt are read one by one."""
+    def plain(self, block: Block) -> _Plain | None:
+        """Return the legs of a block's plain rows; None when it has to be read row by row."""
+        names = self.names(block)
+        rows = None if names is None else plain_rows(block, len(names), _places(names), quoted=True)
+        if names is None or rows is None:
+            return None
         starts = "start_stamp" in names
-        table, understood = plain_legs(rows.columns, rows.positions, self._legs.zone, self._legs.names, starts=starts)
+        made = plain_legs(rows.columns, rows.positions, self._legs.zone, self._legs.names, starts=starts)
+        return _Plain(rows, *made)
+
+    def whole(self, plain: _Plain) -> Decoded:
+        """Return the legs of a block; only rows in which something is in doubt are read one by one."""
+        rows, table, understood = plain
         parts = list(self.decoded(rows.odd_lines(understood)))
 
         def raw_of(asked: Sequence[int]) -> list[bytes | None]:

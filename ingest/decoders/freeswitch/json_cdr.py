@@ -28,7 +28,7 @@ from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch.bodies import Body, posted, read_bodies
 from ingest.decoders.freeswitch.stretch import COLUMNS, DISPOSITIONS, TEXT_COLUMNS, Row, Stretch, texts_of
 from ingest.decoders.freeswitch.values import Refusal, decoder_of, encoding_option, utc_offset_s
-from ingest.decoders.freeswitch.walk import DOCUMENTS, Legs, Walker
+from ingest.decoders.freeswitch.walk import DOCUMENTS, Legs, Walker, encoding_of, leg_form
 from ingest.source import SourceConfig
 from ingest.times import ZoneTimes
 from schemas.rejects import RejectReason
@@ -55,7 +55,7 @@ class FreeswitchJson:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        walker = Walker(source, DOCUMENTS)
+        walker = Walker(leg_form(DOCUMENTS), encoding_of(source))
         return decode_legs(read_bodies(stream, walker), source, orjson.loads, walker)
 
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> tuple[Decoded, Sequence[int]] | None:

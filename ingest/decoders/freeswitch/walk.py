@@ -6,7 +6,7 @@ What the kernels do not understand they leave where it is, and the caller reads 
 from __future__ import annotations
 
 from codecs import utf_8_decode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -109,8 +109,23 @@ def _names(module: str) -> Names:
     return names_of(names)
 
 
+class Form(NamedTuple):
+    """What kernels make of documents of one form: names of its texts, and of its figures, the first three of which are
+    where a record begins and ends in the block, and its position. `names` are those that are looked for."""
+
+    module: str
+    names: Callable[[], Names]
+    texts: tuple[str, ...]
+    figures: tuple[str, ...]
+
+
+def leg_form(module: str) -> Form:
+    """Return the form of legs: DOCUMENTS or ELEMENTS."""
+    return Form(module, lambda: _names(module), TEXTS, FIGURES)
+
+
 class Legs(NamedTuple):
-    """Legs of one window: the texts of `TEXTS`, the figures of `FIGURES`, and the bytes that the legs stand in."""
+    """Records of one window: texts and figures of their form, and the bytes that they stand in."""
 
     texts: dict[str, Column]
     figures: dict[str, Ints]
@@ -122,29 +137,29 @@ class Legs(NamedTuple):
 
 
 class Walker:
-    """Walks the windows of one delivery. `module` has the kernels of its form: DOCUMENTS or ELEMENTS."""
+    """Walks the windows of one delivery."""
 
-    def __init__(self, source: SourceConfig, module: str) -> None:
-        self._module = module
-        self._option = _OPTIONS[encoding_option(source.options.get("encode_values", "auto"))]
+    def __init__(self, form: Form, option: int = 0) -> None:
+        self._form, self._option = form, option
         self._block: _Block | None = None
 
-    def walk(self, window: Window, position: int) -> tuple[int, Legs | None]:
-        """Take legs from where the window stands, and move it behind them.
+    def walk(self, window: Window, position: int, *, is_utf8: bool = True) -> tuple[int, Legs | None]:
+        """Take records from where the window stands, and move it behind them; only ASCII where it is not UTF-8.
 
         Returns:
-            How many legs, the first of them at `position` of the delivery; and those that are to be handed over now.
+            How many, the first of them at `position` of the delivery; and those that are to be handed over now.
         """
         done = None
         if self._block is None or self._block.data is not window.data:
             done, self._block = self.rest(), None
             size = len(window.data) - window.at
-            if size < WALK_BYTES_MIN or (size < LOAD_BYTES_MIN and not native.is_loaded(self._module)):
+            if size < WALK_BYTES_MIN or (size < LOAD_BYTES_MIN and not native.is_loaded(self._form.module)):
                 return 0, done
-            self._block = _Block(self._module, window.data, window.at)
-        rows = self._block.walk(window, position, self._option)
-        if self._block.is_full:
-            assert done is None, "an empty block cannot be full"
+            self._block = _Block(self._form, window.data, window.at)
+        elif self._block.is_full:
+            done = self._block.rest()
+        rows = self._block.walk(window, position, self._option, is_utf8=is_utf8)
+        if done is None and self._block.is_full:
             done = self._block.rest()
         return rows, done
 
@@ -156,11 +171,11 @@ class Walker:
 class _Block:
     """A copy of a window's bytes with padding around it, room for what is decoded, and the legs so far."""
 
-    def __init__(self, module: str, data: bytes, at: int) -> None:
-        self.data = data
-        self._kernels = kernels = native.load(module)
+    def __init__(self, form: Form, data: bytes, at: int) -> None:
+        self.data, self._form = data, form
+        self._kernels = kernels = native.load(form.module)
         native.load(_LINES)  # `gather` copies with them
-        self._names = _names(module)
+        self._names = form.names()
         size = len(data) - at
         self._offset = at - _PAD_BYTES  # from places of the memory to places of the data
         self._memory = np.empty(2 * size + 3 * _PAD_BYTES, np.uint8)
@@ -174,9 +189,9 @@ class _Block:
         self._spans = np.empty((kernels.SPANS_MAX, 2), np.int64)
         self._seen = np.zeros((kernels.SEEN + kernels.ATTRIBUTES_MAX, 2), np.uint64)
         self._work = np.zeros(kernels.WORK, np.int64)
-        self._starts = np.empty((len(TEXTS), ROWS_MAX), np.int64)
-        self._ends = np.empty((len(TEXTS), ROWS_MAX), np.int64)
-        self._figures = np.empty((len(FIGURES), ROWS_MAX), np.int64)
+        self._starts = np.empty((len(form.texts), ROWS_MAX), np.int64)
+        self._ends = np.empty((len(form.texts), ROWS_MAX), np.int64)
+        self._figures = np.empty((len(form.figures), ROWS_MAX), np.int64)
         self._state = np.zeros(kernels.STATE_SIZE, np.int64)
         self._state[kernels.SCRATCH] = self._end + _PAD_BYTES
 
@@ -185,7 +200,7 @@ class _Block:
         """Whether there is no room for another leg."""
         return int(self._state[self._kernels.ROWS]) == ROWS_MAX
 
-    def walk(self, window: Window, position: int, option: int) -> int:
+    def walk(self, window: Window, position: int, option: int, *, is_utf8: bool) -> int:
         """Take legs from where the window stands, and move it behind them; return how many."""
         kernels, state = self._kernels, self._state
         if window.at == self._left:
@@ -196,7 +211,7 @@ class _Block:
             int(self._memory.ctypes.data),
             self._memory,
             self._end,
-            int(self._is_utf8),
+            int(self._is_utf8 and is_utf8),
             option,
             int(self._names.held.ctypes.data),
             self._names.table,
@@ -221,13 +236,18 @@ class _Block:
             return None
         texts = {
             name: gather(self._memory, self._starts[number, :rows], self._ends[number, :rows])
-            for number, name in enumerate(TEXTS)
+            for number, name in enumerate(self._form.texts)
         }
-        figures = dict(zip(FIGURES, self._figures[:, :rows].copy(), strict=True))
+        figures = dict(zip(self._form.figures, self._figures[:, :rows].copy(), strict=True))
         for name in ("begin", "end"):
             figures[name] += self._offset
         self._state[self._kernels.ROWS] = 0
         return Legs(texts, figures, self.data)
+
+
+def encoding_of(source: SourceConfig) -> int:
+    """Return whether values are URL-encoded, as the kernels of legs are told."""
+    return _OPTIONS[encoding_option(source.options.get("encode_values", "auto"))]
 
 
 def _is_utf8(data: bytes) -> bool:

@@ -22,9 +22,9 @@ from xml.etree.ElementTree import Element
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch.bodies import Body
 from ingest.decoders.freeswitch.json_cdr import decode_legs
-from ingest.decoders.freeswitch.walk import ELEMENTS, Legs, Walker
+from ingest.decoders.freeswitch.walk import ELEMENTS, Legs, Walker, encoding_of, leg_form
 from ingest.decoders.slices import is_utf8
-from ingest.decoders.xml_records import Marks, Piece, parse_element, read_pieces
+from ingest.decoders.xml_records import UTF8, Marks, Piece, parse_element, read_pieces
 from ingest.source import SourceConfig
 from ingest.window import Window
 from schemas.rejects import RejectReason
@@ -48,7 +48,7 @@ class FreeswitchXml:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        walker = Walker(source, ELEMENTS)
+        walker = Walker(leg_form(ELEMENTS), encoding_of(source))
         return decode_legs(_bodies(stream, walker), source, _loaded, walker)
 
 
@@ -56,9 +56,9 @@ def _bodies(stream: BinaryIO, walker: Walker) -> Iterator[Body | Legs]:
     """Yield the stream's bodies, `text` being their XML in UTF-8; and as legs what `walker` takes."""
     position, done = 0, None
 
-    def take(window: Window) -> bool:
+    def take(window: Window, encoding: str) -> bool:
         nonlocal position, done
-        rows, done = walker.walk(window, position + 1)
+        rows, done = walker.walk(window, position + 1) if encoding == UTF8 else (0, None)
         position += rows
         return rows > 0 or done is not None
 
