@@ -282,13 +282,16 @@ def _is_sorted(parties: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> 
 
 
 def reordered(column: Column, indices: Any) -> Column:
-    """Return rows of a column in another order; a column of one value is the same in any."""
+    """Return rows of a column in another order, all of them; a column of one value is the same in any.
+
+    The indices are a permutation that was made here: they are not checked against the column's length.
+    """
     if column.null_count == 0:
         if isinstance(column, pa.DictionaryArray) and len(column.dictionary) == 1:
             return column
         if pa.types.is_boolean(column.type) and column.true_count in (0, len(column)):
             return column
-    return column.take(indices)
+    return pc.take(column, indices, boundscheck=False)
 
 
 def _party_order(parties: npt.NDArray[np.int64], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -8,7 +8,7 @@ import click
 
 from api.cli.context import Context
 from api.cli.days import Day
-from api.cli.memory import keep_freed_memory
+from api.cli.memory import keep_freed_memory, undisturbed
 from api.cli.output import emit, show_table
 
 COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written", "retired")
@@ -39,7 +39,7 @@ def compact(context: Context, everything: bool, day: datetime | None) -> int:
     """
     keep_freed_memory()
     document = dict.fromkeys(COLUMNS, 0)
-    with context.open_store() as store:
+    with context.open_store() as store, undisturbed():
         keys = [None] if day is None else [item.key for item in store.partitions() if item.date == day.date()]
         for key in keys:
             done = store.compact(everything=everything, partition=key).as_dict()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import click
 
 from api.cli.context import Context
-from api.cli.memory import keep_freed_memory
+from api.cli.memory import keep_freed_memory, undisturbed
 from api.cli.output import Bar, emit, note, progress, show_table
 from schemas.errors import InputError, LagrumError
 
@@ -64,7 +64,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
     check_paths(paths)
     check_format(format_name)
     keep_freed_memory()
-    with context.open_store() as store:
+    with context.open_store() as store, undisturbed():
         source = _source(store, source_name)
         outcomes = _ingest_all(store, source, format_name, paths)
     document = summarise(outcomes)

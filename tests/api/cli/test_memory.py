@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import subprocess
 import sys
+
+from api import turns
+from api.cli.memory import undisturbed
 
 SCRIPT = """
 import ctypes, resource, sys
@@ -28,6 +32,24 @@ def faults(what: str) -> int:
     return int(done.stdout)
 
 
+def test_a_command_ends_with_its_code_and_all_that_it_told() -> None:
+    program = "import sys; from api.cli import main; sys.exit(main())"
+    for arguments, code in ((["--version"], 0), (["nothing"], 2), (["status"], 2)):
+        done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert bool(done.stdout) == (code == 0)
+        assert ("error: " in done.stderr) == (code != 0)
+
+
 def test_pages_are_asked_of_the_kernel_once() -> None:
     assert faults("leave") > 5 * BLOCK_PAGES
     assert faults("keep") < 2 * BLOCK_PAGES
+
+
+def test_what_is_loaded_is_left_alone_for_one_command() -> None:
+    before, frozen = sys.getswitchinterval(), gc.get_freeze_count()
+    with undisturbed():
+        assert gc.get_freeze_count() > frozen
+        assert sys.getswitchinterval() == turns.INTERVAL_SECONDS
+    assert gc.get_freeze_count() == 0
+    assert sys.getswitchinterval() == before
