@@ -11,13 +11,16 @@ from urllib.parse import urlsplit
 import httpx
 import orjson
 
+from api.problem_kinds import TYPE_PREFIX
 from api.settings import is_loopback
 from schemas.errors import BusyError, ConfigurationError, InputError
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 600.0
-_AWAY: Final = frozenset({408, 425, 429})
-_NOT_ALLOWED: Final = frozenset({401, 403, 404})
+_REFUSED: Final = frozenset({413, 415})
+"""The file is to blame, whoever says so: the store, or a proxy before it."""
+_UNFIT: Final = frozenset({401, 403, 404, 409, 422})
+"""The credential, the source or the format is to blame."""
 
 
 class Sender:
@@ -62,9 +65,9 @@ class Sender:
         """Send bytes and return the receipt.
 
         Raises:
-            BusyError: the store does not answer, or asks to come again.
+            BusyError: the store does not answer, asks to come again, or something else answers in its place.
             InputError: it refuses these bytes.
-            ConfigurationError: it refuses the credential, or knows no such source.
+            ConfigurationError: it refuses the credential, knows no such source, or that lacks what its format needs.
         """
         headers = {} if key is None else {"Idempotency-Key": key}
         try:
@@ -75,11 +78,12 @@ class Sender:
         if answer.is_success:
             return body
         title = str(body.get("detail") or body.get("title") or "refused")
-        if answer.status_code in _NOT_ALLOWED:
+        own = str(body.get("type", "")).startswith(TYPE_PREFIX)
+        if answer.status_code in _REFUSED or (own and answer.status_code == httpx.codes.BAD_REQUEST):
+            raise InputError(f"the store refuses the file: {title}")
+        if answer.status_code in _UNFIT:
             raise ConfigurationError(f"the store answers {answer.status_code}: {title}")
-        if answer.is_server_error or answer.status_code in _AWAY:
-            raise BusyError(f"the store answers {answer.status_code}")
-        raise InputError(f"the store refuses the file: {title}")
+        raise BusyError(f"the store answers {answer.status_code}")
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

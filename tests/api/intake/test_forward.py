@@ -8,8 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +173,86 @@ def test_what_the_store_refuses_moves_to_failed(folder: Path, clock: FixedClock)
     (folder / "a.csv").write_bytes(CSV)
     assert once(folder, Stub(refused).send, clock).failed == 1
     assert (names(folder), names(folder / "failed")) == ([], ["a.csv", "a.csv.reason"])
+
+
+@contextmanager
+def answering(status: int, body: bytes, **headers: str) -> Iterator[str]:
+    """A server that gives one answer to whatever comes."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            while size := int(self.rfile.readline(), 16):
+                self.rfile.read(size + 2)
+            self.rfile.readline()
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+OURS = b'{"type": "urn:lagrum:problem:input", "title": "no"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (400, OURS, InputError),
+        (413, b"<html>", InputError),
+        (400, b"<html>a proxy</html>", BusyError),
+        (302, b"", BusyError),
+        (405, b"", BusyError),
+        (407, b"", BusyError),
+        (429, b"", BusyError),
+        (502, b"<html>", BusyError),
+        (401, OURS, ConfigurationError),
+        (422, OURS, ConfigurationError),
+    ],
+)
+def test_only_what_is_wrong_with_the_file_refuses_it(status: int, body: bytes, outcome: type[Exception]) -> None:
+    with (
+        answering(status, body, Location="/") as url,
+        Sender(url, "s", "csv", "t") as sender,
+        pytest.raises(outcome),
+    ):
+        sender.send(lambda: iter([CSV]), "key")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"sha256": 1}'])
+def test_a_good_answer_that_is_no_receipt_deletes_nothing(folder: Path, clock: FixedClock, body: bytes) -> None:
+    (folder / "a.csv").write_bytes(CSV)
+    with answering(200, body) as url, Sender(url, "s", "csv", "t") as sender:
+        assert once(folder, sender.send, clock).sent == 0
+    with answering(200, b"x", Content_Encoding="gzip") as url, Sender(url, "s", "csv", "t") as sender:
+        assert once(folder, sender.send, clock).sent == 0
+    assert names(folder) == ["a.csv"]
+
+
+def test_refused_files_of_one_name_are_both_kept_and_one_that_may_not_be_read_waits(
+    folder: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in (b"one", b"two"):
+        (folder / "Master.csv.1").write_bytes(content)
+        once(folder, Stub(refused).send, clock)
+    kept = [path.read_bytes() for path in (folder / "failed").iterdir() if not path.name.endswith(".reason")]
+    assert sorted(kept) == [b"one", b"two"]
+
+    def forbidden(self: Folder, name: str) -> Any:
+        raise PermissionError
+
+    monkeypatch.setattr(Folder, "open", forbidden)
+    (folder / "a.csv").write_bytes(CSV)
+    forwarding = agent(folder, Stub(refused).send, clock)
+    assert [forwarding.run(once=True, poll_s=0.01).waiting for _ in range(2)] == [0, 1]
+    assert names(folder) == ["a.csv"]
 
 
 def test_a_full_spool_leaves_files_where_they_are(folder: Path, clock: FixedClock) -> None:
