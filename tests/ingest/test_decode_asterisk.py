@@ -118,6 +118,12 @@ def test_equal_rows_without_any_key_are_counted_and_a_second_delivery_has_the_sa
     assert [record["record_key"] for record in decode(data)[0]] == keys
 
 
+@pytest.mark.parametrize("times", [1, 2000])
+def test_a_system_name_like_a_digest_is_no_digest(times: int) -> None:
+    data = row('"row:nord-1795158900.1"', '""', '""', '""', "57") * times
+    assert decode(data)[0][-1]["record_key"] == "row:nord-1795158900.1/57"
+
+
 def test_occurrences_are_counted_over_stretches() -> None:
     keys = [record["record_key"] for record in decode(row() * 40_000)[0]]
     assert [key.rpartition(":")[2] for key in keys] == [str(number) for number in range(1, 40_001)]
