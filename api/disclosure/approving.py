@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from api.disclosure import rules
+from api.disclosure import lapses, rules
 from api.disclosure.casebook import Case, entry_of, kind_of, put
 from api.disclosure.ending import Ending
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, CallBack, Task, request_digest
@@ -63,7 +62,7 @@ class Approving(Ending):
             self._require_in_office(case.task.officer, rules.OFFICER)
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             digest = request_digest(case.authorisation, case.task)
-            rules.require_unapproved(holds=self._holds(case, digest))
+            self._require_unapproved(case, digest)
             approval = self._signed(actor, APPROVE_REQUEST, task_id, digest, signed)
             after = replace(case.task, stage=stage, request_approval=approval)
             approved = case.authorisation.moved(state)
@@ -72,13 +71,18 @@ class Approving(Ending):
             self.casebook.commit(case.puts(after, approved), entry)
         return after
 
-    def _holds(self, case: Case, digest: str) -> bool:
-        """Tell whether the approval on file is one under which the next step would go on."""
-        with suppress(ProcedureError):
+    def _require_unapproved(self, case: Case, digest: str) -> None:
+        """A request is approved anew only where the next step would not go on under the approval on file."""
+        try:
             rules.require_approved(case.authorisation)
             self._require_approval(case.task, digest)
-            return True
-        return False
+        except ProcedureError:
+            return
+        raise ProcedureError(
+            "the request is approved as it stands",
+            reason="approved-already",
+            hint="nothing waits for an approval; it is given anew after an extension, or when its approver has left",
+        )
 
     def reject(self, actor: Actor, case_id: str, reason: str) -> Authorisation | Task:
         """(10) Refuse an authorisation, a request or a release."""
@@ -103,6 +107,8 @@ class Approving(Ending):
         authorisation, revision = self.casebook.authorisation(case_id)
         rules.require_side(actor, authorisation.officer, cancels=action is AuthorisationAction.CANCEL)
         ended = authorisation.moved(next_authorisation(authorisation.state, action))
+        if authorisation.awaits_confirmation:
+            lapses.require_nothing_owed(task for task in self.casebook.tasks() if task.authorisation_id == case_id)
         self.casebook.commit([put(ended, revision)], entry_of(_PAST[action], actor, ended, reason=reason))
         self._erase_of(ended.id)
         return ended

@@ -47,6 +47,20 @@ def due(authorisation: Authorisation, now_us: int) -> AuthorisationAction | None
     return action if over and (authorisation.state, action) in AUTHORISATION_TRANSITIONS else None
 
 
+def require_nothing_owed(tasks: Iterable[Task]) -> None:
+    """What left under an unconfirmed emergency is confirmed, or lapses and is told; no withdrawal takes that away.
+
+    Raises:
+        ProcedureError: reason `confirmation-owed`.
+    """
+    if fall(tasks).delivered:
+        raise ProcedureError(
+            "what left under the emergency waits for its confirmation",
+            reason="confirmation-owed",
+            hint="suspend it: nothing more leaves, and it is confirmed or lapses",
+        )
+
+
 def fall(tasks: Iterable[Task]) -> Fallen:
     """Return which tasks of a lapsed authorisation stop, and under which something had been delivered."""
     told = tuple(tasks)

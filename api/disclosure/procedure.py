@@ -17,6 +17,7 @@ Steps, each by one role, each one transaction of documents and audit entry (`# (
      Where the authority has registered an endpoint, the service pushes what was released, behind the same guards
      (`pushing`); the officer can fetch it all the same.
 (10) reject: case handler or approver, before release; cancel: the officer, before release. A result is destroyed then.
+     An emergency under which something has left is not cancelled before it is confirmed.
 (11) An officer confirms an emergency or extends an authorisation by a further decision; either side suspends it, and
      the same side lets it go on.
 (12) Every refusal of any step is logged with its reason; a refusal that cannot be logged is still a refusal.

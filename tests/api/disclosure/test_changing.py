@@ -119,6 +119,18 @@ def test_an_emergency_that_ends_before_its_confirmation_still_owes_it(court: Cou
     assert [item["task"] for item in told["delivered"]] == [tasks[1].id]
 
 
+def test_an_emergency_under_which_something_left_is_not_withdrawn_unconfirmed(court: Court) -> None:
+    """Else an officer takes the package, cancels the order, and nobody learns that no court confirmed it."""
+    task, untouched = fetched(court), court.emergency()
+    officer = court.actor("officer-1")
+    assert refused(court.procedure.cancel, officer, task.authorisation_id, "settled") == "confirmation-owed"
+    assert court.procedure.cancel(officer, untouched.authorisation_id, "settled").state == "Cancelled"
+    court.procedure.suspend(officer, task.authorisation_id, "settled")
+    assert refused(court.procedure.cancel, officer, task.authorisation_id, "settled") == "confirmation-owed"
+    court.procedure.confirm(court.actor("officer-2"), task.authorisation_id, court.ruling())
+    assert court.procedure.cancel(officer, task.authorisation_id, "settled").state == "Cancelled"
+
+
 def test_a_step_finds_a_lapse_before_the_service_does(court: Court) -> None:
     task = court.emergency()
     later(court, 72)

@@ -38,6 +38,7 @@ class OrderSeen:
     confirmed: bool = False
     rests_by: str = ""
     ended: bool = False
+    fetched: bool = False
 
 
 @dataclass
@@ -196,13 +197,14 @@ class Judge:
         return self.enters(who, *STAFF) and self.apart(who, order.officer) and waits
 
     def may_cancel_order(self, who: Somebody, order: OrderSeen, _: TaskSeen) -> bool:
-        return self.enters(who, OFFICER) and who == order.officer and not order.ended
+        owed = order.emergency and not order.confirmed and order.fetched
+        return self.enters(who, OFFICER) and who == order.officer and not order.ended and not owed
 
     def may_confirm(self, who: Somebody, order: OrderSeen, _: TaskSeen) -> bool:
         return (
             self.enters(who, OFFICER)
             and who.authority == order.officer.authority
-            and self.stands(order)
+            and self.now_us < (order.confirm_by_us or 0)
             and not order.ended
             and order.emergency
             and not order.confirmed

@@ -274,7 +274,7 @@ class Walk:
             case "release":
                 task.released_by = who
             case "deliver":
-                task.fetched = True
+                task.fetched = order.fetched = True
             case "acknowledge":
                 task.acknowledged = True
             case "reject_task" | "cancel_task":
