@@ -14,8 +14,10 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
+from ingest.ahead import in_order
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.kamailio import records, walk
+from ingest.decoders.plain_rows import shifted
 from ingest.decoders.slices import (
     Block,
     Column,
@@ -112,14 +114,14 @@ def shapes_of(source: SourceConfig, option: str, known: tuple[tuple[str, ...], .
 
 
 class Rows:
-    """The lines of one block, sorted out by kind and shape."""
+    """The lines of one block, sorted out by kind and shape; positions count from 1."""
 
-    def __init__(self, block: Block, position: int, chosen: records.Settings) -> None:
+    def __init__(self, block: Block, chosen: records.Settings) -> None:
         self._offset = block.offset
         self._chosen = chosen
         self.lines = lines = Lines(block.data)
         lines.select(~lines.blank())
-        self._positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
+        self._positions: Ints = np.arange(1, 1 + len(lines), dtype=np.int64)
         self._faults = Faults(len(lines))
         self._faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
         self._faults.add(lines.encoding_faults(), RejectReason.ENCODING)
@@ -212,23 +214,26 @@ class Rows:
 
 
 def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[Rows], None]) -> Iterator[Decoded]:
-    """Yield what `sort` converts of each block's lines.
+    """Yield what `sort` converts of each block's lines, two blocks at once.
 
     Raises:
         InputError: the stream is UTF-16.
     """
-    position = 0
-    for block in read_blocks(stream):
+
+    def work(block: Block) -> tuple[int, Decoded]:
         if block.overlong_bytes:
-            position += 1
-            reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-            yield Decoded(positioned([], []), [reject])
-            continue
-        rows = Rows(block, position, chosen)
-        position += len(rows.lines)
+            reject = Reject(1, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+            return 1, Decoded(positioned([], []), [reject])
+        rows = Rows(block, chosen)
         if len(rows.lines):
             sort(rows)
-            yield rows.decoded()
+        return len(rows.lines), rows.decoded()
+
+    position = 0
+    for _, (count, decoded) in in_order(read_blocks(stream), work):
+        if count:
+            yield from shifted([decoded], position)
+            position += count
 
 
 def positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:
