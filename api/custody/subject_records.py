@@ -16,6 +16,7 @@ Source: Regulation (EU) 2016/679 Art 15(1), (3) and (4).
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -83,6 +84,14 @@ BESIDE: Final[dict[str, tuple[str, ...]]] = {
 }
 """Where an own identifier stands -> what leaves besides."""
 _ORDER: Final = ("end_time", "start_time", "batch_id", "batch_position")
+_INSIDE: Final = tuple(
+    ipaddress.ip_network(net)
+    for net in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8"),
+        *("fc00::/7", "fe80::/10", "::1/128"),
+    )
+)
+"""Addresses that every network gives out anew (RFC 1918, 6598, 3927, 4193)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +121,8 @@ def spans_of(store: Store, held: Held, since: date) -> list[tuple[int, int]]:
     """Return when the person held an identifier, as µs, half-open.
 
     Raises:
-        ProcedureError: reason `two-subscribers`: subscriptions give the identifier to several accounts meanwhile.
+        ProcedureError: reason `two-subscribers`: subscriptions give the identifier to several accounts meanwhile;
+            `shared-address`: no subscription says whose an address of an inner network is.
     """
     first = max(held.start, since - timedelta(days=1))  # what ended on the first day may have begun before it
     last = to_date(store.clock.now_us()) if held.end is None else held.end - timedelta(days=1)
@@ -123,12 +133,23 @@ def spans_of(store: Store, held: Held, since: date) -> list[tuple[int, int]]:
         )
     claimed = (midnight_us(held.start), FOREVER_US if held.end is None else midnight_us(held.end))
     if not known:
+        if held.kind == "ip" and _is_inside(held.value):
+            raise ProcedureError(
+                "an address of an inner network is many persons'",
+                reason="shared-address",
+                hint="a subscription of the person's account says where it is the person's own",
+            )
         return [claimed]
     own = [
         (midnight_us(item.valid_from), FOREVER_US if item.valid_to is None else midnight_us(item.valid_to))
         for item in known
     ]
     return [(max(low, claimed[0]), min(high, claimed[1])) for low, high in own]
+
+
+def _is_inside(value: str) -> bool:
+    address = ipaddress.ip_address(value)
+    return any(address.version == net.version and address in net for net in _INSIDE)
 
 
 def records_of(store: Store, identifiers: Sequence[Held]) -> tuple[date, list[dict[str, Any]]]:

@@ -144,6 +144,16 @@ def test_location_and_equipment_leave_with_the_served_side_only(court: Court) ->
     assert answered(court, ("imsi", str(other)[1:], "2026-11-01", ""))[0].keys() >= {"imsi", "cell_id"}
 
 
+def test_an_address_of_an_inner_network_is_not_one_persons(court: Court) -> None:
+    """Every customer's network has its 192.168.1.10: who asks by it would get all of theirs."""
+    inside = ("ip", "192.168.1.10", "2026-11-01", "")
+    for address in ("192.168.1.10", "10.1.2.3", "100.64.0.9", "::ffff:172.16.5.5", "fe80::1", "fd00::1"):
+        assert reason_of(lambda it=address: answered(court, ("ip", it, "2026-11-01", ""))) == "shared-address"
+    assert answered(court, ("ip", "8.8.4.4", "2026-11-01", "")) == []
+    import_rows(court.store, [(1, Subscription("ip", "192.168.1.10", "0077", date(2026, 11, 1), None))])
+    assert answered(court, inside) == []
+
+
 def test_what_leaves_of_a_record() -> None:
     row = dict.fromkeys((*subject_records.EVENT, "calling_number", "called_number", "forwarded_number"), "x")
     row |= dict.fromkeys(("imsi", "imei", "cell_id", "called_imsi", "called_imei", "destination_ip", "user_agent"), "x")
