@@ -144,7 +144,19 @@ def test_an_old_or_early_signature_is_refused(world: World, seconds: int) -> Non
     _refused("signature", lambda: enrolment.request_enrolment(world.store, "custodian-1", wanted, approval))
 
 
-@pytest.mark.parametrize("time", ["", "now", "2026-11-22T12:00:00", "2026-11-22T12:00:00+01:00"])
+@pytest.mark.parametrize(
+    "time",
+    [
+        "",
+        "now",
+        "2026-11-22T12:00:00",
+        "2026-11-22T12:00:00+01:00",
+        "2026-11-22T12:00:00+01:00Z",
+        "2026-11-22Z",
+        "20261122T120000Z",
+        "2026-11-22 12:00:00Z",
+    ],
+)
 def test_a_statements_time_is_utc(time: str) -> None:
     with pytest.raises(InputError):
         persons.parse_time_us(time)
