@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -197,13 +198,15 @@ def verify_case(context: Context, file: Path, key_path: Path, checkpoint_path: P
 
     kept = checkpoint_path.read_text(encoding="utf-8") if checkpoint_path else None
     leaves = verify_bundle(file.read_bytes(), key_path.read_text(encoding="utf-8"), kept)
+    case = str(json.loads(file.read_bytes())["case"])
     entries = [{"index": leaf.index, "time": to_text(leaf.time_us), "kind": leaf.kind} for leaf in leaves]
 
     def render() -> None:
+        click.echo(f"case {case}")
         for entry in entries:
             click.echo(f"{entry['index']:>8}  {entry['time']}  {entry['kind']}")
 
-    emit(context, {"ok": True, "entries": entries}, render)
+    emit(context, {"ok": True, "case": case, "entries": entries}, render)
     return 0
 
 

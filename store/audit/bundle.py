@@ -2,7 +2,8 @@
 
     (1) the chain of epoch certificates begins at the origin key that the reader holds
     (2) the checkpoint is signed by the last key of that chain
-    (3) every entry is in the tree that the checkpoint signs, at its place, and names the case
+    (3) every entry is in the tree that the checkpoint signs, at its place, and names the case, or the authorisation
+        that the case's own entries name
     (4) a checkpoint that a witness kept is the same one, or a consistency proof connects the two
 
 A bundle proves that its entries are in the log as they are. That none is missing shows only the whole log.
@@ -89,6 +90,7 @@ def verify_bundle(data: bytes, origin_public_key: str, kept: str | None = None) 
         leaves = [_entry(item, head, content["words"]) for item in content["entries"]]
         if not leaves or [leaf.index for leaf in leaves] != sorted({leaf.index for leaf in leaves}):
             raise IntegrityError("the entries of the bundle are none, or not in their order")
+        _check_words(content["case"], content["words"], leaves)
         # (4)
         if kept is not None:
             _compare(open_checkpoint(kept, keys[1:]), head, content["consistency"])
@@ -106,6 +108,13 @@ def _entry(item: dict[str, Any], head: Checkpoint, words: Sequence[str]) -> Leaf
     if not _names(leaf.public, words):
         raise IntegrityError(f"entry {leaf.index} does not name the case")
     return leaf
+
+
+def _check_words(case: Any, words: Any, leaves: Sequence[Leaf]) -> None:
+    """The entries are those of the case that the bundle says: of it, or of the authorisation that its entries name."""
+    told = {str(leaf.public.get("authorisation")) for leaf in leaves if leaf.public.get("task") == case}
+    if words != [case] and not (len(words) == 2 and words[0] == case and told == {words[1]}):
+        raise IntegrityError("the bundle holds entries of another case")
 
 
 def _compare(kept: Checkpoint, head: Checkpoint, proof: dict[str, Any]) -> None:

@@ -93,6 +93,7 @@ def test_the_entries_of_a_case_verify_offline(desk: Desk, exported: tuple[str, P
     (tmp_path / "kept").write_text(kept)
     origin = desk.court.store.layout.audit / "origin.pub"
     told = desk.audit("verify-case", str(path), "--key", str(origin), "--checkpoint", str(tmp_path / "kept"))
+    assert told["case"] == task_id
     kinds = [entry["kind"] for entry in told["entries"]]
     steps = ["authorised", "registered", "checked", "approved", "run", "result"]
     assert [kind for kind in kinds if kind.startswith("disclosure.")] == [f"disclosure.{word}" for word in steps]
@@ -128,6 +129,11 @@ def test_every_edit_of_an_exported_case_is_found(desk: Desk, exported: tuple[str
     broken(lambda content: content["consistency"]["hashes"].append(content["entries"][0]["inclusion"][0]))
     broken(lambda content: content["consistency"].update({"from": 1}))
     broken(lambda content: content.update(words=["SE-T-0000000000000000"]))
+    other = desk.court.released().id
+    broken(lambda content: content.update(case=other))
+    broken(lambda content: content.update(case=other, words=[other, content["words"][1]]))
+    broken(lambda content: content["words"].append(other))
+    broken(lambda content: content.update(words=[task_id, other]))
     broken(lambda content: content.update(more=1))
     broken(lambda content: content.pop("epochs"))
     broken(lambda content: content.update(checkpoint=kept))
