@@ -19,7 +19,6 @@ _GIVEN: Final = types.Array(types.int64, 1, "C", readonly=True)
 _TAGS: Final = types.Array(types.uint64, 2, "C", readonly=True)
 _KNOWN: Final = types.Array(types.uint64, 2, "C")
 _MARKS: Final = types.Array(types.uint64, 1, "C", readonly=True)
-_WORDS: Final = types.Array(types.uint64, 1, "C")
 _FLAGS: Final = types.Array(types.boolean, 1, "C")
 _U: Final = np.uint64
 _MIX: Final = _U(0x9E37_79B9_7F4A_7C15)
@@ -82,27 +81,25 @@ gather: Any = numba.njit(types.int64(_GIVEN, _INTS, _INTS, _INTS), nogil=True)(_
 
 
 def _turns_of(
-    sessions: Any, kinds: Any, starts: Any, ends: Any, marks: Any, none: Any, latest: Any, closes: Any, since: Any,
-    told: Any, turns: Any,
-) -> Any:  # fmt: skip
-    """Write the turn of every event; return the last turn. Of each session `latest` holds `none`, the next three 0."""
+    sessions: Any, kinds: Any, starts: Any, ends: Any, none: Any, latest: Any, closes: Any, since: Any, turns: Any
+) -> Any:
+    """Write the turn of every event; return the last turn. Of each session `latest` holds `none`, the next two 0."""
     last = np.int64(0)
     for row in range(len(sessions)):
         one, kind = sessions[row], kinds[row]
         anew = kind == _OPEN and latest[one] != none and starts[row] > latest[one]
-        if anew or (kind == _CLOSE and closes[one] > since[one] and marks[row] != told[one]):
+        if anew or (kind == _CLOSE and closes[one] > since[one]):
             since[one] = closes[one]
             last = max(last, closes[one])
         turns[row] = since[one]
         if kind == _CLOSE:
             closes[one] += 1
             latest[one] = max(latest[one], ends[row])
-            told[one] = marks[row]
     return last
 
 
 turns: Any = numba.njit(
-    types.int64(_GIVEN, _GIVEN, _GIVEN, _GIVEN, _MARKS, types.int64, _INTS, _INTS, _INTS, _WORDS, _INTS), nogil=True
+    types.int64(_GIVEN, _GIVEN, _GIVEN, _GIVEN, types.int64, _INTS, _INTS, _INTS, _INTS), nogil=True
 )(_turns_of)
 
 

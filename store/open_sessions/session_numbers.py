@@ -5,7 +5,7 @@ Large stretches take compiled loops over tables of places, small ones their twin
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -100,11 +100,12 @@ def gather(numbers: Ints, scratch: Ints) -> tuple[Ints, Ints]:
     return local, distinct[:count]
 
 
-def turns(sessions: Ints, count: int, kinds: Ints, starts: Ints, ends: Ints, marks: Marks) -> list[Ints]:
+def turns(sessions: Ints, count: int, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
     """Return the rows to fold, and those to fold after them, where sessions begin anew after their end.
 
-    By row: session (one of `count`), rank of the event, its start and end in µs, its mark. A session begins anew with
-    an opening that is later than an end that was told before it, and with another end than the one told last.
+    By row: session (one of `count`), rank of the event, its start and end in µs. A session begins anew with an opening
+    that is later than an end that was told before it, and with every further end: whether that repeats the one before,
+    or contradicts it, is told by their content, as it is when they come in two deliveries.
     """
     rows = len(sessions)
     is_close = kinds == RANK["close"]
@@ -113,42 +114,30 @@ def turns(sessions: Ints, count: int, kinds: Ints, starts: Ints, ends: Ints, mar
     turn = np.zeros(rows, np.int64)
     loops = kernels(rows)
     if loops is None:
-        last = _turns(_Told(sessions, kinds, starts, ends, marks), turn)
+        last = _turns(sessions, kinds, starts, ends, turn)
     else:
         latest, closes, since = np.full(count, NO_TIME), np.zeros(count, np.int64), np.zeros(count, np.int64)
-        marks, told = np.ascontiguousarray(marks), np.zeros(count, np.uint64)
-        last = loops.turns(sessions, kinds, starts, ends, marks, NO_TIME, latest, closes, since, told, turn)
+        last = loops.turns(sessions, kinds, starts, ends, NO_TIME, latest, closes, since, turn)
     if not last:
         return [np.arange(rows)]
     by_turn = np.argsort(turn, kind="stable")
     return np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1)
 
 
-class _Told(NamedTuple):
-    """What events say of the turns of their sessions, row for row."""
-
-    sessions: Ints
-    kinds: Ints
-    starts: Ints
-    ends: Ints
-    marks: Marks
-
-
-def _turns(events: _Told, turn: Ints) -> int:
+def _turns(sessions: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
     """Write the turn of every event; return the last turn."""
     latest: dict[int, int] = {}
     closes: dict[int, int] = {}
     since: dict[int, int] = {}
-    told: dict[int, int] = {}
-    columns = zip(*(column.tolist() for column in events), strict=True)
-    for row, (one, kind, start, end, mark) in enumerate(columns):
+    columns = zip(*(column.tolist() for column in (sessions, kinds, starts, ends)), strict=True)
+    for row, (one, kind, start, end) in enumerate(columns):
         last, ended = latest.get(one, NO_TIME), closes.get(one, 0)
         anew = kind == RANK["open"] and last != NO_TIME and start > last
-        if anew or (kind == RANK["close"] and ended > since.get(one, 0) and mark != told[one]):
+        if anew or (kind == RANK["close"] and ended > since.get(one, 0)):
             since[one] = ended
         turn[row] = since.get(one, 0)
         if kind == RANK["close"]:
-            closes[one], told[one] = ended + 1, mark
+            closes[one] = ended + 1
             latest[one] = max(last, end)
     return max(since.values(), default=0)
 

@@ -108,7 +108,7 @@ class SessionArea:
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
         local, sessions = self._states.gather(events.sessions)
         ends = _filled(table.column("end_time"), NO_TIME)
-        in_turn = turns(local, len(sessions), events.kinds, events.starts, ends, events.marks)
+        in_turn = turns(local, len(sessions), events.kinds, events.starts, ends)
         if len(in_turn) == 1:
             return self._fold(fields, events, positions)
         folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn]

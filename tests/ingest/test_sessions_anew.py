@@ -67,6 +67,30 @@ def test_one_delivery_stores_what_several_do(tmp_path: Path, format: str, events
     assert whole[-1] == len({one for one in events if b"Stop" in one or b"DESTROY" in one}) or format == "cgnat-syslog"
 
 
+def grown(stop: bytes, octets: int) -> bytes:
+    return stop.replace(b"\tTimestamp", b"\tAcct-Input-Octets = %d\n\tTimestamp" % octets)
+
+
+@pytest.mark.parametrize("opening", [[], [START]])
+@pytest.mark.parametrize(
+    ("again", "counts"),
+    [
+        (STOP, (1, 0)),
+        (packet("Stop", 1795165203, 13), (0, 1)),  # retransmitted without its delay: two times of one end
+        (packet("Stop", 1795168800, 10), (0, 1)),
+        (grown(STOP, 6), (0, 1)),
+    ],
+)
+def test_a_second_stop_in_one_delivery_is_compared_as_in_two(
+    tmp_path: Path, opening: list[bytes], again: bytes, counts: tuple[int, int]
+) -> None:
+    first = grown(STOP, 5) if b"Octets" in again else STOP
+    events, source = [*opening, first, again], SourceConfig("s")
+    found = stored(tmp_path / "whole", "radius-detail", [b"".join(events)], source)
+    assert found == stored(tmp_path / "apart", "radius-detail", events, source)
+    assert found[1:3] == counts
+
+
 def test_a_port_that_is_used_often_is_one_stretch_of_events(tmp_path: Path) -> None:
     times = [f"{minute:02}:{second:02}" for minute, second in itertools.product(range(10), range(0, 60, 4))]
     events = [line("CD"[number % 2], at) for number, at in enumerate(times)]

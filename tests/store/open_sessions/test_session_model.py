@@ -65,7 +65,6 @@ class Model:
         """Fold a stretch; sessions that begin anew after an end, or end anew, are folded after those that ended."""
         turns: dict[int, list[Event]] = {}
         ends: dict[str, list[int]] = {}
-        last_end: dict[str, Any] = {}
         turn_of: dict[str, int] = {}
         for event in events:
             key, start = event["session_key"], event["start_time"]
@@ -73,9 +72,8 @@ class Model:
             if event["event"] == "open" and start is not None and told and start > max(told):
                 turn_of[key] = len(ends[key])
             if event["event"] == "close":
-                if len(ends[key]) > turn_of.get(key, 0) and mark_of(event) != last_end[key]:
+                if len(ends[key]) > turn_of.get(key, 0):
                     turn_of[key] = len(ends[key])
-                last_end[key] = mark_of(event)
                 ends[key].append(event["end_time"] or 0)
             turns.setdefault(turn_of.get(key, 0), []).append(event)
         folded = [self._fold(turns[turn]) for turn in sorted(turns)]

@@ -73,8 +73,7 @@ def test_distinct_numbers_are_gathered_in_the_order_of_their_first_row(values: l
 @given(EVENTS)
 def test_sessions_begin_anew_at_the_same_events(events: list[tuple[int, int, int, int]]) -> None:
     sessions, kinds, starts, ends = np.array(events, np.int64).reshape(-1, 4).T.copy()
-    marks = (ends % 3).astype(np.uint64)
-    found = both(lambda: turns(sessions, 4, kinds, starts, ends, marks))
+    found = both(lambda: turns(sessions, 4, kinds, starts, ends))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(events)))
 
 
