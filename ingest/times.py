@@ -166,7 +166,7 @@ class ZoneTimes:
         wall = self._parse(text)
         result = None if wall is None else self.resolve(wall)
         if len(cache) >= CACHE_TIMES_MAX:
-            cache.clear()
+            cache = self._cache = {}  # other threads may still read the old one
         cache[text] = result
         return result
 

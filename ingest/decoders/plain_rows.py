@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from ingest.ahead import in_order
 from ingest.decoders.base import Decoded
 from ingest.decoders.canonical.lines import lines_are_short
 from ingest.decoders.delimited import Convert
@@ -28,17 +29,20 @@ from schemas.buffers import Bytes, Ints
 
 _FILLER_BYTES: Final = 6 << 20
 _NEWLINE: Final = 0x0A
+_WIDTH_MIN: Final = 2
+
+Made = TypeVar("Made")
 
 
 class PlainRows:
     """A block's plain rows: `columns` as texts by name, `indices` the line of each; and all its lines, `odd` set where
-    one is not plain."""
+    one is not plain. Positions count from the block's first line."""
 
-    def __init__(self, block: Block, position: int, columns: dict[str, Column], odd: Bytes) -> None:
+    def __init__(self, block: Block, columns: dict[str, Column], odd: Bytes) -> None:
         self.block, self.columns, self.odd = block, columns, odd
         self.indices: Ints = np.flatnonzero(odd == 0)
         counted = np.ones(len(odd), np.bool_) if len(self.indices) == len(odd) else ~self.lines.blank()
-        self.places: Ints = position + np.cumsum(counted) - 1
+        self.places: Ints = np.cumsum(counted)
         self.positions: Ints = self.places[self.indices]
         self.count = int(counted.sum())
         """Lines that are not blank."""
@@ -69,22 +73,20 @@ class PlainRows:
         return int(np.searchsorted(self.places, position))
 
 
-def plain_rows(
-    block: Block, position: int, width: int, wanted: Mapping[str, int | None], *, quoted: bool = False
-) -> PlainRows | None:
+def plain_rows(block: Block, width: int, wanted: Mapping[str, int | None], *, quoted: bool = False) -> PlainRows | None:
     """Return a block's plain rows, of so many values; `wanted` tells the place of each column, None where it is empty.
 
-    None when the block is too small to load the kernels for it, has a line that is too long, or one with an open quote.
+    None when the block is too small to load the kernels for it, has a line that is too long, or one with an open quote,
+    and for rows of one value, which may be blank.
 
     Args:
         block: whole lines.
-        position: of the first line.
         width: how many values a plain row has.
         wanted: the columns that are read.
         quoted: a line is a row whatever quotes it has; plain is one whose values all stand in quotes, and have none.
     """
     kernels = line_kernels(len(block.data))
-    if kernels is None or block.overlong_bytes or not lines_are_short(block.data):
+    if kernels is None or width < _WIDTH_MIN or block.overlong_bytes or not lines_are_short(block.data):
         return None
     data = np.frombuffer(block.data, np.uint8)
     most = int(np.count_nonzero(data == _NEWLINE)) + 1
@@ -115,7 +117,31 @@ def plain_rows(
             continue
         column = gather(data, starts[into[place], chosen], ends[into[place], chosen])
         columns[name] = compute.replace_substring(column, '""', '"') if doubled[into[place]] else column
-    return PlainRows(block, position, columns, odd)
+    return PlainRows(block, columns, odd)
+
+
+class PlainBlocks(Generic[Made]):
+    """What is made of a delivery's blocks, two at once, as far as they are plain; positions count from each block's 1.
+
+    `make` returns None for the first block that is not. From there on `rest` is the delivery as a stream again, and the
+    offset at which it begins.
+    """
+
+    def __init__(self, blocks: Iterator[Block], make: Callable[[Block], Made | None]) -> None:
+        self._make, self._going = make, True
+        self._pairs = in_order(blocks, self._work)
+        self.rest: tuple[Any, int] | None = None
+
+    def __iter__(self) -> Iterator[Made]:
+        for block, made in self._pairs:
+            if made is None:
+                self._going = False
+                self.rest = rest_of(block, (one for one, _ in self._pairs))
+                return
+            yield made
+
+    def _work(self, block: Block) -> Made | None:
+        return self._make(block) if self._going else None
 
 
 class PlainStretch:
@@ -155,8 +181,8 @@ def _raw_before(raw_of: RawOf, before: int, asked: Sequence[int]) -> Sequence[by
     return raw_of([position - before for position in asked])
 
 
-def shifted(parts: Iterator[Decoded], positions: int, offset: int) -> Iterator[Decoded]:
-    """Yield what was decoded of the rest of a delivery, of which so many records and bytes came before."""
+def shifted(parts: Iterable[Decoded], positions: int, offset: int = 0) -> Iterator[Decoded]:
+    """Yield what was decoded of some blocks of a delivery, of which so many records and bytes came before."""
     for part in parts:
         table, raw_of = part.table, part.raw_of
         place = table.column_names.index("position")

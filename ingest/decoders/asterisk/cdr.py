@@ -29,11 +29,11 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import pyarrow as pa
 
-from ingest.decoders.asterisk.columns import PLAIN, plain_records
+from ingest.decoders.asterisk.columns import PLAIN, numbered, plain_records
 from ingest.decoders.asterisk.rows import (
     USED,
     Occurrences,
@@ -46,11 +46,11 @@ from ingest.decoders.asterisk.rows import (
     table_of,
 )
 from ingest.decoders.base import Decoded
-from ingest.decoders.plain_rows import PlainRows, plain_rows, rest_of, shifted
+from ingest.decoders.plain_rows import PlainBlocks, PlainRows, plain_rows, shifted
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
-from schemas.buffers import Ints
+from schemas.buffers import Ints, Mask
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
 
@@ -155,17 +155,23 @@ def _getter(names: tuple[str, ...]) -> Callable[[list[str]], tuple[str, ...]]:
 def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _Layout) -> Iterator[Decoded]:
     """Yield plain blocks at once, and from the first that is not plain on, row by row."""
     by_row = _ByRow(Rows(source, format_name), layout)
-    blocks = read_blocks(stream)
+    blocks = PlainBlocks(read_blocks(stream), by_row.plain)
     position = 0
-    for block in blocks:
-        names = _names(block, layout)
-        rows = None if names is None else plain_rows(block, position + 1, len(names), _wanted(names))
-        if names is None or rows is None:
-            rest, offset = rest_of(block, blocks)
-            yield from shifted(by_row.decoded(rest), position, offset)
-            return
-        yield by_row.plain(names, rows)
-        position += rows.count
+    for plain in blocks:
+        yield from shifted([by_row.whole(plain)], position)
+        position += plain.rows.count
+    if blocks.rest is not None:
+        rest, offset = blocks.rest
+        yield from shifted(by_row.decoded(rest), position, offset)
+
+
+class _Plain(NamedTuple):
+    """The records of a block's plain rows, which rows are understood, and how many columns they have."""
+
+    rows: PlainRows
+    table: pa.Table
+    understood: Mask
+    width: int
 
 
 def _names(block: Block, layout: _Layout) -> tuple[str, ...] | None:
@@ -214,26 +220,34 @@ class _ByRow:
         if stretch.records or stretch.rejects:
             yield stretch.decoded(self._occurrences)
 
-    def plain(self, names: tuple[str, ...], rows: PlainRows) -> Decoded:
-        """Return the rows of a block; only those in which something is in doubt are read one by one."""
+    def plain(self, block: Block) -> _Plain | None:
+        """Return the records of a block's plain rows; None when it has to be read row by row."""
+        names = _names(block, self._layout)
+        rows = None if names is None else plain_rows(block, len(names), _wanted(names))
+        if names is None or rows is None:
+            return None
 
         def lines_of(asked: Ints) -> Iterator[bytes]:
             return map(rows.lines.line, rows.indices[asked].tolist())
 
-        table, understood = plain_records(rows.columns, rows.positions, self._rows, lines_of, self._occurrences)
+        return _Plain(rows, *plain_records(rows.columns, rows.positions, self._rows, lines_of), len(names))
+
+    def whole(self, plain: _Plain) -> Decoded:
+        """Return the rows of a block; only those in which something is in doubt are read one by one."""
+        rows, table = plain.rows, numbered(plain.table, self._occurrences)
 
         def raw_of(asked: Sequence[int]) -> list[bytes | None]:
             lines = [rows.line(rows.at(position)).data for position in asked]
             return [_without_content(self._layout(row) or (), row) for row in map(_parse, lines) if row is not None]
 
         rest, before = _Stretch(), int(rows.places[0]) - 1
-        for line in rows.odd_lines(understood):
+        for line in rows.odd_lines(plain.understood):
             if line.position != before + 1:
-                self._width = len(names)
+                self._width = plain.width
             self._take(rest, line)
             before = line.position
         if before != int(rows.places[-1]):
-            self._width = len(names)
+            self._width = plain.width
         if not rest.records and not rest.rejects:
             return Decoded(table, [], raw_of)
         part = rest.decoded(self._occurrences)

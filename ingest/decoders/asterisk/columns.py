@@ -7,15 +7,25 @@ others are left to `asterisk_rows.Rows`, which is the twin of this for every row
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.asterisk.rows import COLUMNS, DISPOSITIONS, KINDS, USED, Occurrences, Rows, key_of, row_digest
+from ingest.decoders.asterisk.rows import (
+    COLUMNS,
+    DISPOSITIONS,
+    KINDS,
+    ROW_DIGEST,
+    USED,
+    Occurrences,
+    Rows,
+    key_of,
+    row_digest,
+)
 from ingest.decoders.slices import Column, compute, empty_to_null, figures, fill, gather
 from ingest.times import LocalTimes
-from schemas.buffers import Ints, Mask, map_unique, text_views
+from schemas.buffers import Ints, Mask, flat, map_unique, text_views
 from store import native
 
 PLAIN: Final = tuple(name for name in USED if name != "clid")
@@ -29,16 +39,14 @@ def plain_records(
     positions: Ints,
     rows: Rows,
     lines_of: Callable[[Ints], Iterable[bytes]],
-    occurrences: Occurrences,
 ) -> tuple[pa.Table, Mask]:
-    """Return the records of the rows that are understood, and which rows those are.
+    """Return the records of the rows that are understood, and which rows those are; `numbered` completes their keys.
 
     Args:
         columns: those of `PLAIN`.
         positions: of the rows.
         rows: what the source settles.
         lines_of: returns the lines of rows.
-        occurrences: numbers rows without an identity.
     """
     count = len(positions)
     start, end, answer = (rows.zone.convert_column(empty_to_null(columns[name])) for name in ("start", "end", "answer"))
@@ -49,7 +57,7 @@ def plain_records(
     ends_late = compute.greater_equal(end.times, start.times)
     understood &= np.asarray(compute.fill_null(ends_late, False))
     system = _system(columns, understood)
-    key = _keys(columns, understood, lines_of, occurrences)
+    key = _keys(columns, understood, lines_of)
     word = columns["disposition"]
     made = {
         "position": pa.array(positions),
@@ -76,6 +84,18 @@ def plain_records(
     arrays = [made[name].cast(kind) for name, kind in zip(COLUMNS, KINDS, strict=True)]
     table = pa.Table.from_arrays(arrays, names=list(COLUMNS))
     return (table if understood.all() else table.filter(pa.array(understood))), understood
+
+
+def numbered(table: pa.Table, occurrences: Occurrences) -> pa.Table:
+    """Return records in which keys that are digests of rows are numbered, in the order of the delivery."""
+    keys = flat(table.column("record_key"))
+    nameless = compute.match_substring_regex(keys, f"^{ROW_DIGEST}$")
+    if not compute.any(nameless).as_py():
+        return table
+    digests: Any = keys.filter(nameless).to_pylist()
+    made = pa.array(occurrences.number(digests), pa.string())
+    place = table.column_names.index("record_key")
+    return table.set_column(place, "record_key", compute.replace_with_mask(keys, nameless, made))
 
 
 def _doubtful(times: LocalTimes) -> Mask:
@@ -123,7 +143,6 @@ def _keys(
     columns: Mapping[str, Column],
     understood: Mask,
     lines_of: Callable[[Ints], Iterable[bytes]],
-    occurrences: Occurrences,
 ) -> Column:
     """Return the keys of the rows that are understood: of uniqueid and sequence, else of a digest."""
     keys = compute.binary_join_element_wise(columns["uniqueid"], columns["sequence"], "/")
@@ -137,6 +156,6 @@ def _keys(
         keys = compute.replace_with_mask(keys, pa.array(short), pa.array(made, pa.string()))
     nameless = understood & ~named
     if nameless.any():
-        numbered = occurrences.number(map(row_digest, lines_of(np.flatnonzero(nameless))))
-        keys = compute.replace_with_mask(keys, pa.array(nameless), pa.array(numbered, pa.string()))
+        made = list(map(row_digest, lines_of(np.flatnonzero(nameless))))
+        keys = compute.replace_with_mask(keys, pa.array(nameless), pa.array(made, pa.string()))
     return keys

@@ -268,7 +268,11 @@ def key_of(uniqueid: str, linkedid: str, sequence: str, rest: tuple[str, ...]) -
     return None
 
 
+ROW_DIGEST: Final = "row:[0-9a-f]{32}"
+"""What `row_digest` returns, as a pattern; no key of a uniqueid looks like it."""
+
 _ROW_PREFIX: Final = "row:"
+_ROW_DIGEST: Final = re.compile(ROW_DIGEST)
 
 
 def row_digest(line: bytes) -> str:
@@ -321,7 +325,7 @@ class Occurrences:
     def number(self, keys: Iterable[str]) -> list[str]:
         """Return the keys of a stretch of rows; each row digest gets `:<occurrence>` behind it, counted from 1."""
         keys = list(keys)
-        digests = [int(key[4:20], 16) if key.startswith(_ROW_PREFIX) else None for key in keys]
+        digests = [int(key[4:20], 16) if _ROW_DIGEST.fullmatch(key) else None for key in keys]
         fresh = np.unique(np.array([digest for digest in digests if digest is not None], np.uint64))
         known = set(fresh[np.isin(fresh, self._seen, assume_unique=True)].tolist()) if self._seen.size else set()
         counts: dict[int, int] = {}

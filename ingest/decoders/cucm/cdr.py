@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
+from itertools import chain
 from typing import BinaryIO, ClassVar, Final
 
 from ingest.decoders.base import Decoded
 from ingest.decoders.cucm import records
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
-from ingest.decoders.plain_rows import PlainRows, PlainStretch, plain_rows, rest_of, shifted
+from ingest.decoders.plain_rows import PlainBlocks, PlainRows, PlainStretch, plain_rows, shifted
 from ingest.decoders.slices import Block, figures, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
@@ -85,19 +86,22 @@ def _split(line: Line) -> tuple[list[str], RejectReason | None]:
 
 def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...], convert: Convert) -> Iterator[Decoded]:
     """Yield plain blocks under a line of names at once, and from the first that is not plain on, row by row."""
-    blocks = read_blocks(stream)
-    position, names = 0, None
-    for number, read in enumerate(blocks):
-        block, names = (read, names) if number else _headed(read)
-        plain = None if names is None else _plain(block, names, wanted, position + 1)
-        if plain is None:
-            columns = _Columns(order, wanted, names)
-            rest, offset = rest_of(block, blocks)
-            yield from shifted(_by_row(rest, columns, convert), position, offset)
-            return
-        if plain.count:
-            position += plain.count
-            yield PlainStretch(plain).decoded(convert)
+    read = read_blocks(stream)
+    block, names = _headed(next(read))
+
+    def plain(block: Block) -> tuple[int, Decoded] | None:
+        rows = None if names is None else _plain(block, names, wanted)
+        return None if rows is None else (rows.count, PlainStretch(rows).decoded(convert))
+
+    blocks = PlainBlocks(chain((block,), read), plain)
+    position = 0
+    for count, decoded in blocks:
+        if count:
+            yield from shifted([decoded], position)
+            position += count
+    if blocks.rest is not None:
+        rest, offset = blocks.rest
+        yield from shifted(_by_row(rest, _Columns(order, wanted, names), convert), position, offset)
 
 
 def _headed(block: Block) -> tuple[Block, tuple[str, ...] | None]:
@@ -113,12 +117,12 @@ def _headed(block: Block) -> tuple[Block, tuple[str, ...] | None]:
     return block._replace(data=rest, offset=block.offset + len(block.data) - len(rest)), names
 
 
-def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...], position: int) -> PlainRows | None:
+def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...]) -> PlainRows | None:
     """Return a block's rows; None when one is not plain, or is a head line of another file."""
     if block.last and block.data and not block.data.endswith(b"\n"):
         block = block._replace(data=block.data + b"\n")
     places = {name: names.index(name) if name in names else None for name in wanted}
-    rows = plain_rows(block, position, len(names), places)
+    rows = plain_rows(block, len(names), places)
     if rows is None or next(rows.odd_lines(), None) is not None:
         return None
     kinds, _ = figures(rows.columns[wanted[0]], 3)
