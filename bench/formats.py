@@ -1,10 +1,11 @@
 """`python -m bench.formats`: what one record of every format costs on its way into a store.
 
 Every format's delivery is made by `bench.format_inputs`, taken in by one process into an empty store, and counted: the
-receipt must name every record, none refused. BENCH_SCALE shrinks the deliveries, arguments name formats. Prints one
-JSON object: by format records/s, and processor time, which other work on the machine hardly changes. Kernels are
-compiled and tables loaded by a small delivery before. With `--keep` the findings go to bench/results/formats.json, from
-which docs/PERFORMANCE.md is made.
+receipt must name every record, none refused. A delivery is large enough for a rate: its beginning, in which nothing
+can be written yet, and its commit are a small part of it. BENCH_SCALE shrinks the deliveries, arguments name formats.
+Prints one JSON object: by format records/s, and processor time, which other work on the machine hardly changes.
+Kernels are compiled and tables loaded by a small delivery before. With `--keep` the findings go to
+bench/results/formats.json, from which docs/PERFORMANCE.md is made.
 """
 
 from __future__ import annotations
@@ -34,7 +35,13 @@ from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
 from store import Store, SystemClock
 
-RECORDS: Final = 300_000
+RECORDS_MAX: Final = 1_500_000
+RECORDS_MIN: Final = 300_000
+DELIVERY_BYTES: Final = 450_000_000
+"""A delivery has at most so many records, and of large ones as many as these bytes hold, but not fewer than the least:
+it is held in memory."""
+RECORDS_LEAST: Final = 10_000
+"""However small the scale."""
 WARM_RECORDS: Final = 30_000
 CANONICAL: Final = ("csv", "ndjson", "arrow", "parquet")
 BINARY: Final = ("3gpp-ber", "3gpp-32297", "tap3", "ipfix")
@@ -118,11 +125,12 @@ def taken(root: Path, name: str, data: bytes, records: int) -> Cost:
     return cost
 
 
-def measure(folder: Path, name: str, records: int, midnight: datetime) -> dict[str, Any]:
+def measure(folder: Path, name: str, scale: float, midnight: datetime) -> dict[str, Any]:
     """Return the cost of one format."""
-    data, count = delivery(name, min(WARM_RECORDS, records), midnight)
+    data, count = delivery(name, WARM_RECORDS, midnight)
     taken(folder / "warm", name, data, count)
-    data, count = delivery(name, records, midnight)
+    records = min(max(DELIVERY_BYTES * count // len(data), RECORDS_MIN), RECORDS_MAX)
+    data, count = delivery(name, max(RECORDS_LEAST, round(records * scale)), midnight)
     cost = taken(folder / "store", name, data, count)
     found = {
         "records": count,
@@ -138,13 +146,13 @@ def main() -> int:
     words = sys.argv[1:]
     keep = "--keep" in words
     chosen = [name for name in words if name != "--keep"] or names()
-    records = max(10_000, round(RECORDS * float(os.environ.get("BENCH_SCALE", "1"))))
+    scale = float(os.environ.get("BENCH_SCALE", "1"))
     midnight = datetime.combine(datetime.now(UTC).date() - timedelta(days=3), datetime.min.time(), UTC)
     folder = Path(mkdtemp(prefix="lagrum-formats-"))
     found: dict[str, Any] = {}
     try:
         for name in chosen:
-            found[name] = measure(folder, name, records, midnight)
+            found[name] = measure(folder, name, scale, midnight)
             sys.stderr.write(f"{name}: {found[name]}\n")
     finally:
         shutil.rmtree(folder)
