@@ -13,6 +13,10 @@ import numpy as np
 from ingest.decoders.word_kernels import date, inlined
 
 _ZERO: Final = 0x30
+_DOT: Final = 0x2E
+_SLASH: Final = 0x2F
+_COLON: Final = 0x3A
+_IP_BYTES_MAX: Final = 45
 _DAY_MINUTES_MAX: Final = 14 * 60
 _DATE_BYTES: Final = 10
 _STAMP_BYTES: Final = 19
@@ -78,6 +82,25 @@ def _quad_of(data: Any, at: Any, end: Any) -> Any:
 
 
 quad: Any = inlined(_quad_of)
+
+
+def _ip_of(data: Any, at: Any, end: Any) -> Any:
+    """Return where an address ends, and the number of an IPv4 one; of what looks like IPv6, -1."""
+    stop, value = quad(data, at, end)
+    if stop >= 0:
+        return stop, value
+    start, colons = at, 0
+    while at < end and at - start < _IP_BYTES_MAX:
+        octet = np.int64(data[at])
+        low = octet | 0x20
+        if not ((octet >= _DOT and octet <= _COLON and octet != _SLASH) or (low >= 0x61 and low <= 0x66)):
+            break
+        colons += octet == _COLON
+        at += 1
+    return at if colons >= 2 else np.int64(-1), np.int64(-1)
+
+
+ip: Any = inlined(_ip_of)
 
 
 def _pair_of(data: Any, at: Any) -> Any:

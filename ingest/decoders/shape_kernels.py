@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ingest.decoders.figure_kernels import figures, fraction, hexadecimal, offset, quad, stamp
+from ingest.decoders.figure_kernels import figures, fraction, hexadecimal, ip, offset, quad, stamp
 from ingest.decoders.word_kernels import inlined
 
 numba: Any = importlib.import_module("numba")
@@ -36,6 +36,7 @@ CLOSE: Final = 13  # and ends
 SKIP: Final = 14  # so many bytes as the value of the slot says
 FIELDS: Final = 16  # name=value, each behind a space: the names a to b of those known, values of the class c
 WHEN: Final = 15  # a: class of the byte b further on; c: steps to leave out where it is of another
+IP: Final = 17  # an address; the value is the number of an IPv4 one, else -1
 
 REFUSED: Final = -2  # the kind of a field that no line may have
 LAST: Final = -1  # the kind of a field before which the others end
@@ -96,6 +97,8 @@ def _value_of(data: Any, at: Any, end: Any, kind: Any) -> Any:
         return hexadecimal(data, at, end, 1, 15)
     if kind == QUAD:
         return quad(data, at, end)
+    if kind == IP:
+        return ip(data, at, end)
     return at, np.int64(0)
 
 
@@ -228,6 +231,8 @@ def _taken_of(
             stop = stop if stop - at >= b else np.int64(-1)
         elif kind >= DIGITS and kind <= OFFSET:
             stop, value = _number(data, base, at, end, (kind, a, b, c))
+        elif kind == IP:
+            stop, value = ip(data, at, end)
         elif kind == UPTO:
             stop = _upto(data, at, end, classes, a, b)
         elif kind == PAIRS:

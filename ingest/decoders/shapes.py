@@ -27,8 +27,8 @@ _KEYS: Final = "ingest.decoders.key_kernels"
 
 # Steps, as `shape_kernels` numbers them.
 _LITERAL, _OPTION, _SPAN, _DIGITS, _HEXADECIMAL, _QUAD, _STAMP, _FRACTION = range(8)
-_OFFSET, _UPTO, _PAIRS, _END, _BEGIN, _CLOSE, _SKIP, _WHEN, _FIELDS = range(8, 17)
-SLICE, FIGURES, HEXADECIMAL, ADDRESS = _SPAN, _DIGITS, _HEXADECIMAL, _QUAD
+_OFFSET, _UPTO, _PAIRS, _END, _BEGIN, _CLOSE, _SKIP, _WHEN, _FIELDS, _IP = range(8, 18)
+SLICE, FIGURES, HEXADECIMAL, ADDRESS = _SPAN, _DIGITS, _HEXADECIMAL, _IP
 """What the value of a pair is."""
 LAST, REFUSED = -1, -2
 """What a field is before which the others end, and one that no line may have."""
@@ -158,6 +158,11 @@ def hexadecimal(least: int, most: int, slot: int = NOWHERE) -> Step:
 def quad(slot: int = NOWHERE) -> Step:
     """Return a step over an IPv4 address."""
     return Step(_QUAD, slot=slot)
+
+
+def address(slot: int = NOWHERE) -> Step:
+    """Return a step over an address; its value is the number of an IPv4 one, else -1."""
+    return Step(_IP, slot=slot)
 
 
 def stamp(between: str, slot: int) -> Step:

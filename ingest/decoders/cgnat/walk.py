@@ -1,7 +1,7 @@
 """The compiled road of translations in syslog: usual lines as columns, all at once (ADR 38).
 
-What is read here reads `ingest.decoders.cgnat.messages` the same; every other line is left to it: IPv6, CEF, sessions
-as text, a name of a message inside another word, a port beyond 65 535.
+What is read here reads `ingest.decoders.cgnat.messages` the same; every other line is left to it: CEF in another order,
+sessions as text, a name of a message inside another word, a port beyond 65 535.
 """
 
 from __future__ import annotations
@@ -15,23 +15,37 @@ from ingest.decoders import shapes as of
 from ingest.decoders.base import Event
 from ingest.decoders.cgnat.messages import BINDING, BLOCK, PORT_MAX, SESSION
 from ingest.decoders.cgnat.prefix import PrefixReader
+from ingest.decoders.cgnat.usual import (
+    CAUSE,
+    DESTINATION,
+    DESTINATION_PORT,
+    DOWN,
+    ELAPSED,
+    EPOCH,
+    FAR,
+    FIRST,
+    IDENTIFIER,
+    IDENTIFIER_32,
+    IS_HEXADECIMAL,
+    KINDS,
+    LAST,
+    LETTER,
+    MESSAGES,
+    PROTOCOL,
+    PUBLIC,
+    SOURCE,
+    SOURCE_PORT,
+    STAMP,
+    UP,
+)
 from ingest.decoders.event_rows import Walked
-from ingest.decoders.shapes import Found, Shapes, Steps, shape
+from ingest.decoders.shapes import Found, Shapes, shape
 from ingest.decoders.slices import Column, Flags, Ints, Lines, compute, gather
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
-from schemas.buffers import Bytes
+from schemas.buffers import Bytes, text_views
 
 _HOST, _TIME, _MICROS, _OFFSET, _LOCAL, _PREFIX_SLOTS = range(6)
-_NAMES: Final = (
-    "source", "source_port", "public", "first", "last", "destination", "destination_port", "protocol", "identifier",
-    "identifier_32", "epoch", "stamp", "letter", "elapsed", "up", "down", "cause",
-)  # fmt: skip
-(
-    _SOURCE, _SOURCE_PORT, _PUBLIC, _FIRST, _LAST, _DESTINATION, _DESTINATION_PORT, _PROTOCOL, _IDENTIFIER,
-    _IDENTIFIER_32, _EPOCH, _STAMP, _LETTER, _ELAPSED, _UP, _DOWN, _CAUSE,
-) = range(len(_NAMES))  # fmt: skip
-
 _PRIORITY: Final = shape(of.option("<", of.span(of.FIGURE, most=3), ">"), of.option("1 "))
 _HOST_OF: Final = shape(of.span(of.BLANK), of.span(of.NAME, _HOST), of.span(of.BLANK))
 _FRACTION_OF: Final = of.option(".", of.fraction(_MICROS))
@@ -53,131 +67,17 @@ _PREFIXES: Final = Shapes(
 _WITH_YEAR: Final = 1
 
 
-class _Kind(NamedTuple):
-    """What a shape's message is; `event` is None where a letter tells it."""
-
-    kind: str
-    event: Event | None
-    steps: Steps
-
-
-def _ends(slots: tuple[int, int], between: str = ":") -> Steps:
-    return shape(of.quad(slots[0]), between, of.figures(5, slots[1]))
-
-
-_OWN: Final = (_SOURCE, _SOURCE_PORT)
-_NAT: Final = (_PUBLIC, _FIRST)
-_FAR: Final = (_DESTINATION, _DESTINATION_PORT)
-_REST: Final = of.option(" ", of.span(of.ANY, least=0))
-_STRUCTURED: Final = shape(" [junos@", of.span(of.NAME))
-_TAIL: Final = shape("]", of.span(of.PLAIN, least=0), of.END)
-_PORTS: Final = shape(of.figures(5, _FIRST), "-", of.figures(5, _LAST))
-
-
-def _tag(name: str) -> Steps:
-    """Return the program's name before a message, as text or as a structured line has it."""
-    return shape(of.option(f"{name}: "), of.option(f"{name} - "), of.upto("_", 2))
-
-
-def _pba(word: str, event: Event) -> list[_Kind]:
-    head = shape(_tag("RT_NAT"), f"RT_SRC_NAT_PBA_{word}")
-    text = shape(
-        *(": Subscriber ", of.quad(_SOURCE), " used/maximum [", of.figures(9), "/", of.figures(9), "] blocks, "),
-        *(of.span(of.SMALL), " port block [", _PORTS, "] from ", of.quad(_PUBLIC)),
-        of.option(" in source pool ", of.span(of.SOLID)),
-        of.option(" lsys_id: ", of.figures(9)),
-        of.option(" epoch ", of.option("0x"), of.hexadecimal(8, 15, _EPOCH)),
-    )
-    structured = of.pairs(
-        ("internal-ip", of.ADDRESS, _SOURCE),
-        ("reflexive-ip", of.ADDRESS, _PUBLIC),
-        ("block-port-low", of.FIGURES, _FIRST),
-        ("block-port-high", of.FIGURES, _LAST),
-        ("epoch-time-64", of.HEXADECIMAL, _EPOCH),
-    )
-    return [
-        _Kind(BLOCK, event, shape(head, text, of.END)),
-        _Kind(BLOCK, event, shape(head, _STRUCTURED, structured, _TAIL)),
-    ]
-
-
-def _port_blocks(word: str, event: Event) -> list[_Kind]:
-    text = shape(f"_NAT_PORT_BLOCK_{word}: ", of.quad(_SOURCE), " -> ", of.quad(_PUBLIC), ":", _PORTS, _REST, of.END)
-    heads = (shape(of.upto("_", len(name)), name) for name in ("JSERVICES", "ASP"))
-    return [_Kind(BLOCK, event, shape(head, text)) for head in heads]
-
-
-def _flows(word: str, event: Event) -> list[_Kind]:
-    ends: list[tuple[str, int, int]] = []
-    for name, (address, port) in (("source", _OWN), ("nat-source", _NAT), ("destination", _FAR)):
-        ends += [(f"{name}-address", of.ADDRESS, address), (f"{name}-port", of.FIGURES, port)]
-    told = [("protocol-id", of.SLICE, _PROTOCOL), ("session-id", of.SLICE, _IDENTIFIER)]
-    told += [("session-id-32", of.SLICE, _IDENTIFIER_32)]
-    if event is Event.CLOSE:
-        told += [("elapsed-time", of.FIGURES, _ELAPSED), ("bytes-from-client", of.FIGURES, _UP)]
-        told += [("bytes-from-server", of.FIGURES, _DOWN), ("reason", of.SLICE, _CAUSE)]
-    heads = (shape(_tag("RT_FLOW"), f"RT_FLOW_SESSION_{word}{edition}") for edition in ("", "_USF", "_LS"))
-    return [_Kind(SESSION, event, shape(head, _STRUCTURED, of.pairs(*ends, *told), _TAIL)) for head in heads]
-
-
-def _services(word: str, event: Event) -> list[_Kind]:
-    text = shape(
-        *(f"_SESSION_{word}: application:", of.span(of.NAME), " ", of.span(of.SMALL), of.span(of.NAME), " "),
-        *(_ends(_OWN), " [", _ends(_NAT), "] -> ", _ends(_FAR), " (", of.span(of.WORD, _PROTOCOL), ")", of.END),
-    )
-    heads = (shape(of.upto("_", back), name) for name, back in (("JSERVICES", 9), ("MSVCS_LOG", 5)))
-    return [_Kind(SESSION, event, shape(head, text)) for head in heads]
-
-
-def _batches(word: str, event: Event) -> list[_Kind]:
-    text = shape(
-        *("NAT:", of.span(of.FIGURE, _STAMP, least=14, most=14), " ", of.hexadecimal(1, 15), " PortBatch"),
-        *(of.option("V2"), f"{word}: [", of.quad(_SOURCE), " ", of.quad(_PUBLIC), " "),
-        *(of.figures(5, _FIRST), " ", of.figures(5, _LAST), "]", of.END),
-    )
-    return [_Kind(BLOCK, event, text)]
-
-
-def _ports() -> list[_Kind]:
-    head = shape("NAT-", of.span(of.UPPER, _PROTOCOL), "-", of.span(of.UPPER, _LETTER, most=1), ": ", _ends(_OWN))
-    ends, beyond = _ends(_FAR), shape(of.quad(of.NOWHERE), ":", of.figures(5))
-    return [
-        _Kind(BINDING, None, shape(head, "<-->", _ends(_NAT), of.option(" to ", ends), of.END)),
-        _Kind(SESSION, None, shape(head, "<->", ends, ", ", _ends(_NAT), "<-->", beyond, of.END)),
-    ]
-
-
-def _kinds() -> list[_Kind]:
-    """Return all kinds of messages, the events of one kind side by side."""
-    of_events = [
-        [*_pba(block, event), *_port_blocks(active, event), *_batches(batch, event)]
-        for event, block, active, batch in (
-            (Event.OPEN, "ALLOC", "ALLOC", "Allocated"),
-            (Event.CLOSE, "RELEASE", "RELEASE", "Freed"),
-            (Event.UPDATE, "INTERIM", "ACTIVE", "InterimUpdate"),
-        )
-    ]
-    of_sessions = [
-        [*_flows(flow, event), *_services(word, event)]
-        for event, flow, word in ((Event.OPEN, "CREATE", "OPEN"), (Event.CLOSE, "CLOSE", "CLOSE"))
-    ]
-    families = (*zip(*of_events, strict=True), *zip(*of_sessions, strict=True))
-    return [one for family in families for one in family] + _ports()
-
-
-_KINDS: Final = _kinds()
-_MESSAGES: Final = Shapes(len(_NAMES), *(one.steps for one in _KINDS))
 _EVENTS: Final = (Event.OPEN, Event.UPDATE, Event.CLOSE)
 _OPENS, _UPDATES, _CLOSES = range(3)
-_EVENT_OF: Final = np.array([-1 if one.event is None else _EVENTS.index(one.event) for one in _KINDS])
-_IS_BINDING: Final = np.array([one.kind == BINDING for one in _KINDS])
-_IS_SESSION: Final = np.array([one.kind == SESSION for one in _KINDS])
+_EVENT_OF: Final = np.array([-1 if one.event is None else _EVENTS.index(one.event) for one in KINDS])
+_IS_BINDING: Final = np.array([one.kind == BINDING for one in KINDS])
+_IS_SESSION: Final = np.array([one.kind == SESSION for one in KINDS])
 _LETTERS: Final = np.full(256, -1)
 for _letters, _code in ((b"CNAB", _OPENS), (b"DF", _CLOSES), (b"UI", _UPDATES)):
     _LETTERS[list(_letters)] = _code
 _WORDS: Final = b"nudblock binding session"
 _KIND_WORDS: Final = {BLOCK: (3, 8), BINDING: (9, 16), SESSION: (17, 24)}
-_KIND_SLICE: Final = np.array([_KIND_WORDS[one.kind] for one in _KINDS])
+_KIND_SLICE: Final = np.array([_KIND_WORDS[one.kind] for one in KINDS])
 _SECOND_US: Final = 1_000_000
 _EPOCH_MAX: Final = 1 << 33
 _ELAPSED_MAX: Final = 1 << 40
@@ -195,37 +95,38 @@ class Walk:
         """Return the events of the lines that are usual."""
         whole = lines.terminated & (lines.ends - lines.starts < self._bytes_max)
         head = _PREFIXES.match(lines.bytes, np.where(whole, lines.starts, -1), lines.ends)
-        body = _MESSAGES.match(lines.bytes, np.where(head.which >= 0, head.stops, -1), lines.ends)
+        body = MESSAGES.match(lines.bytes, np.where(head.which >= 0, head.stops, -1), lines.ends)
         times = self._times(lines.bytes, head, body)
         good = times.known & _sound(lines.bytes, head, body, times.event)
+        data = _spelled(lines.bytes, body, np.flatnonzero(good & IS_HEXADECIMAL[body.which]))
         rows = np.flatnonzero(good)
         if not len(rows):
             return Walked(good, pa.table({"position": pa.array([], pa.int64())}))
-        return Walked(good, self._table(lines.bytes, head, body, times.of(rows), rows, positions[rows]))
+        return Walked(good, self._table(data, head, body, times.of(rows), rows, positions[rows]))
 
     def _times(self, data: Bytes, head: Found, body: Found) -> _Times:
         event = _EVENT_OF[body.which]
         lettered = (body.which >= 0) & (event < 0)
-        event[lettered] = _LETTERS[data[body.begins[_LETTER][lettered]]]
+        event[lettered] = _LETTERS[data[body.begins[LETTER][lettered]]]
         time = head.values[_TIME] + head.values[_MICROS] - head.values[_OFFSET] * _SECOND_US
         offset = head.values[_OFFSET].copy()
         ambiguous, known = np.zeros(len(time), np.bool_), (body.which >= 0) & (event >= 0)
         local = np.flatnonzero((head.begins[_LOCAL] >= 0) & known)
-        stamped = np.flatnonzero((body.begins[_STAMP] >= 0) & known)
-        for rows, found, slot in ((local, head, _LOCAL), (stamped, body, _STAMP)):
+        stamped = np.flatnonzero((body.begins[STAMP] >= 0) & known)
+        for rows, found, slot in ((local, head, _LOCAL), (stamped, body, STAMP)):
             if len(rows):
                 told = self._local(of.texts(data, found, slot, rows))
                 time[rows], offset[rows], ambiguous[rows] = told[:, 0], told[:, 1], told[:, 2]
                 known[rows] &= told[:, 3] != 0
-        epoch = body.values[_EPOCH]
+        epoch = body.values[EPOCH]
         own = (epoch > 0) & (epoch < _EPOCH_MAX)
         at = own & (event != _UPDATES)
         time, ambiguous = np.where(at, epoch * _SECOND_US, time), ambiguous & ~at
         start, started = time.copy(), event == _OPENS
         begun = np.where(own & (event == _UPDATES), epoch * _SECOND_US, -1)
-        elapsed = (body.begins[_ELAPSED] >= 0) & (body.values[_ELAPSED] < _ELAPSED_MAX)
-        begun = np.where(elapsed, time - body.values[_ELAPSED] * _SECOND_US, begun)
-        known &= (time >= 0) & ((body.begins[_ELAPSED] < 0) | (elapsed & (begun >= 0)))
+        elapsed = (body.begins[ELAPSED] >= 0) & (body.values[ELAPSED] < _ELAPSED_MAX)
+        begun = np.where(elapsed, time - body.values[ELAPSED] * _SECOND_US, begun)
+        known &= (time >= 0) & ((body.begins[ELAPSED] < 0) | (elapsed & (begun >= 0)))
         earlier = (begun >= 0) & (begun <= time)
         start[earlier] = begun[earlier]
         return _Times(event, time, offset, ambiguous, start, started | earlier, known)
@@ -260,28 +161,28 @@ class Walk:
         else:
             host = head.begins[_HOST][rows], head.ends[_HOST][rows]
         word = base + _KIND_SLICE[which]
-        both = _IS_SESSION[which] & (body.begins[_IDENTIFIER_32][rows] >= 0)
-        both &= body.ends[_IDENTIFIER_32][rows] > body.begins[_IDENTIFIER_32][rows]
+        both = _IS_SESSION[which] & (body.begins[IDENTIFIER_32][rows] >= 0)
+        both &= body.ends[IDENTIFIER_32][rows] > body.begins[IDENTIFIER_32][rows]
         number_of = [
-            np.where(both, found[_IDENTIFIER_32][rows], found[_IDENTIFIER][rows]) for found in (body.begins, body.ends)
+            np.where(both, found[IDENTIFIER_32][rows], found[IDENTIFIER][rows]) for found in (body.begins, body.ends)
         ]
-        nat = ~(_IS_SESSION[which] & _same(body, rows))
+        nat = ~(_IS_SESSION[which] & _same(data, body, rows))
         parts: list[tuple[int, Ints, Ints | None]] = [
             (of.TEXT, word[:, 0], word[:, 1]),
-            part(of.LOWER, _PROTOCOL),
+            part(of.LOWER, PROTOCOL),
             (of.TEXT, number_of[0], number_of[1]),
-            part(of.TEXT, _SOURCE),
-            part(of.TEXT, _SOURCE_PORT),
-            part(of.TEXT, _PUBLIC, nat),
-            part(of.TEXT, _FIRST, nat),
+            part(of.TEXT, SOURCE),
+            part(of.TEXT, SOURCE_PORT),
+            part(of.TEXT, PUBLIC, nat),
+            part(of.TEXT, FIRST, nat),
         ]
         ends = ~_IS_BINDING[which]
         first = base + times.event
-        keys = self._keys(data, parts, [part(of.TEXT, slot) for slot in _FAR], ends, (host, first, times.time))
+        keys = self._keys(data, parts, [part(of.TEXT, slot) for slot in FAR], ends, (host, first, times.time))
         closes = times.event == _CLOSES
-        public_last = np.where(body.begins[_LAST] >= 0, body.values[_LAST], body.values[_FIRST])[rows]
+        public_last = np.where(body.begins[LAST] >= 0, body.values[LAST], body.values[FIRST])[rows]
 
-        public_begin = np.where(nat, body.begins[_PUBLIC][rows], -1)
+        public_begin = np.where(nat, body.begins[PUBLIC][rows], -1)
 
         def figures(slot: int) -> Column:
             return pa.array(body.values[slot][rows], mask=body.begins[slot][rows] < 0)
@@ -296,17 +197,17 @@ class Walk:
             "end_time": pa.array(times.time, mask=~closes).view(TIME_TYPE),
             "utc_offset_s": pa.array(times.offset.astype(np.int32)),
             "time_ambiguous": pa.array(times.ambiguous),
-            "source_ip": of.texts(data, body, _SOURCE, rows),
-            "source_port": figures(_SOURCE_PORT).cast(pa.int32()),
-            "destination_ip": of.texts(data, body, _DESTINATION, rows),
-            "destination_port": figures(_DESTINATION_PORT).cast(pa.int32()),
-            "nat_ip": gather(data, public_begin, body.ends[_PUBLIC][rows]),
-            "nat_port_first": pa.array(body.values[_FIRST][rows].astype(np.int32), mask=~nat),
+            "source_ip": of.texts(data, body, SOURCE, rows),
+            "source_port": figures(SOURCE_PORT).cast(pa.int32()),
+            "destination_ip": of.texts(data, body, DESTINATION, rows),
+            "destination_port": figures(DESTINATION_PORT).cast(pa.int32()),
+            "nat_ip": gather(data, public_begin, body.ends[PUBLIC][rows]),
+            "nat_port_first": pa.array(body.values[FIRST][rows].astype(np.int32), mask=~nat),
             "nat_port_last": pa.array(public_last.astype(np.int32), mask=~nat),
-            "volume_up_bytes": figures(_UP),
-            "volume_down_bytes": figures(_DOWN),
+            "volume_up_bytes": figures(UP),
+            "volume_down_bytes": figures(DOWN),
             "disposition": compute.if_else(pa.array(closes), "closed", pa.scalar(None, pa.string())),
-            "cause": of.texts(data, body, _CAUSE, rows),
+            "cause": of.texts(data, body, CAUSE, rows),
             "service_type": pa.repeat(self._service, number),
         }
         return pa.table(columns)
@@ -361,24 +262,41 @@ def _chosen(parts: list[tuple[int, Ints, Ints | None]], rows: Flags) -> list[tup
     return [(kind, begin[rows], None if end is None else end[rows]) for kind, begin, end in parts]
 
 
-def _same(body: Found, rows: Ints) -> Flags:
+def _spelled(data: Bytes, body: Found, rows: Ints) -> Bytes:
+    """Write addresses and ports of some hexadecimal lines as text behind the data, where they stand then."""
+    for slot in (SOURCE, PUBLIC, DESTINATION, SOURCE_PORT, FIRST, DESTINATION_PORT) if len(rows) else ():
+        some = rows[body.begins[slot][rows] >= 0]
+        if len(some):
+            kind = of.QUAD if slot in (SOURCE, PUBLIC, DESTINATION) else of.NUMBER
+            places, text = text_views(of.joined(data, [(kind, body.values[slot][some], None)]))
+            body.begins[slot][some], body.ends[slot][some] = places[:-1] + len(data), places[1:] + len(data)
+            data = np.concatenate([data, text])
+    return data
+
+
+def _same(data: Bytes, body: Found, rows: Ints) -> Flags:
     """Tell which ends inside and public are the same: there is no translation."""
-    same: Flags = (body.values[_SOURCE] == body.values[_PUBLIC]) & (body.values[_SOURCE_PORT] == body.values[_FIRST])
-    return same[rows]
+    same: Flags = (body.values[SOURCE] == body.values[PUBLIC]) & (body.values[SOURCE_PORT] == body.values[FIRST])
+    same = same[rows]
+    long = np.flatnonzero(same & (body.values[SOURCE][rows] < 0))  # numbers of IPv4 alone tell
+    if len(long):
+        ends = [of.texts(data, body, slot, rows[long]) for slot in (SOURCE, PUBLIC)]
+        same[long] = np.asarray(compute.equal(*ends))
+    return same
 
 
 def _sound(data: Bytes, head: Found, body: Found, event: Ints) -> Flags:
     """Tell which lines have all that their kind needs, and ports that are ports."""
     begins, values = body.begins, body.values
     good = (body.which >= 0) & (event >= 0)
-    for slot in (_SOURCE, _PUBLIC, _FIRST):
+    for slot in (SOURCE, PUBLIC, FIRST):
         good &= begins[slot] >= 0
-    good &= (values[_FIRST] <= PORT_MAX) & (values[_SOURCE_PORT] <= PORT_MAX) & (values[_DESTINATION_PORT] <= PORT_MAX)
-    good &= (begins[_LAST] < 0) | ((values[_LAST] <= PORT_MAX) & (values[_FIRST] <= values[_LAST]))
+    good &= (values[FIRST] <= PORT_MAX) & (values[SOURCE_PORT] <= PORT_MAX) & (values[DESTINATION_PORT] <= PORT_MAX)
+    good &= (begins[LAST] < 0) | ((values[LAST] <= PORT_MAX) & (values[FIRST] <= values[LAST]))
     blocks = ~(_IS_BINDING | _IS_SESSION)[body.which]
-    good &= ~blocks | (begins[_LAST] >= 0)
+    good &= ~blocks | (begins[LAST] >= 0)
     sessions = _IS_SESSION[body.which]
-    for slot in (_SOURCE_PORT, _DESTINATION, _DESTINATION_PORT):
+    for slot in (SOURCE_PORT, DESTINATION, DESTINATION_PORT):
         good &= ~sessions | (begins[slot] >= 0)
     # `1234 host`: a year may stand before the host, and a number be the host
     size = head.ends[_HOST] - head.begins[_HOST]
