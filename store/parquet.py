@@ -7,12 +7,14 @@ partition, file and role, so two files swapped, or moved to another store, do no
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption
@@ -21,8 +23,10 @@ from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from store import files
 from store.binding import FileBinding
+from store.encoding.coding import packed_ints, unpacked_ints
 from store.encoding.columns import Encoding, Stored
-from store.reading.pages import PageFile
+from store.reading.pages import PageFile, Paging
+from store.syncing import Syncs
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface
 python_file: Any = pa.PythonFile  # its stub asks for more than it uses
@@ -31,6 +35,9 @@ _PURPOSE: Final = "parquet-file"
 ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 1
+_PAGES_KEY: Final = "lagrum.pages"
+_MAGIC_BYTES: Final = 4
+_LENGTH_BYTES: Final = 4
 _FEW_ROWS: Final = 16
 _EMPTY_BYTES: Final = 300
 """What a file of one column takes without its values, about."""
@@ -42,12 +49,14 @@ def write(path: Path, table: pa.Table, binding: FileBinding, partition_key: byte
     return write_stored(path, Stored(table, encodings, ROW_GROUP_ROWS, {}), binding, partition_key)
 
 
-def write_stored(path: Path, stored: Stored, binding: FileBinding, partition_key: bytes) -> tuple[int, str]:
+def write_stored(
+    path: Path, stored: Stored, binding: FileBinding, partition_key: bytes, syncs: Syncs | None = None
+) -> tuple[int, str]:
     """Write stored columns encrypted and durable; return the file's size in bytes and the SHA-256 of its ciphertext.
 
-    The file is not visible to anybody until the catalog says so; its directory is made durable by the committer.
+    With `syncs` the file is durable when these are finished. It is not visible to anybody until the catalog says so; its directory is made durable by the committer.
     """
-    with PartFile(path, stored, binding, partition_key) as file:
+    with PartFile(path, stored, binding, partition_key, syncs) as file:
         file.write(stored.table)
         file.describe(stored.metadata)
     return file.size_bytes, file.sha256
@@ -59,11 +68,14 @@ class PartFile:
     The digest is made of the bytes on their way, so the file is not read again.
     """
 
-    def __init__(self, path: Path, first: Stored, binding: FileBinding, partition_key: bytes) -> None:
-        """Make the file; `first` gives the schema and the encodings."""
+    def __init__(
+        self, path: Path, first: Stored, binding: FileBinding, partition_key: bytes, syncs: Syncs | None = None
+    ) -> None:
+        """Make the file; `first` gives the schema and the encodings. With `syncs` it is durable once they are."""
+        self._syncs = syncs
         self.size_bytes = 0
         self.sha256 = ""
-        self._path, self._group_rows = path, first.row_group_rows
+        self._path, self._group_rows, self._page_rows = path, first.row_group_rows, first.page_rows
         self._properties = pe.create_encryption_properties(
             binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad, store_aad_prefix=False
         )
@@ -86,7 +98,10 @@ class PartFile:
         self._writer.write_table(table, row_group_size=self._group_rows)
 
     def describe(self, metadata: Mapping[str, str]) -> None:
-        """Put metadata into the footer."""
+        """Put metadata into the footer: when all records are written, for where their pages lie goes with it."""
+        if self._page_rows:
+            told = {"rows": self._page_rows, "bytes": packed_ints(np.array(self._sink.pages.sizes, np.int64))}
+            metadata = {**metadata, _PAGES_KEY: json.dumps(told, separators=(",", ":"))}
         if metadata:
             self._writer.add_key_value_metadata(dict(metadata))
 
@@ -99,7 +114,38 @@ class PartFile:
             self._sink.close()
         self.size_bytes, self.sha256 = self._sink.size_bytes, self._sink.digest.hexdigest()
         if kind is None:
-            files.fsync_path(self._path)
+            (files.fsync_path if self._syncs is None else self._syncs.add)(self._path)
+
+
+class _Pages:
+    """Follows an encrypted file while it is written: behind its magic, each page has two modules, each its length."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self._left, self._length, self._modules, self._size = _MAGIC_BYTES, b"", 0, 0
+
+    def see(self, data: memoryview) -> None:
+        """See the next bytes, however they are cut."""
+        at = 0
+        while at < len(data):
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+            else:
+                step = min(_LENGTH_BYTES - len(self._length), len(data) - at)
+                self._length += bytes(data[at : at + step])
+                at += step
+                if len(self._length) == _LENGTH_BYTES:
+                    self._begin(int.from_bytes(self._length, "little"))
+
+    def _begin(self, length: int) -> None:
+        self._left, self._length = length, b""
+        self._size += _LENGTH_BYTES + length
+        self._modules += 1
+        if self._modules % 2 == 0:
+            self.sizes.append(self._size)
+            self._size = 0
 
 
 class _Sink:
@@ -108,6 +154,7 @@ class _Sink:
     def __init__(self, path: Path) -> None:
         self._stream: BinaryIO = path.open("r+b")
         self.digest = hashlib.sha256()
+        self.pages = _Pages()
         self.size_bytes = 0
 
     @property
@@ -117,6 +164,7 @@ class _Sink:
     def write(self, data: Any) -> int:
         view = memoryview(data).cast("B")
         self.digest.update(view)
+        self.pages.see(view)
         self._stream.write(view)
         self.size_bytes += len(view)
         return len(view)
@@ -177,7 +225,13 @@ def open_file(path: Path, binding: FileBinding, partition_key: bytes) -> pq.Parq
 
 def pages_of(path: Path, file: pq.ParquetFile, binding: FileBinding, partition_key: bytes) -> PageFile:
     """Return the single pages of an open file."""
-    return PageFile(path, file.metadata, file.schema_arrow, binding, binding.key(partition_key, _PURPOSE))
+    told = (file.metadata.metadata or {}).get(_PAGES_KEY.encode())
+    paging = None
+    if told is not None:
+        data = json.loads(told)
+        ends = np.cumsum(unpacked_ints(data["bytes"])) + _MAGIC_BYTES
+        paging = Paging(int(data["rows"]), np.concatenate([[_MAGIC_BYTES], ends]))
+    return PageFile(path, file.metadata, file.schema_arrow, binding, binding.key(partition_key, _PURPOSE), paging)
 
 
 def read_groups(file: pq.ParquetFile, groups: list[int], columns: list[str] | None, binding: FileBinding) -> pa.Table:

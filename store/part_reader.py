@@ -22,9 +22,10 @@ from store import parquet
 from store.binding import FileBinding
 from store.encoding import forms
 from store.encoding.codes import Range, Sought
-from store.encoding.columns import WORD_PAGE_ROWS
+from store.encoding.columns import WORD_PAGE_ROWS_LARGE
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.restoring import WORD, Layout
+from store.reading.pages import Piece
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -168,29 +169,44 @@ class PartReader:
         """
         groups = sorted({first // self._row_group_rows for first, _ in windows})
         there = sum(min(self._row_group_rows, self.rows - group * self._row_group_rows) for group in groups)
-        found: dict[str, Any] = {}
-        for name in names:
-            page_rows = min(self.group_size, WORD_PAGE_ROWS) if name == WORD else self.group_size
-            if 2 * page_rows * sum(-(-last // page_rows) - first // page_rows for first, last in windows) <= there:
-                found[name] = self._by_page(name, windows)
+        found = self._by_page([name for name in names if self._few(name, windows, there)], windows)
         left = [name for name in names if found.get(name) is None]
         if left:
             found |= self._by_row_group(groups, windows, left)
         return found
 
-    def _by_page(self, name: str, windows: Sequence[Window]) -> Any:
-        """Return rows of a column of the file, reading their pages only; None where Arrow has to read them."""
-        fills = self.repeats(name)
-        arrays = []
-        for first, last in windows:
-            group = first // self._row_group_rows
-            base = group * self._row_group_rows
-            start = first // self.group_size * self.group_size if fills else first  # what repeats is told there at last
-            array = self._pages.read(group, name, start - base, last - base)
-            if array is None:
-                return None
-            arrays.append(pc.fill_null_forward(array).slice(first - start) if fills else array)
-        return arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
+    def _few(self, name: str, windows: Sequence[Window], there: int) -> bool:
+        """Tell whether windows have few pages of a column, given the rows of their row groups."""
+        rows = self._pages.page_rows or (WORD_PAGE_ROWS_LARGE if name == WORD else self.group_size)
+        return 2 * rows * sum(-(-last // rows) - first // rows for first, last in windows) <= there
+
+    def _by_page(self, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Any]:
+        """Return rows of columns of the file, reading their pages only; None for one that Arrow has to read."""
+        told_rows = self._pages.page_rows or self.group_size  # what repeats is told anew after so many rows
+        wanted: list[Piece] = []
+        heads: list[int] = []
+        for name in names:
+            fills = self.repeats(name)
+            for first, last in windows:
+                group = first // self._row_group_rows
+                base = group * self._row_group_rows
+                start = first // told_rows * told_rows if fills else first
+                wanted.append((group, name, start - base, last - base))
+                heads.append(first - start)
+        arrays = self._pages.read_each(wanted)
+        found: dict[str, Any] = {}
+        for at, name in enumerate(names):
+            own = slice(at * len(windows), (at + 1) * len(windows))
+            pieces = arrays[own]
+            if any(piece is None for piece in pieces):
+                found[name] = None
+                continue
+            if self.repeats(name):
+                pieces = [
+                    pc.fill_null_forward(piece).slice(head) for piece, head in zip(pieces, heads[own], strict=True)
+                ]
+            found[name] = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+        return found
 
     def _by_row_group(self, groups: list[int], windows: Sequence[Window], names: list[str]) -> dict[str, Any]:
         table = parquet.read_groups(self._file, groups, names, self._binding)

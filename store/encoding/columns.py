@@ -29,11 +29,14 @@ BOUNDED: Final = ("start_time", "end_time", "calling_number")
 """The layout keeps these columns' lowest and highest value of every row group."""
 ROW_GROUP_ROWS: Final = 16_384
 """Of a file with a layout, about. Each column of each has 60 bytes of the footer, and 1 kB of an open file."""
-WORD_PAGE_ROWS: Final = 512
+PAGE_ROWS: Final = 512
+"""Of a page of every column: what a lookup reads of each for one record."""
 WORD_PAGE_ROWS_LARGE: Final = 4_096
 """In large parts, whose groups have as many rows as a row group: a lookup meets few of them, and pages add up."""
+PAGE_OWN_BYTES: Final = 90
+"""What a page has of its own: its header, and what seals it."""
 PAGE_BYTES_MIN: Final = 4_096
-"""A page has 90 bytes of its own."""
+_PAGE_BYTES_MAX: Final = 1 << 20
 LABEL_BYTES_MAX: Final = 65_536
 """Labels of more text than that are a dictionary of the file, each row group with its own."""
 
@@ -64,16 +67,23 @@ class Stored:
         return self.group_rows * max(1, ROW_GROUP_ROWS // self.group_rows)
 
     @property
+    def page_rows(self) -> int:
+        """Rows of a page of any column; 0 where columns have pages of their own sizes."""
+        return page_rows_of(self.group_rows) if LAYOUT_KEY in self.metadata else 0
+
+    @property
     def paging(self) -> dict[str, int]:
-        """How the file's columns are cut into pages, as Arrow's writer is told: each group a page, the word several."""
+        """How the file's columns are cut into pages, as Arrow's writer is told."""
         if LAYOUT_KEY not in self.metadata:
             return {}
+        if self.page_rows:
+            rows = self.page_rows
+            return {"max_rows_per_page": rows, "write_batch_size": rows, "data_page_size": _PAGE_BYTES_MAX}
         word = self.table.schema.field(WORD).type.byte_width if WORD in self.table.column_names else 0
-        rows = WORD_PAGE_ROWS if self.group_rows < ROW_GROUP_ROWS else WORD_PAGE_ROWS_LARGE
         return {
             "max_rows_per_page": self.group_rows,
-            "write_batch_size": min(rows, self.group_rows),
-            "data_page_size": max(rows * word, PAGE_BYTES_MIN),
+            "write_batch_size": WORD_PAGE_ROWS_LARGE,
+            "data_page_size": max(WORD_PAGE_ROWS_LARGE * word, PAGE_BYTES_MIN),
         }
 
 
@@ -84,9 +94,17 @@ def group_rows_of(rows: int) -> int:
     them. Where a day is some hundred thousand records, an identifier over two years meets hundreds of groups. No part
     has more than 128 before it is large: opening it would cost more than the groups behind its footer.
     """
-    if rows <= 65_536:
-        return 4_096
-    return 2_048 if rows <= 262_144 else 4_096 if rows <= 524_288 else 16_384
+    return 4_096 if rows <= 524_288 else ROW_GROUP_ROWS
+
+
+def page_rows_of(group_rows: int) -> int:
+    """Return the rows of a page of any column in a part of such groups; 0 where columns have pages of their own."""
+    return min(PAGE_ROWS, group_rows) if group_rows < ROW_GROUP_ROWS else 0
+
+
+def piece_rows_of(group_rows: int) -> int:
+    """Return the rows of the smallest page of a group: what a lookup reads of the word alone."""
+    return page_rows_of(group_rows) or WORD_PAGE_ROWS_LARGE
 
 
 def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
@@ -106,9 +124,11 @@ def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
         else:
             other[name] = flat(records.column(name))
     kept, rules = _derive(columns, records.num_rows)
-    chosen = {name: forms.choose(column, size_of) for name, column in kept.items()}
+    page_rows = page_rows_of(group_rows)
+    own_bits = 8 * PAGE_OWN_BYTES / page_rows if page_rows else 0.0
+    chosen = {name: forms.choose(column, size_of, own_bits) for name, column in kept.items()}
     chosen, width = _with_slots(chosen)
-    stored, encodings = _write(kept, chosen, width, group_rows, records.num_rows)
+    stored, encodings = _write(kept, chosen, width, page_rows or group_rows, records.num_rows)
     for name, array in other.items():
         stored[name], encodings[name] = array, _other_encoding(array)
     layout = {
@@ -196,7 +216,7 @@ def _with_slots(chosen: dict[str, Form]) -> tuple[dict[str, Form], int]:
 
 
 def _write(
-    kept: dict[str, Figures], chosen: dict[str, Form], width: int, group_rows: int, rows: int
+    kept: dict[str, Figures], chosen: dict[str, Form], width: int, told_rows: int, rows: int
 ) -> tuple[dict[str, Any], dict[str, Encoding]]:
     stored: dict[str, Any] = {}
     encodings: dict[str, Encoding] = {}
@@ -206,7 +226,7 @@ def _write(
         stored[WORD] = forms.fixed(words.pack([chosen[name].slot for name in within], packed, width, rows))
     for name, form in chosen.items():
         encoding = "DELTA_BINARY_PACKED" if form.kind == "delta" else "PLAIN"
-        for own, array in zip(form.columns(name), forms.write(kept[name], form, group_rows), strict=True):
+        for own, array in zip(form.columns(name), forms.write(kept[name], form, told_rows), strict=True):
             stored[own], encodings[own] = array, Encoding(encoding, form.codec)
     if not stored:  # a file without columns has no rows
         stored[WORD] = forms.fixed(np.zeros((rows, 1), np.uint8))

@@ -5,7 +5,7 @@
 | constant | in the layout only | one value |
 | word | a slot of its span's bits in the word of the record | random figures: nothing squeezes them |
 | bytes | each byte of the code a column of its own, zstd | skewed figures: an entropy coder earns its time |
-| repeat | low bytes where the row before has another value, else null | runs, as of equipment beside its caller |
+| repeat | low bytes where a page or another value begins, else null | runs, as of equipment beside its caller |
 | delta | `DELTA_BINARY_PACKED`, with or without zstd | sorted figures, sparse figures, spans beyond a slot |
 
 The choice is by estimated bits per record from a stretch of a few thousand rows; a form that takes time has a price.
@@ -37,6 +37,8 @@ _DELTA_PRICE: Final = 0.5
 _INT64_MIN: Final = -(2**63)
 _STILL_BITS_MAX: Final = 0.25
 """A byte with less entropy is nearly always the same: zstd is done with it at once, at a quarter of its price."""
+_SQUEEZED_OWN: Final = 1.5
+"""A squeezed page has a frame and its tables besides: half as much again as one that is not."""
 _NOISE_BITS_MIN: Final = 7.5  # a byte with more entropy is not worth squeezing
 
 SizeOf = Callable[[Any, str, str], int]
@@ -75,8 +77,11 @@ class Form:
         return [name] if self.kind in ("repeat", "delta") else []
 
 
-def choose(column: Figures, size_of: SizeOf) -> Form:
-    """Return the form that takes the least room, its time counted in; pure but for the trial."""
+def choose(column: Figures, size_of: SizeOf, own_bits: float = 0.0) -> Form:
+    """Return the form that takes the least room, its time counted in; pure but for the trial.
+
+    `own_bits` is what the pages of a column of the file take for each record, besides its values.
+    """
     low, high = column.span
     nulls = column.valid is not None
     if low == high and not nulls:
@@ -86,7 +91,7 @@ def choose(column: Figures, size_of: SizeOf) -> Form:
     sample = column.slice(start, start + SAMPLE_ROWS)
     repeated = float(np.mean(sample.values[1:] == sample.values[:-1])) if len(sample) > 1 else 0.0
     delta = _delta_bits(sample)
-    prices = [(delta + _DELTA_PRICE, Form("delta", nulls=nulls))]
+    prices = [(delta + _DELTA_PRICE + own_bits, Form("delta", nulls=nulls))]
     if low == _INT64_MIN:  # codes would not fit
         bits = 64
     if bits <= SLOT_BITS_MAX:
@@ -94,13 +99,14 @@ def choose(column: Figures, size_of: SizeOf) -> Form:
     if bits <= 8 * BYTES_MAX:
         for base in (low, _centred(sample, low)) if 8 < bits < 8 * BYTES_MAX and low > _INT64_MIN // 2 else (low,):
             wide = (high - base + nulls).bit_length()
-            prices.append((_bytes_bits(sample, base, wide), Form("bytes", base, wide, nulls=nulls, codec="zstd")))
+            form = Form("bytes", base, wide, nulls=nulls, codec="zstd")
+            prices.append((_bytes_bits(sample, base, wide) + _SQUEEZED_OWN * form.width * own_bits, form))
     if bits <= SLOT_BITS_MAX and not nulls and repeated >= _REPEATED_MIN:
         form = Form("repeat", low, bits)
-        prices.append((1 + (1 - repeated) * 8 * form.width + _DELTA_PRICE, form))
+        prices.append((1 + (1 - repeated) * 8 * form.width + _DELTA_PRICE + own_bits, form))
     if repeated >= _REPEATED_MIN or delta < bits / 2:
         tried = 8 * size_of(_array(sample), "DELTA_BINARY_PACKED", "zstd") / len(sample)
-        prices.append((tried + _ZSTD_PRICE, Form("delta", nulls=nulls, codec="zstd")))
+        prices.append((tried + _ZSTD_PRICE + _SQUEEZED_OWN * own_bits, Form("delta", nulls=nulls, codec="zstd")))
     return min(prices, key=lambda item: item[0])[1]
 
 
@@ -163,12 +169,12 @@ def values_of(codes: npt.NDArray[np.uint64], form: Form) -> Figures:
     return Figures(values, valid)
 
 
-def write(column: Figures, form: Form, group_rows: int) -> list[Any]:
+def write(column: Figures, form: Form, told_rows: int) -> list[Any]:
     """Return the file's columns of a column that does not lie in the word, in the order of `Form.columns`."""
     if form.kind == "delta":
         return [_array(column)]
     if form.kind == "repeat":
-        return [_without_repeats(column, form, group_rows)]
+        return [_without_repeats(column, form, told_rows)]
     if form.kind == "bytes":
         low = _low_bytes(column, form)
         return [_fixed(np.ascontiguousarray(low[:, place]), 1) for place in range(form.width)]
@@ -207,10 +213,10 @@ def bytes_of(array: Any) -> npt.NDArray[np.uint8]:
     return np.frombuffer(buffer, np.uint8, len(array) * width, array.offset * width).reshape(-1, width)
 
 
-def _without_repeats(column: Figures, form: Form, group_rows: int) -> Any:
+def _without_repeats(column: Figures, form: Form, told_rows: int) -> Any:
     told = np.empty(len(column), bool)
     told[1:] = column.values[1:] != column.values[:-1]
-    told[::group_rows] = True
+    told[::told_rows] = True
     return _fixed(_low_bytes(column, form), form.width, told)
 
 

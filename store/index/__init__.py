@@ -19,6 +19,7 @@ import pyarrow.compute
 from schemas.errors import IntegrityError
 from schemas.fields import BY_NAME
 from store.blocks import BlockFile
+from store.encoding.columns import page_rows_of, piece_rows_of
 from store.index.coding import Shape, bucket_bits, encode, find_each
 from store.index.entries import INDEXED, Posted, Traits, posted, traits
 from store.index.hashing import hash_value, seed
@@ -33,10 +34,10 @@ _Place = tuple[int, int, int, Shape]
 """Number of the question, block, first entry of the bucket in it, shape of the field."""
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
-VERSION: Final = 2
-PIECES: Final = 4
-"""Of a group, for fields whose values are scattered: they lie in the word, of which one page is read alone."""
-_PIECE_BITS: Final = 2
+VERSION: Final = 3
+_PIECE_BITS: Final = 1
+_PIECE_BITS_LARGE: Final = 2
+"""A field that is posted by piece has so many bits fewer for its buckets: a piece that is read in vain costs less."""
 _FEW_GROUPS: Final = 8
 """A part of so few is small, and there are many like it: it is named in vain seldom, for two bits a value more."""
 _SAMPLE_ROWS: Final = 4_096
@@ -46,27 +47,36 @@ _SORT_COLUMN: Final = "calling_number"
 
 
 def postings(
-    records: pa.Table, group_rows: int, salt: bytes | None = None, *, by_piece: Collection[str] | None = None
+    records: pa.Table,
+    group_rows: int,
+    salt: bytes | None = None,
+    *,
+    by_piece: Collection[str] | None = None,
+    piece_rows: int | None = None,
 ) -> Sequence[bytes | memoryview]:
     """Return the blocks of a part's index, given its records in their stored order and the rows of a group.
 
-    Some fields are posted `by_piece`: a piece that is read in vain costs less than a group, so that where groups are
-    many there are fewer buckets, and as many bits in all. None: those whose values are scattered. The salt is random;
-    `verify` gives what the file has, and gets the same bytes again.
+    Some fields are posted `by_piece`: a piece is a page of the word, and costs less than a group when it is read in
+    vain, so that where groups are many there are fewer buckets. None: those whose values are scattered and, where
+    groups are many and every column has such pages, the others too. The salt is random; `verify` gives it and the
+    pieces that the file has, and gets the same bytes again.
     """
     salt = secrets.token_bytes(SALT_BYTES) if salt is None else salt
     groups = max(1, -(-records.num_rows // group_rows))
     part = traits(records)
     blocks: list[bytes | memoryview] = []
     fields: dict[str, list[int]] = {}
+    piece_rows = piece_rows_of(group_rows) if piece_rows is None else piece_rows
+    every_column = bool(page_rows_of(group_rows))
+    together, fewer_bits = every_column and groups > _FEW_GROUPS, _PIECE_BITS if every_column else _PIECE_BITS_LARGE
     for name in INDEXED:
-        is_divided = _is_scattered(records, name) if by_piece is None else name in by_piece
-        pieces = PIECES if is_divided and group_rows % PIECES == 0 else 1
+        is_divided = together or _is_scattered(records, name) if by_piece is None else name in by_piece
+        pieces = group_rows // piece_rows if is_divided and group_rows % piece_rows == 0 else 1
         entries = posted(records, name, group_rows // pieces, salt, part)
         if entries is None:
             continue
-        fewer_bits = _PIECE_BITS if pieces > 1 and groups > _FEW_GROUPS else 0
-        codes, bits = groups * pieces, bucket_bits(groups) - fewer_bits
+        codes = groups * pieces
+        bits = bucket_bits(groups) - (fewer_bits if pieces > 1 and groups > _FEW_GROUPS else 0)
         if name == _SORT_COLUMN and _is_sorted(records):  # Parquet's bounds tell the groups: membership is enough
             codes, bits, pieces, entries = 1, bucket_bits(1), 1, Posted(entries.hashes, entries.groups * 0)
         shape, coded = encode(entries.hashes, entries.groups, codes, bits)
@@ -136,6 +146,11 @@ class PartIndex:
     def pieces(self, name: str) -> int:
         """Return into how many pieces a group is divided for a field that some row has."""
         return self._pieces[name]
+
+    @property
+    def piece_rows(self) -> int:
+        """Rows of a piece."""
+        return self.group_rows // max(self._pieces.values(), default=1)
 
     @property
     def by_piece(self) -> frozenset[str]:
@@ -228,7 +243,7 @@ def problems(index: PartIndex, records: pa.Table, group_rows: int) -> Iterator[s
     if (index.rows, whole) != (records.num_rows, min(group_rows, records.num_rows)):
         yield "has an index of other row groups than it has"
         return
-    derived = postings(records, index.group_rows, index.salt, by_piece=index.by_piece)
+    derived = postings(records, index.group_rows, index.salt, by_piece=index.by_piece, piece_rows=index.piece_rows)
     if len(derived) != sum(1 for _ in index.blocks()) or any(
         a != b for a, b in zip(derived, index.blocks(), strict=True)
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from store.reading import thrift
 PLAIN, DELTA, LENGTHS = 0, 5, 6
 """Parquet's numbers of encodings: PLAIN, DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY."""
 KERNEL_ROWS: Final = 1_024
+_NAMES: Final = {"PLAIN": PLAIN, "DELTA_BINARY_PACKED": DELTA, "DELTA_LENGTH_BYTE_ARRAY": LENGTHS}
+_LEVELS: Final = "RLE"
 _KERNELS: Final = "store.reading.page_kernels"
 _DATA_PAGE: Final = 0
 _WORD_MAX: Final = 2**64 - 1
@@ -44,6 +47,12 @@ def header(data: bytes) -> Header | None:
     if told.get(1) != _DATA_PAGE or not isinstance(told.get(5), dict):
         return None
     return Header(told[5][1], told[2], told[5][2])
+
+
+def encoding(names: Iterable[str]) -> int:
+    """Return the number of the one encoding that a column's values have, beside that of levels; -1 for no such."""
+    of_values = [name for name in names if name != _LEVELS]
+    return _NAMES.get(of_values[0], -1) if len(of_values) == 1 else -1
 
 
 def is_known(kind: Any, encoding: int) -> bool:

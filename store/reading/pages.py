@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -44,12 +46,37 @@ _TORN: Final = (
 )
 
 
+Piece = tuple[int, str, int, int]
+"""Of a column of a row group, rows [first, last): number of the row group, name, first, last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """Where the pages of a file lie, by its authenticated footer: none of them need be looked for."""
+
+    rows: int
+    """Of every page but the last of a row group's column."""
+    ends: npt.NDArray[np.int64]
+    """Where pages end and the next begin, one after another; before them where the first begins."""
+
+    def of(self, start: int, end: int) -> npt.NDArray[np.int64]:
+        """Return where the pages within a stretch of the file begin, and where the last one ends.
+
+        Raises:
+            ValueError: the stretch does not begin and end with a page.
+        """
+        first, last = np.searchsorted(self.ends, (start, end)).tolist()
+        if last >= len(self.ends) or self.ends[first] != start or self.ends[last] != end:
+            raise ValueError("a column's pages do not lie where its file says")
+        return self.ends[first : last + 1]
+
+
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """One column of one row group, page by page."""
 
-    offsets: Sequence[int]
-    """Where each page begins, and where the last one ends."""
+    offsets: Any
+    """Whole numbers: where each page begins, and where the last one ends."""
     page_rows: int
     """Rows of every page but the last."""
     rows: int
@@ -69,13 +96,30 @@ class _Chunk:
 class PageFile:
     """The pages of one open file; safe for threads. It holds the file's key as long as it is open."""
 
-    def __init__(self, path: Path, metadata: Any, schema: Any, binding: FileBinding, file_key: bytes) -> None:
-        """Take the file's key and its authenticated footer: metadata, and the Arrow schema that follows from it."""
+    def __init__(
+        self,
+        path: Path,
+        metadata: Any,
+        schema: Any,
+        binding: FileBinding,
+        file_key: bytes,
+        paging: Paging | None = None,
+    ) -> None:
+        """Take the file's key and its authenticated footer: metadata, and the Arrow schema that follows from it.
+
+        With `paging` it tells where pages lie; without, the first to ask for a column follows their lengths.
+        """
         self._path, self._metadata, self._binding = os.fspath(path), metadata, binding
+        self._paging = paging
         self._cipher = AESGCM(file_key)
         self._fields = {name: (number, schema.field(name)) for number, name in enumerate(schema.names)}
         self._chunks: dict[tuple[int, str], _Chunk | None] = {}
         self._aad = b""
+
+    @property
+    def page_rows(self) -> int:
+        """Rows of a page of every column; 0 where only the pages themselves tell."""
+        return 0 if self._paging is None else self._paging.rows
 
     def read(self, group: int, name: str, first: int, last: int) -> Any:
         """Return rows [first, last) of a column of a row group, as an Arrow array; None where Arrow has to read it.
@@ -83,12 +127,21 @@ class PageFile:
         Raises:
             IntegrityError: the file is missing, a page does not authenticate, or is not what the footer says.
         """
+        return self.read_each([(group, name, first, last)])[0]
+
+    def read_each(self, wanted: Sequence[Piece]) -> list[Any]:
+        """Return each of some pieces as `read` does; the file is opened once, and a page of two pieces is read once.
+
+        Raises:
+            IntegrityError: as `read`.
+        """
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise IntegrityError(f"{self._binding} is missing") from error
+        known: dict[tuple[int, str, int], Any] = {}
         try:
-            return self._read(descriptor, group, name, first, last)
+            return [self._read(descriptor, known, *piece) for piece in wanted]
         except MemoryError:
             raise  # it says nothing of the file
         except _TORN as error:
@@ -96,19 +149,23 @@ class PageFile:
         finally:
             os.close(descriptor)
 
-    def _read(self, descriptor: int, group: int, name: str, first: int, last: int) -> Any:
+    def _read(
+        self, descriptor: int, known: dict[tuple[int, str, int], Any], group: int, name: str, first: int, last: int
+    ) -> Any:
         if (group, name) not in self._chunks:
             self._chunks[group, name] = self._look(descriptor, group, name)
         chunk = self._chunks[group, name]
         if chunk is None:
             return None
         low, high = first // chunk.page_rows, -(-last // chunk.page_rows)
-        base = chunk.offsets[low]
-        sealed = memoryview(os.pread(descriptor, chunk.offsets[high] - base, base))
-        arrays = []
-        for page in range(low, high):
-            data = sealed[chunk.offsets[page] - base : chunk.offsets[page + 1] - base]
-            arrays.append(self._page(data, chunk, group, name, page))
+        missing = [page for page in range(low, high) if (group, name, page) not in known]
+        if missing:
+            base, end = int(chunk.offsets[missing[0]]), int(chunk.offsets[missing[-1] + 1])
+            sealed = memoryview(os.pread(descriptor, end - base, base))
+            for page in missing:
+                data = sealed[int(chunk.offsets[page]) - base : int(chunk.offsets[page + 1]) - base]
+                known[group, name, page] = self._page(data, chunk, group, name, page)
+        arrays = [known[group, name, page] for page in range(low, high)]
         array = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
         return array.slice(first - low * chunk.page_rows, last - first)
 
@@ -137,21 +194,30 @@ class PageFile:
         if not self._aad:
             self._aad = self._binding.aad + _unique(descriptor)
         start, end = told.data_page_offset, told.data_page_offset + told.total_compressed_size
-        header = self._header(descriptor, start, group, name, 0)
-        if header is None or not header.rows or not page_values.is_known(field.type, header.encoding):
-            return None
         codec, nullable = _CODECS[told.compression], field.nullable
         width = 0 if nullable or not pa.types.is_fixed_size_binary(field.type) else field.type.byte_width
-        if codec is None and width:
+        # The writer ends pages by their rows; only texts may be so long that it ends one sooner.
+        even = self._paging is not None and not pa.types.is_string(field.type)
+        if self._paging is not None and even:
+            page_rows, encoding = self._paging.rows, page_values.encoding(told.encodings)
+        else:
+            header = self._header(descriptor, start, group, name, 0)
+            page_rows, encoding = (0, -1) if header is None else (header.rows, header.encoding)
+        if not page_rows or not page_values.is_known(field.type, encoding):
+            return None
+        offsets: Any
+        if self._paging is not None:
+            offsets = self._paging.of(start, end)
+        elif codec is None and width:
             offsets = [*range(start, end, _page_bytes(descriptor, start)), end]  # all pages but the last are alike
         else:
             offsets = _walk(descriptor, start, end)
-        if len(offsets) - 1 != -(-rows // header.rows):
+        if len(offsets) - 1 != -(-rows // page_rows):
             return None
-        chunk = _Chunk(offsets, header.rows, rows, codec, field.type, nullable, width)
+        chunk = _Chunk(offsets, page_rows, rows, codec, field.type, nullable, width)
         # Pages of values of one width are full alike; where others end depends on the values.
-        for page in range(1, 1 if width else len(offsets) - 1):
-            after = self._header(descriptor, offsets[page], group, name, page)
+        for page in range(1, 1 if width or even else len(offsets) - 1):
+            after = self._header(descriptor, int(offsets[page]), group, name, page)
             if after is None or after.rows != chunk.rows_of(page):
                 return None
         return chunk

@@ -22,7 +22,7 @@ from store.encoding.columns import Encoding, Stored
 from store.encoding.restoring import LAYOUT_KEY, WORD
 from store.partitions import PartitionKey
 from store.reading import page_values
-from store.reading.pages import PageFile
+from store.reading.pages import PageFile, Paging, _walk
 
 KEY = b"k" * 32
 BINDING = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "1" * 32, "records")
@@ -92,7 +92,7 @@ def test_pages_are_what_was_written(part: tuple[Path, pa.Table], data: st.DataOb
 
 def test_pages_of_uneven_rows_are_left_to_arrow(tmp_path: Path) -> None:
     """As many pages as there were if all had the rows of the first, and yet their values stand elsewhere."""
-    batch = columns.WORD_PAGE_ROWS
+    batch = columns.PAGE_ROWS
     sizes = [10, 10, 18, 10, 10, 6, 6, 6, *[10] * 24]  # pages of 2, 1, 2, 3 and then 2 batches
     texts = pa.array([f"{number:0{size}}" for size in sizes for number in range(batch)])
     words = pa.array([number.to_bytes(16, "big") for number in range(len(texts))], pa.binary(16))
@@ -104,6 +104,51 @@ def test_pages_of_uneven_rows_are_left_to_arrow(tmp_path: Path) -> None:
     for first in range(0, len(texts), batch):
         found = pages.read(0, "text", first, first + batch)
         assert found is None or found.equals(texts.slice(first, batch)), first
+
+
+def test_where_pages_lie_is_written_down_as_their_lengths_tell(part: tuple[Path, pa.Table]) -> None:
+    pages, file = opened(part[0])
+    assert pages.page_rows == columns.PAGE_ROWS
+    with part[0].open("rb") as stream:
+        for number, name in enumerate(part[1].column_names[:-1]):
+            told = file.metadata.row_group(1).column(number)
+            start, end = told.data_page_offset, told.data_page_offset + told.total_compressed_size
+            assert pages._paging is not None
+            assert pages._paging.of(start, end).tolist() == _walk(stream.fileno(), start, end), name
+            if name != "text":  # texts may end a page sooner
+                assert len(pages._paging.of(start, end)) == columns.ROW_GROUP_ROWS // columns.PAGE_ROWS + 1
+
+
+def test_pages_that_do_not_lie_where_the_file_says_are_refused(part: tuple[Path, pa.Table]) -> None:
+    pages, _ = opened(part[0])
+    assert pages._paging is not None
+    for wrong in (pages._paging.ends + 1, pages._paging.ends[:5], np.delete(pages._paging.ends, 3)):
+        pages, _ = opened(part[0])
+        pages._paging = Paging(columns.PAGE_ROWS, wrong)
+        with pytest.raises(IntegrityError):
+            assert pages.read(0, WORD, 1_600, 1_601) is None  # as many pages as there are not: Arrow reads them
+            raise IntegrityError("left to Arrow")
+
+
+def test_two_pieces_of_a_page_read_it_once(part: tuple[Path, pa.Table], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, made = part
+    pages, _ = opened(path)
+    opens: list[int] = []
+    monkeypatch.setattr(PageFile, "_page", _counted(PageFile._page, opens))
+    found = pages.read_each([(0, WORD, 3, 4), (0, "delta", 3, 4), (0, WORD, 9, 12), (0, WORD, 500, 600)])
+    assert len(opens) == 3  # two pages of the word, one of the other
+    for array, name, first, rows in zip(
+        found, (WORD, "delta", WORD, WORD), (3, 3, 9, 500), (1, 1, 3, 100), strict=True
+    ):
+        assert array.equals(made.column(name).slice(first, rows).combine_chunks())
+
+
+def _counted(real: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
+    def call(*arguments: Any) -> Any:
+        calls.append(1)
+        return real(*arguments)
+
+    return call
 
 
 def test_a_dictionary_is_left_to_arrow(part: tuple[Path, pa.Table]) -> None:
@@ -124,7 +169,7 @@ def test_one_row_reads_little_of_the_file(part: tuple[Path, pa.Table], monkeypat
 
     monkeypatch.setattr("store.reading.pages.os.pread", counted)
     pages.read(1, WORD, 700, 701)
-    assert sum(read) < columns.WORD_PAGE_ROWS * 16 + 600
+    assert sum(read) < columns.PAGE_ROWS * 16 + 600
 
 
 def spoil(path: Path, name: str, change: Callable[[bytearray, int, int], None]) -> None:
@@ -173,7 +218,7 @@ def test_a_page_that_was_touched_is_refused(tmp_path: Path, change: Callable[[by
     pages, _ = opened(path)
     assert len(pages.read(0, WORD, 0, 10)) == 10  # the first page is as it was
     with pytest.raises(IntegrityError, match="does not authenticate"):
-        pages.read(0, WORD, columns.WORD_PAGE_ROWS, columns.WORD_PAGE_ROWS + 1)
+        pages.read(0, WORD, columns.PAGE_ROWS, columns.PAGE_ROWS + 1)
 
 
 def test_a_header_that_was_touched_is_refused_where_it_is_needed(tmp_path: Path) -> None:
