@@ -1,4 +1,4 @@
-"""TLS as the service speaks it, and the client's certificate on its way to the door.
+"""The service's connections: TLS, the client's certificate on its way to the door, and callers who say nothing.
 
 uvicorn does not tell the application about the peer's certificate; this protocol puts it into the scope in the form of
 the ASGI TLS extension. It is there only when the TLS layer has verified it against the configured client CA.
@@ -59,13 +59,15 @@ def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
 
 
 class PeerCertificateProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which also tells the verified client certificate."""
+    """uvicorn's HTTP protocol, which also tells the verified client certificate, and closes on callers who dawdle."""
 
     _tls: dict[str, Any] | None = None
+    _head: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read the certificate once per connection."""
         super().connection_made(transport)
+        self._await_head()
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
         if der:
@@ -75,9 +77,40 @@ class PeerCertificateProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Give every request of the connection its certificate."""
         super().on_message_begin()
+        self._await_head()
         if self._tls is not None:
             extensions: dict[str, Any] = {EXTENSION: self._tls}
             self.scope["extensions"] = extensions
+
+    def on_headers_complete(self) -> None:
+        """Wait for no more headers."""
+        self._end_wait()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        """Close the connection unless the headers of a request come within the time that one may be idle.
+
+        Without it, as many callers as there may be connections would keep everybody out by saying nothing.
+        """
+        if self._head is None:
+            self._head = self.loop.call_later(self.timeout_keep_alive, self._give_up)
+
+    def _end_wait(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _give_up(self) -> None:
+        self._head = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._await_head()  # the answer to the request before is on its way
+        else:
+            self.transport.abort()
 
 
 def peer_of(scope: Any) -> tuple[str | None, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -79,6 +80,32 @@ def test_a_taken_port_is_said_so(store: Store) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match="cannot listen"), running(store, Settings(port=port)):
             pass
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /v1/health HT", b"GET /v1/health HTTP/1.1\r\nHost: a\r\nX: "])
+def test_who_connects_and_does_not_ask_keeps_nobody_out(store: Store, said: bytes) -> None:
+    settings = Settings(port=0, keep_alive_seconds=1, connections_max=8)
+    with running(store, settings) as listening, contextlib.ExitStack() as stack:
+        address = (listening.host, listening.port)
+        silent = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(8)]
+        for one in silent:
+            one.sendall(said)
+        for one in silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert one.recv(100) == b""
+        assert httpx.get(f"http://{listening.host}:{listening.port}/v1/health").status_code == 200
+
+
+def test_a_connection_may_be_used_again_and_its_next_request_may_wait_for_the_answer_before(store: Store) -> None:
+    ask = b"GET /v1/health HTTP/1.1\r\nHost: a\r\n\r\n"
+    with running(store, FREE) as listening, socket.create_connection((listening.host, listening.port), 60) as one:
+        one.sendall(ask * 3 + ask[:10])
+        one.sendall(ask[10:])
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < 4:
+            more = one.recv(1 << 16)
+            assert more
+            answers += more
 
 
 def test_a_stale_socket_is_replaced(store: Store) -> None:
