@@ -92,11 +92,12 @@ def mutated(rng: random.Random, items: Sequence[bytes], window_bytes: int = WIND
         head = whole[: whole.find(b"\n") + 1] if rng.random() < 0.7 else b""
         data = bytearray(head + whole[start : start + rng.randrange(1, window_bytes)])
     for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3, 5, 12))):
-        _change(rng, data, items)
+        change(rng, data, items)
     return bytes(data)
 
 
-def _change(rng: random.Random, data: bytearray, items: Sequence[bytes]) -> None:
+def change(rng: random.Random, data: bytearray, items: Sequence[bytes]) -> None:
+    """Change bytes once: a bit, a byte, a piece that is cut out, doubled, put in, or nothing but chance."""
     at, kind = rng.randrange(len(data) + 1), rng.randrange(9)
     end = min(len(data), at + rng.choice((1, 1, 2, 4, 9, 30, 300)))
     if kind == 0 and at < len(data):

@@ -62,7 +62,7 @@ def test_a_lost_record_and_a_foreign_error_are_found(monkeypatch: pytest.MonkeyP
 
 def test_a_campaign_counts_what_it_tried(tmp_path: Path) -> None:
     report = Report("fuzz")
-    campaign_fuzz.campaign(report, tmp_path, 5, 0, formats=("kannel",))
+    campaign_fuzz.deliveries(report, tmp_path, 5, 0, formats=("kannel",))
     assert (report.runs, report.failed, report.more) == (5, 0, {"executions": {"kannel": 5}})
 
 
@@ -71,5 +71,5 @@ def test_a_process_that_dies_is_a_failure_and_the_cases_behind_it_are_tried(
 ) -> None:
     report = Report("fuzz", expected=False)
     monkeypatch.setattr(campaign_fuzz.sys, "executable", "/bin/false")
-    campaign_fuzz.campaign(report, tmp_path, 3, 0, formats=("kannel",))
+    campaign_fuzz.deliveries(report, tmp_path, 3, 0, formats=("kannel",))
     assert (report.runs, report.failed) == (3, 3)

@@ -83,12 +83,10 @@ def control(place: Path, nursery: Nursery, options: argparse.Namespace) -> list[
 
 
 def fuzz(place: Path, _nursery: Nursery, options: argparse.Namespace) -> list[Report]:
-    """Give every decoder `runs` mutated deliveries."""
-    report = Report("fuzz")
-    campaign_fuzz.campaign(
-        report, place, options.runs, options.seed, first=options.first, after_turn=lambda: report.write(OUT)
+    """Give every compiled loop and every decoder `runs` damaged inputs."""
+    return campaign_fuzz.campaign(
+        place, options.runs, options.seed, first=options.first, written=lambda report: report.write(OUT)
     )
-    return [report]
 
 
 CAMPAIGNS: dict[str, Callable[[Path, Nursery, argparse.Namespace], list[Report]]] = {
