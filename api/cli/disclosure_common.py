@@ -87,7 +87,8 @@ def _item(item: Mapping[str, Any]) -> str:
         return f"{item['media_type']}, {item['bytes']} bytes, sha256 {item['sha256']}"
     port = "" if item.get("port") is None else f" port {item['port']}"
     held = "" if item.get("held_on") is None else f" as held on {item['held_on']}"
-    return f"{item.get('kind')} {item.get('value')}{port}{held} (written {item.get('as_written')})"
+    whose = "" if item.get("tenant") is None else f" of {item['tenant'] or 'no tenant'}"
+    return f"{item.get('kind')} {item.get('value')}{port}{held}{whose} (written {item.get('as_written')})"
 
 
 def read_json(path: Path) -> Any:

@@ -53,6 +53,8 @@ def _row(task: Task, basis: LegalBasis, target: Target, number: int, position: i
     }
     name = next(name for name in basis.matchable(target.kind) if name != "ipv6_prefix")
     row[name] = str(ipaddress.ip_address(target.value)) if target.kind == "ip" else target.value
+    if target.tenant:
+        row["tenant"] = target.tenant
     if target.port is not None:
         row[_PORTS[name]] = target.port
     return row

@@ -58,7 +58,8 @@ class Target:
     """One target: identifier kind, normalised value, and the order's own way of writing it.
 
     `port` narrows an address behind a translator to one of its users; None takes every port. `held_on` (ISO date, UTC)
-    narrows it to the subscription of that day; None takes every subscriber, kept apart.
+    narrows it to the subscription of that day; None takes every subscriber, kept apart. `tenant` says whose account it
+    is, "" nobody's but the operator's; None is refused where several have one of that name.
     """
 
     kind: str
@@ -66,19 +67,21 @@ class Target:
     as_written: str
     port: int | None = None
     held_on: str | None = None
+    tenant: str | None = None
 
     def __repr__(self) -> str:
         return f"Target(kind={self.kind!r})"
 
     @property
-    def sought(self) -> tuple[str, str, int | None, str | None]:
+    def sought(self) -> tuple[str, str, int | None, str | None, str | None]:
         """What is searched for, however it was written."""
-        return self.kind, self.value, self.port, self.held_on
+        return self.kind, self.value, self.port, self.held_on, self.tenant
 
     def as_body(self) -> dict[str, Any]:
         """Return the JSON form."""
         body = {"kind": self.kind, "value": self.value, "as_written": self.as_written, "port": self.port}
-        return body if self.held_on is None else {**body, "held_on": self.held_on}
+        narrowed = {"held_on": self.held_on, "tenant": self.tenant}
+        return body | {name: value for name, value in narrowed.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class WrittenTarget:
     value: str
     port: int | None = None
     held_on: str | None = None
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,8 @@ class CalledBack:
 def normalised(targets: Sequence[WrittenTarget], country: str) -> tuple[Target, ...]:
     """Return the targets as they are searched for."""
     return tuple(
-        normalise_target(item.kind, item.value, country=country, port=item.port, held_on=item.held_on)
+        normalise_target(
+            item.kind, item.value, country=country, port=item.port, held_on=item.held_on, tenant=item.tenant
+        )
         for item in targets
     )

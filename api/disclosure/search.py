@@ -23,12 +23,13 @@ from api.disclosure.hits import cut, erased_days, hits, too_many
 from api.disclosure.open_sessions import are_open, within
 from api.disclosure.preserved import Preserved, preserved
 from api.disclosure.recipients import Recipient
-from api.disclosure.selection import MARKS, Span, permitted_fields, reading_columns, select, target_counts
+from api.disclosure.selection import MARKS, Span, permitted_fields, reading_columns, select, target_counts, tenants_of
 from api.disclosure.subscribers import Separation, spans_of
 from api.handover import envelope, ts102657
 from api.handover.requests import number_of
 from api.instants import parse_instant
 from api.turns import stand_back
+from schemas.errors import ProcedureError
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_date, to_text
 from store.correcting.overlay import PLACE, RESTRICTED
@@ -89,7 +90,7 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
 
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
-        ProcedureError: reason `too-many-records`.
+        ProcedureError: reason `too-many-records`, or `several-tenants`.
     """
     query = recorder.query if recorder else None
     names = permitted_fields(case.basis, case.task.categories)
@@ -216,8 +217,17 @@ def _found(
         yield select(made_records(task, basis), basis, task.targets, task.window)
         return
     stand_back()  # pushes are answered meanwhile
+    whose: dict[int, set[str]] = {place: set() for place, item in enumerate(task.targets) if item.kind == "account"}
     for table in chain(hits(store, query or query_of(case), held.complete if held else None), running):
         kept = select(table, basis, task.targets, task.window, spans)
+        for place, seen in whose.items():
+            seen.update(tenants_of(kept, basis, task.targets[place], spans[place] if spans else None))
+            if len(seen) > 1:
+                raise ProcedureError(
+                    "several tenants have an account of that name",
+                    reason="several-tenants",
+                    hint="the order says whose account it is; nothing else tells them apart",
+                )
         if kept.num_rows:
             yield kept
 

@@ -58,6 +58,8 @@ def reading_columns(basis: LegalBasis, targets: Sequence[Target], categories: fr
         names.update(fields)
         if target.port is not None:
             names.update(name for field in fields for name in _PORTS.get(field, ()))
+        if target.kind == "account":
+            names.add("tenant")
     columns = {column.name for name in names for column in packed_columns(BY_NAME[name])}
     return tuple(name for name in PACKED.names if name in columns)
 
@@ -103,7 +105,18 @@ def target_counts(
 def names_target(table: pa.Table, basis: LegalBasis, target: Target, span: Span | None = None) -> Mask:
     """Tell row by row whether it names a target in a role that the basis opens and, with a span, began in it."""
     named = _names(table, target, basis.matchable(target.kind), target.port)
+    if target.tenant is not None:
+        named &= _numpy(pc.equal(_tenants(table), pa.scalar(target.tenant)), False)
     return named if span is None else named & _starts(table, Window(*span))
+
+
+def tenants_of(table: pa.Table, basis: LegalBasis, target: Target, span: Span | None = None) -> set[str]:
+    """Return whose records name an account; "" is no tenant's. An account's name is its tenant's own affair."""
+    return set(pc.unique(_tenants(table.filter(pa.array(names_target(table, basis, target, span))))).to_pylist())
+
+
+def _tenants(table: pa.Table) -> Any:
+    return pc.fill_null(pc.cast(table["tenant"], pa.string()), "")
 
 
 def _all_fields(kind: str) -> tuple[str, ...]:

@@ -25,12 +25,19 @@ IMEI_DIGITS: Final = 14
 _NUMBER: Final = re.compile(r"\d{2,18}|sips?:[^\s@]+@\S+|[^\s\x00-\x1f]{1,64}")
 _IMSI: Final = re.compile(r"\d{5,15}")
 _IMEI: Final = re.compile(r"\d{14,16}")
+_TENANT: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _MAC_DIGITS: Final = re.compile(r"[0-9a-f]{12}")
 _SEPARATORS: Final = re.compile(r"[\s./:_-]")
 
 
 def normalise_target(
-    kind: str, written: str, *, country: str, port: int | None = None, held_on: str | None = None
+    kind: str,
+    written: str,
+    *,
+    country: str,
+    port: int | None = None,
+    held_on: str | None = None,
+    tenant: str | None = None,
 ) -> Target:
     """Return the target of an order's words.
 
@@ -47,7 +54,9 @@ def normalise_target(
         raise _bad(kind)
     if held_on is not None and (kind not in KINDS or not _is_date(held_on)):
         raise _bad(kind)
-    return Target(kind, _value(kind, text, country), text, port, held_on)
+    if tenant is not None and (kind != "account" or not _TENANT.fullmatch(tenant)):
+        raise _bad(kind)
+    return Target(kind, _value(kind, text, country), text, port, held_on, tenant)
 
 
 def _value(kind: str, text: str, country: str) -> str:

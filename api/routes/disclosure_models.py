@@ -31,10 +31,18 @@ class TargetModel(Model):
     held_on: Annotated[
         str | None, Field(max_length=10, description="Only the subscriber of that day (UTC).", examples=[None])
     ] = None
+    tenant: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            description="With an account: whose it is, empty for no tenant's. Needed where several have one.",
+            examples=[None],
+        ),
+    ] = None
 
     def written(self) -> WrittenTarget:
         """Return it as the procedure takes it."""
-        return WrittenTarget(self.kind, self.value, self.port, self.held_on)
+        return WrittenTarget(self.kind, self.value, self.port, self.held_on, self.tenant)
 
 
 class WindowModel(Model):

@@ -1,0 +1,67 @@
+"""Two tenants may each have an account 0099: an order on one of them reaches no record of the other."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api.disclosure.completeness import COMPLETE, verify
+from api.disclosure.orders import WrittenTarget
+from api.disclosure.targets import normalise_target
+from schemas.errors import ProcedureError
+from tests.api.disclosure.conftest import Court
+from tests.store.conftest import deliver
+from tests.store.records import records
+
+TENANTS = ("acme", "acme", "beta", None)
+
+
+@pytest.fixture(scope="module")
+def court(shared_court: Court) -> Court:
+    rows = len(TENANTS)
+    table = records(rows, days_ago=6, days=2, seed=9, account=[10_099] * rows, tenant=[*TENANTS])
+    deliver(shared_court.store, table, source="tenants")
+    return shared_court
+
+
+@pytest.mark.parametrize(("tenant", "found"), [("acme", 2), ("beta", 1), ("", 1), ("gamma", 0)])
+def test_an_order_that_says_whose_account_it_is_reaches_that_one(court: Court, tenant: str, found: int) -> None:
+    task = court.released(targets=(WrittenTarget("account", "0099", tenant=tenant),))
+    opened, rows = court.open(court.deliver(task.id))
+    assert (len(rows), opened.manifest["counts"]["by_target"]) == (found, [found])
+    assert opened.manifest["order"]["targets"][0]["tenant"] == tenant
+    assert verify(court.store, task.id).verdict == COMPLETE
+    others = {"acme", "beta"} - {tenant}
+    assert not any(other in json.dumps(rows) for other in others), "whose the record is does not leave under this basis"
+
+
+def test_both_are_reached_by_an_order_that_names_both(court: Court) -> None:
+    both = tuple(WrittenTarget("account", "0099", tenant=tenant) for tenant in ("acme", "beta"))
+    task = court.released(targets=both)
+    assert court.open(court.deliver(task.id))[0].manifest["counts"]["by_target"] == [2, 1]
+
+
+def test_an_order_that_does_not_say_is_not_guessed(court: Court) -> None:
+    task = court.approved(targets=(WrittenTarget("account", "0099"),))
+    with pytest.raises(ProcedureError) as refusal:
+        court.run(task.id)
+    assert refusal.value.reason == "several-tenants"
+    assert court.procedure.casebook.task(task.id)[0].reason == "several-tenants"
+    single = court.released(targets=(WrittenTarget("account", "0077"),))
+    assert (single.records or 0) > 0, "one owner needs no word"
+
+
+def test_a_task_names_no_other_tenants_account(court: Court) -> None:
+    order = court.file(targets=(WrittenTarget("account", "0099", tenant="acme"),))
+    for tenant in ("beta", "", None):
+        with pytest.raises(ProcedureError) as refusal:
+            court.register(order, targets=(WrittenTarget("account", "0099", tenant=tenant),))
+        assert refusal.value.reason == "target-out-of-scope"
+
+
+@pytest.mark.parametrize(("kind", "tenant"), [("number", "acme"), ("account", "a b"), ("account", "x" * 65)])
+def test_only_an_account_has_a_tenant(kind: str, tenant: str) -> None:
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target(kind, "0701740007", country="SE", tenant=tenant)
+    assert refusal.value.reason == "bad-target"
