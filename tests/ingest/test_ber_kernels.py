@@ -191,3 +191,45 @@ def test_the_compiled_look_reads_the_same_digits(contents: list[bytes | None], d
             (chars.tolist(), bad.tolist(), low.tolist(), low_bad.tolist(), [text.to_pylist() for text in texts])
         )
     assert found[0] == found[1]
+
+
+CONTENTS = st.one_of(
+    st.none(),
+    st.binary(max_size=12),
+    st.integers(0, 2**70).map(lambda value: value.to_bytes(9, "big").lstrip(b"\0")),
+    st.sampled_from([b"\x7f" + b"\xff" * 7, b"\x80" + bytes(7), b"", b"a" * 63, b"a" * 64, b"a" * 200]),
+    st.tuples(st.sampled_from(["26112210", "24022923", "23022900", "26133110", "26000010", "2a112210"]),
+              st.sampled_from(["3459", "6000", "2360", "f000"]), st.sampled_from(["2b", "2d", "30"]),
+              st.sampled_from(["0100", "1400", "1401", "0060", "0a00"])).map("".join).map(bytes.fromhex),
+)  # fmt: skip
+
+
+def spans_of(contents: list[bytes | None]) -> tuple[Any, Span]:
+    ends = np.cumsum([len(one or b"") for one in contents])
+    lengths = np.array([len(one or b"") for one in contents], np.int64)
+    absent = np.array([one is None for one in contents])
+    return ber.padded(b"".join(one or b"" for one in contents)), Span(np.where(absent, -1, ends - lengths), lengths)
+
+
+@settings(max_examples=300, deadline=None)
+@given(contents=st.lists(CONTENTS, min_size=1, max_size=12))
+def test_values_are_read_alike(contents: list[bytes | None]) -> None:
+    data, span = spans_of(contents)
+    told_by = []
+    for wanted in (True, False):
+        with by_kernels(wanted=wanted):
+            integers, times = values.integers(data, span), values.times(data, span)
+            groups, bad, found = values.distinct(data, span)
+        words = [found[group] if group >= 0 else None for group in groups.tolist()]
+        told_by.append(([part.tolist() for part in (*integers, *times, bad)], words))
+    assert told_by[0] == told_by[1]
+    assert told_by[0][1] == [None if one is None or len(one) >= 64 else one for one in contents]
+
+
+@pytest.mark.parametrize("different", [1, 1024, 1025, 5000])
+def test_however_many_contents_differ(different: int) -> None:
+    contents: list[bytes | None] = [b"%d" % (number % different) for number in range(6000)]
+    data, span = spans_of(contents)
+    with by_kernels(wanted=True):
+        groups, _, found = values.distinct(data, span)
+    assert [found[group] for group in groups.tolist()] == contents

@@ -27,6 +27,9 @@ TEXT_OCTETS_MAX: Final = 1024
 CACHE_VALUES_MAX: Final = 100_000
 """So many distinct values of a field are remembered over a delivery; then the cache starts again."""
 
+_KERNELS: Final = "ingest.decoders.ber.value_kernels"
+_VALUE_OCTETS: Final = 16  # about what is read for one value
+
 # Two digits of an octet, the low nibble first; 15 is the filler and ends the number.
 _DIGITS: Final = "0123456789*#abc\0"
 _PAIRS: Final = np.array([ord(_DIGITS[octet & 15]) | ord(_DIGITS[octet >> 4]) << 8 for octet in range(256)], np.uint16)
@@ -37,6 +40,14 @@ _BCD: Final = np.array(
     np.int64,
 )
 _ONES: Final = np.uint64(0x0101010101010101)
+
+
+def _compiled(rows: int) -> Any:
+    return compiled(_VALUE_OCTETS * rows, _KERNELS)
+
+
+def _plain(span: Span) -> tuple[Ints, Ints]:
+    return np.ascontiguousarray(span.starts), np.ascontiguousarray(span.lengths)
 
 
 def lane(data: Bytes, at: Ints, octets: int) -> Bytes:
@@ -156,6 +167,11 @@ def integers(data: Bytes, span: Span) -> Numbers:
     present = span.present
     if not present.any():
         return Numbers(np.zeros(len(present), np.int64), present, present)
+    kernels = _compiled(len(present))
+    if kernels is not None:
+        found, wrong = np.zeros(len(present), np.int64), np.zeros(len(present), np.bool_)
+        kernels.read_integers(data, *_plain(span), found, wrong.view(np.uint8))
+        return Numbers(found, present, wrong)
     bad = present & ((span.lengths < 1) | (span.lengths > 8))
     lengths = np.where(present & ~bad, span.lengths, 0)
     octets = lane(data, np.where(present, span.starts, 0), 8)
@@ -204,6 +220,12 @@ def times(data: Bytes, span: Span) -> Times:
     if not present.any():
         nothing = np.zeros(len(present), np.int64)
         return Times(nothing, nothing, present, present)
+    kernels = _compiled(len(present))
+    if kernels is not None:
+        (made, shifts), wrong = np.zeros((2, len(present)), np.int64), np.zeros(len(present), np.bool_)
+        flags = wrong.view(np.uint8)
+        kernels.read_times(data, *_plain(span), _DAYS_BEFORE, _DAYS_IN, OFFSET_MAX_S, made, shifts, flags)
+        return Times(made, shifts, present, wrong)
     octets = lane(data, np.maximum(span.starts, 0), 16)
     clock = _BCD.take(octets[:, :6]).T
     offset_hour, offset_minute = _BCD.take(octets[:, 7]), _BCD.take(octets[:, 8])
@@ -234,6 +256,14 @@ def distinct(data: Bytes, span: Span) -> tuple[Ints, Mask, list[bytes]]:
     rows = np.flatnonzero(good)
     if not len(rows):
         return np.full(len(lengths), -1, np.int64), bad, []
+    kernels = _compiled(len(lengths))
+    if kernels is not None:
+        starts, groups = np.where(good, span.starts, -1), np.empty(len(lengths), np.int64)
+        firsts, slots = np.empty(kernels.GROUPS_MAX, np.int64), np.zeros(kernels.SLOTS, np.int64)
+        count = kernels.group(data, starts, np.ascontiguousarray(lengths), slots, firsts, groups)
+        if count >= 0:
+            places = [(int(starts[row]), int(lengths[row])) for row in firsts[:count]]
+            return groups, bad, [data[start : start + length].tobytes() for start, length in places]
     longest, shortest = int(lengths[rows].max()), int(lengths[rows].min())
     if longest == shortest == 1:
         return _octets(data, span, good, bad)

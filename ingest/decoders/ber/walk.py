@@ -51,10 +51,10 @@ _HIGH: Final = 0x1F
 _INDEFINITE: Final = 0x80
 
 
-def compiled(size_bytes: int) -> Any:
-    """Return the compiled walk; None when so few bytes are not worth loading it."""
-    if size_bytes >= KERNEL_BYTES_MIN and (native.is_loaded(_KERNELS) or size_bytes >= LOAD_BYTES_MIN):
-        return native.load(_KERNELS)
+def compiled(size_bytes: int, module: str = _KERNELS) -> Any:
+    """Return the compiled walk, or other kernels; None when so few bytes are not worth loading them."""
+    if size_bytes >= KERNEL_BYTES_MIN and (native.is_loaded(module) or size_bytes >= LOAD_BYTES_MIN):
+        return native.load(module)
     return None
 
 
