@@ -38,6 +38,7 @@ from store.quarantine import RejectSpool
 from store.retention.clocktrust import Verdict
 from store.retention.policies import distinct, partition_of, slots_of
 from store.retention.refusals import over_rows
+from store.syncing import Syncs
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -52,6 +53,8 @@ RELEASE_BYTES: Final = 64 << 20
 """While a large sieve grows by so much, memory that was freed is kept for the next stretch."""
 SHARED_ROWS_MIN: Final = 131_072
 """A last buffer of so many rows is written as two parts, by both writers."""
+LARGE_ROWS_MIN: Final = 65_536
+"""A part of so many rows waits for the disk by itself, beside the other writer; smaller ones all together."""
 WRITERS: Final = 2
 """Parts encoded at once; a Parquet writer uses one core."""
 EXPIRED: Final = -1
@@ -93,6 +96,7 @@ class BatchWriter:
         self._on_publish: OnPublish | None = None
         self._sha256 = b""
         self._size_bytes = 0
+        self._syncs = Syncs()
         self._done = False
 
     def __enter__(self) -> BatchWriter:
@@ -167,8 +171,8 @@ class BatchWriter:
             for slot in list(self._buffers):
                 self._flush(slot)
             self._collect(0)
-            for partition in {part.partition for part in self._written}:
-                self._store.part_store.sync_directory(partition)
+            self._syncs.finish()
+            self._store.part_store.sync_names(*{part.partition for part in self._written})
             receipt = publish(self._store, self._publication())
         except BaseException:
             self.abort()
@@ -188,6 +192,7 @@ class BatchWriter:
         self._rejects.close()
         try:
             self._pool.shutdown()
+            self._syncs.drop()
             for future, _, _ in self._pending:
                 if future.exception() is None:  # what a failed one wrote is an orphan; recovery removes it
                     self._written.append(future.result())
@@ -333,7 +338,8 @@ class BatchWriter:
     def _write(self, partition: PartitionKey, key: bytes, location_key: bytes | None, buffer: Buffer) -> WrittenPart:
         table = pa.concat_tables(buffer.tables, promote_options="default")
         tags = np.concatenate(buffer.tags)
-        return self._store.part_store.write(partition, key, table, tags, location_key=location_key)
+        syncs = self._syncs if table.num_rows < LARGE_ROWS_MIN else None
+        return self._store.part_store.write(partition, key, table, tags, location_key=location_key, syncs=syncs)
 
     def _collect(self, running_max: int) -> None:
         while len(self._pending) > running_max:

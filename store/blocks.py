@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from schemas.errors import IntegrityError
 from store import files
 from store.binding import FileBinding
+from store.syncing import Syncs
 
 MAGIC: Final = b"LGBLOCK1"
 BLOCKS_MAX: Final = 2**32 - 2
@@ -55,13 +56,22 @@ def encode(blocks: Sequence[bytes | bytearray | memoryview], binding: FileBindin
 
 
 def write(
-    path: Path, blocks: Sequence[bytes | bytearray | memoryview], binding: FileBinding, partition_key: bytes
+    path: Path,
+    blocks: Sequence[bytes | bytearray | memoryview],
+    binding: FileBinding,
+    partition_key: bytes,
+    syncs: Syncs | None = None,
 ) -> tuple[int, bytearray]:
-    """Write a block file durable but for its directory entry; return its size in bytes, and the bytes."""
+    """Write a block file; return its size in bytes, and the bytes.
+
+    It is durable but for its directory entry, or with `syncs` once these are finished.
+    """
     data = encode(blocks, binding, partition_key)
     files.create_private(path)
     with path.open("r+b", buffering=0) as stream:
-        files.append_durable(stream, data)
+        (files.append_durable if syncs is None else files.append)(stream, data)
+    if syncs is not None:
+        syncs.add(path)
     return len(data), data
 
 

@@ -10,6 +10,7 @@ the pages may be gone although the file still reads well: never sync the same fi
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -30,6 +31,7 @@ SECRET_BYTES_MAX = 64 * 2**20
 OVERWRITE_CHUNK_BYTES = 2**20
 COPY_CHUNK_BYTES = 2**20
 TEMPORARY_SUFFIX = ".tmp"
+_SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_IMMUTABLE_FL = 0x80086601, 0x40086602, 0x10  # linux/fs.h, 64 bits
 
 _T = TypeVar("_T")
@@ -89,10 +91,15 @@ def append_durable(file: BinaryIO | int, data: bytes | bytearray | memoryview) -
     Raises:
         OSError: Any prefix of `data` may be in the file: cut it back with `truncate_durable`, or leave the file.
     """
+    append(file, data)
     fd = file if isinstance(file, int) else file.fileno()
-    path = Path(f"/proc/self/fd/{fd}")
-    _perform("write", path, lambda: _write_all(fd, data))
-    _perform("fsync", path, lambda: os.fdatasync(fd))
+    _perform("fsync", Path(f"/proc/self/fd/{fd}"), lambda: os.fdatasync(fd))
+
+
+def append(file: BinaryIO | int, data: bytes | bytearray | memoryview) -> None:
+    """Write `data` at the position of an open file (unbuffered or a descriptor); it is synced later."""
+    fd = file if isinstance(file, int) else file.fileno()
+    _perform("write", Path(f"/proc/self/fd/{fd}"), lambda: _write_all(fd, data))
 
 
 def copy_durable(src: Path, dst: Path, *, bytes_max: int | None = None) -> tuple[int, str]:
@@ -162,6 +169,23 @@ def fsync_path(path: Path) -> None:
         os.close(fd)
 
 
+def begin_sync(path: Path) -> int:
+    """Let the disk begin with a file; `end_sync` waits for it. The descriptor keeps what goes wrong meanwhile."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with suppress(OSError, AttributeError):  # not every system has it; then the sync does all the work
+        whole = ctypes.c_int64(0)
+        ctypes.CDLL(None).sync_file_range(fd, whole, whole, _SYNC_FILE_RANGE_WRITE)
+    return fd
+
+
+def end_sync(path: Path, fd: int) -> None:
+    """Sync the content of the file that `begin_sync` opened, and close it."""
+    try:
+        _perform("fsync", path, lambda: os.fsync(fd))
+    finally:
+        os.close(fd)
+
+
 def fsync_dir(path: Path) -> None:
     """Sync the names in the directory `path`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -185,6 +209,13 @@ def make_dir(path: Path, mode: int = 0o700) -> None:
         make_dir(path.parent, mode)
     _perform("mkdir", path, lambda: path.mkdir(mode, exist_ok=True))
     fsync_dir(path.parent)
+
+
+def make_dir_unsynced(path: Path, mode: int = 0o700) -> None:
+    """Make the directory `path` and its missing parents; their names are the caller's to sync."""
+    if not path.parent.is_dir():
+        make_dir_unsynced(path.parent, mode)
+    _perform("mkdir", path, lambda: path.mkdir(mode, exist_ok=True))
 
 
 def unlink_durable(path: Path, missing_ok: bool = False) -> None:

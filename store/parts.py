@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,7 @@ from store.model import PartRow, RetiredPart
 from store.part_reader import PartReader
 from store.partitions import PartitionKey
 from store.siblings import LocatedReader, LocationKey
+from store.syncing import Syncs
 
 _log = logging.getLogger("lagrum.store")
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -83,36 +85,68 @@ class PartStore:
         self._store_id = store_id
         self._hasher = hasher
         self._immutable = immutable
+        self._named: set[Path] = set()
 
     def write(
-        self, partition: PartitionKey, key: bytes, records: pa.Table, tags: Tags | None, *, location_key: bytes | None
+        self,
+        partition: PartitionKey,
+        key: bytes,
+        records: pa.Table,
+        tags: Tags | None,
+        *,
+        location_key: bytes | None,
+        syncs: Syncs | None = None,
     ) -> WrittenPart:
         """Write records (any order); durable but for the directory entry. Who has their tags already gives them.
 
+        With `syncs` the part is durable once these are finished. `sync_names` makes directory entries durable.
         `records` has packed columns; `batch_id` only in a merged part, else the catalog keeps it for the whole part.
         Their location goes to the sibling under `location_key`; without that key it is not kept.
         """
+        own = Syncs() if syncs is None else syncs
+        try:
+            part = self._write(partition, key, records, tags, location_key, own)
+            if syncs is None:
+                own.finish()
+        finally:
+            if syncs is None:
+                own.drop()
+        return part
+
+    def _write(
+        self,
+        partition: PartitionKey,
+        key: bytes,
+        records: pa.Table,
+        tags: Tags | None,
+        location_key: bytes | None,
+        syncs: Syncs,
+    ) -> WrittenPart:
         file_id = secrets.token_hex(16)
         directory = self._layout.partition(partition)
         if not directory.is_dir():
-            files.make_dir(directory)
+            self._named.discard(directory)
+            files.make_dir_unsynced(directory)
         table, order = sort(records)
         group_rows = group_rows_of(table.num_rows)
         table, location = siblings.split(table)
 
+        def known() -> Tags | None:
+            return None if tags is None else tags[order]
+
         def about() -> dict[str, Any]:
-            told = self._write_about(partition, file_id, key, table, lambda: None if tags is None else tags[order])
+            told = self._write_about(partition, file_id, key, table, known, syncs)
             if location is not None:
-                told |= self._write_location(partition, file_id, location, group_rows, location_key)
+                told |= self._write_location(partition, file_id, location, group_rows, location_key, syncs)
             return told
 
         if table.num_rows < BESIDE_ROWS_MIN:
-            size, digest = self._write_records(partition, file_id, key, table, location)
+            size, digest = self._write_records(partition, file_id, key, table, location, syncs)
             told = about()
         else:
             with ThreadPoolExecutor(1, thread_name_prefix="lagrum-index") as pool:
                 waiting = pool.submit(about)
-                size, digest = self._write_records(partition, file_id, key, table, location)
+                size, digest = self._write_records(partition, file_id, key, table, location, syncs)
                 told = waiting.result()
         if self._immutable:
             self._protect(partition, file_id)
@@ -132,14 +166,26 @@ class PartStore:
         )
 
     def _write_records(
-        self, partition: PartitionKey, file_id: str, key: bytes, table: pa.Table, location: pa.Table | None
+        self,
+        partition: PartitionKey,
+        file_id: str,
+        key: bytes,
+        table: pa.Table,
+        location: pa.Table | None,
+        syncs: Syncs,
     ) -> tuple[int, str]:
         stored = siblings.marked(encode(table, group_rows_of(table.num_rows), parquet.size_of), location)
         path, binding = self._layout.part(partition, file_id), self.binding(partition, file_id, "records")
-        return parquet.write_stored(path, stored, binding, key)
+        return parquet.write_stored(path, stored, binding, key, syncs)
 
     def _write_about(
-        self, partition: PartitionKey, file_id: str, key: bytes, table: pa.Table, known_tags: Callable[[], Tags | None]
+        self,
+        partition: PartitionKey,
+        file_id: str,
+        key: bytes,
+        table: pa.Table,
+        known_tags: Callable[[], Tags | None],
+        syncs: Syncs,
     ) -> dict[str, Any]:
         """Write what finds a part's records: the run of their identities, and their postings."""
         group_rows = group_rows_of(table.num_rows)
@@ -150,9 +196,9 @@ class PartStore:
 
         run = runs.run_of(tags, self._hasher.keyed(table), table.num_rows, group_rows)
         path, binding = self._layout.identities(partition, file_id), self.binding(partition, file_id, "identities")
-        run_size, run_digest = runs.write(path, run, group_rows, binding, key)
+        run_size, run_digest = runs.write(path, run, group_rows, binding, key, syncs)
         path, binding = self._layout.index(partition, file_id), self.binding(partition, file_id, "index")
-        index_size, index = blocks.write(path, postings(table, group_rows), binding, key)
+        index_size, index = blocks.write(path, postings(table, group_rows), binding, key, syncs)
         return {
             "identities_bytes": run_size,
             "identities_sha256": run_digest,
@@ -167,7 +213,13 @@ class PartStore:
             _log.warning("parts are not immutable: the file system or the service's rights do not allow it")
 
     def _write_location(
-        self, partition: PartitionKey, file_id: str, location: pa.Table, group_rows: int, key: bytes | None
+        self,
+        partition: PartitionKey,
+        file_id: str,
+        location: pa.Table,
+        group_rows: int,
+        key: bytes | None,
+        syncs: Syncs,
     ) -> dict[str, Any]:
         """Write a part's location; return what the part says of it."""
         rows = siblings.located(location).num_rows
@@ -178,6 +230,7 @@ class PartStore:
             siblings.encoded(location, group_rows, parquet.size_of),
             self.binding(partition.location, file_id, "records"),
             key,
+            syncs,
         )
         return {"location_rows": rows, "location_bytes": size, "location_sha256": digest}
 
@@ -228,9 +281,20 @@ class PartStore:
         """Return what binds a file to its place."""
         return FileBinding(self._store_id, partition, file_id, role)
 
-    def sync_directory(self, partition: PartitionKey) -> None:
-        """Make the directory entries of a partition's files durable."""
-        files.fsync_dir(self._layout.partition(partition))
+    def sync_names(self, *partitions: PartitionKey) -> None:
+        """Make the directory entries of partitions' files durable, and, once in a process, of their directories.
+
+        Each directory is synced once, however many partitions lie in it. An earlier process may have made one just
+        before a crash, its name never synced.
+        """
+        wanted: dict[Path, None] = {}
+        for directory in sorted(map(self._layout.partition, partitions)):
+            wanted[directory] = None
+            if directory not in self._named:
+                wanted |= dict.fromkeys(directory.parents[:3])  # the class, the date, and all parts
+        for directory in wanted:
+            files.fsync_dir(directory)
+        self._named.update(map(self._layout.partition, partitions))
 
     def discard(self, *parts: WrittenPart | PartRow | RetiredPart) -> None:
         """Remove the files of parts that no catalog knows (an aborted batch, or rows replaced before publication)."""

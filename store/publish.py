@@ -188,8 +188,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
             batch.written.append(settled)
             parts.append(settled)
         store.part_store.discard(part)
-    for partition in {part.partition for part in parts}:
-        store.part_store.sync_directory(partition)
+    store.part_store.sync_names(*{part.partition for part in parts})
     return replace(
         batch,
         parts=parts,

@@ -216,7 +216,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
             store.part_store,
         )
         written, batches = [part for part, _ in made], [counted for _, counted in made]
-        store.part_store.sync_directory(key)
+        store.part_store.sync_names(key)
         with store.catalog.transaction() as cursor:
             if not _still_there(cursor, group):
                 store.part_store.discard(*written)

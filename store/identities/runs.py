@@ -31,6 +31,7 @@ from schemas.errors import IntegrityError
 from store import blocks, native
 from store.binding import FileBinding
 from store.identities.identity import IdentityHasher, Keyed
+from store.syncing import Syncs
 
 Tags = npt.NDArray[np.uint64]
 Words = npt.NDArray[np.uint64]
@@ -113,9 +114,11 @@ def _of_keys(keyed: Keyed, group_rows: int, group_bits: int) -> Run | None:
     return Run(words, origin_bits + group_bits, keyed.states[: len(used)][used], least)
 
 
-def write(path: Path, run: Run, group_rows: int, binding: FileBinding, partition_key: bytes) -> tuple[int, str]:
-    """Write a part's run; return its size in bytes and its SHA-256."""
-    size, data = blocks.write(path, encode(run, group_rows), binding, partition_key)
+def write(
+    path: Path, run: Run, group_rows: int, binding: FileBinding, partition_key: bytes, syncs: Syncs | None = None
+) -> tuple[int, str]:
+    """Write a part's run; return its size in bytes and its SHA-256. With `syncs` it is durable once they are."""
+    size, data = blocks.write(path, encode(run, group_rows), binding, partition_key, syncs)
     return size, hashlib.sha256(data).hexdigest()
 
 

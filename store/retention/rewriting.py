@@ -124,7 +124,7 @@ def rewrite(store: Store, key: PartitionKey, goes: Goes) -> Rewritten:
             stretches = merging.merged(readers, prepares, compact.MERGED_ROWS_MAX)
             made += compact.written_by(stretches, write, store.part_store)
     if made:
-        store.part_store.sync_directory(into)
+        store.part_store.sync_names(into)
     written, batches = [part for part, _ in made], [counted for _, counted in made]
     return Rewritten(key, into, parts, written, batches, withdrawn, erased)
 

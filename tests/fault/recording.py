@@ -209,6 +209,8 @@ class _Reader:
             self.recording.syncs.append(Sync(begin, end, held.file))
         elif name == "lseek":
             held.position = result
+        elif name == "sync_file_range":
+            pass  # it promises nothing
         elif name == "ftruncate":
             self._change(begin, end, held.file, int(arguments.rpartition(", ")[2]), None)
         elif name in ("write", "pwrite64"):

@@ -208,11 +208,11 @@ def tracked() -> Any:
 def test_a_disk_that_is_full_leaves_no_torn_part_behind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     from store import files
 
-    def full(path: Any) -> None:
+    def full(path: Any, descriptor: int) -> None:
         raise OSError(28, "injected")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "fsync_path", full)
+        patch.setattr(files, "end_sync", full)
         with pytest.raises((OSError, LagrumError)):
             deliver(store, records(30))
     assert not [path for path in store.layout.parts.rglob("*") if path.is_file()]

@@ -1,0 +1,75 @@
+"""Files of a batch become durable together, and not before they are asked to."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from store import files, syncing
+from store.syncing import Syncs
+from tests.fault.disk import Disk, run_until
+
+
+def written(folder: Path, count: int) -> list[Path]:
+    paths = [folder / str(number) for number in range(count)]
+    for path in paths:
+        path.write_bytes(b"x" * 5000)
+    return paths
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_nothing_is_synced_before_the_end_and_then_everything_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths, syncs, disk, before = written(tmp_path, 5), Syncs(), Disk(), descriptors()
+
+    def add() -> None:
+        for path in paths:
+            syncs.add(path)
+
+    run_until(monkeypatch, disk, add)
+    assert disk.steps == []
+    run_until(monkeypatch, disk, lambda: (syncs.finish(), syncs.finish()))
+    assert disk.steps == [("fsync", path) for path in paths]
+    assert descriptors() == before
+
+
+def test_descriptors_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(syncing, "FILES_MAX", 3)
+    syncs, before = Syncs(), descriptors()
+    for path in written(tmp_path, 10):
+        syncs.add(path)
+        assert descriptors() < before + 3
+    syncs.drop()
+    assert descriptors() == before
+
+
+def test_a_sync_that_fails_is_told_and_no_descriptor_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    syncs, before, asked = Syncs(), descriptors(), []
+
+    def failing(descriptor: int) -> None:
+        asked.append(descriptor)
+        if len(asked) == 2:
+            raise OSError(errno.EIO, "injected")
+
+    for path in written(tmp_path, 4):
+        syncs.add(path)
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OSError, match="injected"):
+        syncs.finish()
+    assert len(asked) == 2
+    assert descriptors() == before
+
+
+def test_a_system_that_cannot_begin_early_syncs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda _: object())
+    syncs, disk = Syncs(), Disk()
+    syncs.add(written(tmp_path, 1)[0])
+    run_until(monkeypatch, disk, syncs.finish)
+    assert [step for step, _ in disk.steps] == ["fsync"]
