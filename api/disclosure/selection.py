@@ -112,11 +112,13 @@ def names_target(table: pa.Table, basis: LegalBasis, target: Target, span: Span 
 
 def tenants_of(table: pa.Table, basis: LegalBasis, target: Target, span: Span | None = None) -> set[str]:
     """Return whose records name an account; "" is no tenant's. An account's name is its tenant's own affair."""
-    return set(pc.unique(_tenants(table.filter(pa.array(names_target(table, basis, target, span))))).to_pylist())
+    whose: Any = _tenants(table.filter(pa.array(names_target(table, basis, target, span))))
+    return set(whose.unique().to_pylist())
 
 
 def _tenants(table: pa.Table) -> Any:
-    return pc.fill_null(pc.cast(table["tenant"], pa.string()), "")
+    column: Any = table["tenant"]
+    return pc.fill_null(pc.cast(column, pa.string()), "")
 
 
 def _all_fields(kind: str) -> tuple[str, ...]:
