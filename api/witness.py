@@ -84,6 +84,26 @@ def _refused(why: str) -> ProcedureError:
     return ProcedureError(f"the witness refuses: {why}", reason="witness")
 
 
+def _require_kept(log: AuditLog, head: Checkpoint, note: str) -> None:
+    """Return when the log holds what a kept checkpoint signs.
+
+    Raises:
+        IntegrityError: it does not, and signed it once: it was cut or made anew.
+        ProcedureError: reason `witness`: what is kept is no checkpoint of this log.
+    """
+    try:
+        kept = _head(note)
+    except IntegrityError:
+        raise _refused("what it keeps is no checkpoint") from None
+    if kept.size <= head.size and _root_at(log, kept.size) == kept.root:
+        return
+    try:
+        open_checkpoint(note, list(_epoch_keys(log)))
+    except IntegrityError:
+        raise _refused("what it keeps is not signed by this log") from None
+    raise IntegrityError("a kept checkpoint shows that the audit log was cut or made anew")
+
+
 class Drop:
     """A folder on another machine."""
 
@@ -102,7 +122,7 @@ class Drop:
         newest = self._newest(folder)
         if newest is not None:
             kept = newest.read_text("utf-8")
-            self._compare(log, head, kept)
+            _require_kept(log, head, kept)
             if _head(kept).size == head.size:
                 return head.size
         path = folder / f"{head.size // _FILES_PER_FOLDER:09d}" / f"{head.size:012d}{_SUFFIX}"
@@ -118,19 +138,6 @@ class Drop:
             if found:
                 return found[-1]
         return None
-
-    def _compare(self, log: AuditLog, head: Checkpoint, note: str) -> None:
-        try:
-            kept = _head(note)
-        except IntegrityError:
-            raise _refused("a file in the folder is no checkpoint") from None
-        if kept.size <= head.size and _root_at(log, kept.size) == kept.root:
-            return
-        try:
-            open_checkpoint(note, list(_epoch_keys(log)))
-        except IntegrityError:
-            raise _refused("a file in the folder is not signed by this log") from None
-        raise IntegrityError("a kept checkpoint shows that the audit log was cut or made anew")
 
 
 class Remote:
@@ -166,11 +173,29 @@ class Remote:
             if epoch is not None:
                 size = self._send_epochs(log, head, epoch, size)
             self._send_checkpoint(log, head, note, size)
+        except ProcedureError:
+            self._seen = None
+            self._compare(log, head)  # a refusal that the witness can prove is no matter of opinion
+            raise
         except LagrumError:
             self._seen = None
             raise
         self._done = head.size
         return head.size
+
+    def _compare(self, log: AuditLog, head: Checkpoint) -> None:
+        """Compare the log with the checkpoint that the witness shows; without its cosignature it proves nothing.
+
+        Raises:
+            IntegrityError: the log signed it once, and is not the one that it was.
+        """
+        try:
+            answer = self._call("GET", f"/logs/{log_name(head.origin)}", None)
+            note = str(orjson.loads(answer.content)["checkpoint"])
+            self._key.cosigned_at(parse_note(note))
+        except (LagrumError, ValueError, KeyError, TypeError):
+            return
+        _require_kept(log, head, note)
 
     def _ask(self, origin: str) -> tuple[int | None, int]:
         answer = self._call("GET", f"/logs/{log_name(origin)}", None)

@@ -116,8 +116,13 @@ def test_a_log_that_was_cut_is_refused(store: Store, book: WitnessBook, url: str
     store.log(ENTRY)
     remote(store, book, url).send(store.audit)
     older = AuditLog.open(tmp_path / "older" / "audit", keyring=Keyring.open(tmp_path / "older"), clock=store.clock)
-    with pytest.raises(ProcedureError, match="more entries"):
+    with pytest.raises(IntegrityError, match="cut or made anew"):
         remote(store, book, url).send(older)
+    with Store.open(tmp_path / "older", clock=store.clock) as cut:
+        AuditKeeper(cut, [remote(store, book, url)]).send()
+        assert cut.audit.distrusted is not None
+        with pytest.raises(AuditError):
+            cut.log(ENTRY)
 
 
 def test_a_fork_is_refused_whether_it_is_longer_or_not(
@@ -129,9 +134,8 @@ def test_a_fork_is_refused_whether_it_is_longer_or_not(
     fork = AuditLog.open(tmp_path / "fork" / "audit", keyring=Keyring.open(tmp_path / "fork"), clock=store.clock)
     for n in range(3):
         fork.append([AuditEntry("disclosure.run", {"task": f"T-{7 + n}"})])
-        with pytest.raises(ProcedureError) as refused:
+        with pytest.raises(IntegrityError, match="cut or made anew"):
             remote(store, book, url).send(fork)
-        assert refused.value.reason == "witness"
     assert seen(book, store) == store.audit.size
 
 
