@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from api import problems
 from api.custody.subjects import erase_due as erase_requests
 from api.disclosure import lapses
+from api.disclosure.overtaken import Watch
 from api.disclosure.procedure import Disclosure
 from api.disclosure.worklist import Reminders
 from api.door import Door
@@ -224,6 +225,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
         ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
         ("deliveries", Disclosure(store).erase_due, DELIVERIES_INTERVAL_SECONDS),
+        ("outdated", Watch(store).look, LAPSES_INTERVAL_SECONDS),
         ("push", app.state.pusher.look, PUSH_INTERVAL_SECONDS),
         ("subjects", lambda: erase_requests(store), DELIVERIES_INTERVAL_SECONDS),
         ("deadlines", app.state.reminders.look, DEADLINES_INTERVAL_SECONDS),

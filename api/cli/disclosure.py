@@ -30,7 +30,7 @@ def disclosure() -> None:
     \b
       officer       authorise, register, confirm, extend, suspend, resume,
                     cancel, deliver, acknowledge
-      case handler  check, run, reject, suspend, notice
+      case handler  check, run, reject, suspend, notice, inform
       approver      preflight, approve, release, reject, suspend, resume, notice
 
     \b

@@ -1,4 +1,4 @@
-"""`lagrum disclosure worklist|notice`: what waits for whom, and whether customers were told."""
+"""`lagrum disclosure worklist|notice|inform`: what waits for whom, and whether customers and authorities were told."""
 
 from __future__ import annotations
 
@@ -45,6 +45,15 @@ def notice(way: Way, task: str, withheld: str | None) -> None:
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/notice", {"withheld": withheld}))
 
 
+@click.command("inform")
+@click.argument("task")
+@acting
+def inform(way: Way, task: str) -> None:
+    """Put on file as a case handler that the authority was told that its result is outdated: by call, for one."""
+    with way.open() as client:
+        tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/inform", {}))
+
+
 def duration_text(seconds: int | None) -> str:
     """Return a time left in its two largest units; a negative one is overdue."""
     if seconds is None:
@@ -69,4 +78,4 @@ def _push(word: str | None) -> list[str]:
     return [] if word is None else [f"push: {word}"]
 
 
-COMMANDS: Final = (worklist, notice)
+COMMANDS: Final = (worklist, notice, inform)

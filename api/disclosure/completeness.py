@@ -2,8 +2,8 @@
 
 When a result is made, its evidence is put on file: the snapshot (`store.reading.completeness`), the digest of the
 order, and for every UTC day on which a delivered record ended their number and an HMAC-SHA256, under a salt of the
-evidence, over their lines as `records.ndjson` has them, in their order. The evidence's SHA-256 stands in the log, with
-the result.
+evidence, over their lines as `records.ndjson` has them, in their order; and which stored records they were
+(`places`). The evidence's SHA-256 stands in the log, with the result.
 
 `verify` does, in this order:
 
@@ -41,6 +41,7 @@ from api.disclosure.casebook import Case, Casebook
 from api.disclosure.expired import comparable
 from api.disclosure.model import request_digest
 from api.disclosure.open_sessions import are_open, within
+from api.disclosure.places import Places
 from api.disclosure.printing import ndjson, printable
 from api.disclosure.search import query_of
 from api.disclosure.selection import permitted_fields, select
@@ -101,6 +102,7 @@ class Recorder:
         self._case, self._store = case, store
         self._salt = secrets.token_bytes(_SALT_BYTES)
         self._tally = Tally(self._salt)
+        self._places = Places()
         self._preserved_days: set[int] = set()
         self._open_sessions = 0
         self.spans = spans_of(store, case)
@@ -115,6 +117,7 @@ class Recorder:
         """
         running = are_open(kept)
         self._open_sessions += int(np.count_nonzero(running))
+        self._places.add(kept.filter(pa.array(~running)))
         held = np.array(preserved, np.bool_) if any(preserved) else np.zeros(len(running), np.bool_)
         if held.any():
             ends = kept.filter(pa.array(held))["end_time"].cast(pa.int64()).to_numpy()
@@ -139,6 +142,7 @@ class Recorder:
                 "snapshot": self._snapshot.as_body(),
                 "records": sum(count for count, _ in days.values()),
                 "days": days,
+                "places": self._places.as_body(),
                 "preserved_days": [day_to_date(day).isoformat() for day in sorted(self._preserved_days)],
                 "open_sessions": self._open_sessions,
                 "spans": [None if span is None else list(span) for span in self.spans],

@@ -7,6 +7,7 @@ Each open end is a `Due` on one clock:
     register         from the filing to the decision's end, while no task is registered
     fetch            from the release until the decision ends or the envelope goes
     acknowledgement  from the first fetch until the same
+    outdated         from the mark on a result that has left until the authority knows; without an end
     notice           from the first to the last day on which the customer is told, where the basis lets the operator
 
 A suspension stops no clock, and an extension gives an answer no further time: the law names neither, so the earlier
@@ -32,6 +33,7 @@ from schemas.legal_terms import CustomerNotice
 SOON_SHARE: Final = 4
 """Our bound: the last quarter of a time is its reminder's."""
 DECISION_ENDS: Final = "the decision's end"
+OUTDATED_CITATION: Final = "Regulation (EU) 2016/679 Art 19"
 ENVELOPE_GOES: Final = "our bound: a release that nobody confirms is not kept for ever"
 
 
@@ -44,6 +46,7 @@ class Clock(StrEnum):
     FETCH = "fetch"
     ACKNOWLEDGEMENT = "acknowledgement"
     NOTICE = "notice"
+    OUTDATED = "outdated"
 
 
 class Standing(StrEnum):
@@ -110,6 +113,7 @@ def open_ends(
     *,
     noticed: frozenset[str],
     now_us: int,
+    outdated: Mapping[str, int] | None = None,
 ) -> list[Due]:
     """Return the open ends of one authorisation, in no order.
 
@@ -120,6 +124,7 @@ def open_ends(
         deliveries: by id; those of the tasks at least.
         noticed: tasks of which the customer's notice is settled.
         now_us: now; a notice is none of today's ends before its first day.
+        outdated: since when deliveries are outdated (UTC microseconds), of which no authority knows.
     """
     found: list[Due] = []
     if authorisation.state in LIVE:
@@ -128,6 +133,7 @@ def open_ends(
             found += _of_task(authorisation, basis, task, deliveries.get(task.delivery_id or ""))
     for task in tasks:
         found += _notice(authorisation, basis, task, deliveries, noticed, now_us)
+        found += _outdated(authorisation, task, deliveries, outdated or {})
     return found
 
 
@@ -246,3 +252,16 @@ def _notice(
         window[1],
         basis.notice_citation,
     )
+
+
+def _outdated(
+    authorisation: Authorisation, task: Task, deliveries: Mapping[str, Delivery], outdated: Mapping[str, int]
+) -> Iterator[Due]:
+    delivery = deliveries.get(task.delivery_id or "")
+    if delivery is None or delivery.id not in outdated or task.stage not in (Stage.RELEASED, Stage.DELIVERED):
+        return
+    if delivery.fetched or delivery.erased_at_us is None:
+        since_us = outdated[delivery.id]
+        yield Due(
+            Clock.OUTDATED, task.id, authorisation, Role.CASE_HANDLER, None, "inform", since_us, None, OUTDATED_CITATION
+        )

@@ -44,7 +44,7 @@ class Delivering(Ending):
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             approval = self._signed(actor, APPROVE_RELEASE, task_id, case.task.result_digest or "", signed)
             delivery, revision, recipient, manifest = self._result(case, now_us)
-            rules.require_current(is_outdated(self._store, case, delivery))
+            rules.require_current(is_outdated(self._store, delivery))
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)
             cover = self._cover(replace(case, task=after), delivery, recipient, manifest, now_us)

@@ -343,16 +343,6 @@ def require_signed(approval: Approval | None, *, action: str, case: str, digest:
         raise ProcedureError("the approval's signature does not verify", reason="approval-signature")
 
 
-def require_unapproved(*, holds: bool) -> None:
-    """A request is approved anew only where the approval on file does not hold any more."""
-    if holds:
-        raise ProcedureError(
-            "the request is approved as it stands",
-            reason="approved-already",
-            hint="nothing waits for an approval; it is given anew after an extension, or when its approver has left",
-        )
-
-
 def require_result(task: Task, delivery: Delivery, manifest: bytes) -> None:
     """The result at hand is the one whose release was approved, down to each part's digest."""
     if delivery.task_id != task.id or delivery.sha256 != task.result_digest:

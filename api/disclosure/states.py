@@ -130,7 +130,7 @@ TASK_TRANSITIONS: Final[dict[tuple[Stage, TaskAction], Stage]] = {
     (_S.REGISTERED, TaskAction.CHECK): _S.CHECKED,
     (_S.CHECKED, TaskAction.APPROVE): _S.APPROVED,
     # An approver whose enrolment is revoked approves nothing any more, and an extension is approved anew: somebody
-    # signs in the same place (`rules.require_unapproved`).
+    # signs in the same place (`approving`).
     **{
         (stage, TaskAction.APPROVE): stage
         for stage in (_S.APPROVED, _S.RUNNING, _S.FAILED, _S.RUN, _S.RELEASED, _S.DELIVERED)

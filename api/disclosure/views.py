@@ -14,11 +14,12 @@ from api.disclosure.deliveries import Delivery, kept_until_us
 from api.disclosure.lapses import delivered
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Task, request_digest
 from api.disclosure.outgoing import push_of
+from api.disclosure.overtaken import Mark, mark_of, marks, shown_to_officer
 from api.disclosure.results import result_of
 from api.disclosure.states import AuthorisationState, Stage
 from api.people.roles import Role
 from schemas.errors import NotFoundError
-from store import AuditEntry, Store
+from store import AuditEntry, Put, Store
 from store.clock import to_text
 
 _ROLES = (rules.OFFICER, rules.CASE_HANDLER, rules.APPROVER)
@@ -43,11 +44,15 @@ def show(store: Store, actor: Actor, case_id: str) -> dict[str, Any]:
             return authorisation_view(authorisation)
         case = casebook.case(case_id)
         _require_own(actor, case.authorisation)
-        _log(store, actor, {"authorisation": case.authorisation.id, "task": case.task.id})
-        shown = task_view(case.task, case.authorisation, officer=rules.OFFICER in actor.roles)
-        if rules.OFFICER not in actor.roles:
+        officer, released = rules.OFFICER in actor.roles, case.task.stage in _OPEN_TO_OFFICER
+        known = mark_of(store, case.task.delivery_id)
+        told = shown_to_officer(store, actor, known) if officer and released else []
+        _log(store, actor, {"authorisation": case.authorisation.id, "task": case.task.id}, told)
+        shown = task_view(case.task, case.authorisation, officer=officer, mark=known[0] if known else None)
+        if not officer:
             shown["result"] = result_of(store, case.task)
-        if case.task.stage in _OPEN_TO_OFFICER:
+            shown["outdated"] = known[0].as_dict() if known else None
+        if released:
             shown["push"] = push_of(store, casebook.delivery(case.task.delivery_id or "")[0])
         return shown
 
@@ -61,11 +66,15 @@ def cases(store: Store, actor: Actor) -> list[dict[str, Any]]:
         authorisations = [
             item for item in casebook.authorisations() if not officer or item.officer.person_id == actor.person_id
         ]
-        tasks = casebook.tasks()
+        tasks, outdated = casebook.tasks(), marks(store)
         return [
             {
                 **_head(item),
-                "tasks": [_summary(task, officer=officer) for task in tasks if task.authorisation_id == item.id],
+                "tasks": [
+                    _summary(task, officer=officer, mark=outdated.get(task.delivery_id or ""))
+                    for task in tasks
+                    if task.authorisation_id == item.id
+                ],
             }
             for item in authorisations
         ]
@@ -157,10 +166,10 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
     }
 
 
-def task_view(task: Task, authorisation: Authorisation, *, officer: bool) -> dict[str, Any]:
+def task_view(task: Task, authorisation: Authorisation, *, officer: bool, mark: Mark | None = None) -> dict[str, Any]:
     """Return a task with its targets and, for the operator's roles, the digests that approvals sign."""
     shown = {
-        **_summary(task, officer=officer),
+        **_summary(task, officer=officer, mark=mark),
         "authorisation": authorisation_view(authorisation),
         "targets": [target.as_body() for target in task.targets],
         "window": {"from": to_text(task.window.start_us), "to": to_text(task.window.end_us)},
@@ -221,7 +230,7 @@ def _head(item: Authorisation) -> dict[str, Any]:
     }
 
 
-def _summary(task: Task, *, officer: bool) -> dict[str, Any]:
+def _summary(task: Task, *, officer: bool, mark: Mark | None) -> dict[str, Any]:
     shown = {
         "id": task.id,
         "authorisation_id": task.authorisation_id,
@@ -237,6 +246,7 @@ def _summary(task: Task, *, officer: bool) -> dict[str, Any]:
         "records": task.records,
         "result_digest": task.result_digest,
         "delivery": task.delivery_id,
+        "outdated_since": None if mark is None else to_text(mark.since_us),
         "reason": task.reason,
     }
 
@@ -252,8 +262,12 @@ def _require_own(actor: Actor, authorisation: Authorisation) -> None:
         rules.require_same_person(actor, authorisation.officer)
 
 
-def _log(store: Store, actor: Actor, about: dict[str, str]) -> None:
-    store.log(AuditEntry("disclosure.viewed", {**about, **who(actor)}))
+def _log(store: Store, actor: Actor, about: dict[str, str], puts: Sequence[Put] = ()) -> None:
+    entry = AuditEntry("disclosure.viewed", {**about, **({"told": "outdated"} if puts else {}), **who(actor)})
+    if puts:
+        store.documents.commit(puts, [entry])
+    else:
+        store.log(entry)
 
 
 def _instant(time_us: int | None) -> str | None:

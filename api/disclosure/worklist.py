@@ -22,9 +22,11 @@ from prometheus_client.registry import Collector
 from api.disclosure import rules
 from api.disclosure.casebook import Casebook
 from api.disclosure.deadlines import Clock, Due, Standing, open_ends
+from api.disclosure.deliveries import DAY_US
 from api.disclosure.model import Actor, Task
 from api.disclosure.notices import settled
 from api.disclosure.outgoing import waiting
+from api.disclosure.overtaken import marks
 from api.disclosure.pushes import WAITING
 from api.disclosure.states import AuthorisationState
 from api.people.roles import Role
@@ -36,6 +38,7 @@ from store.clock import to_text
 REMINDER: Final = "reminder"
 OPERATOR: Final = "operator"
 _ROLES: Final = (Role.OFFICER, Role.CASE_HANDLER, Role.APPROVER)
+_OPERATORS: Final = (Clock.NOTICE, Clock.OUTDATED)
 _NEVER_US: Final = 1 << 62
 
 logger = logging.getLogger("lagrum.disclosure")
@@ -49,6 +52,7 @@ def dues(store: Store, now_us: int, states: Counter[AuthorisationState] | None =
         tasks[task.authorisation_id].append(task)
     deliveries = {delivery.id: delivery for delivery, _ in casebook.deliveries()}
     noticed = settled(store)
+    outdated = {mark.delivery: mark.since_us for mark in marks(store).values() if mark.told_us is None}
     found: list[Due] = []
     for item in casebook.authorisations():
         if states is not None and not item.is_test:
@@ -57,7 +61,7 @@ def dues(store: Store, now_us: int, states: Counter[AuthorisationState] | None =
             basis = basis_on(item.basis_id, item.decided_on)
         except ProcedureError:
             continue  # the table tells no basis of that day any more: every step of such a case is refused
-        found += open_ends(item, basis, tasks[item.id], deliveries, noticed=noticed, now_us=now_us)
+        found += open_ends(item, basis, tasks[item.id], deliveries, noticed=noticed, now_us=now_us, outdated=outdated)
     return sorted(found, key=lambda due: (_NEVER_US if due.due_us is None else due.due_us, due.case, due.clock))
 
 
@@ -76,7 +80,7 @@ def worklist(store: Store, actor: Actor, *, mine: bool = False) -> dict[str, Any
     shown = [
         due
         for due in dues(store, now_us)
-        if (not officer or (due.authorisation.officer.person_id == actor.person_id and due.clock is not Clock.NOTICE))
+        if (not officer or (due.authorisation.officer.person_id == actor.person_id and due.clock not in _OPERATORS))
         and (not mine or _is_mine(due, actor))
     ]
     pushes = {push.task_id: push.reason or WAITING for push, _ in waiting(store)}
@@ -128,9 +132,11 @@ class Reminders(Collector):
         counts = {(clock, standing): 0 for clock in Clock for standing in Standing}
         overdue_us = dict.fromkeys(Clock, 0)
         pressing: list[tuple[Due, Standing]] = []
+        # Who corrects a record and sees a gauge move at once would know that it was disclosed.
+        midnight_us = now_us - now_us % DAY_US
         states: Counter[AuthorisationState] = Counter()
         for due in dues(self._store, now_us, states):
-            if due.authorisation.is_test:
+            if due.authorisation.is_test or (due.clock is Clock.OUTDATED and due.since_us >= midnight_us):
                 continue
             standing = due.standing(now_us)
             counts[due.clock, standing] += 1

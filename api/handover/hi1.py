@@ -43,6 +43,8 @@ from store.clock import to_date, to_text
 
 MALFORMED, REFUSED, UNKNOWN, UNSUPPORTED = 400, 409, 404, 501
 """Error codes of this profile; the standard's schemas list none."""
+OUTDATED: Final = 299
+"""Not an error: the result was delivered, and something of it is not so any more."""
 CANCELLED_WORD: Final = "cancelled-by-authority"
 _ETSI: Final = "ETSI"
 _E164: Final = re.compile(r"[1-9][0-9]{4,14}")
@@ -244,6 +246,7 @@ class Exchange:
             end=_seconds(shown["window"]["to"]),
             associated=(identifier_of(self._store, shown["authorisation_id"]),),
             external=case,
+            status_reason=_reason(shown.get("outdated_since")),
         )
 
     def _acknowledge(self, actor: Actor, action: hi1.Action) -> None:
@@ -360,6 +363,11 @@ def _covers(windows: Iterable[Window], whole: Window) -> bool:
             return False
         reached_us = max(reached_us, window.end_us)
     return reached_us >= whole.end_us
+
+
+def _reason(outdated_since: str | None) -> hi1.Failure | None:
+    """Return what is told of a result that is outdated: since when, and nothing of it."""
+    return None if outdated_since is None else hi1.Failure(OUTDATED, f"outdated since {outdated_since}")
 
 
 def _seconds(instant: str) -> str:

@@ -111,6 +111,8 @@ class TaskObject:
     generation: int | None = None
     addressed: tuple[Endpoint, ...] = ()
     unread: bool = False
+    status_reason: Failure | None = None
+    """What is to be known of a status besides; written, and not read."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

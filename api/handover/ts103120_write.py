@@ -187,6 +187,8 @@ def _write_task(item: Element, thing: TaskObject) -> None:
 
     _if(item, t("Reference"), thing.ldid)
     _word(item, t("Status"), thing.status)
+    if thing.status_reason is not None:
+        _failure(item, t("StatusReason"), thing.status_reason)
     _word(item, t("DesiredStatus"), thing.desired_status)
     if thing.values or thing.start is not None or thing.observed is not None:
         details = put(item, t("RequestDetails"))

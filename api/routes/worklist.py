@@ -1,4 +1,4 @@
-"""The worklist and customers' notices over HTTP; the procedure decides who may, because a refusal is logged there."""
+"""The worklist, and who was told what, over HTTP; the procedure decides who may, because a refusal is logged there."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pydantic import Field
 from api.deps import get_store
 from api.disclosure.model import Actor
 from api.disclosure.notices import Notices
+from api.disclosure.overtaken import Informing
 from api.disclosure.worklist import worklist
 from api.people.auth import Principal, require_person
 from api.routes.models import ERRORS, Model
@@ -40,6 +41,13 @@ _NOTICE: Final = {
     "by": "handler-1",
     "at": "2026-11-22T12:00:00.000000Z",
     "reason": None,
+}
+_INFORMED: Final = {
+    "task": _T,
+    "since": "2026-11-20T12:00:00.000000Z",
+    "changes": {"rectified": 1},
+    "told_at": "2026-11-22T12:00:00.000000Z",
+    "told_by": "handler-1",
 }
 
 Person = Annotated[Principal, Depends(require_person)]
@@ -81,6 +89,18 @@ def settle(
     """Put on file as a case handler that the customer was told, or as an approver that and why the customer is not."""
     withheld = None if body is None else body.withheld
     return Notices(get_store(request)).settle(_actor(principal), task_id, withheld=withheld).as_dict()
+
+
+@router.post(
+    "/v1/disclosure/tasks/{task_id}/inform",
+    summary="Tell that the authority knows of an outdated result",
+    responses=_answers(_INFORMED),
+)
+def inform(
+    request: Request, task_id: Annotated[str, Path(max_length=64, examples=[_T])], principal: Person
+) -> dict[str, Any]:
+    """Put on file as a case handler that the authority was told, by another road, that its result is outdated."""
+    return {"task": task_id, **Informing(get_store(request)).inform(_actor(principal), task_id).as_dict()}
 
 
 def _actor(principal: Principal) -> Actor:

@@ -363,7 +363,7 @@ ATTACKS: Final = (
     Attack("an acknowledgement of another delivery", None, "signature", acknowledge_other),
     Attack("an acknowledgement by another officer", "require_same_person", "not-yours",
            lambda c: acknowledged(c, fetched(c), "officer-2")),
-    Attack("approved again, and nothing waits", "require_unapproved", "approved-already",
+    Attack("approved again, and nothing waits", None, "approved-already",
            lambda c: c.approve(fetched(c).id, "approver-2")),
     Attack("signed for another digest", None, "signature", lambda c: c.approve(c.checked().id, digest="0" * 64)),
     Attack("signed by another key", None, "signature", _forged),

@@ -29,7 +29,6 @@ FREE: Final = Settings(**UNHURRIED | {"port": 0})
 READERS: Final = {
     "api/disclosure/hits.py": "what its caller asks for, a case's search or a person's request",
     "api/disclosure/search.py": "a case's search, compiled from its order",
-    "api/disclosure/outdated.py": "the same again before its release, for what was withdrawn since; it tells yes or no",
     "api/disclosure/preserved.py": "the same, among what a preservation order holds",
     "api/disclosure/completeness.py": "the auditor's proof of a case's search; it tells numbers",
     "api/custody/subject_records.py": "a person's own, after a request of two persons",

@@ -16,6 +16,7 @@ from api.cli.worklist import duration_text
 from api.disclosure import costs, lapses, reports
 from api.disclosure.model import Task
 from api.disclosure.notices import Notices
+from api.disclosure.overtaken import Informing
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.worklist import Reminders, worklist
 from api.people.signing import write_key_file
@@ -301,11 +302,15 @@ def test_a_notice_is_refused_where_nothing_may_be_told(
 
 def test_every_role_meets_every_endpoint(shared_court: Court) -> None:
     found = {(method, route.path) for route in router.routes for method in route.methods}  # type: ignore[attr-defined]
-    assert found == {("GET", "/v1/disclosure/worklist"), ("POST", "/v1/disclosure/tasks/{task_id}/notice")}
+    acts = {("POST", f"/v1/disclosure/tasks/{{task_id}}/{act}") for act in ("notice", "inform")}
+    assert found == {("GET", "/v1/disclosure/worklist"), *acts}
     task = delivered(shared_court)
     for person in set(PEOPLE) - {"handler-1", "handler-2"}:
         with pytest.raises(ProcedureError) as refusal:
             settle(shared_court, person, task)
+        assert refusal.value.reason == "wrong-role"
+        with pytest.raises(ProcedureError) as refusal:
+            Informing(shared_court.store).inform(shared_court.actor(person), task.id)
         assert refusal.value.reason == "wrong-role"
 
 

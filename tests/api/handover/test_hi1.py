@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import AUTHORISATION, TASK
+from api.disclosure.overtaken import Watch
 from api.handover import ts103120 as hi1
 from api.handover.hi1 import Exchange
 from api.handover.markup import parse
@@ -22,7 +24,9 @@ from schemas.errors import InputError, ProcedureError
 from store import Put
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW, Court, court, shared_court
+from tests.api.disclosure.test_completeness import more
 from tests.api.handover.etsi import validated
+from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US
 
 __all__ = ["court", "shared_court"]
@@ -89,6 +93,21 @@ def test_an_order_goes_by_message_and_its_delivery_is_polled(court: Court) -> No
     _, shown = send(court, hi1.Action(0, "GET", identifier=task.identifier))
     assert b"Disclosed" in shown
     assert TARGET.encode() not in shown
+
+
+def test_a_result_that_is_outdated_says_so_and_since_when_and_no_more(court: Court) -> None:
+    batch = deliver(court.store, more(), source="more").batch_id
+    _, task = filed(court)
+    case = court.procedure.casebook.tasks()[-1].id
+    court.release(court.run(court.approve(court.check(case).id).id).id)
+    get = hi1.Action(0, "GET", identifier=task.identifier)
+    assert b"StatusReason" not in send(court, get)[1]
+    court.store.withdraw_batch(batch, reason="zone", actors=["a", "b"])
+    assert Watch(court.store).look() == 1
+    shown = send(court, get)[1]
+    assert b"<ErrorCode>299</ErrorCode>" in re.sub(rb"<(/?)\w+:", rb"<\1", shown)
+    assert b"outdated since 2026-" in shown and b"withdrawn" not in shown
+    assert court.log()[-1].public["told"] == "outdated"
 
 
 def test_messages_meet_the_same_guards_as_persons(court: Court) -> None:
