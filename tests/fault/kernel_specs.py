@@ -178,6 +178,28 @@ def _trimmed(a: Arguments, _result: Any, data: bytes) -> bool:
     return bool(a[4][: offsets[len(rows)]].tobytes() == b"".join(rows) and (np.diff(offsets) >= 0).all())
 
 
+def _integers(a: Arguments, _result: Any, _data: bytes) -> bool:
+    values, bad = a[3], a[4]
+    return bool((values >= 0).all() and (values[bad != 0] == 0).all())
+
+
+def _times(a: Arguments, _result: Any, _data: bytes) -> bool:
+    offset_max, values, offsets, bad = a[5:]
+    good = bad == 0
+    return bool((abs(offsets) <= offset_max).all() and (values[~good] == 0).all() and (values[good] >= 0).all())
+
+
+def _grouped(a: Arguments, result: Any, data: bytes) -> bool:
+    starts, lengths, firsts, groups = a[1], a[2], a[4], a[5]
+    if result < 0:
+        return True
+    told = zip(starts.tolist(), lengths.tolist(), groups.tolist(), strict=True)
+    of = [data[int(starts[row]) : int(starts[row] + lengths[row])] for row in firsts[:result]]
+    return len(set(of)) == result and all(
+        group == -1 if start < 0 else of[group] == data[start : start + length] for start, length, group in told
+    )
+
+
 def _valued(starts: int, ends: int, good: int) -> Checked:
     def keeps(a: Arguments, _result: Any, _data: bytes) -> bool:
         some = (a[starts] >= 0) & a[good]
@@ -246,6 +268,7 @@ def _names_end(table: int) -> Callable[[Arguments], int]:
 
 _D: Final = "ingest.decoders."
 _BER: Final = _D + "ber.kernels"
+_BER_VALUES: Final = _D + "ber.value_kernels"
 _LINES: Final = _D + "line_kernels"
 _KAMAILIO: Final = _D + "kamailio.walk_kernels"
 _SLACK_BYTES: Final = 72
@@ -286,6 +309,9 @@ SPECS: Final = (
     Spec(_BER, "find_definite", 0, _definite, window=_slack),
     Spec(_BER, "read_digits", 0, _digits, window=_slack),
     Spec(_BER, "trim", 0, _trimmed),
+    Spec(_BER_VALUES, "read_integers", 0, _integers, window=_slack),
+    Spec(_BER_VALUES, "read_times", 0, _times, window=_slack),
+    Spec(_BER_VALUES, "group", 0, _grouped, window=_slack),
     Spec(_KAMAILIO, "rows", 0, _valued(5, 6, 8), far={0: _BASE}, lined=True),
     Spec(_KAMAILIO, "bodies", 0, _valued(5, 6, 8), far={0: _BASE, 4: (_names_end(3), 0, PAD_BYTES)}, lined=True),
     Spec(
