@@ -46,6 +46,7 @@ HEALTH_PATH: Final = "/v1/health"
 SESSIONS_PATH: Final = "/v1/sessions"
 DELIVERY_PATH: Final = "/v1/cdrs"
 _THREADS: Final = 4
+_UPGRADE: Final = "the body of a request that asks for another protocol is not read; send it without Upgrade"
 T = TypeVar("T")
 
 logger = logging.getLogger("lagrum.http")
@@ -96,6 +97,9 @@ class Door:
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
+        if _is_unread(scope):
+            await problems.from_status(400, _UPGRADE, {"Connection": "close"})(scope, receive, send)
+            return
         if path == HEALTH_PATH:  # (1)
             await self._open(scope, receive, send)
             return
@@ -214,6 +218,18 @@ def _limited(receive: Receive, bytes_max: int) -> Callable[[], Awaitable[Message
         return message
 
     return limited
+
+
+def _is_unread(scope: Scope) -> bool:
+    """Tell whether a request has a body that the parser leaves unread, because it asks for another protocol.
+
+    It looks empty otherwise, and would get a receipt for nothing. Source: RFC 9110 §7.8 (Upgrade: h2c, as the client of
+    Java sends it over plain TCP).
+    """
+    if not any(name == b"upgrade" for name, _ in scope["headers"]):
+        return False
+    headers = dict(scope["headers"])
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 def _peer(scope: Scope) -> Peer:

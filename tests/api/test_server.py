@@ -108,6 +108,17 @@ def test_a_connection_may_be_used_again_and_its_next_request_may_wait_for_the_an
             answers += more
 
 
+def test_a_body_that_is_not_read_gets_no_receipt(store: Store) -> None:
+    head = b"POST /v1/cdrs?source=a&format=csv HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    with running(store, FREE) as listening:
+        for told in (b"Content-Length: 5\r\n\r\nabcde", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"):
+            with socket.create_connection((listening.host, listening.port), 60) as one:
+                one.sendall(head + told)
+                answer = b"".join(iter(lambda taken=one: taken.recv(1 << 16), b""))  # type: ignore[misc]
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert b"without Upgrade" in answer
+
+
 def test_a_stale_socket_is_replaced(store: Store) -> None:
     path = socket_path(store.root)
     with socket.socket(socket.AF_UNIX) as dead:
