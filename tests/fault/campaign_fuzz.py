@@ -20,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.fault.fuzz_kernels import BLOCK
 from tests.fault.record_forms import FORMS, WHOLE
 from tests.fault.report import Report, say
 
+LEVELS = ("kernels", "records", "deliveries")
 SLICE = 2_000
 SLICE_RECORDS = 200
 """Deliveries of many records in one process."""
@@ -126,15 +128,22 @@ def deliveries(
         after_turn()
 
 
-def campaign(place: Path, runs: int, seed: int, *, first: int, written: Callable[[Report], object]) -> list[Report]:
-    """Run all three levels; `written` is told of a report after each of its turns."""
-    whole, few = Report("fuzz-deliveries"), max(runs // RUNS_A_DELIVERY, 1)
-    made = [Report("fuzz-kernels"), Report("fuzz-records"), whole]
-    kernels(made[0], runs, seed, first=first, after_turn=lambda: written(made[0]))
-    records(made[1], place, runs, seed, first=first, after_turn=lambda: written(made[1]))
-    deliveries(whole, place, few, seed, first=first // RUNS_A_DELIVERY, after_turn=lambda: written(whole))
-    deliveries(whole, place, runs, seed, first=max(first, few), formats=WHOLE, after_turn=lambda: written(whole))
-    return made
+def campaign(
+    place: Path, runs: int, seed: int, *, first: int, levels: Sequence[str], written: Callable[[Report], object]
+) -> list[Report]:
+    """Run some of `LEVELS`; `written` is told of a report after each of its turns."""
+    made = {level: Report(f"fuzz-{level}") for level in levels}
+    for level, report in made.items():
+        turn = partial(written, report)
+        if level == "kernels":
+            kernels(report, runs, seed, first=first, after_turn=turn)
+        elif level == "records":
+            records(report, place, runs, seed, first=first, after_turn=turn)
+        else:
+            few = max(runs // RUNS_A_DELIVERY, 1)
+            deliveries(report, place, few, seed, first=first // RUNS_A_DELIVERY, after_turn=turn)
+            deliveries(report, place, runs, seed, first=max(first, few), formats=WHOLE, after_turn=turn)
+    return list(made.values())
 
 
 def _slice(

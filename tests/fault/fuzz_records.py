@@ -4,7 +4,9 @@ Run as `python -m tests.fault.fuzz_records FORMAT SEED FIRST COUNT STATE`, as `t
 
 A delivery is made from the format, the seed and its own number. Of the same records, none of them damaged, comes what
 is expected: at each position of an undamaged record the same row, or the same reject; at each position of a damaged one
-a row or a reject; and no other positions. Prints one JSON object.
+a row or a reject; and no other positions. In every eighth delivery records are torn: their terminators are damaged
+too, so that positions move; then every undamaged record is there again, in order, but for the one behind a torn one.
+Prints one JSON object.
 """
 
 from __future__ import annotations
@@ -29,13 +31,14 @@ from ingest.decoders import decoder
 from ingest.normalise import normalise
 from schemas.errors import InputError
 from tests.fault.fuzz_child import compiled
-from tests.fault.record_forms import FOLDED, LEADING, LOOSE, Family, damaged, families, source_of
+from tests.fault.record_forms import FOLDED, LEADING, LOOSE, TORN, Family, damaged, families, source_of
 from tests.ingest.decoding import unpacked
 from tests.ingest.test_bad_input import NOW_US
 
 PROCESSOR_SECONDS_MAX: Final = 60
 RECORDS_MAX: Final = 1_000
 SHARES: Final = (0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.02, 0.9)
+TORN_SHARE: Final = 0.05
 PROBLEMS_MAX: Final = 20
 
 
@@ -51,9 +54,10 @@ class Outcome:
 
 @dataclass
 class Told:
-    """What a process says."""
+    """What a process says. Of damaged `records` some are `torn`, of the others there are `rows` and `rejects`."""
 
     records: int = 0
+    torn: int = 0
     deliveries: int = 0
     refused: int = 0
     rows: int = 0
@@ -87,14 +91,17 @@ def outcome(name: str, data: bytes, *, normalised: bool) -> Outcome:
     return Outcome(positions[order], columns, rejects, lost)
 
 
-def difference(name: str, found: Outcome, expected: Outcome, whole: Sequence[int], count: int) -> str:
+def difference(
+    name: str, found: Outcome, expected: Outcome, whole: Sequence[int], count: int, *, moved: bool = False
+) -> str:
     """Return what is wrong with a delivery of which the records at the positions `whole` are undamaged."""
     told = np.sort(np.concatenate([found.positions, np.fromiter(found.rejects, np.int64, len(found.rejects))]))
     if found.lost or (told != np.arange(1, len(told) + 1)).any():
         return "records are unaccounted for"
     if name in FOLDED:
         return ""
-    if name not in LOOSE:
+    moved = moved or name in LOOSE
+    if not moved:
         if len(told) != count:
             return f"{len(told)} records are told of, not {count}"
         for place in whole:
@@ -102,16 +109,15 @@ def difference(name: str, found: Outcome, expected: Outcome, whole: Sequence[int
                 return f"the undamaged record {place} has another fate"
     kept = np.array([place for place in whole if place not in expected.rejects], np.int64)
     theirs = np.searchsorted(expected.positions, kept)
-    mine = _aligned(found, expected, theirs) if name in LOOSE else np.searchsorted(found.positions, kept)
+    mine = _aligned(found, expected, theirs) if moved else np.searchsorted(found.positions, kept)
     if len(mine) < len(kept):
         return f"the undamaged record {kept[len(mine)]} is lost"
     return _columns(found, expected, pa.array(mine), pa.array(theirs))
 
 
 def _aligned(found: Outcome, expected: Outcome, rows: Any) -> Any:
-    """Return which rows have the record keys of expected ones, in order; up to the first that is not there."""
-    keys, places = expected.columns["record_key"].to_pylist(), []
-    at, have = 0, found.columns["record_key"].to_pylist() if len(found.positions) else []
+    """Return which rows are those of expected ones, in order; up to the first that is not there."""
+    keys, have, places, at = _identities(expected), _identities(found), [], 0
     for row in rows:
         while at < len(have) and have[at] != keys[row]:
             at += 1
@@ -120,6 +126,12 @@ def _aligned(found: Outcome, expected: Outcome, rows: Any) -> Any:
         places.append(at)
         at += 1
     return np.array(places, np.int64)
+
+
+def _identities(outcome: Outcome) -> list[tuple[Any, ...]]:
+    """Return what tells rows from each other."""
+    names = [name for name in ("record_key", "session_key", "event") if name in outcome.columns]
+    return list(zip(*(outcome.columns[name].to_pylist() for name in names), strict=True))
 
 
 def _columns(found: Outcome, expected: Outcome, mine: Any, theirs: Any) -> str:
@@ -153,14 +165,15 @@ def expected_of(name: str, family: Family, count: int) -> Outcome:
 def tried(name: str, seed: int, number: int, told: Told) -> str:
     """Try one delivery; return what is wrong."""
     rng = random.Random(f"{name} {seed} {number}")
-    choice = families(name)
+    choice, torn = families(name), name in TORN and number % 8 == 7
+    choice = choice[:1] if torn else choice
     family = choice[0] if len(choice) == 1 or rng.random() < 0.8 else rng.choice(choice[1:])
     count = min(len(family.records), RECORDS_MAX)
-    share = rng.choice(SHARES)
+    share = TORN_SHARE if torn else rng.choice(SHARES)
     hit = [index for index in range(LEADING.get(name, 0), count) if rng.random() < share]
     records = list(family.records[:count])
     for index in hit:
-        records[index] = damaged(rng, name, family, index)
+        records[index] = damaged(rng, name, family, index, torn=torn)
     hit = [index for index in hit if records[index] != family.records[index]]
     compiled(wanted=number % 4 != 0)
     expected = expected_of(name, family, count)
@@ -173,12 +186,14 @@ def tried(name: str, seed: int, number: int, told: Told) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"[:200]
     told.records += len(hit)
-    refused = sum(index + 1 in found.rejects for index in hit)
-    told.rows, told.rejects = told.rows + len(hit) - refused, told.rejects + refused
-    damaged_places = {index + 1 for index in hit}
-    return difference(
-        name, found, expected, [place for place in range(1, count + 1) if place not in damaged_places], count
-    )
+    if torn:
+        told.torn += len(hit)
+    else:
+        refused = sum(index + 1 in found.rejects for index in hit)
+        told.rows, told.rejects = told.rows + len(hit) - refused, told.rejects + refused
+    excused = {index + 1 for index in hit} | ({index + 2 for index in hit} if torn else set())
+    whole = [place for place in range(1, count + 1) if place not in excused]
+    return difference(name, found, expected, whole, count, moved=torn)
 
 
 def main() -> int:

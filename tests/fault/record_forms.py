@@ -34,6 +34,12 @@ REPEATED: Final = 300
 
 _MIDNIGHT: Final = datetime(2026, 11, 1, tzinfo=UTC)
 _FIXTURE_BYTES_MAX: Final = 60_000
+_NUMBERED: Final = {
+    "acme-csv": (b"SDA0001-0001", b"SDA0001-%04d"),
+    "asterisk-custom": (b"5200.1\n", b"5200.%d\n"),
+    "cucm-cmr": (b"b001", b"%04x"),
+    "mapping": (b"17,", b"%d,"),
+}
 _BLOCKS: Final = ("radius-detail",)
 _HEADED: Final = ("csv", "cucm-cdr", "cucm-cmr", "acme-csv")
 LOOSE: Final = ("asterisk-csv", "freeswitch-json", "freeswitch-xml", "broadworks-xml", "kannel", "cucm-cdr", "cucm-cmr")
@@ -45,8 +51,11 @@ FOLDED: Final = ("asterisk-cel",)
 """Records of these are events of one call: what a damaged one says of the call is missing in the others."""
 _ELEMENTS: Final = {"freeswitch-xml": b"</cdr>\n", "broadworks-xml": b"</cdrData>\n"}
 _FRAMED: Final = ("3gpp-32297", "3gpp-ber", "tap3", "ipfix")
+TORN: Final = tuple(name for name in FORMS if name not in (*_FRAMED, *FOLDED))
+"""Formats whose records may lose their terminators: what follows is found again."""
 _IPFIX_BYTES: Final = 28
 _GENTLE: Final = 0.6  # of the changes are of one byte to another that may well stand there
+_ENDED: Final = 0.7  # of torn records still have their terminator
 _OCTETS: Final = b"0123456789abcdefSTZ -:.,+"
 _NEW_BLOCK: Final = re.compile(rb"\n(?![ \t])")
 _EMPTY_LINE: Final = re.compile(rb"\n[ \t\r]*(?=\n)")
@@ -79,9 +88,10 @@ def families(name: str) -> tuple[Family, ...]:
     items = [item for item in fuzz_child.corpus(name) if len(item) < _FIXTURE_BYTES_MAX]
     if name in formats.names() and name != "mapping":
         items = [formats.delivery(name, MADE, _MIDNIGHT)[0], *items[:-2]]
-    if name == "cucm-cmr":
-        head, good = HEADERS[name], GOOD[name]
-        items.insert(0, head + b"".join(good.replace(b"b001", b"%04x" % number) for number in range(REPEATED)))
+    if name in _NUMBERED:
+        one, many = _NUMBERED[name]
+        made = b"".join(GOOD[name].replace(one, many % number) for number in range(REPEATED))
+        items.insert(0, HEADERS.get(name, b"") + made)
     found = [_apart(name, item) for item in items]
     return tuple(family for family in found if family is not None)
 
@@ -170,8 +180,8 @@ def _count(name: str, data: bytes) -> int:
     return sum(part.table.num_rows + len(part.rejects) for part in parts)
 
 
-def damaged(rng: random.Random, name: str, family: Family, index: int) -> bytes:
-    """Return a record with some changes that ends where it ended."""
+def damaged(rng: random.Random, name: str, family: Family, index: int, *, torn: bool = False) -> bytes:
+    """Return a record with some changes that ends where it ended; a `torn` one may end elsewhere, or nowhere."""
     record = family.records[index]
     fixed = family.fixed[index] if family.fixed else 0
     end = b"" if name in _FRAMED else b"\n\n" if name in _BLOCKS else _ELEMENTS.get(name, b"\n")
@@ -184,6 +194,8 @@ def damaged(rng: random.Random, name: str, family: Family, index: int) -> bytes:
             fuzz_child.change(rng, data, (family.records[rng.randrange(len(family.records))],))
     if name in _FRAMED:
         return record[:fixed] + bytes(data[:size]).ljust(size, b"\0")
+    if torn:
+        return bytes(data) + (end if rng.random() < _ENDED else b"")
     made = _closed(name, bytes(data), end)
     return made + end if made.strip() else record
 

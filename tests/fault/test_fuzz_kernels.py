@@ -25,6 +25,12 @@ FORMATS = (
 )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make blocks small."""
+    monkeypatch.setattr(fuzz_kernels, "BLOCK", 150)
+
+
 @pytest.fixture(scope="module")
 def calls() -> Iterator[dict[str, list[Any]]]:
     """Calls of all kernels; the roads are left as they were."""

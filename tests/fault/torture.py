@@ -1,7 +1,7 @@
 """The long campaigns: `make torture`, or `make torture CAMPAIGN=strace`.
 
 Run as `python -m tests.fault.torture [CAMPAIGN…] [--runs N] [--seed N] [--first N]`; strace
-knows `--operation` and `--call`, each as often as wanted. Progress goes to stderr; each
+knows `--operation` and `--call`, fuzz `--level`, each as often as wanted. Progress goes to stderr; each
 campaign writes bench/out/torture-CAMPAIGN.json, from which docs/RELIABILITY.md takes its figures. The exit code is 1
 when the store broke its word, or when a control found nothing.
 """
@@ -85,7 +85,12 @@ def control(place: Path, nursery: Nursery, options: argparse.Namespace) -> list[
 def fuzz(place: Path, _nursery: Nursery, options: argparse.Namespace) -> list[Report]:
     """Give every compiled loop and every decoder `runs` damaged inputs."""
     return campaign_fuzz.campaign(
-        place, options.runs, options.seed, first=options.first, written=lambda report: report.write(OUT)
+        place,
+        options.runs,
+        options.seed,
+        first=options.first,
+        levels=options.level or campaign_fuzz.LEVELS,
+        written=lambda report: report.write(OUT),
     )
 
 
@@ -107,6 +112,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the run to go on with")
     parser.add_argument("--operation", action="append", choices=OPERATIONS, help="strace: these only")
     parser.add_argument("--call", action="append", choices=campaign_strace.FAULTS, help="strace: these only")
+    parser.add_argument("--level", action="append", choices=campaign_fuzz.LEVELS, help="fuzz: these only")
     options = parser.parse_args()
     runs, good = options.runs, True
     with ExitStack() as stack:
