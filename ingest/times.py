@@ -28,9 +28,18 @@ from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Ints, Mask, text_views, valid_mask
 from schemas.errors import ConfigurationError
+from store import native
 
 CACHE_TIMES_MAX: Final = 200_000
 """So many distinct local times are remembered (more than two days of seconds); then the cache starts again."""
+
+CLOCKS_MIN: Final = 256
+"""Fewer texts are read by NumPy."""
+
+LOAD_CLOCKS_MIN: Final = 8_192
+"""Fewer are no reason to load the kernels; when they are there, they are used."""
+
+_KERNELS: Final = "ingest.time_kernels"
 
 YEAR_MIN: Final = 1970
 YEAR_MAX: Final = 9998
@@ -217,32 +226,26 @@ class ZoneTimes:
 
     def _convert_hours(self, texts: pa.Array[Any], valid: Mask, into: tuple[Ints, npt.NDArray[np.int32], Mask]) -> None:
         """Convert times of whole seconds, in hours throughout which the zone has one offset."""
-        offsets, data = text_views(texts)
-        rows = np.flatnonzero(valid & (offsets[1:] - offsets[:-1] == _ISO_LENGTH))
-        if not len(rows):
-            return
-        if len(rows) * _ISO_LENGTH == len(data):
-            figures = data.reshape(-1, _ISO_LENGTH) - _ISO_FORM
-        else:
-            figures = data[offsets[rows][:, None] + np.arange(_ISO_LENGTH)] - _ISO_FORM
-        if (strange := figures > _ISO_LIMIT).any():
-            formed = ~strange.any(axis=1)
-            rows, figures = rows[formed], figures[formed]
-        century, year, month, day, hour, minute, second = (
-            figures[:, place] * np.uint8(10) + figures[:, place + 1] for place in _ISO_PAIRS
-        )
-        hours = np.zeros(len(rows), np.int64)
-        for pair in (century, year, month, day, hour):
-            hours = hours * 100 + pair
+        hours, seconds = _clocks(texts)
+        formed = valid & (hours >= 0)
+        rows: Any = slice(None)
+        if not formed.all():
+            rows = np.flatnonzero(formed)
+            hours, seconds = hours[rows], seconds[rows]
+            if not len(rows):
+                return
         runs = np.flatnonzero(np.diff(hours, prepend=-1))
         distinct, which = np.unique(hours[runs], return_inverse=True)
         known = np.array([self._hour(int(one)) for one in distinct], np.int64).reshape(-1, 2)
         known = np.repeat(known[which], np.diff(runs, append=len(hours)), axis=0)
-        plain = (known[:, 1] != _NEVER_S) & (minute < 60) & (second < 60)
+        plain = (known[:, 1] != _NEVER_S) & (seconds >= 0)
         time, offset, good = into
-        chosen = rows[plain]
-        seconds = (known[:, 0] + minute * np.int64(60) + second)[plain]
-        time[chosen], offset[chosen], good[chosen] = seconds * 1_000_000, known[plain, 1], True
+        times = (known[:, 0] + seconds) * 1_000_000
+        if plain.all():
+            time[rows], offset[rows], good[rows] = times, known[:, 1], True
+            return
+        chosen = np.flatnonzero(plain) if isinstance(rows, slice) else rows[plain]
+        time[chosen], offset[chosen], good[chosen] = times[plain], known[plain, 1], True
 
     def _hour(self, figures: int) -> tuple[int, int]:
         """Return seconds since 1970 UTC and offset of the hour `YYYYMMDDHH`; `_NEVER_S` where it has no one offset."""
@@ -254,6 +257,28 @@ class ZoneTimes:
         if len({*first, *then}) > 1:
             return 0, _NEVER_S
         return epoch_us(wall, first[0]) // 1_000_000, first[0]
+
+
+def _clocks(texts: pa.Array[Any]) -> tuple[Ints, Ints]:
+    """Return the hour of each time of whole seconds as YYYYMMDDHH, -1 for others; and the seconds since it began.
+
+    Seconds are -1 where the hour has no such minute or second.
+    """
+    offsets, data = text_views(texts)
+    hours, seconds = np.full((2, len(texts)), -1, np.int64)
+    if len(texts) >= CLOCKS_MIN and (native.is_loaded(_KERNELS) or len(texts) >= LOAD_CLOCKS_MIN):
+        native.load(_KERNELS).clocks(np.ascontiguousarray(data), offsets, _ISO_FORM, _ISO_LIMIT, hours, seconds)
+        return hours, seconds
+    rows = np.flatnonzero(offsets[1:] - offsets[:-1] == _ISO_LENGTH)
+    figures = data[offsets[rows][:, None] + np.arange(_ISO_LENGTH)] - _ISO_FORM
+    formed = ~(figures > _ISO_LIMIT).any(axis=1)
+    rows, figures = rows[formed], figures[formed].astype(np.int64)
+    *date, minute, second = (figures[:, place] * 10 + figures[:, place + 1] for place in _ISO_PAIRS)
+    hours[rows] = 0
+    for pair in date:
+        hours[rows] = hours[rows] * 100 + pair
+    seconds[rows] = np.where((minute < 60) & (second < 60), minute * 60 + second, -1)
+    return hours, seconds
 
 
 def zone_times(

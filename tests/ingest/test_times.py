@@ -3,6 +3,7 @@ from __future__ import annotations
 import calendar
 import string
 from datetime import UTC, datetime, timedelta
+from unittest import mock
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
@@ -177,3 +178,31 @@ def test_a_minute_read_once_gives_the_times_that_each_text_gives(zone: str, mome
     for text in texts * 2:
         wall = times.parse_iso(text)
         assert at_once.convert(text) == (None if wall is None else times.ZoneTimes(zone).resolve(wall))
+
+
+CLOCKS = st.one_of(
+    st.none(),
+    st.text(max_size=20),
+    st.datetimes(naive(1960, 1, 1), naive(2100, 1, 1)).map(lambda one: f"{one:%Y-%m-%d %H:%M:%S}"),
+    st.sampled_from(["2026-10-25 02:30:00", "2026-03-29 02:30:00", "2026-02-30 00:00:00", "2026-11-22 24:00:00"]),
+    st.sampled_from(["2026-11-22 10:60:00", "2026-11-22 10:00:60", "2026-11-22T10:00:00", "0000-00-00 00:00:00"]),
+    st.sampled_from(["2026-11-22 10:00:0/", "2026-11-22 10:00:0:", "2026-11-22 10:00:0\x7f", "2026-11-22 10:00:é"]),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts=st.lists(CLOCKS, max_size=8), first=st.integers(0, 2))
+def test_columns_of_times_are_read_alike(texts: list[str | None], first: int) -> None:
+    column = pa.array(texts, pa.string()).slice(min(first, len(texts)))
+    found = []
+    for clocks_min in (0, 1 << 40):
+        with mock.patch.multiple(times, CLOCKS_MIN=clocks_min, LOAD_CLOCKS_MIN=0):
+            told = times.ZoneTimes("Europe/Stockholm").convert_column(column)
+        found.append(
+            [told.times.to_pylist(), told.offsets_s.to_pylist(), told.ambiguous.to_pylist(), told.bad.tolist()]
+        )
+    assert found[0] == found[1]
+    single = times.ZoneTimes("Europe/Stockholm")
+    expected = [None if text is None else single.convert(text) for text in column.to_pylist()]
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert found[0][0] == [one and epoch + timedelta(microseconds=one.time_us) for one in expected]
