@@ -87,7 +87,7 @@ def _turns_of(
     last = np.int64(0)
     for row in range(len(sessions)):
         one, kind = sessions[row], kinds[row]
-        anew = kind == _OPEN and latest[one] != none and starts[row] > latest[one]
+        anew = kind == _OPEN and latest[one] != none and starts[row] >= latest[one]
         if anew or (kind == _CLOSE and closes[one] > since[one]):
             since[one] = closes[one]
             last = max(last, closes[one])

@@ -104,8 +104,8 @@ def turns(sessions: Ints, count: int, kinds: Ints, starts: Ints, ends: Ints) -> 
     """Return the rows to fold, and those to fold after them, where sessions begin anew after their end.
 
     By row: session (one of `count`), rank of the event, its start and end in µs. A session begins anew with an opening
-    that is later than an end that was told before it, and with every further end: whether that repeats the one before,
-    or contradicts it, is told by their content, as it is when they come in two deliveries.
+    that is not earlier than an end that was told before it, and with every further end: whether that repeats the one
+    before, or contradicts it, is told by their content, as it is when they come in two deliveries.
     """
     rows = len(sessions)
     is_close = kinds == RANK["close"]
@@ -132,7 +132,7 @@ def _turns(sessions: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) ->
     columns = zip(*(column.tolist() for column in (sessions, kinds, starts, ends)), strict=True)
     for row, (one, kind, start, end) in enumerate(columns):
         last, ended = latest.get(one, NO_TIME), closes.get(one, 0)
-        anew = kind == RANK["open"] and last != NO_TIME and start > last
+        anew = kind == RANK["open"] and last != NO_TIME and start >= last
         if anew or (kind == RANK["close"] and ended > since.get(one, 0)):
             since[one] = ended
         turn[row] = since.get(one, 0)

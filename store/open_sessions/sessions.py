@@ -192,8 +192,9 @@ class SessionArea:
     def _fates(self, events: _Events) -> Ints:
         """Tell which events say something (unless they came before), are complete by themselves, or come too late.
 
-        An opening after the end of its session uses the key anew; a true end wakes a session that was closed by
-        timeout, and the dedup of records decides between the two ends. What follows either is taken.
+        An opening after the end of its session uses the key anew, one at that instant repeats; a true end wakes a
+        session that was closed by timeout, and the dedup of records decides between the two ends. What follows a use
+        anew or a true end is taken.
         """
         states, sessions = self._states, events.sessions
         opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]

@@ -10,7 +10,7 @@ import pytest
 
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
-from store import Store
+from store import ScanQuery, Store
 from tests.conftest import FixedClock
 from tests.store.records import NOW_US
 
@@ -95,3 +95,31 @@ def test_a_port_that_is_used_often_is_one_stretch_of_events(tmp_path: Path) -> N
     times = [f"{minute:02}:{second:02}" for minute, second in itertools.product(range(10), range(0, 60, 4))]
     events = [line("CD"[number % 2], at) for number, at in enumerate(times)]
     assert stored(tmp_path / "root", "cgnat-syslog", [b"".join(events)], SourceConfig("s")) == (150, 0, 0, 0, 75)
+
+
+@pytest.mark.parametrize(
+    ("letters", "counts"),
+    [
+        ("C 00:00,D 00:01,C 00:01,D 00:05", (2, 2, 0, 0, 1)),
+        ("C 00:01,D 00:01,C 00:01", (2, 1, 0, 0, 1)),
+        ("D 00:01,C 00:01", (2, 0, 0, 0, 1)),
+    ],
+)
+def test_an_opening_at_the_instant_of_an_end_repeats(tmp_path: Path, letters: str, counts: tuple[int, ...]) -> None:
+    events = [line(*one.split()) for one in letters.split(",")]
+    whole = stored(tmp_path / "whole", "cgnat-syslog", [b"".join(events)], SourceConfig("s"))
+    assert whole == stored(tmp_path / "apart", "cgnat-syslog", events, SourceConfig("s"))
+    assert whole == counts
+
+
+def test_what_repeats_changes_nothing_of_what_ended(tmp_path: Path) -> None:
+    data = line("C", "00:00") + line("D", "00:01") + line("C", "00:01")
+    with Store.create(tmp_path / "root", clock=FixedClock(NOW_US)) as store:
+        ingest_stream(store, SourceConfig("s"), "cgnat-syslog", io.BytesIO(data))
+        (row,) = [row for batch in store.scan(ScanQuery(0, 2**60)) for row in batch.to_pylist()]
+    assert (row["end_time"] - row["start_time"]).total_seconds() == 1
+
+
+def test_an_opening_a_second_later_is_another_translation(tmp_path: Path) -> None:
+    events = [line("C", "00:00"), line("D", "00:01"), line("C", "00:02"), line("D", "00:05")]
+    assert stored(tmp_path / "root", "cgnat-syslog", events, SourceConfig("s")) == (4, 0, 0, 0, 2)
