@@ -74,6 +74,17 @@ def test_events_have_keys_of_their_own_and_the_same_file_the_same_ones():
     assert rows == decode("conntrack", EVENTS)[0]
 
 
+@pytest.mark.parametrize(("written", "micros"), [(b"5     ", 5), (b"32917 ", 32_917), (b"0     ", 0), (b"000005", 5)])
+def test_microseconds_that_older_versions_pad_with_spaces_are_microseconds(written: bytes, micros: int) -> None:
+    rows, rejects = decode("conntrack", NEW.replace(b"683987", written))
+    assert (rejects, [row["start_time"].microsecond for row in rows]) == ([], [micros])
+
+
+@pytest.mark.parametrize("written", [b"5", b"32917", b"    5 ", b"      "])
+def test_microseconds_of_another_width_are_refused(written: bytes) -> None:
+    assert [one.reason for one in decode("conntrack", NEW.replace(b"683987", written))[1]] == [RejectReason.MALFORMED]
+
+
 def test_an_update_is_an_update():
     row = decode("conntrack", NEW.replace(b"[NEW]", b"[UPDATE]").replace(b"SYN_SENT", b"ESTABLISHED"))[0][0]
     assert row["event"] == "update"

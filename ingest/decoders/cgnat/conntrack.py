@@ -42,7 +42,7 @@ _TUPLE: Final = (
     rb"(?: packets=[0-9]+ bytes=([0-9]{1,18}))?"
 )
 _LINE = re.compile(
-    rb"\[([0-9]{9,11})\.([0-9]{6})\]\s+\[(NEW|UPDATE|DESTROY)\] (?:ipv[46] +[0-9]+ )?"
+    rb"\[([0-9]{9,11})\.(?=.{6}\])([0-9]{1,6}) *\]\s+\[(NEW|UPDATE|DESTROY)\] (?:ipv[46] +[0-9]+ )?"
     rb"(\w+) +[0-9]+(?: [0-9]+)?(?: [A-Z0-9_]+)?"  # protocol, its number, timeout, state
     + _TUPLE
     + rb"(?: \[UNREPLIED\])?"
