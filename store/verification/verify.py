@@ -30,8 +30,7 @@ from store.identities.runs import words_of
 from store.keys import KeyRef, derive, unseal
 from store.layout import LOCATION_SUFFIX
 from store.model import PartRow, Problem
-from store.open_sessions.session_tables import CLEAR, Sealed
-from store.open_sessions.sessions import opened
+from store.open_sessions import session_check
 from store.partitions import PartitionKey, date_to_day, end_days
 from store.parts import by_service
 from store.publish import batch_aad
@@ -231,8 +230,7 @@ def _sealed_rows(store: Store) -> list[Problem]:
         )
     for kind, id in store.catalog.query("SELECT kind, id FROM documents"):
         problems += _opens(f"document of kind {kind}", partial(store.documents.get, kind, id))
-    for row in store.catalog.query(f"SELECT tag, key_ref, sealed, {CLEAR} FROM sessions"):  # noqa: S608
-        problems += _opens("an open session", partial(opened, store.keyring, [Sealed.of(row)]))
+    problems += session_check.problems(store)
     for batch_id, ref, blob in store.catalog.query("SELECT batch_id, key_ref, sealed FROM batches"):
         if store.keyring.has(KeyRef.parse(ref)):
             problems += _opens(f"batch {batch_id}", partial(_unseal, store, ref, "batch", blob, batch_aad(batch_id)))

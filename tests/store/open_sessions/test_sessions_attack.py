@@ -107,6 +107,19 @@ def test_a_session_that_somebody_hides_in_the_catalog_is_told(store: Store, edit
         deliver(store, closed())
 
 
+def test_a_sieve_that_is_not_of_its_fields_is_told_though_it_authenticates(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is wrong, or has the key, hides a session as well as somebody who edits."""
+    deliver(store, opened("s0", 9))
+    with monkeypatch.context() as patch:
+        patch.setattr("store.open_sessions.session_sieve.SessionSieve.of_rows", lambda _, rows: [0] * rows.num_rows)
+        deliver(store, event("open", "s1", 11, start_time=START, imsi=1240010000000009))
+    assert running(store, TargetIdentifier("imsi", "240010000000009")) == []
+    (problem,) = store.verify()
+    assert problem.where == "an open session" and "sieve" in problem.what
+
+
 def test_two_processes_that_deliver_the_same_events_make_one_record_of_each_session(
     store: Store, clock: FixedClock
 ) -> None:
