@@ -30,6 +30,7 @@ SECRET_MODE = 0o600
 SECRET_BYTES_MAX = 64 * 2**20
 OVERWRITE_CHUNK_BYTES = 2**20
 COPY_CHUNK_BYTES = 2**20
+EARLY_BYTES_MIN = 2**18
 TEMPORARY_SUFFIX = ".tmp"
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 _FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_IMMUTABLE_FL = 0x80086601, 0x40086602, 0x10  # linux/fs.h, 64 bits
@@ -162,24 +163,21 @@ def nameless(directory: Path) -> BinaryIO:
 
 def fsync_path(path: Path) -> None:
     """Sync the content of the file at `path`, whoever wrote it."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    try:
-        _perform("fsync", path, lambda: os.fsync(fd))
-    finally:
-        os.close(fd)
+    end_sync(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
 
 
 def begin_sync(path: Path) -> int:
-    """Let the disk begin with a file; `end_sync` waits for it. The descriptor keeps what goes wrong meanwhile."""
+    """Let the disk begin with a large file; `end_sync` waits. The descriptor keeps what goes wrong meanwhile."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    with suppress(OSError, AttributeError):  # not every system has it; then the sync does all the work
-        whole = ctypes.c_int64(0)
-        ctypes.CDLL(None).sync_file_range(fd, whole, whole, _SYNC_FILE_RANGE_WRITE)
+    if os.fstat(fd).st_size >= EARLY_BYTES_MIN:
+        with suppress(OSError, AttributeError):  # not every system has it; then the sync does all the work
+            whole = ctypes.c_int64(0)
+            ctypes.CDLL(None).sync_file_range(fd, whole, whole, _SYNC_FILE_RANGE_WRITE)
     return fd
 
 
 def end_sync(path: Path, fd: int) -> None:
-    """Sync the content of the file that `begin_sync` opened, and close it."""
+    """Sync the content of an open file, and close it."""
     try:
         _perform("fsync", path, lambda: os.fsync(fd))
     finally:

@@ -27,6 +27,7 @@ def descriptors() -> int:
 def test_nothing_is_synced_before_the_end_and_then_everything_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(files, "EARLY_BYTES_MIN", 1)
     paths, syncs, disk, before = written(tmp_path, 5), Syncs(), Disk(), descriptors()
 
     def add() -> None:
@@ -69,6 +70,7 @@ def test_a_sync_that_fails_is_told_and_no_descriptor_stays(tmp_path: Path, monke
 
 def test_a_system_that_cannot_begin_early_syncs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(files, "EARLY_BYTES_MIN", 1)
     syncs, disk = Syncs(), Disk()
     syncs.add(written(tmp_path, 1)[0])
     run_until(monkeypatch, disk, syncs.finish)
