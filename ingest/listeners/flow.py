@@ -62,6 +62,7 @@ class FlowCollector:
         datagrams = self._port.take(GROUP_MAX, wait_s=wait_s, gather_s=self._gather_s)
         self.counts["kernel-dropped"] = self._port.kernel_drops()
         if datagrams:
+            self._renew()
             self.counts["received"] += len(datagrams)
             by_source: dict[str, list[Datagram]] = {}
             for datagram in datagrams:
@@ -77,6 +78,14 @@ class FlowCollector:
         self.tallies.tell()
         self._store.renew_leases()
         return len(datagrams)
+
+    def _renew(self) -> None:
+        """Look who may send, from time to time; who cannot be asked for stays as known."""
+        try:
+            peers_now = self._peers.renewed(self._store, peers.FLOW)
+        except groups.FAILURES:
+            return
+        self._peers = peers_now
 
     def _tell_gaps(self) -> None:
         """Count what did not come, once it had time to come late."""

@@ -10,6 +10,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Final
 
 from schemas.errors import ConfigurationError
@@ -19,6 +20,8 @@ KIND: Final = "udp-peer"
 SECRET_OCTETS_MIN: Final = 8
 SECRET_OCTETS_MAX: Final = 253
 RADIUS, FLOW = "radius", "flow"
+KNOWN_S: Final = 30.0
+"""After so long a listener looks again who may send."""
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,6 +76,11 @@ class Peers:
     def __init__(self, peers: Sequence[Peer]) -> None:
         self._peers = sorted(peers, key=lambda peer: peer.network.prefixlen, reverse=True)
         self._known: dict[str, Peer] = {}
+        self._until = monotonic() + KNOWN_S
+
+    def renewed(self, store: Store, role: str) -> Peers:
+        """Return these, or, once they are known for `KNOWN_S`, those that are registered now."""
+        return self if monotonic() < self._until else Peers(registered(store, role))
 
     def of(self, address: str) -> Peer | None:
         """Return the peer, or None for a stranger."""

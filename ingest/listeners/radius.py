@@ -83,6 +83,7 @@ class RadiusListener:
         datagrams = self._port.take(GROUP_MAX, wait_s=wait_s, gather_s=self._gather_s)
         self.counts["kernel-dropped"] = self._port.kernel_drops()
         if datagrams:
+            self._renew()
             self.counts["received"] += len(datagrams)
             by_source: dict[str, list[Request]] = {}
             for request in self._authentic(datagrams):
@@ -92,6 +93,15 @@ class RadiusListener:
         self.tallies.tell()
         self._store.renew_leases()
         return len(datagrams)
+
+    def _renew(self) -> None:
+        """Look who may send, and for which source, from time to time; who cannot be asked for stays as known."""
+        try:
+            peers_now = self._peers.renewed(self._store, peers.RADIUS)
+        except groups.FAILURES:
+            return
+        if peers_now is not self._peers:
+            self._peers, self._sources = peers_now, {}
 
     def _authentic(self, datagrams: Sequence[Datagram]) -> Iterator[Request]:
         """Yield what clients sent; strangers and forgeries get no answer (RFC 2865 §3), and are counted."""

@@ -86,6 +86,18 @@ def test_gaps_and_strangers_are_counted_events_and_metrics(world: World) -> None
     assert world.events() == events, "told once"
 
 
+def test_a_peer_that_is_registered_later_is_heard_without_a_new_start(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.collector._peers = peers.Peers([])
+    data = (ipfix(TEMPLATES, sequence=0), ipfix(one_set(257, block(16, NOON_MS)), sequence=0))
+    world.say(*data)
+    assert world.collector.counts["stranger"] == 2
+    monkeypatch.setattr(world.collector._peers, "_until", 0.0)
+    world.say(*data)
+    assert (world.collector.counts["stranger"], world.collector.counts["accepted"]) == (2, 1)
+
+
 def test_a_store_that_does_not_take_them_is_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[int] = []
     real = groups.commit
