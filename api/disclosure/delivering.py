@@ -25,6 +25,7 @@ from api.disclosure.steps import APPROVE_RELEASE
 from api.disclosure.vault import MANIFEST, Parcel, cover_name
 from api.handover import envelope, summary
 from api.people import persons
+from schemas.errors import ProcedureError
 from store.clock import to_text
 
 ACKNOWLEDGE: Final = "disclosure.acknowledge"
@@ -44,6 +45,7 @@ class Delivering(Ending):
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             approval = self._signed(actor, APPROVE_RELEASE, task_id, case.task.result_digest or "", signed)
             delivery, revision, recipient, manifest = self._result(case, now_us)
+            require_same_law(case, manifest)
             rules.require_current(is_outdated(self._store, delivery))
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)
@@ -65,7 +67,8 @@ class Delivering(Ending):
             rules.require_same_person(actor, case.task.officer)
             self._require_granted(case, now_us)
             self._require_released(case.task)
-            delivery, revision, _, _ = self._result(case, now_us)
+            delivery, revision, _, manifest = self._result(case, now_us)
+            require_same_law(case, manifest)
             for _ in self.vault.envelopes(delivery):
                 pass  # each is compared with the digest on file before the first octet leaves
             fetched = replace(delivery, fetched=(*delivery.fetched, now_us))
@@ -137,6 +140,20 @@ class Delivering(Ending):
             return None
         person = persons.find_active(self._store, approval.by.person_id)
         return {**approval.as_body(), "public_key": person.public_key if person else None}
+
+
+def require_same_law(case: Case, manifest: bytes) -> None:
+    """A result is searched, cut and enclosed by the law of its order's day; an extension may be of another law's.
+
+    Raises:
+        ProcedureError: reason `law-changed`.
+    """
+    if orjson.loads(manifest)["order"]["basis"]["version"] != case.basis.version:
+        raise ProcedureError(
+            "the result is of an earlier version of the legal basis than the order is now",
+            reason="law-changed",
+            hint="the officer registers it again",
+        )
 
 
 def _confirmed(authorisation: Authorisation) -> dict[str, Any] | None:

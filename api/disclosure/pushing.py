@@ -28,7 +28,7 @@ from typing import Any, Final
 from api.disclosure.casebook import Case, put
 from api.disclosure.deadlines import LIVE
 from api.disclosure.deliveries import Delivery
-from api.disclosure.delivering import Delivering
+from api.disclosure.delivering import Delivering, require_same_law
 from api.disclosure.pushes import ACKNOWLEDGED, ALARM_SECONDS, ENDED, KIND, Push, back_off_us
 from api.disclosure.states import Stage, TaskAction, next_stage
 from api.handover import ts103120 as hi1
@@ -110,7 +110,7 @@ class Pushing(Delivering):
         case = self.casebook.case(push.task_id)
         self._require_granted(case, now_us)
         self._require_released(case.task)
-        self._result(case, now_us)
+        require_same_law(case, self._result(case, now_us)[3])
         return authorities.require(self._store, case.authorisation.authority, now_us)
 
     def _begin(self, push: Push, revision: int, now_us: int) -> tuple[Push, int]:

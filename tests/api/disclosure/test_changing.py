@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from api.disclosure import lapses
 from api.disclosure.model import Authorisation, Task
 from api.disclosure.states import AuthorisationState, Stage, TaskState
 from api.disclosure.views import cases, lapsed, show, source
+from schemas import legal_bases
 from schemas.errors import AuditError, IntegrityError, ProcedureError
 from store import Put
+from store.clock import to_date
 from store.keys import KeyRef
 from tests.api.disclosure.conftest import AUTHORITY, TARGET, Court
 from tests.store.records import DAY_US
@@ -234,6 +237,26 @@ def test_an_old_approval_does_not_carry_an_extension(court: Court) -> None:
     court.approve(other.id)
     assert refused(court.run, task.id) == "approval-digest"
     assert court.run(other.id).stage is Stage.RUN
+
+
+def test_a_result_of_the_earlier_law_does_not_leave_under_an_extension_of_the_later(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the new version keeps back stands in the result of the old one."""
+    run, released = court.run(court.approved().id), court.released()
+    today = to_date(court.clock.now_us())
+    old = legal_bases.basis_on("secret-surveillance", today)
+    narrow = frozenset({"calling_number", "called_number", "start_time"})
+    new = replace(old, version=old.version + 1, effective_from=today, fields=narrow)
+    others = tuple(basis for basis in legal_bases.BASES if basis is not old)
+    monkeypatch.setattr(legal_bases, "BASES", (*others, replace(old, effective_to=today), new))
+    for task in (run, released):
+        until = court.ruling(expires_at_us=court.clock.now_us() + 60 * DAY_US)
+        court.procedure.extend(court.actor("officer-1"), task.authorisation_id, until)
+        court.approve(task.id)
+    assert refused(court.release, run.id) == "law-changed"
+    assert refused(court.release, released.id) == "law-changed"
+    assert refused(court.deliver, released.id) == "law-changed"
 
 
 def test_the_decision_is_shown_as_it_came_and_its_digest_is_signed(court: Court) -> None:
