@@ -8,6 +8,7 @@ together, as Arrow reads row groups.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -145,9 +146,10 @@ class PartReader:
         """Return the value that every row of a column has; None where it is not known without reading."""
         return None if self._layout is None else self._layout.constant(name)
 
-    def restored(self, table: pa.Table, names: Sequence[str], rows: int) -> pa.Table:
-        """Return logical columns, given the file's."""
-        return table if self._layout is None else self._layout.restore(table, names, rows)
+    @property
+    def layout(self) -> Layout | None:
+        """How the file keeps its columns; None where they lie in it as they are."""
+        return self._layout
 
     def repeats(self, name: str) -> bool:
         """Tell whether a null in a column of the file stands for the value before it."""
@@ -234,6 +236,20 @@ class PartReader:
         return self._file.schema_arrow.names if self._layout is None else self._layout.names
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Rows of some columns as a file keeps them: `store.encoding.restoring` makes records of them."""
+
+    layout: Layout | None
+    stored: pa.Table
+    names: Sequence[str]
+    rows: int
+
+    def restored(self) -> pa.Table:
+        """Return the columns of the record."""
+        return self.stored if self.layout is None else self.layout.restore(self.stored, self.names, self.rows)
+
+
 class Pages:
     """Rows of one part whose columns are read as they are asked for.
 
@@ -251,7 +267,15 @@ class Pages:
         Raises:
             IntegrityError: a page does not authenticate.
         """
-        return self._reader.restored(self.stored(self._reader.stored_names(names)), names, self.rows)
+        return self.kept(names)[0].restored()
+
+    def kept(self, names: Sequence[str]) -> list[Kept]:
+        """Return what `read` restores, of each file that has some of these columns.
+
+        Raises:
+            IntegrityError: a page does not authenticate.
+        """
+        return [Kept(self._reader.layout, self.stored(self._reader.stored_names(names)), names, self.rows)]
 
     def stored(self, needed: Sequence[str]) -> pa.Table:
         """Return columns of the file.

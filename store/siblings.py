@@ -29,7 +29,7 @@ from store.encoding.codes import Range
 from store.encoding.columns import Encoding, Stored, encode
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.forms import SizeOf
-from store.part_reader import Pages, PartReader, Window
+from store.part_reader import Kept, Pages, PartReader, Window
 
 if TYPE_CHECKING:
     from store.model import PartRow
@@ -139,13 +139,17 @@ class _LocatedPages(Pages):
         self._theirs: Pages | None = None
 
     def read(self, names: Sequence[str]) -> pa.Table:
+        tables = [item.restored() for item in self.kept(names)]
+        return tables[0] if len(tables) == 1 else _joined(names, *tables)
+
+    def kept(self, names: Sequence[str]) -> list[Kept]:
         own, theirs = self._located.divided(names)
         if not theirs:
-            return self._own.read(own)
+            return self._own.kept(own)
         if self._theirs is None:
             self._theirs = Pages(self._located.location(), self.windows)
-        located = self._theirs.read(theirs)
-        return _joined(names, self._own.read(own), located) if own else located
+        located = self._theirs.kept(theirs)
+        return [*self._own.kept(own), *located] if own else located
 
     def matching(self, wanted: Mapping[str, Sequence[Range]]) -> npt.NDArray[np.bool_] | None:
         return self._own.matching(wanted)

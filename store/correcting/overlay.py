@@ -30,7 +30,7 @@ from store.encoding.figure_batch import FigureBatch
 from store.model import ScanQuery
 from store.partitions import PartitionKey
 from store.reading.selection import identity_columns, identity_mask, is_selective
-from store.reading.stretches import Stretch, read, read_figures
+from store.reading.stretches import Stretch, read, read_figures, read_together
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -133,6 +133,24 @@ def read_corrected(
             return []
     found = read(store, replace(everybody, columns=_ordered({*wanted, *deciding})), stretch)
     return [batch for one in found for batch in _selected(one, query, corrections).select(wanted).to_batches()]
+
+
+def read_lot(
+    store: Store, query: ScanQuery, lot: Sequence[Stretch], corrections: Mapping[int, Sequence[Correction]]
+) -> list[list[pa.RecordBatch]]:
+    """Read each stretch of a lot as `read_corrected` does, with the corrections by part.
+
+    Raises:
+        IntegrityError, KeyUnavailableError: as `read_corrected`.
+    """
+    plain = [item for item in lot if is_selective(query) and not corrections.get(item.part.part_id)]
+    together = dict(zip(map(id, plain), read_together(store, query, plain), strict=True))
+    return [
+        together[id(item)]
+        if id(item) in together
+        else read_corrected(store, query, item, corrections.get(item.part.part_id, ()))
+        for item in lot
+    ]
 
 
 def corrected_figures(

@@ -137,16 +137,17 @@ def _places(types: Ints, known: Ints) -> Ints:
 
 def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
     """Undo `equipment`."""
-    known = _known_types(rule)
+    known = known_types(rule)
     first = _changes(column.values)
-    alone = len(first) > _ALONE_MIN * len(column)
+    alone = "begin" in rule or len(first) > _ALONE_MIN * len(column)  # the same code is another in another part
     few = column.values if alone else column.values[first]
     types, serials = few // _SERIALS, few % _SERIALS
     if rule["ahead"] is None:
-        ahead, types = types // len(known), types % len(known)
+        count = rule.get("count", len(known))
+        ahead, types = types // count, types % count
     else:
         ahead = np.full(len(few), rule["ahead"], np.int64)
-    body = known[types] * _SERIALS + serials
+    body = known[types + rule.get("begin", 0)] * _SERIALS + serials
     values = _LEAD + body * 10 + (luhn_digit(body) + ahead) % 10
     if not alone:
         values = np.repeat(values, np.diff(first, append=len(column)))
@@ -158,7 +159,7 @@ def equipment_ranges(rule: dict[str, Any], ranges: Sequence[tuple[int, int]]) ->
 
     None where a range is of another kind.
     """
-    known = _known_types(rule)
+    known = known_types(rule)
     found = []
     for first, last in ranges:
         if last <= _LEAD or first >= 2 * _LEAD:
@@ -175,7 +176,7 @@ def equipment_ranges(rule: dict[str, Any], ranges: Sequence[tuple[int, int]]) ->
     return found
 
 
-def _known_types(rule: dict[str, Any]) -> Ints:
+def known_types(rule: dict[str, Any]) -> Ints:
     """Return the types of a rule; they are kept beside it, as long as it is."""
     if "known" not in rule:
         rule["known"] = unpacked_ints(rule["types"])

@@ -184,7 +184,7 @@ def write(column: Figures, form: Form, told_rows: int) -> list[Any]:
 def read(form: Form, columns: list[Any], rows: int) -> Figures:
     """Undo `write`, given the file's columns of any number of whole row groups, one after another."""
     if form.kind == "constant":
-        return Figures(np.broadcast_to(np.int64(form.base), rows))
+        return Figures(np.broadcast_to(np.asarray(form.base, np.int64), rows))
     if form.kind == "delta":
         array = columns[0]
         if not array.null_count:

@@ -27,6 +27,7 @@ ROWS_LARGE: Final = 262_144
 BATCHES_PER_ROW_MAX: Final = 1 / 64
 """With more batches than that, their table outweighs what it saves."""
 PLACE_MAX: Final = 2**31 - 1
+TABLES: Final = ("numbers", "positions", "places", "keys")
 _FRACTION_BITS: Final = 31
 _SAMPLE: Final = 8_192
 _TABLE_MAX: Final = 65_536
@@ -41,41 +42,48 @@ class Batches:
     places: Ints
     keys: Ints
     """What the first record's key was ahead of its position: switches count their keys up, too."""
+    ahead: Ints | int = 0
+    """Where tables of several parts are one: what is added to the place of each record."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the table as JSON-ready data."""
-        return {name: packed_ints(getattr(self, name)) for name in self.__slots__}
+        return {name: packed_ints(getattr(self, name)) for name in TABLES}
 
     @classmethod
     def parse(cls, data: dict[str, Any]) -> Batches:
         """Read what `as_dict` wrote."""
-        return cls(*(unpacked_ints(data[name]) for name in cls.__slots__))
+        return cls(*(unpacked_ints(data[name]) for name in TABLES))
 
 
 @dataclass(frozen=True, slots=True)
 class Timetable:
     """Places at equal steps of time: `table[k]` belongs to the time `origin_us + (k << shift)`."""
 
-    origin_us: int
-    shift: int
+    origin_us: Any
+    shift: Any
     table: Ints
+    last: Any = None
+    """Where tables of several parts are one, and the others are told for each record: its table's last step."""
+    begin: Any = 0
+    """Where tables of several parts are one: where each record's begins."""
 
     def foretell(self, start_us: Ints) -> Ints:
         """Return the place at which a record of each time is expected."""
+        if self.last is not None:
+            return self._foretell(start_us)
         result = np.empty(len(start_us), np.int64)
         for at in range(0, len(result), STRETCH_ROWS):
             result[at : at + STRETCH_ROWS] = self._foretell(start_us[at : at + STRETCH_ROWS])
         return result
 
     def _foretell(self, start_us: Ints) -> Ints:
-        last = len(self.table) - 2
+        last = len(self.table) - 2 if self.last is None else self.last
         ahead = np.clip(start_us - self.origin_us, 0, ((last + 1) << self.shift) - 1)
         step = ahead >> self.shift
-        low = self.table[step]
-        fraction, bits = ahead & ((1 << self.shift) - 1), self.shift
-        if bits > _FRACTION_BITS:
-            fraction, bits = fraction >> (bits - _FRACTION_BITS), _FRACTION_BITS
-        result: Ints = low + (((self.table[step + 1] - low) * fraction) >> bits)
+        low = self.table[self.begin + step]
+        cut = np.maximum(self.shift - _FRACTION_BITS, 0)
+        fraction = (ahead & ((1 << self.shift) - 1)) >> cut
+        result: Ints = low + (((self.table[self.begin + step + 1] - low) * fraction) >> (self.shift - cut))
         return result
 
     def as_dict(self) -> dict[str, Any]:
@@ -128,12 +136,12 @@ def batch_of(places: Ints, batches: Batches) -> Ints:
     """Return the index in `batches` of the batch in which each place lies."""
     if len(batches.numbers) == 1:
         return np.zeros(len(places), np.int64)
-    return np.searchsorted(batches.places, places, side="right").astype(np.int64) - 1
+    return np.searchsorted(batches.places, places + batches.ahead, side="right").astype(np.int64) - 1
 
 
 def position_of(places: Ints, batches: Batches, index: Ints) -> Ints:
     """Return the positions within their batches."""
-    result: Ints = places - batches.places[index] + batches.positions[index]
+    result: Ints = places + batches.ahead - batches.places[index] + batches.positions[index]
     return result
 
 

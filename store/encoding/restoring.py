@@ -21,6 +21,8 @@ LAYOUT_KEY: Final = "lagrum.layout"
 LAYOUT_VERSION: Final = 1
 LABELS: Final = "labels"
 WORD: Final = "~word"
+Recoding = tuple[Ints, Ints]
+"""Codes anew, and for each record where those of its part's labels begin among them."""
 
 
 class Layout:
@@ -28,19 +30,22 @@ class Layout:
 
     def __init__(self, data: dict[str, Any]) -> None:
         """Read the layout of a file."""
-        self._forms = {name: Form(**form) for name, form in data["forms"].items()}
-        self._rules: dict[str, Any] = data["rules"]
-        self._labels: dict[str, list[str]] = data[LABELS]
+        self.forms: Mapping[str, Form] = {name: Form(**form) for name, form in data["forms"].items()}
+        self.rules: dict[str, Any] = data["rules"]
+        self.labels: dict[str, list[str]] = data[LABELS]
+        self.recoded: Mapping[str, Recoding] = {}
+        self.likeness: Any = None
+        """What `store.encoding.joined` found out of it."""
         self._bounds = {
             name: (unpacked_ints(both["low"]), unpacked_ints(both["high"])) for name, both in data["bounds"].items()
         }
         self.names: tuple[str, ...] = tuple(data["names"])
         self.group_rows = int(data["group_rows"])
-        self._batches: places.Batches | None = None
-        self._timetable: places.Timetable | None = None
-        if (rule := self._rules.get("batch_position")) is not None:
-            self._batches = places.Batches.parse(rule["batches"])
-            self._timetable = None if rule["timetable"] is None else places.Timetable.parse(rule["timetable"])
+        self.batches: places.Batches | None = None
+        self.timetable: places.Timetable | None = None
+        if (rule := self.rules.get("batch_position")) is not None:
+            self.batches = places.Batches.parse(rule["batches"])
+            self.timetable = None if rule["timetable"] is None else places.Timetable.parse(rule["timetable"])
 
     @classmethod
     def parse(cls, metadata: Mapping[bytes, bytes] | None) -> Layout | None:
@@ -54,19 +59,19 @@ class Layout:
 
     def repeats(self, name: str) -> bool:
         """Tell whether a column of the file leaves out what repeats, in the form `repeat`."""
-        return name in self._forms and self._forms[name].kind == "repeat"
+        return name in self.forms and self.forms[name].kind == "repeat"
 
     def sought(self, name: str, ranges: Sequence[Range]) -> Sought | None:
         """Return which codes of a column have values in half-open ranges; None where only restoring tells."""
-        form = self._forms.get(name)
-        return None if form is None else sought(form, self._rules.get(name), ranges)
+        form = self.forms.get(name)
+        return None if form is None else sought(form, self.rules.get(name), ranges)
 
     def stored(self, names: Iterable[str]) -> list[str]:
         """Return the file's columns that are needed to restore logical ones; none for constants."""
         needed: list[str] = []
         for name in self._closure(names):
-            form = self._forms.get(name)
-            if form is None and name == "batch_id" and self._batches is not None:
+            form = self.forms.get(name)
+            if form is None and name == "batch_id" and self.batches is not None:
                 continue  # it follows from the place
             own = [name] if form is None else [WORD] if form.kind == "word" else form.columns(name)
             needed.extend(column for column in own if column not in needed)
@@ -77,9 +82,9 @@ class Layout:
         known: dict[str, Figures] = {}
         arrays = []
         for name in names:
-            if name in self._forms or (name == "batch_id" and self._batches is not None):
+            if name in self.forms or (name == "batch_id" and self.batches is not None):
                 value = self._value(name, table, known, rows)
-                arrays.append(figures.restore(value, PACKED.field(name).type, self._labels.get(name)))
+                arrays.append(figures.restore(value, PACKED.field(name).type, self.labels.get(name)))
             else:
                 arrays.append(self._plain(table, name))
         return pa.table(arrays, schema=pa.schema([pa.field(n, a.type) for n, a in zip(names, arrays, strict=True)]))
@@ -89,18 +94,18 @@ class Layout:
         made = FigureBatch(rows)
         known: dict[str, Figures] = {}
         for name in names:
-            if name in self._forms or (name == "batch_id" and self._batches is not None):
+            if name in self.forms or (name == "batch_id" and self.batches is not None):
                 made.figures[name] = self._value(name, table, known, rows)
-                if name in self._labels:
-                    made.labels[name] = self._labels[name]
+                if name in self.labels:
+                    made.labels[name] = self.labels[name]
             else:
                 made.take(name, self._plain(table, name))
         return made
 
     def constant(self, name: str) -> int | None:
         """Return the value that every row of a column has, where the layout says so."""
-        form = self._forms.get(name)
-        return form.base if form is not None and form.kind == "constant" and name not in self._rules else None
+        form = self.forms.get(name)
+        return form.base if form is not None and form.kind == "constant" and name not in self.rules else None
 
     def _plain(self, table: pa.Table, name: str) -> Any:
         kind = PACKED.field(name).type
@@ -118,29 +123,29 @@ class Layout:
         waiting = list(names)
         while waiting:
             name = waiting.pop()
-            if name not in found and (name in self.names or name in self._forms):
+            if name not in found and (name in self.names or name in self.forms):
                 found.append(name)
                 waiting.extend(self._needs(name))
         return found
 
     def _needs(self, name: str) -> list[str]:
-        rule = self._rules.get(name, {}).get("rule")
+        rule = self.rules.get(name, {}).get("rule")
         if rule == "sum":
-            return [other for other, _ in derivations.SUMS[name] if other in self._forms]
-        if rule == "key" or (name == "batch_id" and self._batches is not None):
+            return [other for other, _ in derivations.SUMS[name] if other in self.forms]
+        if rule == "key" or (name == "batch_id" and self.batches is not None):
             return ["batch_position"]
-        return ["start_time"] if rule == "place" and self._timetable is not None else []
+        return ["start_time"] if rule == "place" and self.timetable is not None else []
 
     def _value(self, name: str, table: pa.Table, known: dict[str, Figures], rows: int) -> Figures:
         """Return a column's values, and remember them."""
         if name in known:
             return known[name]
-        if name == "batch_id" and self._batches is not None:
+        if name == "batch_id" and self.batches is not None:
             place = self._place(table, known, rows)
-            known[name] = Figures(self._batches.numbers[places.batch_of(place, self._batches)])
+            known[name] = Figures(self.batches.numbers[places.batch_of(place, self.batches)])
             return known[name]
         kept = self._kept(name, table, rows)
-        rule = self._rules.get(name, {})
+        rule = self.rules.get(name, {})
         match rule.get("rule"):
             case "sum":
                 terms = derivations.SUMS[name]
@@ -151,28 +156,31 @@ class Layout:
             case "scale":
                 kept = derivations.unscale(kept)
             case "place":
-                place, batches = self._place(table, known, rows), self._batches
+                place, batches = self._place(table, known, rows), self.batches
                 assert batches is not None
                 kept = Figures(places.position_of(place, batches, places.batch_of(place, batches)))
             case "key":
                 position, place = self._value("batch_position", table, known, rows), self._place(table, known, rows)
-                assert self._batches is not None
-                ahead = self._batches.keys[places.batch_of(place, self._batches)]
+                assert self.batches is not None
+                ahead = self.batches.keys[places.batch_of(place, self.batches)]
                 kept = derivations.plus(kept, position.values + ahead)
+        if name in self.recoded:
+            anew, begins = self.recoded[name]
+            kept = Figures(anew[kept.values + begins], kept.valid)
         known[name] = kept
         return kept
 
     def _place(self, table: pa.Table, known: dict[str, Figures], rows: int) -> Ints:
         if WORD + "place" not in known:
             kept = self._kept("batch_position", table, rows)
-            if self._timetable is not None:
+            if self.timetable is not None:
                 start = self._value("start_time", table, known, rows)
-                kept = derivations.plus(kept, self._timetable.foretell(start.values))
+                kept = derivations.plus(kept, self.timetable.foretell(start.values))
             known[WORD + "place"] = kept
         return known[WORD + "place"].values
 
     def _kept(self, name: str, table: pa.Table, rows: int) -> Figures:
-        form = self._forms[name]
+        form = self.forms[name]
         if form.kind == "word":
             data = forms.bytes_of(flat(table.column(WORD)))
             return forms.values_of(words.unpack(data, form.slot), form)

@@ -15,7 +15,7 @@ from store.reading import thrift
 
 PLAIN, DELTA, LENGTHS = 0, 5, 6
 """Parquet's numbers of encodings: PLAIN, DELTA_BINARY_PACKED, DELTA_LENGTH_BYTE_ARRAY."""
-KERNEL_ROWS: Final = 1_024
+KERNEL_ROWS: Final = 512
 _NAMES: Final = {"PLAIN": PLAIN, "DELTA_BINARY_PACKED": DELTA, "DELTA_LENGTH_BYTE_ARRAY": LENGTHS}
 _LEVELS: Final = "RLE"
 _KERNELS: Final = "store.reading.page_kernels"

@@ -21,7 +21,7 @@ from schemas.arrow import PACKED
 from schemas.errors import BusyError, ConfigurationError, ProcedureError
 from store import files, siblings
 from store.clock import to_date
-from store.correcting.overlay import Correction, corrected_figures, is_rectifying, read_corrected
+from store.correcting.overlay import Correction, corrected_figures, is_rectifying, read_lot
 from store.encoding.figure_batch import FigureBatch
 from store.model import PartRow, ScanQuery
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, successor, to_us
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
     from store.store import Store
 
 Batch = TypeVar("Batch", pa.RecordBatch, FigureBatch)
-Read: TypeAlias = Callable[[Stretch, Sequence[Correction]], list[Batch]]
-"""Reads a stretch of a part with the corrections of the part."""
+Read: TypeAlias = Callable[[Sequence[Stretch], Mapping[int, Sequence[Correction]]], list[list[Batch]]]
+"""Reads each of some stretches, with the corrections by part."""
 
 THREADS: Final = 2
 AHEAD: Final = 4
 STRETCH_ROWS: Final = 131_072
-LOT_MAX: Final = 16
+LOT_MAX: Final = 32
 """Stretches that a thread reads at once."""
 ASKED_TOGETHER: Final = 64
 """Parts whose postings are asked at once; between one lot and the next, what was found is read."""
@@ -203,7 +203,7 @@ def scan(store: Store, query: ScanQuery) -> Iterator[pa.RecordBatch]:
         KeyUnavailableError: a part's key is gone.
         ProcedureError: the window reaches further back than the query's purpose (`purpose-window`).
     """
-    return _scan(store, query, partial(read_corrected, store, query))
+    return _scan(store, query, partial(read_lot, store, query))
 
 
 def scan_figures(store: Store, query: ScanQuery) -> Iterator[FigureBatch]:
@@ -212,7 +212,11 @@ def scan_figures(store: Store, query: ScanQuery) -> Iterator[FigureBatch]:
     Raises:
         IntegrityError, KeyUnavailableError, ProcedureError: as `scan`.
     """
-    return _scan(store, query, partial(corrected_figures, store, query))
+
+    def read(lot: Sequence[Stretch], corrections: Mapping[int, Sequence[Correction]]) -> list[list[FigureBatch]]:
+        return [corrected_figures(store, query, item, corrections.get(item.part.part_id, ())) for item in lot]
+
+    return _scan(store, query, read)
 
 
 def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
@@ -322,22 +326,20 @@ def _read_ahead(
 ) -> Iterator[tuple[PartRow, list[Batch]]]:
     """Yield the batches of each stretch in order, while threads read the next ones."""
 
-    def read_one(item: Stretch) -> tuple[PartRow, list[Batch]]:
-        return item.part, read(item, corrections.get(item.part.part_id, ()))
-
-    def read_lot(lot: list[Stretch]) -> list[tuple[PartRow, list[Batch]]]:
-        return [read_one(item) for item in lot]
+    def read_parts(lot: list[Stretch]) -> list[tuple[PartRow, list[Batch]]]:
+        return list(zip([item.part for item in lot], read(lot, corrections), strict=True))
 
     lots = _lots(stretches)
     head = list(islice(lots, 2))
     if len(head) < 2:
-        yield from (read_one(item) for lot in head for item in lot)
+        for lot in head:
+            yield from read_parts(lot)
         return
     waiting: deque[Future[list[tuple[PartRow, list[Batch]]]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lagrum-scan")
     try:
         for lot in chain(head, lots):
-            waiting.append(pool.submit(read_lot, lot))
+            waiting.append(pool.submit(read_parts, lot))
             if len(waiting) > AHEAD:
                 yield from waiting.popleft().result()
         while waiting:

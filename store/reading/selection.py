@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,12 @@ def other_mask(table: pa.Table, query: ScanQuery, part: PartRow, gone: Collectio
         if query.batch_id_max is not None:
             mask = _both(mask, pc.less_equal(table.column("batch_id"), query.batch_id_max))
     return mask
+
+
+def deciding(query: ScanQuery, part: PartRow, gone: Collection[str]) -> tuple[Hashable, ...]:
+    """Return what of a part `other_mask` goes by: equal for parts whose records one mask may decide."""
+    ends = (part.end_us_min < query.start_us, part.end_us_max >= query.end_us)
+    return *ends, _by_batch(query, part), part.withdrawn_batches, frozenset(gone)
 
 
 def is_outside(query: ScanQuery, start_us_min: int, end_us_min: int, end_us_max: int) -> bool:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
-from store import parquet
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures
 from store.model import PartRow, ScanQuery, TargetIdentifier
@@ -34,6 +33,7 @@ from store.reading.selection import (
     ranges_of,
     rows_of,
 )
+from store.reading.together import Taken, as_batches, restored
 from store.siblings import LOCATION_COLUMNS
 
 if TYPE_CHECKING:
@@ -107,15 +107,37 @@ def read(store: Store, query: ScanQuery, stretch: Stretch) -> list[pa.RecordBatc
     if stretch.watch.is_over(part.partition):
         return []
     asked_for = PACKED.names if query.columns is None else query.columns
+    if is_selective(query):
+        return read_together(store, query, [stretch])[0]
     with store.readers.part(part) as opened:
         groups = stretch.groups
         if groups is None:
             groups = groups_of(opened, part, query, stretch.found)
-        if not groups:
-            return []
-        if is_selective(query):
-            return _selected(opened, query, stretch, groups, asked_for)
-        return _all(opened, query, stretch, list(groups), asked_for)
+        return _all(opened, query, stretch, list(groups), asked_for) if groups else []
+
+
+def read_together(store: Store, query: ScanQuery, stretches: Sequence[Stretch]) -> list[list[pa.RecordBatch]]:
+    """Read stretches of a selective query as `read` does each; records of parts that are alike are restored together.
+
+    Raises:
+        IntegrityError, KeyUnavailableError: as `read`.
+    """
+    wanted = PACKED.names if query.columns is None else query.columns
+    answers: list[list[pa.RecordBatch]] = [[] for _ in stretches]
+    alike: dict[Any, list[tuple[int, Taken]]] = {}
+    for number, stretch in enumerate(stretches):
+        if stretch.watch.is_over(stretch.part.partition):
+            continue
+        with store.readers.part(stretch.part) as opened:
+            groups = groups_of(opened, stretch.part, query, stretch.found) if stretch.groups is None else stretch.groups
+            taken = _taken_of(opened, query, stretch, groups, wanted) if groups else None
+        if taken is not None:
+            alike.setdefault(taken.likeness(query), []).append((number, taken))
+    for some in alike.values():
+        for (number, _), batch in zip(some, restored([taken for _, taken in some], query, wanted), strict=True):
+            if batch.num_rows:
+                answers[number].append(batch)
+    return answers
 
 
 def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[FigureBatch]:
@@ -160,26 +182,19 @@ def _all(
     return _batches(table, part.batch_id, asked_for, rows)
 
 
-def _selected(
+def _taken_of(
     opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: dict[int, set[str]], asked_for: Sequence[str]
-) -> list[pa.RecordBatch]:
+) -> Taken | None:
+    """Return what the file keeps of the records of a query's targets; None where there are none."""
     part, gone = stretch.part, stretch.watch.gone(stretch.part)
     found = stretch.found if query.targets else None
     fields = None if found is None else set[str]().union(*groups.values())
     pages = opened.reader.at(windows_of(opened, groups, found))
     rows = _rows(opened, pages, query, fields)
     if not len(rows):
-        return []
+        return None
     wanted = _present(opened, {*stretch.readable(asked_for), *other_columns(query, part, gone)})
-    table = pages.of(rows).read(wanted)
-    last = other_mask(table, query, part, gone)
-    if last is not None:
-        picked = rows_of(last)
-        if not len(picked):
-            return []
-        if len(picked) < table.num_rows:
-            table = table.take(picked)
-    return _batches(table, part.batch_id, asked_for, len(rows) if last is None else len(picked))
+    return Taken(part, gone, pages.of(rows).kept(wanted), wanted, len(rows))
 
 
 def _rows(opened: OpenPart, pages: Pages, query: ScanQuery, fields: set[str] | None) -> Numbers:
@@ -203,10 +218,4 @@ def _taken(table: pa.Table, mask: Mask, rows: Numbers) -> pa.Table:
 
 
 def _batches(table: pa.Table, batch_id: int | None, wanted: Sequence[str], rows: int) -> list[pa.RecordBatch]:
-    if not rows:
-        return []
-    if "batch_id" in wanted and batch_id is not None:
-        table = table.append_column("batch_id", pa.array(np.full(rows, batch_id)))
-    if not table.num_columns:  # the part has none of the columns: rows of nulls
-        table = pa.table({"batch_id": pa.nulls(rows, pa.int64())})
-    return parquet.conform(table, list(wanted)).combine_chunks().to_batches()
+    return as_batches(table, None if batch_id is None else np.full(rows, batch_id), wanted, rows)

@@ -1,0 +1,114 @@
+"""Layouts of many parts as one: a few records of each are restored together, at little more than the cost of one part.
+
+Layouts are *alike* when their files have the same columns, forms of the same kinds in the same slots, and the same
+rules. What differs (bases, batches, tables of places, types of equipment, labels) is laid end to end, and each record
+knows where that of its part begins. All arithmetic is that of `store.encoding.restoring`. Pure.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from store.encoding import derivations
+from store.encoding.figures import Ints
+from store.encoding.forms import Form
+from store.encoding.places import TABLES, Batches, Timetable
+from store.encoding.restoring import Layout, Recoding
+
+Likeness: TypeAlias = tuple[Any, ...]
+"""Equal for layouts that are alike."""
+_PLACES_BITS = 32
+"""No part has a place beyond."""
+
+
+def likeness(layout: Layout) -> Likeness:
+    """Return what layouts have in common that can be restored together."""
+    if layout.likeness is None:
+        forms = tuple((name, replace(form, base=0)) for name, form in layout.forms.items())
+        rules = tuple((name, rule["rule"], rule.get("ahead")) for name, rule in layout.rules.items())
+        absent = (layout.batches is None, layout.timetable is None)
+        layout.likeness = layout.names, forms, rules, absent, tuple(layout.labels)
+    found: Likeness = layout.likeness
+    return found
+
+
+def joined(layouts: Sequence[Layout], rows: Sequence[int]) -> Layout:
+    """Return a layout of so many records of each of some layouts that are alike, one after the other."""
+    first = layouts[0]
+    if all(layout is first for layout in layouts):
+        return first
+    part_of = np.repeat(np.arange(len(layouts)), rows)
+    found = copy.copy(first)
+    found.forms = {name: _form(name, layouts, part_of) for name in first.forms}
+    found.rules = {name: _rule(name, layouts, part_of) for name in first.rules}
+    found.batches = _batches([item.batches for item in layouts if item.batches is not None], part_of)
+    found.timetable = _timetable([item.timetable for item in layouts if item.timetable is not None], part_of)
+    recoded: dict[str, Recoding] = {}
+    labels: dict[str, list[str]] = {}
+    for name in first.labels:
+        lists = [layout.labels[name] for layout in layouts]
+        labels[name] = lists[0]
+        if any(item != lists[0] for item in lists):
+            labels[name], recoded[name] = _labels(lists, part_of)
+    found.labels, found.recoded = labels, recoded
+    return found
+
+
+def _form(name: str, layouts: Sequence[Layout], part_of: Ints) -> Form:
+    bases = [layout.forms[name].base for layout in layouts]
+    if all(base == bases[0] for base in bases):
+        return layouts[0].forms[name]
+    base: Any = np.array(bases, np.int64)[part_of]
+    return replace(layouts[0].forms[name], base=base)
+
+
+def _rule(name: str, layouts: Sequence[Layout], part_of: Ints) -> dict[str, Any]:
+    rules: list[dict[str, Any]] = [layout.rules[name] for layout in layouts]
+    if rules[0]["rule"] != "equipment":
+        return rules[0]
+    known = [derivations.known_types(rule) for rule in rules]
+    if all(np.array_equal(known[0], other) for other in known[1:]):
+        return rules[0]
+    counts, begins = _laid(known)
+    return {
+        **rules[0],
+        "known": np.concatenate(known),
+        "count": counts[part_of],
+        "begin": begins[part_of],
+    }
+
+
+def _batches(parts: Sequence[Batches], part_of: Ints) -> Batches | None:
+    if not parts:
+        return None
+    ahead = np.arange(len(parts)) << _PLACES_BITS
+    tables = {name: np.concatenate([getattr(part, name) for part in parts]) for name in TABLES}
+    tables["places"] = tables["places"] + np.repeat(ahead, [len(part.places) for part in parts])
+    return Batches(**tables, ahead=ahead[part_of])
+
+
+def _timetable(parts: Sequence[Timetable], part_of: Ints) -> Timetable | None:
+    if not parts:
+        return None
+    origins, shifts = (np.array([getattr(part, name) for part in parts], np.int64) for name in ("origin_us", "shift"))
+    counts, begins = _laid([part.table for part in parts])
+    table = np.concatenate([part.table for part in parts])
+    return Timetable(origins[part_of], shifts[part_of], table, (counts - 2)[part_of], begins[part_of])
+
+
+def _labels(lists: Sequence[list[str]], part_of: Ints) -> tuple[list[str], Recoding]:
+    """Return the labels of all, and how the codes of each part become theirs."""
+    codes: dict[str, int] = {}
+    anew = np.array([codes.setdefault(label, len(codes)) for labels in lists for label in labels], np.int64)
+    return list(codes), (anew, _laid(lists)[1][part_of])
+
+
+def _laid(tables: Sequence[Any]) -> tuple[Ints, Ints]:
+    """Return the lengths of tables, and where each begins when they are laid end to end."""
+    counts = np.array([len(table) for table in tables], np.int64)
+    return counts, np.cumsum(counts) - counts
