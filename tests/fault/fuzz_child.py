@@ -23,6 +23,7 @@ from types import FrameType
 from typing import Final
 
 from bench import formats
+from ingest import times
 from ingest.decoders import csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
@@ -138,6 +139,8 @@ def compiled(*, wanted: bool) -> None:
         (ber, "LOAD_BYTES_MIN"),
         (radius, "KERNEL_BYTES_MIN"),
         (radius, "LOAD_BYTES_MIN"),
+        (times, "CLOCKS_MIN"),
+        (times, "LOAD_CLOCKS_MIN"),
     ):
         setattr(module, setting, least)
 

@@ -231,6 +231,40 @@ def _rows_of(state: Any) -> int:
     return int(state[native.load(DOCUMENTS).ROWS])
 
 
+def _integers(a: Arguments, _result: Any, data: bytes) -> bool:
+    for row, (start, size) in enumerate(zip(a[1].tolist(), a[2].tolist(), strict=True)):
+        value = int.from_bytes(data[start : start + size], "big") if start >= 0 and 1 <= size <= 8 else -1
+        good = 0 <= value < 1 << 63
+        if a[4][row] != (start >= 0 and not good) or a[3][row] != (value if good else 0):
+            return False
+    return True
+
+
+def _times(a: Arguments, _result: Any, _data: bytes) -> bool:
+    absent, bad = a[1] < 0, a[8]
+    years = (a[6] >= 0) | (bad != 0) | absent
+    return bool((bad <= 1).all() and (bad[absent] == 0).all() and (a[6][bad != 0] == 0).all() and years.all())
+
+
+def _grouped(a: Arguments, result: Any, data: bytes) -> bool:
+    if result < 0:
+        return True
+    places = list(zip(a[1].tolist(), a[2].tolist(), strict=True))
+    firsts: dict[bytes, int] = {}
+    for row, (start, size) in enumerate(places):
+        group = firsts.setdefault(data[start : start + size], len(firsts)) if start >= 0 else -1
+        if a[5][row] != group or (group >= 0 and a[4][group] > row):
+            return False
+    return bool(result == len(firsts))
+
+
+def _clocked(a: Arguments, _result: Any, _data: bytes) -> bool:
+    sized = np.diff(a[1]) == _TIME_BYTES
+    hours, seconds = a[4], a[5]
+    good = (hours >= -1) & (hours < 10**10) & (seconds >= -1) & (seconds < 3600)
+    return bool((good & (sized | (hours == -1)) & ((hours >= 0) | (seconds == -1))).all())
+
+
 def _packets(a: Arguments, result: Any, _data: bytes) -> bool:
     starts, ends, bounds = a[5][:, : max(result, 0)], a[6][:, : max(result, 0)], a[7][:, : max(result, 0)]
     some = starts >= 0
@@ -271,17 +305,19 @@ _BER: Final = _D + "ber.kernels"
 _BER_VALUES: Final = _D + "ber.value_kernels"
 _LINES: Final = _D + "line_kernels"
 _KAMAILIO: Final = _D + "kamailio.walk_kernels"
+_VALUES: Final = _D + "ber.value_kernels"
 _SLACK_BYTES: Final = 72
+_TIME_BYTES: Final = 19
 
 
 def _slack(a: Arguments) -> tuple[int, int]:
     return 0, max(len(a[0]) - _SLACK_BYTES, 0)
 
 
-def _freeswitch(module: str) -> Spec:
+def _elements(module: str) -> Spec:
     names = (_names_end(6), 0, PAD_BYTES)
     window = lambda a: (PAD_BYTES, int(a[2]))  # noqa: E731
-    return Spec(_D + f"freeswitch.{module}", "walk", 1, _legs, {0: 1}, {5: names}, window)
+    return Spec(_D + module, "walk", 1, _legs, {0: 1}, {5: names}, window)
 
 
 _BASE: Final = (_upto(2), PAD_BYTES, PAD_BYTES)
@@ -312,6 +348,10 @@ SPECS: Final = (
     Spec(_BER_VALUES, "read_integers", 0, _integers, window=_slack),
     Spec(_BER_VALUES, "read_times", 0, _times, window=_slack),
     Spec(_BER_VALUES, "group", 0, _grouped, window=_slack),
+    Spec(_VALUES, "read_integers", 0, _integers, window=_slack),
+    Spec(_VALUES, "read_times", 0, _times, window=_slack),
+    Spec(_VALUES, "group", 0, _grouped, window=_slack),
+    Spec("ingest.time_kernels", "clocks", 0, _clocked),
     Spec(_KAMAILIO, "rows", 0, _valued(5, 6, 8), far={0: _BASE}, lined=True),
     Spec(_KAMAILIO, "bodies", 0, _valued(5, 6, 8), far={0: _BASE, 4: (_names_end(3), 0, PAD_BYTES)}, lined=True),
     Spec(
@@ -321,8 +361,9 @@ SPECS: Final = (
         _told,
         far={0: (_upto(3), PAD_BYTES, PAD_BYTES), 6: (_keys_room, 0, 0), 8: (_keys_room, 0, 0)},
     ),
-    _freeswitch("document_kernels"),
-    _freeswitch("element_kernels"),
+    _elements("freeswitch.document_kernels"),
+    _elements("freeswitch.element_kernels"),
+    _elements("broadworks_kernels"),
     Spec(
         _D + "radius.packet_kernels",
         "walk",

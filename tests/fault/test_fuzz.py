@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ingest import times
 from ingest.decoders import FORMATS, csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
@@ -27,8 +28,8 @@ CASES = 30
 @pytest.fixture(autouse=True)
 def thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the roads as they were."""
-    for module in (ber, csv_walk, freeswitch, kamailio, radius, slices):
-        for name in ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN"):
+    for module in (ber, csv_walk, freeswitch, kamailio, radius, slices, times):
+        for name in ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN", "CLOCKS_MIN", "LOAD_CLOCKS_MIN"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(module, name))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from ingest import times
 from ingest.decoders import csv_walk, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
@@ -19,9 +22,11 @@ from store import native
 from tests.fault import fuzz_kernels
 from tests.fault.kernel_specs import SPECS, Spec
 
+ROOT = Path(__file__).parents[2]
 FORMATS = (
     "csv", "asterisk-csv", "freeswitch-json", "freeswitch-xml", "kamailio-acc", "kamailio-json", "3gpp-32297",
     "3gpp-ber", "tap3", "radius-detail", "conntrack", "cgnat-syslog",
+    "broadworks-xml", "freeswitch-csv",
 )  # fmt: skip
 
 
@@ -35,8 +40,8 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def calls() -> Iterator[dict[str, list[Any]]]:
     """Calls of all kernels; the roads are left as they were."""
     modules, names = (
-        (ber, csv_walk, freeswitch, kamailio, radius, slices),
-        ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN"),
+        (ber, csv_walk, freeswitch, kamailio, radius, slices, times),
+        ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN", "CLOCKS_MIN", "LOAD_CLOCKS_MIN"),
     )
     before = [(module, name, getattr(module, name)) for module in modules for name in names if hasattr(module, name)]
     looking = list(packing._kernels)
@@ -51,6 +56,19 @@ def test_no_damage_leads_a_kernel_astray(spec: Spec, calls: dict[str, list[Any]]
     kernel = getattr(native.load(spec.module), spec.name)
     told = fuzz_kernels.tried(spec, kernel, calls[spec.title], 0, 0, 1)
     assert (told["problems"], told["executions"]) == ([], fuzz_kernels.BLOCK)
+
+
+def test_every_kernel_of_a_decoder_is_damaged() -> None:
+    """`zero_led` reads numbers, not bytes; `compiled_walk` is what compiles a walk."""
+    made = re.compile(r"^([a-z]\w*): Any = (?:numba\.njit\(\s*types\b|compiled_walk\()", re.MULTILINE)
+    found = {
+        (".".join(path.relative_to(ROOT).with_suffix("").parts), name)
+        for folder in ("ingest", "schemas")
+        for path in (ROOT / folder).rglob("*kernels.py")
+        for name in made.findall(path.read_text())
+        if name not in {"zero_led", "compiled_walk"}
+    }
+    assert found == {(spec.module, spec.name) for spec in SPECS}
 
 
 def _far(kernel: Any) -> dict[str, Any]:

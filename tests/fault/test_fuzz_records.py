@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ingest import times
 from ingest.decoders import csv_walk, decoder, slices
 from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
@@ -25,8 +26,8 @@ from tests.fault.report import Report
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make small families, and leave the roads as they were."""
     monkeypatch.setattr(fuzz_records, "RECORDS_MAX", 60)
-    for module in (ber, csv_walk, freeswitch, kamailio, radius, slices):
-        for name in ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN"):
+    for module in (ber, csv_walk, freeswitch, kamailio, radius, slices, times):
+        for name in ("WALK_BYTES_MIN", "KERNEL_BYTES_MIN", "LOAD_BYTES_MIN", "CLOCKS_MIN", "LOAD_CLOCKS_MIN"):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, getattr(module, name))
 
