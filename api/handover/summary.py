@@ -1,6 +1,7 @@
 """The page that a prosecutor reads: what was ordered, what was found, who answered for it, how to check it.
 
-One self-contained HTML file: no script, nothing loaded from anywhere, legible on paper. It holds no records. Everything
+One self-contained HTML file: no script, nothing loaded from anywhere, legible on paper and on a
+phone, where a row stands as a block. It holds no records. Everything
 that comes from an order is escaped, and the page's own policy forbids whatever would slip through.
 """
 
@@ -19,12 +20,20 @@ h1 { font-size: 17pt; margin: 0 0 .2em } h2 { font-size: 12.5pt; margin: 1.6em 0
 table { border-collapse: collapse; width: 100%; margin: .3em 0 }
 th, td { text-align: left; vertical-align: top; padding: .25em .9em .25em 0; border-bottom: 1px solid #ddd }
 th { font-weight: normal; color: #555; white-space: nowrap } thead th { border-bottom: 1px solid #777 }
-td:first-child, td code { white-space: nowrap } td.d code { white-space: normal }
+td:first-child, td code, .w { white-space: nowrap } td.d code { white-space: normal }
 tr { break-inside: avoid } h2 { break-after: avoid } .n { text-align: right; font-variant-numeric: tabular-nums }
 code { font: 8.5pt/1.35 "Liberation Mono", monospace; overflow-wrap: anywhere }
 .big { font-size: 15pt } ol li { margin: .3em 0 } p.none { color: #444 }
+@media screen and (max-width: 40em) {
+  body { margin: 1em auto } h1 { overflow-wrap: anywhere }
+  table, tbody, tr, th, td { display: block } thead { display: none }
+  tr { padding: .4em 0; border-bottom: 1px solid #999 } th, td { border: 0; padding: 0 }
+  td:first-child, td code { white-space: normal; overflow-wrap: anywhere } .n { text-align: left }
+  td[data-head]:not(:empty)::before { content: attr(data-head) ": "; color: #555 }
+}
 @media print { body { margin: 0; max-width: none; padding: 0 } }
 """
+_WORD_CHARS: Final = 24
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 _KINDS: Final = {
     "number": "Telephone number",
@@ -256,7 +265,10 @@ def _table(
     def cell(place: int, value: str) -> str:
         text = f"<code>{_t(value)}</code>" if place in code else _t(value)
         kind = "n" if place in numbers else "d" if len(value) > 40 and place in code else ""
-        return f'<td class="{kind}">{text}</td>' if kind else f"<td>{text}</td>"
+        if not kind and len(value) <= _WORD_CHARS and " " not in value:
+            kind = "w"  # an id of a person has a hyphen, at which it would break
+        named = f' data-head="{_t(heads[place])}"' if place else ""
+        return f'<td class="{kind}"{named}>{text}</td>' if kind else f"<td{named}>{text}</td>"
 
     head = "".join(
         f'<th class="n">{_t(name)}</th>' if place in numbers else f"<th>{_t(name)}</th>"

@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"920bd3f7f36456ac","signature":"byI/CUdklmy/IkUbb7tPLdyv76ZZNgfExOXSBe+p+XgDubiAIziA+Ctr+CfNvzEIQ8k17FAHuRJIf3SrJ+WBCg=="}
+{"algorithm":"Ed25519","key_id":"793fab2b8a760a0a","signature":"tC6FuvQG0zOUdKXyxYDCEF39ZvV6q1dFTU31S+chZmBV2vsVPm4WCwPPIfHNSBogbQgXW4/adERN5454TZT/AA=="}

@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"920bd3f7f36456ac","signature":"CEFizPyLduom/+IrB6+qZywVO3PAMATZ9qIzdF2p9lQ+0vyptj9wzDiobIS3OJOcLfolRQ+6zCR6CwfLeeX5Bw=="}
+{"algorithm":"Ed25519","key_id":"793fab2b8a760a0a","signature":"JjQOWY+n2ISeILlUoANXDrqj+VHGQSmvkrwjTvMllvEU+OCHhViq6jgCUI86EItqThZ1I2kMNEMf+qS0lM36BQ=="}
