@@ -109,29 +109,31 @@ def difference(
                 return f"the undamaged record {place} has another fate"
     kept = np.array([place for place in whole if place not in expected.rejects], np.int64)
     theirs = np.searchsorted(expected.positions, kept)
-    mine = _aligned(found, expected, theirs) if moved else np.searchsorted(found.positions, kept)
-    if len(mine) < len(kept):
-        return f"the undamaged record {kept[len(mine)]} is lost"
+    if moved:
+        lost = _missing(found, expected, theirs)
+        return f"the undamaged record {kept[lost]} is lost, or another" if lost < len(kept) else ""
+    mine = np.searchsorted(found.positions, kept)
     return _columns(found, expected, pa.array(mine), pa.array(theirs))
 
 
-def _aligned(found: Outcome, expected: Outcome, rows: Any) -> Any:
-    """Return which rows are those of expected ones, in order; up to the first that is not there."""
-    keys, have, places, at = _identities(expected), _identities(found), [], 0
-    for row in rows:
-        while at < len(have) and have[at] != keys[row]:
+def _missing(found: Outcome, expected: Outcome, rows: Any) -> int:
+    """Return which is the first of some expected rows that is not there, in order; their number when all are."""
+    names = sorted((found.columns.keys() | expected.columns.keys()) - {"position"})
+    have, wanted, at = _contents(found, names), _contents(expected, names), 0
+    for place, row in enumerate(rows):
+        while at < len(have) and have[at] != wanted[row]:
             at += 1
         if at == len(have):
-            break
-        places.append(at)
+            return place
         at += 1
-    return np.array(places, np.int64)
+    return len(rows)
 
 
-def _identities(outcome: Outcome) -> list[tuple[Any, ...]]:
-    """Return what tells rows from each other."""
-    names = [name for name in ("record_key", "session_key", "event") if name in outcome.columns]
-    return list(zip(*(outcome.columns[name].to_pylist() for name in names), strict=True))
+def _contents(outcome: Outcome, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return rows whole; what is not marked may be false or null."""
+    nothing = [None] * len(outcome.positions)
+    columns = [outcome.columns[name].to_pylist() if name in outcome.columns else nothing for name in names]
+    return [tuple(None if value is False else value for value in row) for row in zip(*columns, strict=True)]
 
 
 def _columns(found: Outcome, expected: Outcome, mine: Any, theirs: Any) -> str:
