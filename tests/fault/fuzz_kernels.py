@@ -170,8 +170,8 @@ class Seat:
 
     def restore(self) -> None:
         """Make everything as it was recorded."""
-        for now, before in self._kept:
-            np.copyto(now, before)
+        for array, before in self._kept:
+            np.copyto(array, before)
         np.copyto(self.data, self._pristine)
 
     def change(self, changes: Sequence[Sequence[int]]) -> None:
