@@ -162,6 +162,8 @@ def _apart(name: str, item: bytes) -> Family | None:
     body = item[len(head) : len(item) - len(tail)]
     end = b"\n\n" if name in _BLOCKS else _ELEMENTS.get(name, b"\n")
     pieces = [piece + end for piece in body.split(end)[:-1] if piece.strip()]
+    if name in LOOSE and len(set(pieces)) < len(pieces):  # the same record again is told by how often it came before
+        return None
     for lines in range(min(3, len(pieces)) if name in _HEADED else 1):
         records = pieces[lines:]
         if len(records) < REPEATED and name not in LOOSE:
