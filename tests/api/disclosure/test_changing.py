@@ -239,17 +239,22 @@ def test_an_old_approval_does_not_carry_an_extension(court: Court) -> None:
     assert court.run(other.id).stage is Stage.RUN
 
 
-def test_a_result_of_the_earlier_law_does_not_leave_under_an_extension_of_the_later(
-    court: Court, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the new version keeps back stands in the result of the old one."""
-    run, released = court.run(court.approved().id), court.released()
+def a_new_law(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From today on less may leave."""
     today = to_date(court.clock.now_us())
     old = legal_bases.basis_on("secret-surveillance", today)
     narrow = frozenset({"calling_number", "called_number", "start_time"})
     new = replace(old, version=old.version + 1, effective_from=today, fields=narrow)
     others = tuple(basis for basis in legal_bases.BASES if basis is not old)
     monkeypatch.setattr(legal_bases, "BASES", (*others, replace(old, effective_to=today), new))
+
+
+def test_a_result_of_the_earlier_law_does_not_leave_under_an_extension_of_the_later(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the new version keeps back stands in the result of the old one."""
+    run, released = court.run(court.approved().id), court.released()
+    a_new_law(court, monkeypatch)
     for task in (run, released):
         until = court.ruling(expires_at_us=court.clock.now_us() + 60 * DAY_US)
         court.procedure.extend(court.actor("officer-1"), task.authorisation_id, until)

@@ -26,9 +26,11 @@ from api.pusher import Pusher
 from schemas.errors import AuditError, ProcedureError
 from store import Put, Store
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, Court, court
+from tests.api.disclosure.test_changing import a_new_law
 from tests.api.handover.authority import side
 from tests.api.handover.etsi import validated
 from tests.api.handover.receiver import Office, Receiver, receiving
+from tests.store.records import DAY_US
 
 __all__ = ["court"]
 
@@ -251,6 +253,20 @@ def test_nothing_leaves_for_a_server_that_is_not_the_registered_one(
     register(court, office, there.url, endpoint_ca=office.server[0].read_text())
     court.released()
     assert pusher(court).look() == 2
+
+
+def test_a_result_of_an_earlier_law_is_not_pushed(
+    court: Court, office: Office, there: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Approved anew under the extension, it waits all the same: what was searched is of the law before."""
+    register(court, office, there.url)
+    task = court.released()
+    a_new_law(court, monkeypatch)
+    until = court.ruling(expires_at_us=court.clock.now_us() + 60 * DAY_US)
+    court.procedure.extend(court.actor("officer-1"), task.authorisation_id, until)
+    court.approve(task.id)
+    assert pusher(court).look() == 0
+    assert (told(court, task.id)["reason"], there.requests) == ("law-changed", [])
 
 
 def test_a_client_certificate_that_the_endpoint_does_not_know_gets_nowhere(
