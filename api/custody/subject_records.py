@@ -16,7 +16,6 @@ Source: Regulation (EU) 2016/679 Art 15(1), (3) and (4).
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -31,6 +30,7 @@ from api.billing.subscriptions import FOREVER_US, holders
 from api.disclosure.hits import hits
 from api.disclosure.open_sessions import within
 from api.disclosure.printing import printable, rows
+from api.disclosure.targets import is_inner
 from api.instants import midnight_us
 from schemas.errors import ProcedureError
 from schemas.retention import CEILING_MONTHS, add_months
@@ -84,14 +84,6 @@ BESIDE: Final[dict[str, tuple[str, ...]]] = {
 }
 """Where an own identifier stands -> what leaves besides."""
 _ORDER: Final = ("end_time", "start_time", "batch_id", "batch_position")
-_INSIDE: Final = tuple(
-    ipaddress.ip_network(net)
-    for net in (
-        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "127.0.0.0/8"),
-        *("fc00::/7", "fe80::/10", "::1/128"),
-    )
-)
-"""Addresses that every network gives out anew (RFC 1918, 6598, 3927, 4193)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +125,7 @@ def spans_of(store: Store, held: Held, since: date) -> list[tuple[int, int]]:
         )
     claimed = (midnight_us(held.start), FOREVER_US if held.end is None else midnight_us(held.end))
     if not known:
-        if held.kind == "ip" and _is_inside(held.value):
+        if held.kind == "ip" and is_inner(held.value):
             raise ProcedureError(
                 "an address of an inner network is many persons'",
                 reason="shared-address",
@@ -145,11 +137,6 @@ def spans_of(store: Store, held: Held, since: date) -> list[tuple[int, int]]:
         for item in known
     ]
     return [(max(low, claimed[0]), min(high, claimed[1])) for low, high in own]
-
-
-def _is_inside(value: str) -> bool:
-    address = ipaddress.ip_address(value)
-    return any(address.version == net.version and address in net for net in _INSIDE)
 
 
 def records_of(store: Store, identifiers: Sequence[Held]) -> tuple[date, list[dict[str, Any]]]:

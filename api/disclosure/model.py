@@ -59,7 +59,8 @@ class Target:
 
     `port` narrows an address behind a translator to one of its users; None takes every port. `held_on` (ISO date, UTC)
     narrows it to the subscription of that day; None takes every subscriber, kept apart. `tenant` says whose account it
-    is, "" nobody's but the operator's; None is refused where several have one of that name.
+    is, or in whose network an address is, "" nobody's but the operator's; None is refused where several have an account
+    of that name, and for an address that every network gives out anew.
     """
 
     kind: str

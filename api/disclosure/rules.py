@@ -28,6 +28,7 @@ from api.disclosure.model import (
 )
 from api.disclosure.orders import MEDIA_TYPES, SOURCE_BYTES_MAX, SourceDocument
 from api.disclosure.states import AuthorisationState, Stage
+from api.disclosure.targets import require_networks
 from api.people.roles import Role, conflicts, parse_roles
 from api.people.signing import key_id, verify
 from schemas.errors import ConfigurationError, ProcedureError
@@ -264,10 +265,9 @@ def require_targets(basis: LegalBasis, targets: tuple[Target, ...]) -> None:
         raise ProcedureError("an order names at least one target", reason="no-target")
     if len(targets) > basis.targets_max:
         raise ProcedureError(f"the basis allows {basis.targets_max} targets", reason="too-many-targets")
-    if any(target.kind not in basis.target_kinds for target in targets):
+    if any(target.kind not in basis.target_kinds or not basis.matchable(target.kind) for target in targets):
         raise ProcedureError("the basis does not allow a target of this kind", reason="target-kind")
-    if any(not basis.matchable(target.kind) for target in targets):
-        raise ProcedureError("the basis does not allow a target of this kind", reason="target-kind")
+    require_networks(targets)
 
 
 def require_window(basis: LegalBasis, window: Window) -> None:

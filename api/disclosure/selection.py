@@ -58,7 +58,7 @@ def reading_columns(basis: LegalBasis, targets: Sequence[Target], categories: fr
         names.update(fields)
         if target.port is not None:
             names.update(name for field in fields for name in _PORTS.get(field, ()))
-        if target.kind == "account":
+        if target.kind == "account" or target.tenant is not None:
             names.add("tenant")
     columns = {column.name for name in names for column in packed_columns(BY_NAME[name])}
     return tuple(name for name in PACKED.names if name in columns)

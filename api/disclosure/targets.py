@@ -2,12 +2,17 @@
 
 A number may be written as E.164 digits, with `+`, with `00`, or nationally with the order's country; an IMEI with or
 without its check digit; a MAC address with any separator. The approver sees the value that is searched for.
+
+Two kinds of values have the form and are refused all the same, for their answer would be signed and wrong: a number
+that nobody has (the national prefix between country code and number: +46 070...), and what stands where an identifier
+is withheld or missing (`anonymous`, zeros, 0.0.0.0), which names everybody of whom that was written.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from datetime import date
 from typing import Final
 
@@ -28,6 +33,19 @@ _IMEI: Final = re.compile(r"\d{14,16}")
 _TENANT: Final = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _MAC_DIGITS: Final = re.compile(r"[0-9a-f]{12}")
 _SEPARATORS: Final = re.compile(r"[\s./:_-]")
+_SCHEME: Final = re.compile(r"(?:sips?|tel|h323):", re.IGNORECASE)
+_NOBODY: Final = frozenset(
+    {
+        *("anonymous", "asserted-id-unavailable", "blocked", "invalid", "n/a", "nan", "nil", "none", "null"),
+        *("private", "restricted", "unavailable", "undefined", "unknown", "withheld"),
+    }
+)
+"""User parts that stand for no user (RFC 3323 §4.1, and what switches write)."""
+_ONE_DIGIT: Final = re.compile(r"(\d)\1*")
+_NO_STATION: Final = ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
+_INNER: Final = tuple(
+    ipaddress.ip_network(net) for net in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+)
 
 
 def normalise_target(
@@ -42,7 +60,8 @@ def normalise_target(
     """Return the target of an order's words.
 
     Raises:
-        ProcedureError: reason `target-kind`: no such kind; `bad-target`: the value does not have its kind's form.
+        ProcedureError: reason `target-kind`: no such kind; `bad-target`: the value does not have its kind's form;
+            `national-prefix`: it stands behind a country code; `nobody`: the value stands for no one's.
         ConfigurationError: the country has no number rules.
     """
     if kind not in TARGET_KINDS:
@@ -54,9 +73,77 @@ def normalise_target(
         raise _bad(kind)
     if held_on is not None and (kind not in KINDS or not _is_date(held_on)):
         raise _bad(kind)
-    if tenant is not None and (kind != "account" or not _TENANT.fullmatch(tenant)):
+    if tenant is not None and (kind not in ("account", "ip") or not _TENANT.fullmatch(tenant)):
         raise _bad(kind)
-    return Target(kind, _value(kind, text, country), text, port, held_on, tenant)
+    value = _value(kind, text, country)
+    if _is_nobodys(kind, value):
+        raise ProcedureError(f"a target stands for nobody in particular ({kind})", reason="nobody")
+    if kind == "number" and _has_national_prefix(value):
+        raise ProcedureError(
+            "a number has the national prefix behind its country code",
+            reason="national-prefix",
+            hint="write it without that prefix, or nationally: +46 70..., or 070...",
+        )
+    return Target(kind, value, text, port, held_on, tenant)
+
+
+def is_inner(value: str) -> bool:
+    """Tell whether every network gives out an address anew, so that it says nothing without its network.
+
+    Source: RFC 1918, 4193, 6598; RFC 3927 and 4291 §2.5.6 for what a link gives out.
+    """
+    address = ipaddress.ip_address(value)
+    return address.is_link_local or any(address.version == net.version and address in net for net in _INNER)
+
+
+def require_networks(targets: Iterable[Target]) -> None:
+    """An address that every network gives out anew names its network's owner.
+
+    Raises:
+        ProcedureError: reason `inner-address`.
+    """
+    if any(target.kind == "ip" and target.tenant is None and is_inner(target.value) for target in targets):
+        raise ProcedureError(
+            "an address of an inner network is many persons'",
+            reason="inner-address",
+            hint="the order says whose network (tenant), or names the public address with port and time",
+        )
+
+
+def _is_nobodys(kind: str, value: str) -> bool:
+    if kind in ("number", "account"):
+        user = _SCHEME.sub("", value, count=1).partition("@")[0].strip("<>\"' ").casefold()
+        return user in _NOBODY or (len(user) > 3 and not user.strip("0"))  # 000 is called in earnest
+    if kind in ("imsi", "imei"):
+        return _ONE_DIGIT.fullmatch(value) is not None
+    if kind == "mac":
+        return value in _NO_STATION
+    address = ipaddress.ip_address(value)
+    return address.is_unspecified or address.is_loopback or address.is_multicast or value == "255.255.255.255"
+
+
+def _has_national_prefix(digits: str) -> bool:
+    """Tell whether E.164 digits become a number of their country only without the national prefix behind the code.
+
+    Italy and others keep their zero: where the digits are a number as they stand, they are one.
+    """
+    import phonenumbers  # only who files an order needs it here
+
+    if not digits.isascii() or not digits.isdigit() or digits[0] == "0":
+        return False
+    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
+    length = next((length for length in (1, 2, 3) if int(digits[:length]) in regions), len(digits))
+    rest = digits[length:]
+    countries = [rules(region) for region in regions.get(int(digits[:length]), ()) if region.isalpha()]
+    if any(country.national is None or country.national.fullmatch(rest) for country in countries):
+        return False
+    return any(
+        country.trunk
+        and country.national
+        and rest.startswith(country.trunk)
+        and country.national.fullmatch(rest[len(country.trunk) :])
+        for country in countries
+    )
 
 
 def _value(kind: str, text: str, country: str) -> str:

@@ -35,7 +35,8 @@ class TargetModel(Model):
         str | None,
         Field(
             max_length=64,
-            description="With an account: whose it is, empty for no tenant's. Needed where several have one.",
+            description="With an account or an ip: whose it is, empty for no tenant's. Needed where several have one,"
+            " and for an address of an inner network.",
             examples=[None],
         ),
     ] = None

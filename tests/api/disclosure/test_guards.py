@@ -295,6 +295,8 @@ ATTACKS: Final = (
     Attack("too many targets", "require_targets", "too-many-targets", lambda c: c.file(targets=(NUMBER,) * 21)),
     Attack("a kind that the basis has not", "require_targets", "target-kind",
            lambda c: c.file(basis="missing-person", targets=(WrittenTarget("ip", "192.0.2.1"),))),
+    Attack("an address that every network has", "require_networks", "inner-address",
+           lambda c: c.file(targets=(WrittenTarget("ip", "192.168.1.10"),))),
     Attack("a target without its form", None, "bad-target", lambda c: c.file(targets=(WrittenTarget("imsi", "x"),))),
     Attack("a window too long", "require_window", "window-too-long", lambda c: c.file(window=LONG)),
     Attack("a window backwards", "require_window", "empty-window", lambda c: c.file(window=BACKWARDS)),

@@ -76,3 +76,48 @@ def test_a_value_without_its_kinds_form_is_refused_and_not_quoted(kind: str, wri
 
 def test_a_target_shows_its_kind_only() -> None:
     assert "46701740007" not in repr(normalise_target("number", "46701740007", country="SE"))
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["+460701740007", "00460701740007", "460701740007", "+49 0 30 123456", "+36 06 30 1234567", "+7 8 912 345 67 89"],
+)
+def test_a_national_prefix_behind_a_country_code_is_refused_with_what_to_do(written: str) -> None:
+    """Nobody has such a number: a search for it is answered by a signed none-found."""
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target("number", written, country="SE")
+    assert refusal.value.reason == "national-prefix"
+    assert refusal.value.hint is not None
+    assert written not in f"{refusal.value}{refusal.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("+39 06 1234567", "39061234567"),  # Italy keeps its zero
+        ("+225 07 01 23 45 67", "2250701234567"),
+        ("+800 0123 4567", "80001234567"),  # of no country
+        ("000", "000"),
+    ],
+)
+def test_a_zero_that_belongs_to_the_number_stays(written: str, value: str) -> None:
+    assert normalise_target("number", written, country="SE").value == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        *[("number", value) for value in ("anonymous", "sip:anonymous@anonymous.invalid", "Unknown", "0000000000")],
+        ("account", "anonymous@eap.example"),
+        ("imsi", "000000000000000"),
+        ("imei", "00000000-000000-0"),
+        ("mac", "00:00:00:00:00:00"),
+        ("mac", "FF-FF-FF-FF-FF-FF"),
+        *[("ip", value) for value in ("0.0.0.0", "255.255.255.255", "127.0.0.1", "239.1.2.3", "::", "::1", "ff02::1")],
+    ],
+)
+def test_what_stands_for_nobody_is_no_target(kind: str, written: str) -> None:
+    """It names everybody of whom that was written."""
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target(kind, written, country="SE")
+    assert refusal.value.reason == "nobody"

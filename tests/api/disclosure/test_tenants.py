@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 
+import pyarrow as pa
 import pytest
 
 from api.disclosure.completeness import COMPLETE, verify
@@ -14,6 +16,7 @@ from tests.api.disclosure.conftest import Court
 from tests.store.conftest import deliver
 from tests.store.records import records
 
+INNER = "10.1.2.3"
 TENANTS = ("acme", "acme", "beta", None)
 
 
@@ -22,6 +25,11 @@ def court(shared_court: Court) -> Court:
     rows = len(TENANTS)
     table = records(rows, days_ago=6, days=2, seed=9, account=[10_099] * rows, tenant=[*TENANTS])
     deliver(shared_court.store, table, source="tenants")
+    inner = int(ipaddress.ip_address(INNER))
+    table = records(
+        rows, days_ago=6, days=2, seed=10, source_ip=pa.array([inner] * rows, pa.uint32()), tenant=[*TENANTS]
+    )
+    deliver(shared_court.store, table, source="inner")
     return shared_court
 
 
@@ -65,3 +73,21 @@ def test_only_an_account_has_a_tenant(kind: str, tenant: str) -> None:
     with pytest.raises(ProcedureError) as refusal:
         normalise_target(kind, "0701740007", country="SE", tenant=tenant)
     assert refusal.value.reason == "bad-target"
+
+
+@pytest.mark.parametrize(("tenant", "found"), [("acme", 2), ("beta", 1), ("", 1)])
+def test_an_inner_address_is_searched_in_the_network_that_the_order_names(
+    court: Court, tenant: str, found: int
+) -> None:
+    task = court.released(targets=(WrittenTarget("ip", INNER, tenant=tenant),))
+    opened, rows = court.open(court.deliver(task.id))
+    assert (len(rows), opened.manifest["counts"]["by_target"]) == (found, [found])
+    assert verify(court.store, task.id).verdict == COMPLETE
+
+
+@pytest.mark.parametrize("address", [INNER, "::ffff:10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.0.9", "fd00::1"])
+def test_an_inner_address_alone_names_nobody(court: Court, address: str) -> None:
+    """Every customer's own network may have it."""
+    with pytest.raises(ProcedureError) as refusal:
+        court.file(targets=(WrittenTarget("ip", address),))
+    assert refusal.value.reason == "inner-address"
