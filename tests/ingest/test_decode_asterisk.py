@@ -179,6 +179,23 @@ def test_failed_attempts_are_records_without_an_answer() -> None:
         assert (records[0]["disposition"], records[0]["cause"]) == (disposition, word)
 
 
+@pytest.mark.parametrize("zero", ['"0000-00-00 00:00:00"', '"0000-00-00 00:00:00.000000"', "0.000000"])
+def test_a_time_that_a_database_writes_as_zero_is_not_there(zero: str) -> None:
+    (unanswered,), _ = decode(row(answer=zero, billsec="0", disposition='"NO ANSWER"'))
+    (same,), _ = decode(row(answer="", billsec="0", disposition='"NO ANSWER"'))
+    assert unanswered["answer_time"] is None and same["start_time"] == unanswered["start_time"]
+    (inferred,), _ = decode(row(end=zero))
+    assert (inferred["end_time"], inferred["end_inferred"]) == (same["end_time"], True)
+    (settled,), _ = decode(row(start=zero))
+    assert (settled["start_time"], settled["end_time"]) == (same["start_time"], same["end_time"])
+
+
+def test_a_zero_start_is_not_settled_by_an_end_that_occurs_twice() -> None:
+    end = '"2026-10-25 02:30:00"'
+    _, rejects = decode(row(start='"0000-00-00 00:00:00"', end=end, answer="", duration="60", billsec="0"))
+    assert [(one.reason, one.field) for one in rejects] == [(RejectReason.MISSING_FIELD, "start")]
+
+
 def test_a_missing_end_is_inferred_and_says_so() -> None:
     records, _ = decode(row(end=""))
     assert (records[0]["end_time"], records[0]["end_inferred"]) == (utc("2026-11-20 07:17:31"), True)
@@ -191,7 +208,10 @@ def test_a_missing_end_is_inferred_and_says_so() -> None:
     [
         ({"start": ""}, RejectReason.MISSING_FIELD, "start"),
         ({"start": '"2026-11-32 08:15:02"'}, RejectReason.BAD_TIME, "start"),
-        ({"start": '"0000-00-00 00:00:00"'}, RejectReason.BAD_TIME, "start"),
+        ({"start": '"0000-00-00 00:00:00"', "end": ""}, RejectReason.MISSING_FIELD, "start"),
+        ({"start": '"0000-00-00 00:00:00"', "duration": ""}, RejectReason.MISSING_FIELD, "start"),
+        ({"end": '"0000-00-00 00:00:00"', "duration": ""}, RejectReason.MISSING_FIELD, "end"),
+        ({"answer": '"0000-00-00 00:00:01"'}, RejectReason.BAD_TIME, "answer"),
         ({"end": '"9999-12-31 23:59:59"'}, RejectReason.BAD_TIME, "end"),
         ({"answer": '"20/11/2026 08:15"'}, RejectReason.BAD_TIME, "answer"),
         ({"end": '"2026-11-20 08:15:01"'}, RejectReason.BAD_TIME, "end"),

@@ -40,6 +40,8 @@ _texts_of: Final = itemgetter(*_TEXTS)
 _UNIQUEID: Final = re.compile(r"(?:(.+)-)?[0-9]{9,11}\.[0-9]+")
 _EXPONENT: Final = re.compile(r"[0-9](?:[.,][0-9]+)?E\+[0-9]{2}")
 _EPOCH: Final = re.compile(r"([0-9]{9,11})\.([0-9]{1,6})")
+_ZERO: Final = re.compile(r"0000-00-00 00:00:00(?:\.0{1,6})?|0\.0{1,6}")
+"""How a database (MySQL) and `${CDR(answer,u)}` write a time that is not there."""
 _SECONDS: Final = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 _CALLER_ID: Final = re.compile(r"<([^<>]*)>\s*\Z|\A\s*([+0-9][0-9]*)\s*\Z")
 _SERIAL: Final = re.compile(r"-[0-9a-f]+(?:;[12])?\Z")
@@ -163,6 +165,8 @@ class Rows:
         duration, billsec = _milliseconds(duration_text, "duration"), _milliseconds(billsec_text, "billsec")
         start, end = self._time(start_text, "start"), self._time(end_text, "end")
         answer = self._time(answer_text, "answer")
+        if start is None and start_text and end and not end.ambiguous and duration is not None:
+            start = LocalTime(end.time_us - duration * 1000, end.offset_s, False)
         if start is None:
             raise Refusal(RejectReason.MISSING_FIELD, "start")
         if end is None and duration is None:
@@ -212,6 +216,8 @@ class Rows:
         if not text:
             return None
         found = self.zone.convert(text)
+        if found is None and _ZERO.fullmatch(text):
+            return None
         if found is None:
             epoch = _EPOCH.fullmatch(text)  # ${CDR(start,u)}
             if epoch is None:
