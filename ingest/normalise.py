@@ -233,10 +233,10 @@ class _Work:
         if self.has("end_inferred"):
             inferred = inferred | np.asarray(pc.fill_null(self._given["end_inferred"], False))
         self._made["end_inferred"] = pa.array(inferred)
-        ambiguous = self._given.get("time_ambiguous")
-        self._made["time_ambiguous"] = (
-            pa.array(np.zeros(self.rows, np.bool_)) if ambiguous is None else pc.fill_null(ambiguous, False)
-        )
+        ambiguous = filled.uncertain
+        if self.has("time_ambiguous"):
+            ambiguous = ambiguous | np.asarray(pc.fill_null(self._given["time_ambiguous"], False))
+        self._made["time_ambiguous"] = pa.array(ambiguous)
 
     def _numbers(self, name: str) -> tuple[Ints, Any]:
         """Return a column's 64-bit values and which are valid (None: all)."""

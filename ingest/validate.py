@@ -20,6 +20,9 @@ TIME_MIN_US: Final = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_0
 DURATION_MAX_MS: Final = 10 * 366 * 86_400_000
 """Longer durations are a counter that overflowed."""
 
+ANSWER_TOLERANCE_US: Final = 2_000_000
+"""Start, answer and end are each cut or rounded to whole seconds, each in its own way."""
+
 _ALLOWANCE_US: Final = FUTURE_ALLOWANCE // timedelta(microseconds=1)
 _RANGES: Final[dict[str, tuple[int, int]]] = {
     "source_port": (0, 65_535),
@@ -56,6 +59,8 @@ class FilledTimes(NamedTuple):
     end: Values
     duration: Values
     inferred: Mask
+    uncertain: Mask
+    """The answer lies before the start or after the end: one of the three is wrong, and nothing tells which."""
 
 
 def fill_times(times: Times, now_us: int, faults: RowFaults) -> FilledTimes:
@@ -90,6 +95,7 @@ def fill_times(times: Times, now_us: int, faults: RowFaults) -> FilledTimes:
         delivered = np.ones(len(start), np.bool_)
     _check_absurd((end, has_end), now_us, faults, "end_time")
     both = delivered if has_start is None else delivered & has_start
+    uncertain = _answered_outside(times, (end, delivered))
     faults.add(both & (end < start), RejectReason.BAD_TIME, "end_time")
     if has_duration is not None:
         gap = both & ~has_duration & ~faults.mask
@@ -97,7 +103,19 @@ def fill_times(times: Times, now_us: int, faults: RowFaults) -> FilledTimes:
             duration = np.where(gap, (end - start) // 1000, duration)
         has_duration = has_duration | gap
     all_ends = None if has_end is None or has_end.all() else has_end
-    return FilledTimes((start, has_start), (end, all_ends), (duration, has_duration), inferred)
+    return FilledTimes((start, has_start), (end, all_ends), (duration, has_duration), inferred, uncertain)
+
+
+def _answered_outside(times: Times, delivered_end: Values) -> Mask:
+    """Tell which rows were answered before they began, or after an end that was delivered."""
+    answer, has_answer = times.answer
+    if has_answer is not None and not has_answer.any():
+        return has_answer
+    start, has_start = times.start
+    end, has_end = delivered_end
+    early = _where(answer < start - ANSWER_TOLERANCE_US, has_start)
+    late = _where(answer > end + ANSWER_TOLERANCE_US, has_end)
+    return _where(early | late, has_answer)
 
 
 def _where(mask: Mask, valid: Mask | None) -> Mask:

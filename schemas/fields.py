@@ -202,7 +202,7 @@ FIELDS: Final[tuple[Field, ...]] = (
         "time_ambiguous",
         Kind.FLAG,
         _T,
-        "The local time occurs twice (autumn change); the first one was taken.",
+        "The local time occurs twice (autumn change; the first was taken), or the answer is not between start and end.",
         nullable=False,
         digest=_NONE,
     ),

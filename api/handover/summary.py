@@ -139,7 +139,11 @@ def _marks(
     yield "<h2>What to know when reading the records</h2>"
     said = [
         ("Contradict another record of the same identity (both are delivered, marked conflict)", counts["conflicts"]),
-        ("Local time occurs twice, at the end of summer time (marked time_ambiguous)", counts["time_ambiguous"]),
+        (
+            "A time is uncertain: it occurs twice, at the end of summer time, or the answer is not between start and "
+            "end (marked time_ambiguous)",
+            counts["time_ambiguous"],
+        ),
         ("End was computed and not reported (marked end_inferred)", counts["end_inferred"]),
         ("Sessions still open when the search began, told as far as they were known", counts["open_sessions"]),
         *(

@@ -76,6 +76,29 @@ def test_an_inferred_end_that_the_decoder_told_stays_inferred() -> None:
 
 
 @pytest.mark.parametrize(
+    ("times", "uncertain"),
+    [
+        ({"answer_time": START_US, "end_time": START_US + HOUR_US}, False),
+        ({"answer_time": START_US - 2_000_000, "end_time": START_US + HOUR_US}, False),
+        ({"answer_time": START_US - 2_000_001, "end_time": START_US + HOUR_US}, True),
+        ({"answer_time": START_US + 2_000_000, "end_time": START_US}, False),
+        ({"answer_time": START_US + 2_000_001, "end_time": START_US}, True),
+        (
+            {"answer_time": START_US + 9_000_000, "duration_ms": 1000},
+            False,
+        ),  # of the end that is inferred nothing is known
+        ({"answer_time": None, "end_time": START_US}, False),
+    ],
+)
+def test_an_answer_that_is_not_between_start_and_end_makes_the_times_uncertain(
+    times: dict[str, Any], uncertain: bool
+) -> None:
+    result = run([row(**times), row(end_time=START_US, time_ambiguous=True), row(end_time=START_US)])
+    assert not result.rejects
+    assert result.table.column("time_ambiguous").to_pylist() == [uncertain, True, False]
+
+
+@pytest.mark.parametrize(
     ("changes", "reason", "field"),
     [
         ({"record_key": None}, RejectReason.MISSING_FIELD, "record_key"),
