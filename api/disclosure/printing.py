@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -14,7 +15,10 @@ import pyarrow.compute as pc
 from schemas.fields import BY_NAME, Kind
 
 _SLICE_ROWS: Final = 10_000
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_SIGNS: Final = "=+\\-@\uff1d\uff0b\uff0d\uff20"
+_FORMULA: Final = re.compile(rf"^(?=[{_SIGNS}\t\r\n])|(?<=[;\t\r\n])(?=[\s\"]*[{_SIGNS}])")
+"""Where a formula may begin: at the text's start, and where a spreadsheet whose separator is a semicolon, as in much of
+Europe, cuts the line in two, whatever our commas and quotes say."""
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -73,4 +77,4 @@ def inert(text: str) -> str:
 
     Source: OWASP, CSV Injection.
     """
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub("'", text)

@@ -144,7 +144,33 @@ def test_what_a_caller_chose_as_a_name_runs_in_no_spreadsheet() -> None:
     table = pa.table({"calling_number": chosen, "utc_offset_s": [-3600] * rows, "conflict": [False] * rows})
     printed = printing.printable(table, names)
     read = list(csv.reader(io.StringIO(printing.to_csv(printed, names).decode(), newline="")))
-    assert [row[0] for row in read[1:]] == [*(f"'{text}" for text in chosen[:6]), "46701740007", "sip:a=b@x", ""]
+    assert [row[0] for row in read[1:]] == [
+        *(f"'{text}" for text in chosen[:4]),
+        "'\t'=1",
+        "'\uff1d1",
+        "46701740007",
+        "sip:a=b@x",
+        "",
+    ]
     assert {row[1] for row in read[1:]} == {"-3600"}, "a number is one"
     lines = [json.loads(line) for line in printing.ndjson(printed).splitlines()]
     assert [line.get("calling_number") for line in lines] == chosen, "other forms have it as it was"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "shown"),
+    [
+        ("sip:a;=HYPERLINK(1)@x", "sip:a;'=HYPERLINK(1)@x"),
+        ('a; "@SUM(1)', "a;' \"@SUM(1)"),
+        ("a\n-1+1;\uff1d2", "a\n'-1+1;'\uff1d2"),
+        ("a,=1;;+1", "a,=1;;'+1"),
+        ("sip:46701740007@x;user=phone;a=-1", "sip:46701740007@x;user=phone;a=-1"),
+    ],
+)
+def test_nor_in_one_that_cuts_lines_at_semicolons(chosen: str, shown: str) -> None:
+    """As spreadsheets do in Sweden and most of Europe, whatever stands in quotes."""
+    table = pa.table({"calling_number": ["46701740007"], "called_number": [chosen]})
+    content = printing.to_csv(table, ("calling_number", "called_number")).decode()
+    assert list(csv.reader(io.StringIO(content, newline="")))[1] == ["46701740007", shown]
+    cells = [cell.lstrip(' "') for line in content.splitlines() for cell in line.split(";")]
+    assert not any(cell.startswith(("=", "+", "-", "@", "\uff1d")) for cell in cells)
