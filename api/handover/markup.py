@@ -109,7 +109,7 @@ def text_of(parent: Element, path: str) -> str | None:
     """Return the stripped text of the one element at `path`; None when it is absent or empty.
 
     Raises:
-        InputError: there are several of one step's name.
+        InputError: there are several of one step's name, or elements cut the text.
     """
     here = parent
     for step in _STEP.findall(path):
@@ -119,6 +119,8 @@ def text_of(parent: Element, path: str) -> str | None:
         if not found:
             return None
         here = found[0]
+    if len(here):
+        raise InputError("an element holds others where it holds a text")
     return (here.text or "").strip() or None
 
 

@@ -71,17 +71,24 @@ def read_message(octets: bytes) -> Message:
     kind, body = kinds[0], found[0]
     if any(child.tag not in [tag(known) for known in _READ[kind]] for child in body):
         raise InputError("the message holds elements that this side does not read")
-    return Message(country, organisation, number, kind, _authorisation(body, tag) if kind == REQUEST else None)
+    return Message(country, organisation, number, kind, _authorisation(body, tag, country) if kind == REQUEST else None)
 
 
-def _authorisation(body: Element, tag: Callable[[str], str]) -> str:
+def _authorisation(body: Element, tag: Callable[[str], str], country: str) -> str:
     """Return the authorisation that a request names in its national part."""
     national = tag("nationalRequestParameters")
     if text_of(body, f"{national}/{tag('headerID')}") != NATIONAL_HEADER:
         raise InputError("a request names its authorisation in nationalRequestParameters of this profile")
-    holders = body.findall(national)
-    fields = [item for holder in holders for item in holder.findall(tag("field"))]
-    values = [(item.get("name"), (item.text or "").strip()) for item in fields]
-    if len(values) != 1 or values[0][0] != "authorisation" or not values[0][1]:
+    holder = body.find(national)
+    assert holder is not None, "its header was read"
+    named = sorted(item.tag for item in holder)
+    known = sorted(tag(name) for name in ("countryCode", "headerID", "field"))
+    field = holder.find(tag("field"))
+    if field is None or named not in (known, [item for item in known if item != tag("countryCode")]):
+        raise InputError("nationalRequestParameters hold elements that this side does not read")
+    value = (field.text or "").strip()
+    if dict(field.attrib) != {"name": "authorisation"} or len(field) or not value:
         raise InputError("a request names its authorisation in nationalRequestParameters of this profile")
-    return values[0][1]
+    if text_of(holder, tag("countryCode")) not in (None, country):
+        raise InputError("nationalRequestParameters are of another country")
+    return value

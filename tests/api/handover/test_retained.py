@@ -117,6 +117,12 @@ BROKEN = {
     "two authorisations": message(
         wanted('A</field><field name="authorisation">B'),
     ),
+    "a constraint of its own": message(wanted('A</field><window>1</window><field name="x">')),
+    "a field of two names": message(wanted('A</field><field name="window">1')),
+    "a field with a field": message(wanted("A<only>1</only>")),
+    "a field with a condition": message(wanted("A").replace('name="authorisation"', 'name="authorisation" until="1"')),
+    "another country's parameters": message(wanted("A").replace("<countryCode>SE", "<countryCode>DE")),
+    "a number cut in two": message(STATUS, number="1<x/>2"),
     "a number with a space": message(STATUS, number="1 2"),
     "a number without end": message(STATUS, number="1" * 65),
     "no number": message(STATUS, number=""),
