@@ -36,6 +36,8 @@ ROW_GROUP_ROWS: Final = 131_072
 COMPRESSION: Final = "zstd"
 COMPRESSION_LEVEL: Final = 1
 _PAGES_KEY: Final = "lagrum.pages"
+_WRITE_BYTES: Final = 1 << 20
+"""Pages are handed on together: each alone would wait for the interpreter, which other threads need meanwhile."""
 _MAGIC_BYTES: Final = 4
 _LENGTH_BYTES: Final = 4
 _FEW_ROWS: Final = 16
@@ -54,7 +56,8 @@ def write_stored(
 ) -> tuple[int, str]:
     """Write stored columns encrypted and durable; return the file's size in bytes and the SHA-256 of its ciphertext.
 
-    With `syncs` the file is durable when these are finished. It is not visible to anybody until the catalog says so; its directory is made durable by the committer.
+    With `syncs` the file is durable when these are finished. It is not visible to anybody until the catalog says so;
+    its directory is made durable by the committer.
     """
     with PartFile(path, stored, binding, partition_key, syncs) as file:
         file.write(stored.table)
@@ -85,8 +88,9 @@ class PartFile:
     def __enter__(self) -> PartFile:
         files.create_private(self._path)
         self._sink = _Sink(self._path)
+        self._buffered = pa.BufferedOutputStream(python_file(self._sink, mode="w"), _WRITE_BYTES)
         self._writer = pq.ParquetWriter(
-            python_file(self._sink, mode="w"),
+            self._buffered,
             self._schema,
             encryption_properties=self._properties,
             **self._options,
@@ -100,6 +104,7 @@ class PartFile:
     def describe(self, metadata: Mapping[str, str]) -> None:
         """Put metadata into the footer: when all records are written, for where their pages lie goes with it."""
         if self._page_rows:
+            self._buffered.flush()
             told = {"rows": self._page_rows, "bytes": packed_ints(np.array(self._sink.pages.sizes, np.int64))}
             metadata = {**metadata, _PAGES_KEY: json.dumps(told, separators=(",", ":"))}
         if metadata:
@@ -111,7 +116,10 @@ class PartFile:
         try:
             self._writer.close()
         finally:
-            self._sink.close()
+            try:
+                self._buffered.close()
+            finally:
+                self._sink.close()
         self.size_bytes, self.sha256 = self._sink.size_bytes, self._sink.digest.hexdigest()
         if kind is None:
             (files.fsync_path if self._syncs is None else self._syncs.add)(self._path)
