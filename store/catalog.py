@@ -158,24 +158,31 @@ class Catalog:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let this thread's queries see one state of the catalog."""
+        """Let this thread's queries see one state of the catalog; within a transaction they do already."""
         with self._connection() as connection:
+            if connection.in_transaction:
+                yield
+                return
             connection.execute("BEGIN")
             try:
                 yield
             finally:
-                connection.rollback()
+                if not self._closed:  # else it ends with its connection
+                    connection.rollback()
 
     def parts(self, where: str = "1", parameters: Sequence[Any] = ()) -> list[PartRow]:
         """Return published parts of live partitions; `where` speaks of p (parts), q (partitions), b (batches)."""
-        rows = self.query(
-            f"SELECT {_PART_COLUMNS} FROM {_PART_TABLES} WHERE q.state = 'live' AND ({where}) ORDER BY p.part_id",  # noqa: S608
-            parameters,
-        )
+        with self.snapshot():  # a merge in between would leave a part without the batches that it hides
+            rows = self.query(
+                f"SELECT {_PART_COLUMNS} FROM {_PART_TABLES} WHERE q.state = 'live' AND ({where}) ORDER BY p.part_id",  # noqa: S608
+                parameters,
+            )
+            hidden = self.query(
+                "SELECT part_id, batch_id FROM batches JOIN part_batches USING (batch_id) "
+                "WHERE withdrawn_us IS NOT NULL"
+            )
         withdrawn: dict[int, list[int]] = {}
-        for part_id, batch_id in self.query(
-            "SELECT part_id, batch_id FROM batches JOIN part_batches USING (batch_id) WHERE withdrawn_us IS NOT NULL"
-        ):
+        for part_id, batch_id in hidden:
             withdrawn.setdefault(part_id, []).append(batch_id)
         return [_part(row, tuple(withdrawn.get(row[0], ()))) for row in rows]
 

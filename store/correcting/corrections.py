@@ -13,7 +13,7 @@ import sqlite3
 from base64 import b64encode
 from collections.abc import Mapping, Sequence, Set
 from datetime import date
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from schemas.errors import IntegrityError, KeyUnavailableError, NotFoundError, ProcedureError
 from schemas.holds import Purpose
@@ -35,6 +35,7 @@ _SELECT: Final = (
     "SELECT c.act, c.kind, q.end_date, q.retention_class, q.key_domain, c.confirmed_us, c.sealed, c.correction_id "
     "FROM corrections c JOIN partitions q USING (partition_id) WHERE q.state = 'live' AND ({}) ORDER BY c.correction_id"
 )
+Rows: TypeAlias = Sequence[tuple[Any, ...]]
 
 
 class Corrections:
@@ -116,14 +117,17 @@ class Corrections:
         )
         return int(rows[0][0])
 
-    def of_parts(self, parts: Sequence[PartRow], purpose: str | None) -> dict[int, list[Correction]]:
-        """Return by part the corrections in force that a read for a purpose applies; parts without any are absent.
+    def in_force(self) -> Rows:
+        """Return the corrections in force as they lie in the catalog: to be read in one view with the parts."""
+        return self._store.catalog.query(_SELECT.format("c.confirmed_us IS NOT NULL"))
+
+    def of_parts(self, parts: Sequence[PartRow], purpose: str | None, rows: Rows) -> dict[int, list[Correction]]:
+        """Return by part those of `in_force` that a read for a purpose applies; parts without any are absent.
 
         Raises:
             IntegrityError: a row does not open.
             KeyUnavailableError: a partition's key is gone.
         """
-        rows = self._store.catalog.query(_SELECT.format("c.confirmed_us IS NOT NULL"))
         if not rows:
             return {}
         known: dict[PartitionKey, list[Correction]] = {part.partition: [] for part in parts}
@@ -145,7 +149,7 @@ class Corrections:
         Args:
             places: batch and position of each row.
         """
-        rows = self._store.catalog.query(_SELECT.format("c.confirmed_us IS NOT NULL"))
+        rows = self.in_force()
         kinds: dict[tuple[int, int], set[str]] = {}
         for item in in_effect([self._opened(row) for row in rows]):
             kinds.setdefault(item.place, set()).add(item.kind)

@@ -109,7 +109,12 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     watch = watch or Watch(store.clock_guard, store.clock)
     clock = watch.verdict
     first_date, last_date = _date(query.start_us), _date(query.end_us - 1)
-    states = store.catalog.partition_states()
+    where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
+    # One view: a partition that is written anew meanwhile takes its corrections along.
+    with store.catalog.snapshot():
+        states = store.catalog.partition_states()
+        parts = store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max))
+        corrections = () if query.uncorrected else store.corrections.in_force()
     over = {
         key
         for key, state in states.items()
@@ -119,8 +124,7 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     beyond: set[PartitionKey] = set()
     result = Plan([], sorted(key for key in over if successor(key) not in states))
     result.services_over = _services_over(states.keys() - over, first_date, last_date, watch)
-    where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
-    for part in store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max)):
+    for part in parts:
         if part.partition in over:
             continue
         if part.withdrawn and not query.include_withdrawn:
@@ -136,7 +140,7 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
             result.bytes += part.bytes
     result.beyond = sorted(beyond)
     result.location_over = siblings.over(query.columns, {part.partition for part in result.parts}, watch)
-    result.corrections = {} if query.uncorrected else store.corrections.of_parts(result.parts, query.purpose)
+    result.corrections = store.corrections.of_parts(result.parts, query.purpose, corrections)
     return result
 
 

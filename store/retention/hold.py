@@ -97,7 +97,8 @@ def selected(
     if part.withdrawn:
         return
     kept = {column.name for name in hold.basis.fields for column in packed_columns(BY_NAME[name])}
-    corrections = store.corrections.of_parts([part], hold.basis.purpose).get(part.part_id, [])
+    in_force = store.corrections.in_force()
+    corrections = store.corrections.of_parts([part], hold.basis.purpose, in_force).get(part.part_id, [])
     deciding = {*BOUNDS, "account", "account_text", "batch_id", *(overlay.PLACE if corrections else ())}
     if services is not None:
         deciding.add("service_type")
