@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Final, Self, cast
 
 from ingest import numbering
@@ -39,11 +40,20 @@ def ingest_stream(
 
     Raises:
         ConfigurationError: no such format, or the source lacks what the format needs (a time zone).
-        InputError: the delivery cannot be read as a whole, or it is not empty and holds no record. Nothing is kept.
+        InputError: the delivery cannot be read as a whole, or it is not empty and holds neither a record nor the
+            header under which there is none (`Decoded.is_nothing`). Nothing is kept.
         BusyError: try again later. Nothing is kept.
     """
     with Delivery(store, source, format, stream, progress=progress) as delivery:
         return delivery.take_in(idempotency_key=idempotency_key)
+
+
+@dataclass(slots=True)
+class _Said:
+    """What a delivery says of itself besides its records."""
+
+    files: list[FileSeries]
+    is_nothing: bool = False
 
 
 class Delivery:
@@ -73,20 +83,21 @@ class Delivery:
             )
         self._store, self._source, self._format = store, source, format
         self._reader = CountingReader(stream, progress)
-        self._files: list[FileSeries] = []
+        self._said = _Said([])
         self._ahead: _Ahead | None = None
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ahead is not None:
-            self._ahead.close()
+            # Who interrupts is not kept waiting for a pipe that gives nothing.
+            self._ahead.close(wait=kind is not KeyboardInterrupt)
 
     def begin(self) -> None:
         """Start decoding, a few stretches ahead of the store."""
         if self._ahead is None:
-            parts = _decoded(self._decoder, self._reader, self._source, self._store.clock.now_us(), self._files)
+            parts = _decoded(self._decoder, self._reader, self._source, self._store.clock.now_us(), self._said)
             self._ahead = _Ahead(parts)
 
     def take_in(self, *, idempotency_key: str | None = None, when_decoded: Callable[[], None] | None = None) -> Receipt:
@@ -113,7 +124,7 @@ class Delivery:
             if when_decoded is not None:
                 when_decoded()
             batch.finish_input(reader.sha256, reader.size_bytes)
-            if batch.records == 0 and reader.size_bytes:
+            if batch.records == 0 and reader.size_bytes and not self._said.is_nothing:
                 self._note()  # a file without records has its number all the same, and may tell of losses
                 raise InputError(
                     f"the delivery is not empty, but holds no record of format {self._format}",
@@ -124,7 +135,7 @@ class Delivery:
         return receipt
 
     def _note(self) -> None:
-        for file in self._files:
+        for file in self._said.files:
             numbering.note(self._store, self._source.name, file)
 
 
@@ -139,9 +150,9 @@ def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:
 
 
 def _decoded(
-    chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int, files: list[FileSeries]
+    chosen: Decoder, reader: CountingReader, source: SourceConfig, now_us: int, said: _Said
 ) -> Iterator[Normalised]:
-    """Yield what the decoder yields, normalised beside it; what a file says of itself goes to `files`."""
+    """Yield what the decoder yields, normalised beside it; what a file says of itself goes to `said`."""
 
     def normalised(part: Decoded) -> Normalised:
         return normalise(part, source, now_us)
@@ -149,7 +160,8 @@ def _decoded(
     parts = chosen.decode(expanded(cast(BinaryIO, reader)), source.receiving(now_us))
     for part, made in in_order(parts, normalised, workers=1):
         if part.series is not None:
-            files.append(part.series)
+            said.files.append(part.series)
+        said.is_nothing |= part.is_nothing
         yield made
 
 
@@ -174,10 +186,11 @@ class _Ahead:
         """Whether nothing is left to make; items may still wait."""
         return self._decoded.is_set()
 
-    def close(self) -> None:
-        """End the thread, whatever is left."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the thread, whatever is left; without `wait` it ends once it is given what it reads, or the process ends."""
         self._stop.set()
-        self._thread.join()
+        if wait:
+            self._thread.join()
 
     def _work(self, parts: Iterator[Normalised]) -> None:
         try:
