@@ -54,6 +54,9 @@ def confirm(way: Way, authorisation: str, ruling: Path, document: Path | None) -
     Example of a ruling:
       {"decision_reference": "B 1234-26/2", "decided_on": "2026-11-22",
        "decided_by": "court"}
+
+    A decision that grants less says what it grants: "targets", "window" or
+    "categories", as in an order. Tasks that ask for more end.
     """
     _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/confirm", ruling, document)
 

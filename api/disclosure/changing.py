@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from api.disclosure import lapses, rules
 from api.disclosure.casebook import entry_of, kept, put
-from api.disclosure.model import Actor, Authorisation, Confirmation, Suspension
-from api.disclosure.orders import Ruling
+from api.disclosure.model import Actor, Authorisation, Confirmation, Scope, Suspension
+from api.disclosure.orders import Ruling, normalised
 from api.disclosure.states import AuthorisationAction, AuthorisationState, next_authorisation
 from api.disclosure.steps import Steps
 from api.people import persons
 from api.people.authorities import require_officer
-from schemas.legal_bases import basis_on
+from schemas.errors import ProcedureError
+from schemas.legal_bases import LegalBasis, basis_on
 
 
 class Changing(Steps):
@@ -43,11 +44,31 @@ class Changing(Steps):
                 decided_by=ruling.decided_by,
                 basis_version=basis.version,
             )
+            granted = self._granted(authorisation, ruling, basis)
             document, decision = kept(decided, ruling.source)
-            after = replace(authorisation, state=state, confirmation=Confirmation(decision, actor.signatory, now_us))
+            confirmation = Confirmation(decision, actor.signatory, now_us, granted)
+            after = replace(authorisation, state=state, confirmation=confirmation)
             # (11)
-            self.casebook.commit([put(after, revision), document], entry_of("confirmed", actor, after))
+            puts, entry = [put(after, revision), document], entry_of("confirmed", actor, after)
+            if granted is not None:
+                lapses.narrow(self.casebook, self.vault, after, puts, entry)
+            else:
+                self.casebook.commit(puts, entry)
         return after
+
+    def _granted(self, authorisation: Authorisation, ruling: Ruling, basis: LegalBasis) -> Scope | None:
+        """Return what a confirmation grants of an emergency, never more; None where it says nothing of that: all."""
+        targets = None if ruling.targets is None else normalised(ruling.targets, authorisation.country)
+        granted = (
+            authorisation.targets if targets is None else targets,
+            ruling.window or authorisation.window,
+            authorisation.categories if ruling.categories is None else ruling.categories,
+        )
+        rules.require_targets(basis, granted[0])
+        rules.require_window(basis, granted[1])
+        rules.require_categories(basis, granted[2])
+        rules.require_within(authorisation, granted)
+        return granted if ruling.grants_less else None
 
     def _require_colleague(self, actor: Actor, authorisation_id: str) -> None:
         """Any officer of the authority may bring a confirmation; to others the case is not there."""
@@ -99,6 +120,8 @@ class Changing(Steps):
             rules.require_reference(authorisation.authority, authorisation.country, ruling.decision_reference)
             rules.require_decided(ruling.decided_on, now_us)
             rules.require_follows(authorisation, ruling.decided_on)
+            if ruling.grants_less:
+                raise ProcedureError("an extension is of the whole authorisation", reason="not-whole")
             rules.require_later_end(authorisation, ruling.expires_at_us)
             rules.require_source(ruling.source)
             basis = basis_on(authorisation.basis_id, ruling.decided_on)

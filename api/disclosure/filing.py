@@ -97,13 +97,14 @@ class Filing(Steps):
             basis = basis_on(authorisation.basis_id, authorisation.decided_on)
             rules.require_asker(basis, authority.terms.kind)
             deadline = basis.deadline_of(emergency=authorisation.emergency)
+            reached, span, kinds = authorisation.scope
             task = Task(
                 id=new_id(authorisation.country, TASK),
                 authorisation_id=authorisation.id,
                 stage=Stage.REGISTERED,
-                targets=authorisation.targets if targets is None else normalised(targets, authorisation.country),
-                window=window or authorisation.window,
-                categories=authorisation.categories if categories is None else categories,
+                targets=reached if targets is None else normalised(targets, authorisation.country),
+                window=window or span,
+                categories=kinds if categories is None else categories,
                 salt=secrets.token_hex(32),
                 officer=actor.signatory,
                 registered_at_us=now_us,

@@ -1,17 +1,19 @@
 """What time alone does to an authorisation: it expires, or an emergency lapses unconfirmed. The decision is pure.
 
 What lapses takes its tasks with it: those that nothing was delivered under become invalid and their results are
-destroyed; what had been delivered is told in the entry, and to approvers and the data protection officer.
+destroyed; what had been delivered is told in the entry, and to approvers and the data protection officer. So it is with
+the tasks of a confirmed emergency that ask for more than the confirmation grants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from api.disclosure.casebook import Casebook, put
 from api.disclosure.model import Authorisation, Task
+from api.disclosure.rules import require_within
 from api.disclosure.states import (
     AUTHORISATION_TRANSITIONS,
     TASK_TRANSITIONS,
@@ -25,6 +27,7 @@ from schemas.errors import AuditError, ProcedureError
 from store import AuditEntry, Put, Store
 
 REASON: Final = "unconfirmed"
+NARROWED: Final = "narrowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,25 +88,57 @@ def apply(casebook: Casebook, vault: Vault, authorisation_id: str, now_us: int) 
     public: dict[str, object] = {"authorisation": after.id, "basis": after.basis_id}
     if after.is_test:
         public["test"] = True
-    puts: list[Put] = [put(after, revision)]
-    secret = None
-    fallen = Fallen((), ())
+    entry = AuditEntry(f"disclosure.{'lapsed' if action is AuthorisationAction.LAPSE else 'expired'}", public)
     if action is AuthorisationAction.LAPSE:
-        found = {item.id: casebook.task(item.id) for item in casebook.tasks() if item.authorisation_id == after.id}
-        fallen = fall(task for task, _ in found.values())
-        for task in fallen.stopped:
-            stage = TASK_TRANSITIONS[task.stage, TaskAction.LAPSE]
-            puts.append(put(replace(task, stage=stage, reason=REASON), found[task.id][1]))
-        public |= {"stopped": [task.id for task in fallen.stopped], "delivered": [task.id for task in fallen.delivered]}
-        secret = {"delivered": [delivered(casebook, task) for task in fallen.delivered]}
-    word = "lapsed" if action is AuthorisationAction.LAPSE else "expired"
+        _end(casebook, vault, [put(after, revision)], entry, _of(casebook, after.id), REASON)
+    else:
+        casebook.commit([put(after, revision)], entry)
+    return True
+
+
+def narrow(casebook: Casebook, vault: Vault, after: Authorisation, puts: Sequence[Put], entry: AuditEntry) -> None:
+    """Put a confirmation on file, and end the tasks that ask for more than it grants, as a lapse ends all.
+
+    Raises:
+        ProcedureError, AuditError: as `apply`.
+    """
+    _end(casebook, vault, puts, entry, beyond(after, _of(casebook, after.id)), NARROWED)
+
+
+def beyond(authorisation: Authorisation, tasks: Iterable[Task]) -> list[Task]:
+    """Return the tasks that ask for more than is authorised, as a confirmation can leave them. Pure."""
+    found = []
+    for task in tasks:
+        try:
+            require_within(authorisation, (task.targets, task.window, task.categories))
+        except ProcedureError:
+            found.append(task)
+    return found
+
+
+def _of(casebook: Casebook, authorisation_id: str) -> list[Task]:
+    return [task for task in casebook.tasks() if task.authorisation_id == authorisation_id]
+
+
+def _end(
+    casebook: Casebook, vault: Vault, puts: Sequence[Put], entry: AuditEntry, tasks: Iterable[Task], reason: str
+) -> None:
+    """Put a change on file with what it does to tasks, told in its entry; then destroy results of those it stops."""
+    found = {item.id: casebook.task(item.id) for item in tasks}
+    fallen = fall(task for task, _ in found.values())
+    stopped = [
+        put(replace(task, stage=TASK_TRANSITIONS[task.stage, TaskAction.LAPSE], reason=reason), found[task.id][1])
+        for task in fallen.stopped
+    ]
+    told = {"stopped": [task.id for task in fallen.stopped], "delivered": [task.id for task in fallen.delivered]}
+    left = {"delivered": [delivered(casebook, task) for task in fallen.delivered]}
+    entry = replace(entry, public={**entry.public, **told}, secret={**(entry.secret or {}), **left})
     try:
-        casebook.commit(puts, AuditEntry(f"disclosure.{word}", public, secret))
+        casebook.commit([*puts, *stopped], entry)
     except AuditError:
         _destroy(vault, fallen)  # the change stands
         raise
     _destroy(vault, fallen)
-    return True
 
 
 def apply_all(store: Store) -> int:

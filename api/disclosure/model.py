@@ -101,6 +101,11 @@ class Window:
         return self.start_us <= other.start_us and other.end_us <= self.end_us
 
 
+Scope = tuple[tuple[Target, ...], Window, frozenset[Category]]
+"""What is asked for, or may be."""
+_SCOPE: Final = ("targets", "window", "categories")
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
     """A signed statement: what was signed, the signature (base64), and by whom."""
@@ -152,11 +157,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """The regular decision that confirms an emergency approval, and who brought it."""
+    """The regular decision that confirms an emergency approval, and who brought it.
+
+    `granted` is what it grants of the emergency's scope; None is all.
+    """
 
     decision: Decision
     by: Signatory
     at_us: int
+    granted: Scope | None = None
 
     def as_body(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -167,7 +176,8 @@ class Confirmation:
         """Return the value of a JSON form; None of None."""
         if body is None:
             return None
-        return cls(Decision.from_body(body["decision"]), Signatory(**body["by"]), body["at_us"])
+        granted = body["granted"] and _scope(dict(zip(_SCOPE, body["granted"], strict=True)))
+        return cls(Decision.from_body(body["decision"]), Signatory(**body["by"]), body["at_us"], granted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +261,12 @@ class Authorisation:
         """Whether it is an emergency that the regular decider has not confirmed."""
         return self.confirm_by_us is not None and self.confirmation is None
 
+    @property
+    def scope(self) -> Scope:
+        """What it reaches: all that it names, or what the confirmation of an emergency grants of that."""
+        granted = self.confirmation and self.confirmation.granted
+        return granted or (self.targets, self.window, self.categories)
+
     @classmethod
     def from_body(cls, body: Mapping[str, Any]) -> Authorisation:
         """Return the authorisation of a document's body."""
@@ -259,9 +275,7 @@ class Authorisation:
                 **body,
                 "state": AuthorisationState(body["state"]),
                 **_decided(body),
-                "targets": _targets(body),
-                "window": Window(**body["window"]),
-                "categories": _categories(body),
+                **dict(zip(_SCOPE, _scope(body), strict=True)),
                 "officer": Signatory(**body["officer"]),
                 "decisions": tuple(Decision.from_body(item) for item in body["decisions"]),
                 "confirmation": Confirmation.from_body(body["confirmation"]),
@@ -314,9 +328,7 @@ class Task:
             **{
                 **body,
                 "stage": Stage(body["stage"]),
-                "targets": _targets(body),
-                "window": Window(**body["window"]),
-                "categories": _categories(body),
+                **dict(zip(_SCOPE, _scope(body), strict=True)),
                 "officer": Signatory(**body["officer"]),
                 "case_handler": Signatory.from_body(body["case_handler"]),
                 "request_approval": Approval.from_body(body["request_approval"]),
@@ -376,9 +388,6 @@ def _decided(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"decided_on": date.fromisoformat(body["decided_on"]), "decided_by": Decider(body["decided_by"])}
 
 
-def _targets(body: Mapping[str, Any]) -> tuple[Target, ...]:
-    return tuple(Target(**item) for item in body["targets"])
-
-
-def _categories(body: Mapping[str, Any]) -> frozenset[Category]:
-    return frozenset(Category(item) for item in body["categories"])
+def _scope(body: Mapping[str, Any]) -> Scope:
+    targets = tuple(Target(**item) for item in body["targets"])
+    return targets, Window(**body["window"]), frozenset(Category(item) for item in body["categories"])

@@ -63,13 +63,24 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """A later decision on an authorisation: what confirms an emergency, or what extends."""
+    """A later decision on an authorisation: what confirms an emergency, or what extends.
+
+    A confirmation may grant less: `targets`, `window`, `categories`; None grants all of the emergency's.
+    """
 
     decision_reference: str
     decided_on: date
     decided_by: Decider
     source: SourceDocument | None = None
     expires_at_us: int | None = None
+    targets: tuple[WrittenTarget, ...] | None = None
+    window: Window | None = None
+    categories: frozenset[Category] | None = None
+
+    @property
+    def grants_less(self) -> bool:
+        """Whether it says what it grants."""
+        return any(item is not None for item in (self.targets, self.window, self.categories))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

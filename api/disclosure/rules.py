@@ -20,6 +20,7 @@ from api.disclosure.model import (
     Approval,
     Authorisation,
     CallBack,
+    Scope,
     Signatory,
     Suspension,
     Target,
@@ -313,14 +314,14 @@ def require_approved(authorisation: Authorisation) -> None:
         raise ProcedureError(f"the authorisation is {authorisation.state}", reason="authorisation-not-approved")
 
 
-def require_within(authorisation: Authorisation, task: Task) -> None:
-    """The task asks for targets, window and categories of its authorisation and nothing more."""
-    allowed = {target.sought for target in authorisation.targets}
-    if any(target.sought not in allowed for target in task.targets):
+def require_within(authorisation: Authorisation, asked: Scope) -> None:
+    """What is asked for is of the targets, window and categories that are authorised and nothing more."""
+    (reached, span, kinds), (targets, window, categories) = authorisation.scope, asked
+    if not {target.sought for target in targets} <= {target.sought for target in reached}:
         raise ProcedureError("a target is outside the authorisation", reason="target-out-of-scope")
-    if not authorisation.window.contains(task.window):
+    if not span.contains(window):
         raise ProcedureError("the window is outside the authorisation", reason="window-out-of-scope")
-    if not task.categories <= authorisation.categories:
+    if not categories <= kinds:
         raise ProcedureError("a category is outside the authorisation", reason="category-out-of-scope")
 
 
@@ -396,4 +397,4 @@ def require_order(basis: LegalBasis, authorisation: Authorisation, task: Task, n
     require_window(basis, task.window)
     require_window_over(task.window, now_us)
     require_categories(basis, task.categories)
-    require_within(authorisation, task)
+    require_within(authorisation, (task.targets, task.window, task.categories))

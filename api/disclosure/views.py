@@ -5,13 +5,13 @@ An officer learns nothing of a result before its release. A reading that shows t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from api.disclosure import rules
 from api.disclosure.casebook import Casebook, kind_of, who
 from api.disclosure.deliveries import Delivery, kept_until_us
-from api.disclosure.lapses import delivered
+from api.disclosure.lapses import beyond, delivered
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Task, request_digest
 from api.disclosure.outgoing import push_of
 from api.disclosure.overtaken import Mark, mark_of, marks, shown_to_officer
@@ -115,7 +115,7 @@ def source(store: Store, actor: Actor, case_id: str, number: int | None = None) 
 
 
 def lapsed(store: Store, actor: Actor) -> list[dict[str, Any]]:
-    """Return every emergency that was not confirmed in its time, and what had been delivered under it; no target.
+    """Return every emergency that was not confirmed in its time, or for less, and what had been delivered; no target.
 
     For approvers, and for the data protection officer, who answers for what should not have left. Logged first.
     """
@@ -123,24 +123,33 @@ def lapsed(store: Store, actor: Actor) -> list[dict[str, Any]]:
     with casebook.refusals("lapsed", "", actor):
         _admit(casebook, actor, (rules.APPROVER, Role.DPO))
         _log(store, actor, {"what": "lapsed"})
-    tasks = casebook.tasks()
     return [
         {
             **_head(item),
             "delivered": [
                 {**report, "fetched": [to_text(time) for time in report.pop("fetched_us")]}
-                for task in tasks
-                if task.authorisation_id == item.id and task.stage is Stage.DELIVERED
+                for task in left
                 for report in [delivered(casebook, task)]
             ],
         }
-        for item in casebook.authorisations()
-        if item.state is AuthorisationState.INVALID
+        for item, left in _without_confirmation(casebook)
     ]
 
 
+def _without_confirmation(casebook: Casebook) -> Iterator[tuple[Authorisation, list[Task]]]:
+    """Give the emergencies of which nothing, or not all, was confirmed, with the tasks under which more had left."""
+    left = [task for task in casebook.tasks() if task.stage is Stage.DELIVERED]
+    for item in casebook.authorisations():
+        own = [task for task in left if task.authorisation_id == item.id]
+        if item.state is AuthorisationState.INVALID:
+            yield item, own
+        elif item.confirmation and (more := beyond(item, own)):
+            yield item, more
+
+
 def authorisation_view(item: Authorisation) -> dict[str, Any]:
-    """Return an authorisation with its targets."""
+    """Return an authorisation with its targets; of a confirmed emergency what the confirmation grants."""
+    targets, window, categories = item.scope
     return {
         **_head(item),
         "basis_version": item.basis_version,
@@ -148,9 +157,9 @@ def authorisation_view(item: Authorisation) -> dict[str, Any]:
         "decided_by": str(item.decided_by),
         "country": item.country,
         "preservation": item.preservation,
-        "targets": [target.as_body() for target in item.targets],
-        "window": {"from": to_text(item.window.start_us), "to": to_text(item.window.end_us)},
-        "categories": sorted(str(category) for category in item.categories),
+        "targets": [target.as_body() for target in targets],
+        "window": {"from": to_text(window.start_us), "to": to_text(window.end_us)},
+        "categories": sorted(str(category) for category in categories),
         "officer": item.officer.as_body(),
         "documents": [
             {

@@ -163,7 +163,7 @@ def document(
 
 @router.get("/v1/disclosure/lapsed", summary="List lapsed emergencies", responses=_answers(200, {"lapsed": []}))
 def list_lapsed(request: Request, principal: Person) -> dict[str, Any]:
-    """Return emergencies that nobody confirmed, and what had left under them; for approvers and the DPO."""
+    """Return emergencies that were not confirmed, or for less, and what more had left; for approvers and the DPO."""
     return {"lapsed": views.lapsed(get_store(request), _actor(principal))}
 
 
@@ -186,7 +186,10 @@ def authorise(request: Request, body: OrderModel, octets: Octets, principal: Per
 def confirm(
     request: Request, authorisation_id: AuthorisationId, body: RulingModel, octets: Octets, principal: Person
 ) -> dict[str, Any]:
-    """Step 11, an officer's of the same authority: the regular decision, within the basis's time."""
+    """Step 11, an officer's of the same authority: the regular decision, within the basis's time.
+
+    One that grants less says what it grants; tasks that ask for more end, and what had left under them is told.
+    """
     ruling = body.ruling(octets)
     return views.authorisation_view(_procedure(request).confirm(_actor(principal), authorisation_id, ruling))
 

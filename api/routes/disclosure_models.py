@@ -124,12 +124,23 @@ class OrderModel(Model):
 
 
 class RulingModel(Model):
-    """A later decision: it confirms an emergency, or extends."""
+    """A later decision: it confirms an emergency, all of it or what it says, or extends."""
 
     decision_reference: Annotated[str, Field(min_length=1, max_length=120, examples=["B 1234-26/2"])]
     decided_on: Annotated[str, Field(max_length=10, examples=["2026-11-22"])]
     decided_by: Annotated[Decider, Field(description="Whose decision it is.", examples=["court"])]
     expires_at: Annotated[str | None, Field(max_length=40, description="Of an extension.", examples=[None])] = None
+    targets: Annotated[
+        list[TargetModel] | None,
+        Field(min_length=1, max_length=100, description="Of a confirmation that grants fewer.", examples=[None]),
+    ] = None
+    window: Annotated[
+        WindowModel | None, Field(description="Of a confirmation that grants a shorter one.", examples=[None])
+    ] = None
+    categories: Annotated[
+        list[Category] | None,
+        Field(max_length=16, description="Of a confirmation that grants fewer.", examples=[None]),
+    ] = None
     document: Annotated[DocumentModel | None, Field(examples=[None])] = None
 
     def ruling(self, body: bytes) -> Ruling:
@@ -140,6 +151,9 @@ class RulingModel(Model):
             decided_by=self.decided_by,
             source=_source(self.document, body),
             expires_at_us=None if self.expires_at is None else parse_instant(self.expires_at),
+            targets=None if self.targets is None else tuple(target.written() for target in self.targets),
+            window=None if self.window is None else self.window.window(),
+            categories=None if self.categories is None else frozenset(self.categories),
         )
 
 

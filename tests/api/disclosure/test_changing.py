@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from api.disclosure import lapses
-from api.disclosure.model import Authorisation, Task
+from api.disclosure.model import Authorisation, Task, Window
+from api.disclosure.orders import WrittenTarget
 from api.disclosure.states import AuthorisationState, Stage, TaskState
 from api.disclosure.views import cases, lapsed, show, source
 from schemas import legal_bases
 from schemas.errors import AuditError, IntegrityError, ProcedureError
+from schemas.fields import Category
 from store import Put
 from store.clock import to_date
 from store.keys import KeyRef
-from tests.api.disclosure.conftest import AUTHORITY, TARGET, Court
+from tests.api.disclosure.conftest import AUTHORITY, TARGET, WINDOW, Court
 from tests.store.records import DAY_US
 
 HOUR_US = DAY_US // 24
@@ -120,6 +122,74 @@ def test_an_emergency_that_ends_before_its_confirmation_still_owes_it(court: Cou
     (told,) = lapsed(court.store, court.actor("dpo-1"))
     assert told["id"] == tasks[1].authorisation_id
     assert [item["task"] for item in told["delivered"]] == [tasks[1].id]
+
+
+SHORTER = Window(WINDOW.start_us, WINDOW.start_us + DAY_US)
+LESS: list[dict[str, Any]] = [
+    {"window": SHORTER},
+    {"targets": (WrittenTarget("number", TARGET),)},
+    {"categories": frozenset({Category.TIME, Category.PARTY})},
+]
+
+
+@pytest.mark.parametrize("less", LESS, ids=lambda less: next(iter(less)))
+def test_a_confirmation_that_grants_less_ends_what_asks_for_more(court: Court, less: dict[str, Any]) -> None:
+    both = (WrittenTarget("number", TARGET), WrittenTarget("number", "0701740001"))
+    wide = court.emergency(targets=both)
+    order, _ = court.procedure.casebook.authorisation(wide.authorisation_id)
+    tasks = [wide, *(court.register(order, **terms) for terms in ({}, {}, less))]
+    for task in tasks[1:]:
+        court.approve(court.check(task.id, call=court.called()).id)
+    left, waits, _, narrow = tasks
+    for task in (left, waits, narrow):
+        court.release(court.run(task.id).id)
+    assert court.deliver(left.id)
+    kept = court.procedure.casebook.task(waits.id)[0].delivery_id or ""
+    start = court.store.audit.size
+    court.procedure.confirm(court.actor("officer-2"), order.id, court.ruling(**less))
+    stages = [court.procedure.casebook.task(task.id)[0].stage for task in tasks]
+    assert stages == [Stage.DELIVERED, Stage.INVALID, Stage.INVALID, Stage.RELEASED]
+    assert not court.store.keyring.has(KeyRef("cases", "", kept, "")), "a result beyond the grant is destroyed"
+    assert refused(court.deliver, left.id).endswith("-out-of-scope")
+    assert court.deliver(narrow.id), "the same signatures carry on for what is granted"
+    (told,) = [entry for entry in court.log(start) if entry.kind == "disclosure.confirmed"]
+    assert set(told.public["stopped"]) == {task.id for task in tasks[1:3]}
+    assert told.public["delivered"] == [left.id]
+    (report,) = lapsed(court.store, court.actor("dpo-1"))
+    assert [item["task"] for item in report["delivered"]] == [left.id]
+    # What is registered now asks for what is granted, and for nothing beside it.
+    granted = order_of(court, left)
+    assert granted.scope == granted.from_body(granted.as_body()).scope != (both, granted.window, granted.categories)
+    anew = court.register(granted)
+    assert (anew.targets, anew.window, anew.categories) == granted.scope
+    with pytest.raises(ProcedureError):
+        court.register(granted, targets=both, window=granted.window, categories=granted.categories)
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"window": Window(WINDOW.start_us - 1, WINDOW.end_us)}, "window-out-of-scope"),
+        ({"window": Window(WINDOW.end_us, WINDOW.start_us)}, "empty-window"),
+        ({"targets": (WrittenTarget("number", "0701740009"),)}, "target-out-of-scope"),
+        ({"targets": ()}, "no-target"),
+        ({"categories": frozenset()}, "no-category"),
+    ],
+)
+def test_a_confirmation_grants_no_more_than_the_emergency_asked(
+    court: Court, more: dict[str, Any], reason: str
+) -> None:
+    task = court.emergency()
+    assert refused(court.procedure.confirm, court.actor("officer-1"), task.authorisation_id, court.ruling(**more)) == (
+        reason
+    )
+    assert order_of(court, task).awaits_confirmation
+
+
+def test_an_extension_grants_all_or_is_another_order(court: Court) -> None:
+    task = court.approved()
+    ruling = court.ruling(expires_at_us=court.clock.now_us() + 60 * DAY_US, window=SHORTER)
+    assert refused(court.procedure.extend, court.actor("officer-1"), task.authorisation_id, ruling) == "not-whole"
 
 
 def test_an_emergency_under_which_something_left_is_not_withdrawn_unconfirmed(court: Court) -> None:
