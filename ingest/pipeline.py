@@ -187,7 +187,7 @@ class _Ahead:
         return self._decoded.is_set()
 
     def close(self, *, wait: bool = True) -> None:
-        """End the thread, whatever is left; without `wait` it ends once it is given what it reads, or the process ends."""
+        """End the thread, whatever is left; without `wait` it ends with its next stretch, or with the process."""
         self._stop.set()
         if wait:
             self._thread.join()

@@ -24,7 +24,7 @@ def store(tmp_path: Path, clock: FixedClock) -> Iterator[Store]:
 def test_an_interrupt_does_not_wait_for_a_pipe_that_gives_nothing(store: Store) -> None:
     reading, writing = os.pipe()
     given_up = threading.Timer(30, os.close, [writing])  # so that a delivery that waits fails the test, and ends
-    with open(reading, "rb", buffering=0) as stream:
+    with os.fdopen(reading, "rb", buffering=0) as stream:
         given_up.start()
         with pytest.raises(KeyboardInterrupt), Delivery(store, SourceConfig("east"), "csv", stream) as delivery:
             delivery.begin()
@@ -44,8 +44,11 @@ def test_an_interrupt_does_not_wait_for_a_pipe_that_gives_nothing(store: Store) 
 def test_any_other_end_of_a_delivery_ends_its_reading_first(store: Store) -> None:
     reading, writing = os.pipe()
     os.close(writing)
-    with open(reading, "rb", buffering=0) as stream, pytest.raises(ValueError, match="other"):
-        with Delivery(store, SourceConfig("east"), "csv", stream) as delivery:
-            delivery.begin()
-            raise ValueError("other")
+    with (
+        os.fdopen(reading, "rb", buffering=0) as stream,
+        pytest.raises(ValueError, match="other"),
+        Delivery(store, SourceConfig("east"), "csv", stream) as delivery,
+    ):
+        delivery.begin()
+        raise ValueError("other")
     assert not [thread for thread in threading.enumerate() if thread.name == "lagrum-decode"]
