@@ -132,7 +132,7 @@ def _alone(
         parts = [normalise(part, source, now_us) for part in decoded]
         last = max((_last(part) for part in parts), default=0)
         lot.files += [part.series for part in decoded if part.series is not None]
-        if body and not last:
+        if body and not last and not any(part.is_nothing for part in decoded):
             raise InputError("the message holds no record")
     except Exception as error:
         if isinstance(error, LagrumError | OSError | MemoryError) and not isinstance(error, InputError):

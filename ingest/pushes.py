@@ -142,8 +142,8 @@ def _alone(chosen: Decoder, source: SourceConfig, body: bytes) -> Decoded:
     if not body:
         raise _AloneError
     found = list(chosen.decode(io.BytesIO(body), source))
-    if any(item.series is not None for item in found):
-        raise _AloneError  # its number is noted once it is in a batch
+    if any(item.series is not None or item.is_nothing for item in found):
+        raise _AloneError  # its number is noted once it is in a batch, and nothing has no place in a stretch
     stretches = [item for item in found if item.table.num_rows or item.rejects]
     if not stretches:
         raise InputError(

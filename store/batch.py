@@ -371,7 +371,8 @@ class BatchWriter:
             started=self._started,
             snapshot=self._snapshot,
             withdrawals=self._withdrawals,
-            idempotency_tag=self._idempotency_tag,
+            # What holds no record is the same each night, and the source is heard each night.
+            idempotency_tag=self._idempotency_tag if self.records else None,
             on_publish=self._on_publish,
         )
 

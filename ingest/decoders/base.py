@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO, Final, Protocol
@@ -61,6 +61,24 @@ class Decoded:
     decoder cannot tell."""
     series: FileSeries | None = None
     """In the first stretch of a file that numbers itself."""
+    is_nothing: bool = False
+    """Set on the last stretch of a delivery without records that is of this format by its whole header or frame: the
+    switch says that there was nothing. Other deliveries without records are refused."""
+
+
+def nothing() -> Decoded:
+    """Return the stretch of a delivery that has its header, and no record."""
+    return Decoded(pa.table({"position": pa.array([], pa.int64())}), is_nothing=True)
+
+
+def or_nothing(parts: Iterable[Decoded], is_headed: Callable[[], bool]) -> Iterator[Decoded]:
+    """Yield what a delivery holds; where that is neither a record nor a reject, and it has its header, say so."""
+    found = False
+    for part in parts:
+        found = found or part.table.num_rows > 0 or len(part.rejects) > 0
+        yield part
+    if not found and is_headed():
+        yield nothing()
 
 
 class Decoder(Protocol):

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any, BinaryIO, Final
 from xml.etree.ElementTree import Element
 
-from ingest.decoders.base import Decoded
+from ingest.decoders.base import Decoded, nothing
 from ingest.decoders.broadworks_walk import FORM, WORDS, table_of
 from ingest.decoders.freeswitch.json_cdr import address_of
 from ingest.decoders.freeswitch.walk import Legs, Walker
@@ -73,7 +73,7 @@ class BroadworksXml:
             InputError: the delivery is UTF-16.
         """
         legs, walked = _Legs(source), _Walked(source)
-        stretch = RowStretch(_COLUMNS, kept_values)
+        stretch, marked = RowStretch(_COLUMNS, kept_values), False
         for piece in read_pieces(stream, _MARKS, take=walked.take):
             if piece is None:
                 walked.hand_over(stretch)
@@ -83,6 +83,7 @@ class BroadworksXml:
                 continue
             values, reason = _values(piece)
             if reason is None and values.get("type") in _MARKERS and not values.get("startTime"):
+                marked = True
                 continue
             walked.position = position = walked.position + 1
             if reason is not None:
@@ -101,6 +102,8 @@ class BroadworksXml:
         walked.hand_over(stretch, all_of_it=True)
         if not stretch.is_empty:
             yield stretch.decoded()
+        if marked and not walked.position:
+            yield nothing()
 
 
 class _Walked:

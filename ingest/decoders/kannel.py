@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders import shapes
-from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded, or_nothing
 from ingest.decoders.kannel_walk import Usual
 from ingest.decoders.slices import Block, Column, compute, empty_to_null, fill, is_utf8, read_blocks
 from ingest.source import SourceConfig
@@ -78,26 +78,31 @@ class Kannel:
             ConfigurationError: the source has no zone.
         """
         reader = _Reader(source, zone_times(source, self.name))
-        carry, carried_at = b"", 0
-        for block in read_blocks(stream):
-            if block.overlong_bytes:
-                # What waited may be whole, and only lack the bytes in which its end is looked for.
-                reader.read(Block(carry, carried_at, 0, last=True))
-                reader.refuse(RejectReason.TOO_LONG, block.offset, None, block.overlong_bytes)
-                carry = b""
-            else:
-                offset = carried_at if carry else block.offset
-                data = carry + block.data
-                used = reader.read(Block(data, offset, 0, block.last))
-                carry, carried_at = data[used:], offset + used
-            yield reader.take()
+        return or_nothing(_stretches(stream, reader), lambda: reader.is_headed)
+
+
+def _stretches(stream: BinaryIO, reader: _Reader) -> Iterator[Decoded]:
+    carry, carried_at = b"", 0
+    for block in read_blocks(stream):
+        if block.overlong_bytes:
+            # What waited may be whole, and only lack the bytes in which its end is looked for.
+            reader.read(Block(carry, carried_at, 0, last=True))
+            reader.refuse(RejectReason.TOO_LONG, block.offset, None, block.overlong_bytes)
+            carry = b""
+        else:
+            offset = carried_at if carry else block.offset
+            data = carry + block.data
+            used = reader.read(Block(data, offset, 0, block.last))
+            carry, carried_at = data[used:], offset + used
+        yield reader.take()
 
 
 class _Reader:
-    """Records of one delivery on their way into columns."""
+    """Records of one delivery on their way into columns; `is_headed` tells whether a log began or ended in it."""
 
     def __init__(self, source: SourceConfig, zone: ZoneTimes) -> None:
         self._source, self._zone = source, zone
+        self.is_headed = False
         self._position = 0
         self._rejects: list[Reject] = []
         self._rows: list[tuple[object, ...]] = []
@@ -126,6 +131,7 @@ class _Reader:
             if head is None:
                 idle = _IDLE.match(data, at)
                 if idle is not None and idle.end() > at:
+                    self.is_headed |= idle[0].endswith(b"\n") and not idle[0].isspace()
                     at = idle.end()
                     continue
             elif not _is_clear(head):

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, ClassVar, Final, cast
 
 import pyarrow as pa
 
-from ingest.decoders.base import Decoded
+from ingest.decoders.base import Decoded, or_nothing
 from ingest.mapping.assemble import Assembler
 from ingest.mapping.delimited import DelimitedReader
 from ingest.mapping.fixed_width import FixedWidthReader
@@ -58,8 +58,10 @@ class Mapping:
             return
         name = _file_name(source, wanted)
         columns = [column for column in wanted if column != FILE_COLUMN]
-        for stretch in _reader(mapping, columns).read(_as_utf8(cast(BinaryIO, buffered), mapping)):
-            yield assembler.assemble(_named(stretch, name))
+        reader = _reader(mapping, columns)
+        stretches = reader.read(_as_utf8(cast(BinaryIO, buffered), mapping))
+        parts = (assembler.assemble(_named(stretch, name)) for stretch in stretches)
+        yield from or_nothing(parts, lambda: reader.is_headed)
 
 
 def _file_name(source: SourceConfig, wanted: Sequence[str]) -> str | None:

@@ -39,6 +39,11 @@ class Controls:
         """Whether there is anything to look for."""
         return self._line is not None or self._comments is not None
 
+    @property
+    def is_told(self) -> bool:
+        """Whether a header or trailer line was seen."""
+        return self._headers + self._trailers > 0
+
     def takes(self, line: bytes, records: int) -> bool:
         """Tell whether a line is no record; `records` is how many came before it.
 

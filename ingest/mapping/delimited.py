@@ -40,6 +40,7 @@ class DelimitedReader:
         self._controls, self._count = Controls(mapping), CountSoFar()
         self._quote = self._layout.quote.encode()
         self._names: list[str] = list(self._layout.columns)
+        self.is_headed = False
         self._places: list[int] = []
         self._dialect: dict[str, Any] = {"delimiter": self._layout.delimiter, "strict": True}
         if self._quote:
@@ -67,9 +68,11 @@ class DelimitedReader:
                 for piece in self._controls.pieces(block, self._count) if self._controls.any else (block,):
                     yield self._block(piece)
         self._controls.end(self._count.records)
+        self.is_headed |= self._controls.is_told
 
     def _begin(self, block: Block) -> Block:
         """Leave out the first lines, and take the names from the header line."""
+        is_whole = block.data.endswith(b"\n")  # names without their line end may be cut off
         for _ in range(self._layout.skip_lines):
             line, block = _first_line(block)
         if self._layout.header:
@@ -81,6 +84,7 @@ class DelimitedReader:
                 if line.strip() and not self._controls.takes(line, 0):
                     break
             self._names = self._header(line)
+            self.is_headed = is_whole
         self._places = [self._names.index(name) for name in self._wanted]
         return block
 

@@ -27,6 +27,7 @@ class FixedWidthReader:
         self._layout, self._wanted = mapping.layout, list(wanted)
         self._spans = [self._layout.slices[name] for name in wanted]
         self._controls, self._count = Controls(mapping), CountSoFar()
+        self.is_headed = False
         self._skip = self._layout.skip_lines
 
     def read(self, stream: BinaryIO) -> Iterator[Stretch]:
@@ -46,6 +47,7 @@ class FixedWidthReader:
             for piece in self._controls.pieces(rest, self._count) if self._controls.any else (rest,):
                 yield self._block(piece)
         self._controls.end(self._count.records)
+        self.is_headed = self._controls.is_told
 
     def _after_skipped(self, block: Block) -> Block:
         data = block.data

@@ -33,6 +33,7 @@ class JsonLinesReader:
         self._layout, self._wanted = mapping.layout, list(wanted)
         self._paths = [(name, name.split(".")) for name in wanted]
         self._controls, self._count = Controls(mapping), CountSoFar()
+        self.is_headed = False
 
     def read(self, stream: BinaryIO) -> Iterator[Stretch]:
         """Yield the records in order.
@@ -60,6 +61,7 @@ class JsonLinesReader:
                     yield rows.take()
         yield rows.take()
         self._controls.end(self._count.records)
+        self.is_headed = self._controls.is_told
 
     def _one(self, rows: Rows, line: bytes, offset: int) -> None:
         self._count.records += 1
@@ -81,6 +83,7 @@ class JsonReader:
     def __init__(self, mapping: MappingFile, wanted: Sequence[str]) -> None:
         self._layout, self._wanted = mapping.layout, list(wanted)
         self._paths = [(name, name.split(".")) for name in wanted]
+        self.is_headed = False
 
     def read(self, stream: BinaryIO) -> Iterator[Stretch]:
         """Yield the records in order.
@@ -105,7 +108,9 @@ class JsonReader:
         except orjson.JSONDecodeError:
             raise InputError("the delivery is no JSON document", hint="one object a line is kind json-lines") from None
         rows = Rows(self._wanted, self._layout)
-        for position, record in enumerate(self._records(document), 1):
+        records = self._records(document)
+        self.is_headed = self._layout.record_path is not None  # the array is where it should be
+        for position, record in enumerate(records, 1):
             add_record(rows, position, record, self._paths, (None, None))
             if len(rows) >= CHUNK_ROWS:
                 yield rows.take()
@@ -123,6 +128,8 @@ class JsonReader:
 
 class KeptReader:
     """Records as the quarantine keeps them (`ingest.mapping.stretch.Kept`)."""
+
+    is_headed = False
 
     def __init__(self, mapping: MappingFile, wanted: Sequence[str]) -> None:
         self._layout, self._wanted = mapping.layout, list(wanted)

@@ -28,7 +28,13 @@ class Stretch(NamedTuple):
 
 
 class LayoutReader(Protocol):
-    """Cuts a delivery into records and columns."""
+    """Cuts a delivery into records and columns.
+
+    `is_headed`, once read, tells whether it had the lines around its records that the mapping asks for: names, or a
+    header or trailer of their number.
+    """
+
+    is_headed: bool
 
     def read(self, stream: BinaryIO) -> Iterator[Stretch]:
         """Yield the records in order.

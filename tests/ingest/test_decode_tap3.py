@@ -209,7 +209,7 @@ def test_events_in_small_pieces_are_the_same_events(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("data", "word"),
     [
-        (app(2, [app(196, b"FRAXX"), app(182, b"SWEYY")]), "notification"),
+        (app(2, [app(196, b"FRAXX"), app(182, b"SWEYY")])[:-1], "notification"),
         (app(1, [app(201, b"\x02"), app(189, b"\x01"), app(196, b"FRAXX"), app(3, [app(9, b"")])]), "NRTRDE"),
         (app(534, [app(196, b"FRAXX")]), "RAP"),
         (app(535, [app(196, b"FRAXX")]), "RAP"),

@@ -53,6 +53,8 @@ def taken(data: bytes, source: SourceConfig, name: str, *, compiled: bool) -> tu
     for part in parts:
         part.table.validate(full=True)
         rows += part.table.to_pylist()
+        if part.is_nothing:
+            continue
         assert part.raw_of is not None
         raws += part.raw_of(part.table.column("position").to_pylist())
     assert [row["position"] for row in rows] == sorted(row["position"] for row in rows)

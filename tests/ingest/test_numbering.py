@@ -18,7 +18,6 @@ from ingest.pushes import decode_pushes
 from ingest.queue import Message
 from ingest.source import SourceConfig
 from ingest.watch import WatchRules
-from schemas.errors import InputError
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest import ber_encoder as ber
@@ -94,11 +93,10 @@ def test_a_pushed_file_that_numbers_itself_is_ingested_by_itself(store: Store) -
     assert pushes.group is None and pushes.refused == {0: None, 1: None}
 
 
-def test_a_file_without_records_is_refused_and_its_number_and_losses_are_told(store: Store) -> None:
+def test_of_a_file_without_records_number_and_losses_are_told(store: Store) -> None:
     _deliver(store, 7)
     empty = ber.cdr_file([], OPENED, OPENED, sequence_number=8, lost=128 + 5)
-    with pytest.raises(InputError):
-        ingest_stream(store, SOURCE, "3gpp-32297", io.BytesIO(empty))
+    assert ingest_stream(store, SOURCE, "3gpp-32297", io.BytesIO(empty)).records == 0
     _deliver(store, 9)
     assert _state(store) == (0, 5)
     assert kinds(store) == ["intake.records-lost"]

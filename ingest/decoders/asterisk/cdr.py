@@ -45,7 +45,7 @@ from ingest.decoders.asterisk.rows import (
     places,
     table_of,
 )
-from ingest.decoders.base import Decoded
+from ingest.decoders.base import Decoded, or_nothing
 from ingest.decoders.plain_rows import PlainBlocks, PlainRows, plain_rows, shifted
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
@@ -153,8 +153,13 @@ def _getter(names: tuple[str, ...]) -> Callable[[list[str]], tuple[str, ...]]:
 
 
 def _decode(stream: BinaryIO, source: SourceConfig, format_name: str, layout: _Layout) -> Iterator[Decoded]:
-    """Yield plain blocks at once, and from the first that is not plain on, row by row."""
+    """Yield the rows of a delivery; one of nothing but a line of names holds none."""
     by_row = _ByRow(Rows(source, format_name), layout)
+    return or_nothing(_stretches(stream, by_row), lambda: by_row.is_headed)
+
+
+def _stretches(stream: BinaryIO, by_row: _ByRow) -> Iterator[Decoded]:
+    """Yield plain blocks at once, and from the first that is not plain on, row by row."""
     blocks = PlainBlocks(read_blocks(stream), by_row.plain)
     position = 0
     for plain in blocks:
@@ -197,7 +202,12 @@ def _wanted(names: tuple[str, ...]) -> dict[str, int | None]:
 
 
 class _ByRow:
-    """The rows of one delivery, one by one; `width` is how many columns the last one had."""
+    """The rows of one delivery, one by one; `width` is how many columns the last one had.
+
+    `is_headed` tells whether a line of names stood among them.
+    """
+
+    is_headed = False
 
     def __init__(self, rows: Rows, layout: _Layout) -> None:
         self._rows, self._layout = rows, layout
@@ -265,7 +275,9 @@ class _ByRow:
         elif names is None or (not line.terminated and self._width and len(row) != self._width):
             # The writer had not finished the last row: its columns so far may be those of an older layout.
             stretch.rejects.append(line.reject(RejectReason.COLUMN_COUNT))
-        elif row[:3] != _HEADER:
+        elif row[:3] == _HEADER:
+            self.is_headed = line.terminated
+        else:
             self._width = len(row)
             try:
                 stretch.records.append(self._rows.record(line.position, _getter(names)([*row, ""]), line.data))

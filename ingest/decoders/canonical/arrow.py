@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from ingest.decoders.base import CHUNK_ROWS, Decoded
+from ingest.decoders.base import CHUNK_ROWS, Decoded, nothing
 from ingest.decoders.canonical.columns import FIGURES, Assembler, InputColumn, input_columns
 from ingest.source import SourceConfig
 from schemas.arrow import PACKED
@@ -117,6 +117,7 @@ def _ipc_tables(tail: _Tail, end_mark: bytes) -> Iterator[pa.Table]:
                 if batch.nbytes > BATCH_BYTES_MAX:
                     raise InputError("a record batch is too large", hint="write batches of up to a million rows")
                 yield pa.Table.from_batches([batch])
+            yield reader.schema.empty_table()
         behind = 0
         while rest := buffered.read(_SPOOL_BYTES):
             behind += len(rest)
@@ -178,6 +179,7 @@ def _parquet_tables(source: Any) -> Iterator[pa.Table]:
             for batch in file.iter_batches(batch_size=CHUNK_ROWS, use_threads=False):
                 batch.validate(full=True)
                 yield pa.Table.from_batches([batch]).replace_schema_metadata(metadata)
+            yield file.schema_arrow.empty_table()
     except _DAMAGE as error:
         raise InputError("the delivery is no Parquet, or is damaged or truncated") from error
 
@@ -259,6 +261,8 @@ class _Columns:
                 self._assembler = Assembler(self._source, keyed=keyed)
             for start in range(0, table.num_rows, CHUNK_ROWS):
                 yield self._piece(self._assembler, columns, table.slice(start, CHUNK_ROWS))
+        if not self._records:  # a schema of the record's fields, or it would not have come here
+            yield nothing()
 
     def _piece(self, assembler: Assembler, columns: list[InputColumn], table: pa.Table) -> Decoded:
         first = self._records + 1

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded, or_nothing
 from ingest.decoders.canonical.columns import Assembler, InputColumn, input_columns
 from ingest.decoders.canonical.lines import BLOCK_BYTES as PARSED_BYTES
 from ingest.decoders.canonical.lines import RawLines, lines_are_short, no_records, overlong
@@ -62,13 +62,27 @@ class CanonicalCsv:
         Raises:
             InputError: there is no header line, or it names what is no field.
         """
+        delivery = _Delivery()
+        return or_nothing(delivery.decode(stream, source), lambda: delivery.is_headed)
+
+
+class _Delivery:
+    """One delivery; `is_headed` tells whether it has a whole header line under which records can be."""
+
+    is_headed = False
+
+    def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
+        """Yield the records in order, a block at a time."""
         reader: _Reader | None = None
         for block in read_padded(stream, block_bytes=BLOCK_BYTES):
             if reader is None:
                 if not block.size and not block.overlong_bytes:
                     return
                 names, rest = _header(block)
-                reader = _Reader(input_columns(names), source)
+                columns = input_columns(names)
+                # A header line without its end may be cut off; under one without a start there never is a record.
+                self.is_headed = block.terminated and any(column.field.name == "start_time" for column in columns)
+                reader = _Reader(columns, source)
                 yield from reader.decode(rest)
             else:
                 yield from reader.decode(block)

@@ -19,7 +19,7 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.decoders.base import CHUNK_ROWS, Decoded
+from ingest.decoders.base import CHUNK_ROWS, Decoded, nothing
 from ingest.decoders.cgnat.ipfix_messages import (
     MESSAGE_OCTETS_MAX,
     DataSet,
@@ -55,20 +55,26 @@ class Ipfix:
         Raises:
             InputError: the delivery does not begin with a message.
         """
-        exporters, chunk = Exporters(), Chunk(source.element)
+        exporters, chunk, some = Exporters(), Chunk(source.element), False
         for message in _messages(stream):
+            some = True
             chunk.take(exporters.read("", message))
             if chunk.rows >= CHUNK_ROWS:
                 yield from chunk.flush()
         chunk.take(exporters.give_up())
+        is_nothing = some and not chunk.position
         yield from chunk.flush()
+        if is_nothing:  # templates alone
+            yield nothing()
 
 
 class Chunk:
     """Records on their way to a table; positions go on from one flush to the next."""
 
     def __init__(self, element: str, position: int = 0) -> None:
-        self._element, self._position = element, position
+        self._element = element
+        self.position = position
+        """Of the last record that was taken in."""
         self._records: dict[tuple[Template, str, int, int], Records] = {}
         self._rejects: list[Reject] = []
         self.rows = 0
@@ -84,8 +90,8 @@ class Chunk:
             records = self._records.get(key)
             if records is None:
                 records = self._records[key] = Records(data.template, header, header.exporter or self._element)
-            number, rest = records.add(data, self._position + 1)
-            self._position += number
+            number, rest = records.add(data, self.position + 1)
+            self.position += number
             self.rows += number
             least = 1 if data.template.varies else _PADDING_OCTETS_MAX + 1
             if rest and (not number or (len(rest) >= least and any(rest))):
@@ -115,7 +121,7 @@ class Chunk:
         yield Decoded(tables[0] if len(tables) == 1 else by_position(tables), rejects, raw_of)
 
     def _refuse(self, data: DataSet) -> None:
-        self._position += 1
+        self.position += 1
         self.rows += 1
         reason = RejectReason.MALFORMED if data.malformed else RejectReason.MISSING_FIELD
         field = None if data.malformed else _TEMPLATE_FIELD
@@ -123,14 +129,14 @@ class Chunk:
         # Whole messages and ends of messages keep their bytes as they came; a set gets its message's header.
         alone = data.malformed or not header.octets
         raw = (header.octets + data.payload) if alone else message_of(header, None, data.payload, data.set_id)
-        self._rejects.append(Reject(self._position, reason, field, None, len(data.payload), raw))
+        self._rejects.append(Reject(self.position, reason, field, None, len(data.payload), raw))
 
     def _refuse_piece(self, header: Header, template: Template, rest: bytes) -> None:
         """Refuse what follows the last whole record of a set, unless it is padding."""
-        self._position += 1
+        self.position += 1
         self.rows += 1
         raw = message_of(header, template, rest)
-        self._rejects.append(Reject(self._position, RejectReason.MALFORMED, None, None, len(rest), raw))
+        self._rejects.append(Reject(self.position, RejectReason.MALFORMED, None, None, len(rest), raw))
 
 
 def _raw(groups: Sequence[tuple[np.ndarray[tuple[int], np.dtype[np.int64]], Records]], position: int) -> bytes | None:

@@ -15,7 +15,7 @@ from functools import partial
 from itertools import chain
 from typing import BinaryIO, ClassVar, Final
 
-from ingest.decoders.base import Decoded
+from ingest.decoders.base import Decoded, or_nothing
 from ingest.decoders.cucm import records
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
 from ingest.decoders.plain_rows import PlainBlocks, PlainRows, PlainStretch, plain_rows, shifted
@@ -85,15 +85,26 @@ def _split(line: Line) -> tuple[list[str], RejectReason | None]:
 
 
 def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...], convert: Convert) -> Iterator[Decoded]:
-    """Yield plain blocks under a line of names at once, and from the first that is not plain on, row by row."""
+    """Yield the rows of a delivery; one of nothing but its head lines holds none."""
     read = read_blocks(stream)
-    block, names = _headed(next(read))
+    first = next(read)
+    block, names = _headed(first)
+    # A line of names without its end may be cut off.
+    is_headed = first.data.endswith(b"\n") and names is not None and records.NEEDED[len(wanted)] <= set(names)
+    stretches = _stretches(chain((block,), read), _Columns(order, wanted, names), names, convert)
+    return or_nothing(stretches, lambda: is_headed)
+
+
+def _stretches(
+    read: Iterator[Block], columns: _Columns, names: tuple[str, ...] | None, convert: Convert
+) -> Iterator[Decoded]:
+    """Yield plain blocks under a line of names at once, and from the first that is not plain on, row by row."""
 
     def plain(block: Block) -> tuple[int, Decoded] | None:
-        rows = None if names is None else _plain(block, names, wanted)
+        rows = None if names is None else _plain(block, names, columns.wanted)
         return None if rows is None else (rows.count, PlainStretch(rows).decoded(convert))
 
-    blocks = PlainBlocks(chain((block,), read), plain)
+    blocks = PlainBlocks(read, plain)
     position = 0
     for count, decoded in blocks:
         if count:
@@ -101,7 +112,7 @@ def _decode(stream: BinaryIO, order: Mapping[str, int], wanted: tuple[str, ...],
             position += count
     if blocks.rest is not None:
         rest, offset = blocks.rest
-        yield from shifted(_by_row(rest, _Columns(order, wanted, names), convert), position, offset)
+        yield from shifted(_by_row(rest, columns, convert), position, offset)
 
 
 def _headed(block: Block) -> tuple[Block, tuple[str, ...] | None]:

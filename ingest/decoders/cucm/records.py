@@ -88,6 +88,12 @@ CMR_WANTED: Final = tuple(CMR_ORDER)
 STANDARD_WIDTHS: Final = {len(CDR_WANTED): 58, len(CMR_WANTED): 18}
 """Fewer columns than these no release writes; only files without names are asked."""
 
+NEEDED: Final = {
+    len(CDR_WANTED): {"pkid", "datetimeorigination"},
+    len(CMR_WANTED): {"pkid", "datetimestamp"},
+}
+"""Columns without which there is no record."""
+
 _KEY: Final = r"^[0-9A-Za-z-]{16,64}$"
 _TELEPHONE: Final = re.compile(r"(?:SEP|ATA)([0-9A-F]{12})", re.IGNORECASE)
 # Prefixes that CUCM asks of user devices: telephones, adapters, Jabber on desktops, telephones and tablets, and so on.

@@ -15,7 +15,7 @@ from typing import BinaryIO, ClassVar, Final, NamedTuple
 import numpy as np
 
 from ingest.ahead import in_order
-from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.base import RECORD_BYTES_MAX, Decoded, nothing
 from ingest.decoders.ber.elements import CUT, INDEFINITE, end_of, header
 from ingest.decoders.ber.walk import compiled
 from ingest.decoders.tap3.events import decode_events
@@ -51,7 +51,11 @@ class Tap3:
             ConfigurationError: the source's country does not exist.
         """
         readers = Readers(source)
-        batch = _Batch(ByteReader(stream))
+        reader = ByteReader(stream)
+        if _is_notification(reader):
+            yield nothing()
+            return
+        batch = _Batch(reader)
         batch.open()
         partner = batch.read_front()
 
@@ -63,6 +67,21 @@ class Tap3:
             yield from parts
             position += len(events.starts)
         batch.close(position)
+
+
+def _is_notification(reader: ByteReader) -> bool:
+    """Tell whether the delivery is a whole Notification: the partner's word that there is nothing to tell.
+
+    Raises:
+        InputError: it begins like one, and is cut off, damaged, or something follows it.
+    """
+    if reader.data[:1] != bytes((_NOTIFICATION,)):
+        return False
+    while (end := end_of(reader.data, 0)) == CUT and not reader.ended and len(reader.data) < PART_BYTES_MAX:
+        reader.more()
+    if end < 0 or not reader.ended or reader.data[end:].strip(b"\0\xff"):
+        raise InputError("the TAP notification is cut off, damaged, or not alone")
+    return True
 
 
 class _Events(NamedTuple):
@@ -92,8 +111,6 @@ class _Batch:
         data = self._reader.data
         if data.startswith(_RETURNS):
             raise InputError("this is a RAP file, not a TAP batch", hint="RAP files hold no events of their own")
-        if data[:1] == bytes((_NOTIFICATION,)):
-            raise InputError("this is a TAP notification: it holds no events")
         if data[:1] != bytes((_BATCH,)):
             raise InputError("this is no TAP file: it does not begin with a TransferBatch")
         at, length = header(data, 0, len(data))

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.ahead import in_order
-from ingest.decoders.base import Decoded, FileSeries
+from ingest.decoders.base import Decoded, FileSeries, nothing
 from ingest.decoders.ber.walk import compiled
 from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp.bare import ByteReader
@@ -195,6 +195,8 @@ class Threegpp32297:
             yield from parts
         if walk.rest is not None:
             yield Decoded(pa.table({"position": pa.array([], pa.int64())}), [walk.rest])
+        elif header.records == 0 and not walk.records:
+            yield nothing()
 
 
 class _FileWalk:
@@ -204,7 +206,8 @@ class _FileWalk:
         self._reader = reader
         self._header = header
         self._strict = strict
-        self._records = 0
+        self.records = 0
+        """How many were found."""
         self.rest: Reject | None = None
         """What is left behind the last record that could be read (lenient)."""
 
@@ -223,7 +226,7 @@ class _FileWalk:
             framed = _frame(reader.data if left is None else reader.data[:left])
             if len(framed.starts):
                 yield self._stretch(framed)
-                self._records += len(framed.starts)
+                self.records += len(framed.starts)
             reader.consume(framed.at)
             whole = left is not None and framed.at + len(reader.data) >= left
             if whole or reader.ended:
@@ -235,7 +238,7 @@ class _FileWalk:
         faults = Faults(len(framed.starts))
         faults.add(framed.encodings != BER, RejectReason.UNSUPPORTED, "data_record_format")
         ends = framed.ends.copy()
-        return Stretch(self._reader.data, framed.starts, ends, self._records + 1, self._reader.offset, faults)
+        return Stretch(self._reader.data, framed.starts, ends, self.records + 1, self._reader.offset, faults)
 
     def _finish(self) -> None:
         reader, header = self._reader, self._header
@@ -244,7 +247,7 @@ class _FileWalk:
         cut = len(reader.data) - behind
         offset = reader.offset
         short = total is not None and offset + cut < total
-        position = self._records + 1
+        position = self.records + 1
         if cut:
             self.rest = Reject(position, RejectReason.MALFORMED, None, offset, cut)
         reader.consume(cut)
@@ -261,9 +264,9 @@ class _FileWalk:
             raise InputError("the file's last record runs beyond its end", position=position)
         if extra:
             raise InputError("the file is longer than its header says", position=position)
-        if header.records is not None and header.records != self._records:
+        if header.records is not None and header.records != self.records:
             raise InputError(
-                f"the file header counts {header.records} records, the file holds {self._records}",
+                f"the file header counts {header.records} records, the file holds {self.records}",
                 position=position,
                 hint="source option framing=lenient takes such files",
             )
