@@ -14,6 +14,7 @@ import secrets
 import threading
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final
 
@@ -54,7 +55,7 @@ class Challenges:
     def open_until_us(self, challenge: str) -> int | None:
         """Return when the challenge expires; None when it is not ours, expired or used."""
         expires_us = self._expiry(challenge)
-        if expires_us <= self._clock.now_us() or challenge in self._used:
+        if not _is_open(expires_us, self._clock.now_us(), self._lifetime_us) or challenge in self._used:
             return None
         return expires_us
 
@@ -63,7 +64,7 @@ class Challenges:
         now_us = self._clock.now_us()
         expires_us = self._expiry(challenge)
         with self._lock:
-            if expires_us <= now_us or challenge in self._used:
+            if not _is_open(expires_us, now_us, self._lifetime_us) or challenge in self._used:
                 return False
             if len(self._used) >= self._used_max:
                 self._used = {used: until for used, until in self._used.items() if until > now_us}
@@ -100,21 +101,23 @@ class Sessions:
         self._lock = threading.Lock()
 
     def open(self, person_id: str, key_id: str) -> tuple[str, Session]:
-        """Return the bearer token of a new session; beyond the limit the oldest session ends."""
+        """Return the bearer token of a new session; beyond the limit the oldest one of who has most ends."""
         token = secrets.token_urlsafe(32)
         now_us = self._clock.now_us()
         session = Session(person_id, key_id, now_us + self._lifetime_us)
         with self._lock:
             self._entries = {digest: other for digest, other in self._entries.items() if other.expires_us > now_us}
             while len(self._entries) >= self._entries_max:
-                self._entries.pop(next(iter(self._entries)))
+                held = Counter(other.person_id for other in self._entries.values())
+                most = max(held.values())  # who opens many ends his own, and nobody else's
+                self._entries.pop(next(key for key, other in self._entries.items() if held[other.person_id] == most))
             self._entries[_digest(token)] = session
         return token, session
 
     def find(self, token: str) -> Session | None:
         """Return the session of a token; None when there is none, or it is over."""
         session = self._entries.get(_digest(token))
-        if session is None or session.expires_us <= self._clock.now_us():
+        if session is None or not _is_open(session.expires_us, self._clock.now_us(), self._lifetime_us):
             return None
         return session
 
@@ -130,6 +133,11 @@ class Sessions:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def _is_open(expires_us: int, now_us: int, lifetime_us: int) -> bool:
+    """Tell whether what lives for `lifetime_us` lives; a clock that was set back lengthens no life."""
+    return 0 < expires_us - now_us <= lifetime_us
 
 
 def _digest(token: str) -> bytes:

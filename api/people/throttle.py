@@ -46,7 +46,8 @@ class Throttle:
         """Return for how many seconds `key` is still locked; 0 when it is not."""
         with self._lock:
             failures, last_us = self._entries.get(key, (0, 0))
-        left_us = last_us + self._delay_us(failures) - self._clock.now_us()
+        # A clock that was set back keeps nobody out for as long as it was set back by.
+        left_us = self._delay_us(failures) - abs(self._clock.now_us() - last_us)
         return 0 if left_us <= 0 else -(-left_us // 1_000_000)
 
     def failed(self, key: Hashable) -> None:

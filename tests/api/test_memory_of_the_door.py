@@ -63,6 +63,31 @@ def test_sessions_are_bounded_and_no_token_is_kept(clock: FixedClock) -> None:
     assert not any(token in repr(vars(sessions)) for token in tokens)
 
 
+def test_who_opens_many_sessions_ends_nobody_elses(clock: FixedClock) -> None:
+    sessions = Sessions(clock, seconds=900, entries_max=4)
+    approver, _ = sessions.open("approver-1", "k")
+    handler, _ = sessions.open("handler-1", "k")
+    many = [sessions.open("officer-9", "k")[0] for _ in range(20)]
+    assert [sessions.find(token) is not None for token in (approver, handler, *many[-2:], *many[:-2])] == (
+        [True] * 4 + [False] * 18
+    )
+
+
+def test_a_clock_that_was_set_back_lengthens_nothing(clock: FixedClock) -> None:
+    """Neither a session nor a challenge, nor the time for which somebody is locked out."""
+    challenges = Challenges(clock, seconds=60, used_max=10)
+    sessions = Sessions(clock, seconds=900, entries_max=10)
+    throttle = Throttle(clock, failures_max=1, lockout_seconds=60, entries_max=10)
+    challenge, _ = challenges.issue()
+    token, _ = sessions.open("a-1", "k")
+    throttle.failed("a-1")
+    clock.jump(seconds=-3600)
+    assert challenges.open_until_us(challenge) is None
+    assert not challenges.redeem(challenge)
+    assert sessions.find(token) is None
+    assert throttle.locked_seconds("a-1") == 0
+
+
 def test_failures_lock_out_for_a_while_and_one_place_only(clock: FixedClock) -> None:
     throttle = Throttle(clock, failures_max=3, lockout_seconds=60, entries_max=10)
     here, there = ("c-1", "192.0.2.1"), ("c-1", "192.0.2.2")
