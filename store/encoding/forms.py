@@ -6,7 +6,7 @@
 | word | a slot of its span's bits in the word of the record | random figures: nothing squeezes them |
 | bytes | each byte of the code a column of its own, zstd | skewed figures: an entropy coder earns its time |
 | repeat | low bytes where a page or another value begins, else null | runs, as of equipment beside its caller |
-| delta | `DELTA_BINARY_PACKED`, with or without zstd | sorted figures, sparse figures, spans beyond a slot |
+| delta | `DELTA_BINARY_PACKED`; plain, zstd, in small pages lz4 | sorted figures, sparse ones, spans beyond a slot |
 
 The choice is by estimated bits per record from a stretch of a few thousand rows; a form that takes time has a price.
 """
@@ -32,6 +32,8 @@ _DELTA_HEADER_BITS: Final = 0.75
 _REPEATED_MIN: Final = 0.15
 """From so many rows on that repeat the one before, zstd behind deltas and the form `repeat` are tried."""
 _ZSTD_PRICE: Final = 1.0
+_ZSTD_PRICE_SMALL: Final = 3.0
+"""In pages of 512 rows: zstd begins each anew, for 20 µs, whatever is in it (ADR 44)."""
 _DELTA_PRICE: Final = 0.5
 """Bits per record that a form must save to be worth its time."""
 _INT64_MIN: Final = -(2**63)
@@ -80,8 +82,10 @@ class Form:
 def choose(column: Figures, size_of: SizeOf, own_bits: float = 0.0) -> Form:
     """Return the form that takes the least room, its time counted in; pure but for the trial.
 
-    `own_bits` is what the pages of a column of the file take for each record, besides its values.
+    `own_bits` is what the pages of a column of the file take for each record, besides its values; it tells that they
+    are small. Differences in small pages are squeezed by lz4, which begins at once.
     """
+    small = own_bits > 0
     low, high = column.span
     nulls = column.valid is not None
     if low == high and not nulls:
@@ -100,13 +104,15 @@ def choose(column: Figures, size_of: SizeOf, own_bits: float = 0.0) -> Form:
         for base in (low, _centred(sample, low)) if 8 < bits < 8 * BYTES_MAX and low > _INT64_MIN // 2 else (low,):
             wide = (high - base + nulls).bit_length()
             form = Form("bytes", base, wide, nulls=nulls, codec="zstd")
-            prices.append((_bytes_bits(sample, base, wide) + _SQUEEZED_OWN * form.width * own_bits, form))
+            prices.append((_bytes_bits(sample, base, wide, small=small) + _SQUEEZED_OWN * form.width * own_bits, form))
     if bits <= SLOT_BITS_MAX and not nulls and repeated >= _REPEATED_MIN:
         form = Form("repeat", low, bits)
         prices.append((1 + (1 - repeated) * 8 * form.width + _DELTA_PRICE + own_bits, form))
     if repeated >= _REPEATED_MIN or delta < bits / 2:
-        tried = 8 * size_of(_array(sample), "DELTA_BINARY_PACKED", "zstd") / len(sample)
-        prices.append((tried + _ZSTD_PRICE + _SQUEEZED_OWN * own_bits, Form("delta", nulls=nulls, codec="zstd")))
+        codec = "lz4" if small else "zstd"
+        tried = 8 * size_of(_array(sample), "DELTA_BINARY_PACKED", codec) / len(sample)
+        price = _DELTA_PRICE + own_bits if small else _ZSTD_PRICE
+        prices.append((tried + price, Form("delta", nulls=nulls, codec=codec)))
     return min(prices, key=lambda item: item[0])[1]
 
 
@@ -130,15 +136,16 @@ def _delta_bits(sample: Figures) -> float:
     return float(np.ceil(np.log2(spread)).mean()) * len(values) / len(sample) + _DELTA_HEADER_BITS + null_bits
 
 
-def _bytes_bits(sample: Figures, low: int, bits: int) -> float:
+def _bytes_bits(sample: Figures, low: int, bits: int, *, small: bool) -> float:
     total = 0.0
+    price = _ZSTD_PRICE_SMALL if small else _ZSTD_PRICE
     rows = codes_of(sample, low, nulls=sample.valid is not None).view(np.uint8).reshape(-1, 8)
     for place in range(-(-bits // 8)):
         counts = np.bincount(rows[:, place])
         shares = counts[counts > 0] / len(rows)
         entropy = float(-(shares * np.log2(shares)).sum())
         total += 8 if entropy > _NOISE_BITS_MIN else entropy
-        total += _ZSTD_PRICE if entropy > _STILL_BITS_MAX else _ZSTD_PRICE / 4
+        total += price if entropy > _STILL_BITS_MAX else price / 4
     return total
 
 

@@ -32,7 +32,7 @@ _NONCE_BYTES: Final = 12
 _PLACE: Final = struct.Struct("<HHH")  # row group, column, page
 _VALUES, _HEADER = b"\x02", b"\x04"  # kinds of modules
 _LOOK_BYTES: Final = 96  # of a page: its header's module, and the length of what follows
-_CODECS: Final[dict[str, Any]] = {"UNCOMPRESSED": None, "ZSTD": pa.Codec("zstd")}
+_CODECS: Final[dict[str, Any]] = {"UNCOMPRESSED": None, "ZSTD": pa.Codec("zstd"), "LZ4": pa.Codec("lz4_raw")}
 _TORN: Final = (
     InvalidTag,
     struct.error,

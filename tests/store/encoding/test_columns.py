@@ -245,3 +245,18 @@ def test_figures_around_one_value_do_not_straddle_two_bytes(low: int) -> None:
         assert len(np.unique((values - form.base) >> 8)) == 2  # the outlier's, and all the others'
     else:
         assert form.kind == "delta"
+
+
+def test_differences_in_small_pages_are_squeezed_by_what_begins_at_once() -> None:
+    values = np.tile([1, 1, 1, 2**24], 1250).cumsum()
+    values[0] = -(2**59)
+    column = Figures(values)
+    for own_bits, codec in ((0.0, "zstd"), (1.4, "lz4")):
+        form = forms.choose(column, parquet.size_of, own_bits)
+        assert (form.kind, form.codec) == ("delta", codec)
+
+
+def test_bytes_of_small_pages_must_earn_a_frame_for_each() -> None:
+    values = np.random.default_rng(2).geometric(0.3, 5000).astype(np.int64)
+    assert forms.choose(Figures(values), parquet.size_of).kind == "bytes"
+    assert forms.choose(Figures(values), parquet.size_of, 1.4).kind == "word"

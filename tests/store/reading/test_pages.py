@@ -42,6 +42,7 @@ def table(seed: int = 1) -> tuple[pa.Table, dict[str, Encoding]]:
             Encoding(),
         ),
         "delta": (pa.array(np.sort(rng.integers(0, 2**60, ROWS))), Encoding("DELTA_BINARY_PACKED", "zstd")),
+        "quick": (pa.array(rng.integers(0, 9, ROWS).cumsum()), Encoding("DELTA_BINARY_PACKED", "lz4")),
         "holes": (pa.array(rng.integers(-(2**62), 2**62, ROWS), mask=holes), Encoding("DELTA_BINARY_PACKED")),
         "text": (
             pa.array([f"sip:{n}" for n in rng.integers(0, 99, ROWS)], mask=holes),
