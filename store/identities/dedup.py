@@ -84,7 +84,8 @@ def classify(
     `within` compares the rows with each other too.
 
     A row is a DUPLICATE when a known or an earlier row has its identity and compatible content, a CONFLICT when the
-    identity is known and no known record of it is compatible, otherwise NEW.
+    identity is known and no known record of it is compatible, otherwise NEW. What ended further away than the horizon
+    is not known, whether it comes in the same delivery or in another.
 
     Raises:
         InputError: far too many contradictory records share one identity.
@@ -223,8 +224,9 @@ def _compare(decision: _Decision, rows: Rows, first: Rows, last: Rows, stored: S
     mine = np.repeat(np.arange(len(rows)), counts)
     theirs = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(len(mine))
     left, right = decision.table.take(rows[mine]), stored.read().take(stored.places[theirs])
-    identity = same_identity(left, right)
-    agree = identity & same_record(left, right) & (_days(left) == _days(right))
+    days, other_days = _days(left), _days(right)
+    identity = same_identity(left, right) & (np.abs(days - other_days) <= HORIZON_DAYS)
+    agree = identity & same_record(left, right) & (days == other_days)
     known = np.zeros(len(rows), dtype=bool)
     duplicate = np.zeros(len(rows), dtype=bool)
     np.logical_or.at(known, mine, identity)
@@ -261,7 +263,7 @@ def _within_group(table: pa.Table, rows: Rows, days: npt.NDArray[np.int64], fate
         ours = table.slice(int(row), 1)
         for earlier in kept:
             theirs = table.slice(int(rows[earlier]), 1)
-            if not same_identity(ours, theirs)[0]:
+            if abs(days[place] - days[earlier]) > HORIZON_DAYS or not same_identity(ours, theirs)[0]:
                 continue
             if same_record(ours, theirs)[0] and days[place] == days[earlier]:
                 fates[row] = Fate.DUPLICATE
