@@ -20,7 +20,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from api.billing import subscriptions
-from api.disclosure.targets import normalise_target
+from api.disclosure.targets import normalise_target, require_networks
 from api.instants import midnight_us, parse_date
 from api.people.custodians import acting, refuse_same
 from api.people.persons import Approval, Person
@@ -218,6 +218,7 @@ def _new(store: Store, wish: Wish) -> dict[str, Any]:
     targets: list[dict[str, Any]] = []
     for kind, written in wish.targets:
         found = normalise_target(kind, written, country=wish.country)
+        require_networks([found])  # else everybody's records are kept who has it in a network of the own
         targets.append({"kind": found.kind, "value": found.value, "port": found.port})
     for account in wish.accounts:
         targets += _of_account(store, account, start_us, end_us)

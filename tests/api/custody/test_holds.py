@@ -141,6 +141,8 @@ def test_nobody_but_custodians_holds(world: World, role: str) -> None:
         {"basis": "invoice", "ends": "2027-01-01"},
         {"targets": (("horoscope", "leo"),)},
         {"targets": (("imei", "12"),)},
+        {"targets": (("ip", "192.168.1.10"),)},  # everybody's who has it at home
+        {"targets": (("number", "anonymous"),)},
         {"act": "renew"},
         {"act": "release", "reason": "paid"},
     ],
