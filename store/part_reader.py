@@ -26,6 +26,7 @@ from store.encoding.codes import Range, Sought
 from store.encoding.columns import WORD_PAGE_ROWS_LARGE
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.restoring import WORD, Layout
+from store.reading.cuts import Cut, decoded
 from store.reading.pages import Piece
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -164,7 +165,7 @@ class PartReader:
         return None if self._layout is None else self._layout.sought(name, ranges)
 
     def stored(self, windows: Sequence[Window], names: Sequence[str]) -> dict[str, Any]:
-        """Return rows of columns of the file.
+        """Return rows of columns of the file: cuts of their pages, or what Arrow read.
 
         Raises:
             IntegrityError: a page does not authenticate.
@@ -184,7 +185,7 @@ class PartReader:
 
     def _by_page(self, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Any]:
         """Return rows of columns of the file, reading their pages only; None for one that Arrow has to read."""
-        told_rows = self._pages.page_rows or self.group_size  # what repeats is told anew after so many rows
+        told_rows = self.group_size  # what repeats is told anew after so many rows
         wanted: list[Piece] = []
         heads: list[int] = []
         for name in names:
@@ -192,22 +193,25 @@ class PartReader:
             for first, last in windows:
                 group = first // self._row_group_rows
                 base = group * self._row_group_rows
-                start = first // told_rows * told_rows if fills else first
+                start = first // told_rows * told_rows if fills and not self._pages.page_rows else first
                 wanted.append((group, name, start - base, last - base))
                 heads.append(first - start)
-        arrays = self._pages.read_each(wanted)
+        cuts = self._pages.cuts(wanted)
         found: dict[str, Any] = {}
         for at, name in enumerate(names):
             own = slice(at * len(windows), (at + 1) * len(windows))
-            pieces = arrays[own]
-            if any(piece is None for piece in pieces):
+            pieces = [cut for cut in cuts[own] if cut is not None]
+            if len(pieces) < len(windows):
                 found[name] = None
-                continue
-            if self.repeats(name):
-                pieces = [
-                    pc.fill_null_forward(piece).slice(head) for piece, head in zip(pieces, heads[own], strict=True)
+            elif self._pages.page_rows or not self.repeats(name):
+                pages = [page for cut in pieces for page in cut.pages]
+                found[name] = Cut(pieces[0].kind, pieces[0].nullable, pages, self.repeats(name))
+            else:
+                arrays = [
+                    pc.fill_null_forward(decoded([cut])).slice(head)
+                    for cut, head in zip(pieces, heads[own], strict=True)
                 ]
-            found[name] = pieces[0] if len(pieces) == 1 else pa.concat_arrays(pieces)
+                found[name] = pa.concat_arrays(arrays)
         return found
 
     def _by_row_group(self, groups: list[int], windows: Sequence[Window], names: list[str]) -> dict[str, Any]:
@@ -241,13 +245,19 @@ class Kept:
     """Rows of some columns as a file keeps them: `store.encoding.restoring` makes records of them."""
 
     layout: Layout | None
-    stored: pa.Table
+    columns: Mapping[str, Any]
+    """Of the file: Arrow arrays, or cuts of pages that are not decoded yet."""
     names: Sequence[str]
     rows: int
 
     def restored(self) -> pa.Table:
-        """Return the columns of the record."""
-        return self.stored if self.layout is None else self.layout.restore(self.stored, self.names, self.rows)
+        """Return the columns of the record.
+
+        Raises:
+            IntegrityError: a page does not hold what its part says.
+        """
+        table = pa.table({name: _array(column) for name, column in self.columns.items()})
+        return table if self.layout is None else self.layout.restore(table, self.names, self.rows)
 
 
 class Pages:
@@ -275,7 +285,7 @@ class Pages:
         Raises:
             IntegrityError: a page does not authenticate.
         """
-        return [Kept(self._reader.layout, self.stored(self._reader.stored_names(names)), names, self.rows)]
+        return [Kept(self._reader.layout, self._columns(self._reader.stored_names(names)), names, self.rows)]
 
     def stored(self, needed: Sequence[str]) -> pa.Table:
         """Return columns of the file.
@@ -283,10 +293,13 @@ class Pages:
         Raises:
             IntegrityError: a page does not authenticate.
         """
+        return pa.table({name: _array(column) for name, column in self._columns(needed).items()})
+
+    def _columns(self, needed: Sequence[str]) -> dict[str, Any]:
         missing = [name for name in needed if name not in self._stored]
         if missing:
             self._stored.update(self._reader.stored(self.windows, missing))
-        return pa.table({name: self._stored[name] for name in needed})
+        return {name: self._stored[name] for name in needed}
 
     def matching(self, wanted: Mapping[str, Sequence[Range]]) -> npt.NDArray[np.bool_] | None:
         """Return which rows have a value in half-open ranges in one of some columns; None where only `read` tells.
@@ -302,7 +315,7 @@ class Pages:
             if not sought.codes:
                 continue
             own = name if sought.form.kind == "delta" else WORD
-            column = flat(self.stored([own]).column(0))
+            column = _flat(self._columns([own])[own])
             if own == WORD:
                 here = sought.among(forms.bytes_of(column))
             elif column.null_count:
@@ -316,10 +329,22 @@ class Pages:
         """Return some of these rows, by their numbers here, in their order."""
         some = Pages(self._reader, windows_of(self.windows, rows))
         for name, column in self._stored.items():
-            whole = flat(column) if isinstance(column, pa.ChunkedArray) else column
+            if isinstance(column, Cut):
+                some._stored[name] = column.of(rows)
+                continue
+            whole = _flat(column)
             whole = pc.fill_null_forward(whole) if self._reader.repeats(name) else whole
             some._stored[name] = whole.take(pa.array(rows))
         return some
+
+
+def _array(column: Any) -> Any:
+    return decoded([column]) if isinstance(column, Cut) else column
+
+
+def _flat(column: Any) -> Any:
+    array = _array(column)
+    return flat(array) if isinstance(array, pa.ChunkedArray) else array
 
 
 def windows_of(windows: Iterable[Window], rows: npt.NDArray[np.int64]) -> list[Window]:

@@ -20,6 +20,7 @@ _NAMES: Final = {"PLAIN": PLAIN, "DELTA_BINARY_PACKED": DELTA, "DELTA_LENGTH_BYT
 _LEVELS: Final = "RLE"
 _KERNELS: Final = "store.reading.page_kernels"
 _DATA_PAGE: Final = 0
+_FRAME: Final = b"\x28\xb5\x2f\xfd"
 _WORD_MAX: Final = 2**64 - 1
 
 Bytes = npt.NDArray[np.uint8]
@@ -55,6 +56,22 @@ def encoding(names: Iterable[str]) -> int:
     return _NAMES.get(of_values[0], -1) if len(of_values) == 1 else -1
 
 
+def frame_bytes(data: bytes) -> int:
+    """Return the bytes that a zstd frame says it holds (RFC 8878, section 3.1.1.1); -1 where it does not say.
+
+    Raises:
+        IndexError: it is cut short.
+    """
+    told = data[4]
+    whole = told & 32  # in one segment: no window is told, and a size always
+    size = (1 if whole else 0, 2, 4, 8)[told >> 6]
+    if data[:4] != _FRAME or not size:
+        return -1
+    at = (5 if whole else 6) + (0, 1, 2, 4)[told & 3]
+    found = int.from_bytes(data[at : at + size], "little")
+    return found + 256 if size == 2 else found
+
+
 def is_known(kind: Any, encoding: int) -> bool:
     """Tell whether values of a type in an encoding can be read here."""
     if pa.types.is_fixed_size_binary(kind):
@@ -82,7 +99,7 @@ def values(data: bytes | memoryview, rows: int, kind: Any, *, nullable: bool) ->
         whole, _ = deltas(rest)
         if len(whole) != present:
             raise ValueError("a page has other values than it says")
-        return _array(kind, _spread(whole, valid), valid)
+        return array(kind, rows, _spread(whole, valid), valid)
     return _texts(rest, present, valid)
 
 
@@ -93,7 +110,7 @@ def levels(data: Bytes, rows: int) -> Flags | None:
         ValueError: they are torn.
     """
     found = np.empty(rows, np.bool_)
-    compiled = _kernels(rows)
+    compiled = kernels(rows)
     present = (_unpack_levels if compiled is None else compiled.unpack_levels)(data, found)
     if present < 0:
         raise ValueError("a page's levels are torn")
@@ -139,7 +156,7 @@ def deltas(data: Bytes) -> tuple[Ints, int]:
     if not count:
         return found, at
     found[0] = thrift.zigzag(first)
-    compiled = _kernels(count)
+    compiled = kernels(count)
     unpack = _unpack_deltas if compiled is None else compiled.unpack_deltas
     end = unpack(data, at, block, block // miniblocks, found)
     if end < 0:
@@ -178,7 +195,8 @@ def _unpack_deltas(data: Bytes, at: int, block: int, miniblock: int, found: Ints
     return at
 
 
-def _kernels(rows: int) -> Any:
+def kernels(rows: int) -> Any:
+    """Return the compiled loops where they are worth loading for so many rows, or None."""
     if rows < KERNEL_ROWS and not native.is_loaded(_KERNELS):
         return None
     return native.load(_KERNELS)
@@ -188,7 +206,8 @@ def _fixed(data: Bytes, present: int, kind: Any, valid: Any) -> Any:
     width = kind.byte_width
     if len(data) != present * width:
         raise ValueError("a page has other values than it says")
-    return _array(kind, _spread(data.reshape(present, width), valid), valid)
+    spread = _spread(data.reshape(present, width), valid)
+    return array(kind, len(spread), spread, valid)
 
 
 def _texts(data: Bytes, present: int, valid: Any) -> Any:
@@ -212,8 +231,9 @@ def _spread(found: Any, valid: Any) -> Any:
     return out
 
 
-def _array(kind: Any, data: Any, valid: Any) -> Any:
-    return pa.Array.from_buffers(kind, len(data), [_bitmap(valid), _buffer(np.ascontiguousarray(data))])
+def array(kind: Any, rows: int, data: Any, valid: Any) -> Any:
+    """Return values side by side as an Arrow array; `valid` tells which rows have one, None that all do."""
+    return pa.Array.from_buffers(kind, rows, [_bitmap(valid), _buffer(data)])
 
 
 def _bitmap(valid: Any) -> Any:
@@ -222,4 +242,4 @@ def _bitmap(valid: Any) -> Any:
 
 def _buffer(data: Any) -> Any:
     wrap: Any = pa.py_buffer  # its stub does not know arrays
-    return wrap(data)
+    return wrap(data if isinstance(data, bytes) else np.ascontiguousarray(data))

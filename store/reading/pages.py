@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from schemas.errors import IntegrityError
 from store.binding import FileBinding
 from store.reading import page_values, thrift
+from store.reading.cuts import Cut, decoded
 
 _MAGIC: Final = b"PARE"
 _NONCE_BYTES: Final = 12
@@ -114,6 +116,7 @@ class PageFile:
         self._cipher = AESGCM(file_key)
         self._fields = {name: (number, schema.field(name)) for number, name in enumerate(schema.names)}
         self._chunks: dict[tuple[int, str], _Chunk | None] = {}
+        self._even: dict[str, _Chunk] = {}
         self._aad = b""
 
     @property
@@ -127,10 +130,13 @@ class PageFile:
         Raises:
             IntegrityError: the file is missing, a page does not authenticate, or is not what the footer says.
         """
-        return self.read_each([(group, name, first, last)])[0]
+        (cut,) = self.cuts([(group, name, first, last)])
+        return None if cut is None else decoded([cut])
 
-    def read_each(self, wanted: Sequence[Piece]) -> list[Any]:
-        """Return each of some pieces as `read` does; the file is opened once, and a page of two pieces is read once.
+    def cuts(self, wanted: Sequence[Piece]) -> list[Cut | None]:
+        """Return each of some pieces, still encoded; the file is opened once, and a page of two pieces is read once.
+
+        None where Arrow has to read it.
 
         Raises:
             IntegrityError: as `read`.
@@ -139,9 +145,9 @@ class PageFile:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise IntegrityError(f"{self._binding} is missing") from error
-        known: dict[tuple[int, str, int], Any] = {}
+        known: dict[tuple[int, str, int], bytes] = {}
         try:
-            return [self._read(descriptor, known, *piece) for piece in wanted]
+            return [self._cut(descriptor, known, *piece) for piece in wanted]
         except MemoryError:
             raise  # it says nothing of the file
         except _TORN as error:
@@ -149,43 +155,51 @@ class PageFile:
         finally:
             os.close(descriptor)
 
-    def _read(
-        self, descriptor: int, known: dict[tuple[int, str, int], Any], group: int, name: str, first: int, last: int
-    ) -> Any:
+    def _cut(
+        self, descriptor: int, known: dict[tuple[int, str, int], bytes], group: int, name: str, first: int, last: int
+    ) -> Cut | None:
         if (group, name) not in self._chunks:
             self._chunks[group, name] = self._look(descriptor, group, name)
         chunk = self._chunks[group, name]
         if chunk is None:
             return None
-        low, high = first // chunk.page_rows, -(-last // chunk.page_rows)
+        size = chunk.page_rows
+        low, high = first // size, -(-last // size)
         missing = [page for page in range(low, high) if (group, name, page) not in known]
         if missing:
             base, end = int(chunk.offsets[missing[0]]), int(chunk.offsets[missing[-1] + 1])
-            sealed = memoryview(os.pread(descriptor, end - base, base))
+            sealed = os.pread(descriptor, end - base, base)
             for page in missing:
-                data = sealed[int(chunk.offsets[page]) - base : int(chunk.offsets[page + 1]) - base]
-                known[group, name, page] = self._page(data, chunk, group, name, page)
-        arrays = [known[group, name, page] for page in range(low, high)]
-        array = arrays[0] if len(arrays) == 1 else pa.concat_arrays(arrays)
-        return array.slice(first - low * chunk.page_rows, last - first)
+                at = int(chunk.offsets[page]) - base, int(chunk.offsets[page + 1]) - base
+                known[group, name, page] = self._page(sealed, *at, chunk, (group, name, page))
+        pages = []
+        for page in range(low, high):
+            begin, rows = page * size, chunk.rows_of(page)
+            pages.append((known[group, name, page], rows, max(first - begin, 0), min(last - begin, rows)))
+        return Cut(chunk.kind, chunk.nullable, pages)
 
-    def _page(self, sealed: memoryview, chunk: _Chunk, group: int, name: str, page: int) -> Any:
-        middle = 4 + _length(sealed)
-        if middle + 4 + _length(sealed[middle:]) != len(sealed):
+    def _page(self, sealed: bytes, at: int, end: int, chunk: _Chunk, place: tuple[int, str, int]) -> bytes:
+        """Open the page in sealed[at:end] and decompress it."""
+        middle = at + 4 + int.from_bytes(sealed[at : at + 4], "little")
+        if middle + 4 + int.from_bytes(sealed[middle : middle + 4], "little") != end or end > len(sealed):
             raise ValueError("a page has another length than its chunk says")
-        rows, size = chunk.rows_of(page), chunk.width * chunk.rows_of(page)
-        data: Any = self._open(sealed[middle + 4 :], _VALUES, group, name, page)
-        if chunk.codec is not None and not size:
-            header = page_values.header(self._open(sealed[4:middle], _HEADER, group, name, page))
+        data = self._open(memoryview(sealed)[middle + 4 : end], _VALUES, *place)
+        if chunk.codec is None:
+            return data
+        rows = chunk.rows_of(place[2])
+        size = chunk.width * rows or page_values.frame_bytes(data)
+        if size < 0:
+            header = page_values.header(self._open(memoryview(sealed)[at + 4 : middle], _HEADER, *place))
             if header is None or header.rows != rows:
                 raise ValueError("a page has other rows than its chunk says")
             size = header.bytes
-        if chunk.codec is not None:
-            data = chunk.codec.decompress(data, size, asbytes=True)
-        return page_values.values(data, rows, chunk.kind, nullable=chunk.nullable)
+        unpacked: bytes = chunk.codec.decompress(data, size, asbytes=True)
+        return unpacked
 
     def _look(self, descriptor: int, group: int, name: str) -> _Chunk | None:
         """Find the pages of a column of a row group; None where they are not of a kind known here."""
+        if (known := self._even.get(name)) is not None:
+            return self._like(known, group, name)
         number, field = self._fields[name]
         row_group = self._metadata.row_group(group)
         told, rows = row_group.column(number), row_group.num_rows
@@ -220,7 +234,32 @@ class PageFile:
             after = self._header(descriptor, int(offsets[page]), group, name, page)
             if after is None or after.rows != chunk.rows_of(page):
                 return None
+        if even and self._grid is not None:
+            self._even[name] = chunk
         return chunk
+
+    @cached_property
+    def _grid(self) -> tuple[int, int, int] | None:
+        """Rows of a row group but the last, pages of each of its columns, and of the last one's; None if they differ.
+
+        A dictionary, or a text that ends a page sooner, adds pages: where there are none too many, all are even.
+        """
+        if self._paging is None or not self._metadata.num_row_groups:
+            return None
+        rows, others = int(self._metadata.row_group(0).num_rows), self._metadata.num_row_groups - 1
+        full = -(-rows // self._paging.rows)
+        last = -(-(self._metadata.num_rows - others * rows) // self._paging.rows)
+        even = (others * full + last) * len(self._fields) == len(self._paging.ends) - 1
+        return (rows, full, last) if even else None
+
+    def _like(self, known: _Chunk, group: int, name: str) -> _Chunk:
+        """Return a column's pages in a row group, given those of another; what lies elsewhere does not authenticate."""
+        assert self._grid is not None and self._paging is not None
+        rows, full, last = self._grid
+        others = self._metadata.num_row_groups - 1
+        count, rows = (full, rows) if group < others else (last, self._metadata.num_rows - others * rows)
+        first = group * len(self._fields) * full + self._fields[name][0] * count
+        return replace(known, offsets=self._paging.ends[first : first + count + 1], rows=rows)
 
     def _header(self, descriptor: int, start: int, group: int, name: str, page: int) -> page_values.Header | None:
         """Return what the header of the page at a place says."""
@@ -229,7 +268,7 @@ class PageFile:
 
     def _open(self, sealed: bytes | memoryview, kind: bytes, group: int, name: str, page: int) -> bytes:
         place = _PLACE.pack(group, self._fields[name][0], page)
-        return self._cipher.decrypt(bytes(sealed[:_NONCE_BYTES]), sealed[_NONCE_BYTES:], self._aad + kind + place)
+        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], self._aad + kind + place)
 
 
 def _length(data: bytes | memoryview) -> int:

@@ -15,6 +15,7 @@ from store.encoding.joined import joined, likeness
 from store.encoding.restoring import Layout
 from store.model import PartRow, ScanQuery
 from store.part_reader import Kept
+from store.reading.cuts import Cut, decoded
 from store.reading.selection import as_numpy, deciding, other_mask
 
 
@@ -34,10 +35,10 @@ class Taken:
         """Return what is equal for records that can be restored together, and are selected by the same rule."""
         files: list[Any] = []
         for item in self.kept:
-            kinds = item.stored.schema.types
-            if item.layout is None or any(pa.types.is_dictionary(kind) for kind in kinds):
+            kinds = tuple(_kind(column) for column in item.columns.values())
+            if item.layout is None or any(pa.types.is_dictionary(kind) for kind, _ in kinds):
                 return id(self)
-            files.append((likeness(item.layout), tuple(item.names), tuple(kinds)))
+            files.append((likeness(item.layout), tuple(item.names), tuple(item.columns), kinds))
         return tuple(files), tuple(self.names), deciding(query, self.part, self.gone), self.part.batch_id is None
 
 
@@ -72,10 +73,21 @@ def _whole(files: Sequence[Kept]) -> Kept:
     layouts: list[Layout] = [item.layout for item in files if item.layout is not None]
     sizes = [item.rows for item in files]
     columns: dict[str, Any] = {}
-    for name in files[0].stored.column_names:
-        chunks: list[Any] = [chunk for item in files for chunk in item.stored.column(name).chunks]
-        columns[name] = pa.concat_arrays(chunks)
-    return Kept(joined(layouts, sizes), pa.table(columns), files[0].names, sum(sizes))
+    for name, first in files[0].columns.items():
+        own = [item.columns[name] for item in files]
+        columns[name] = decoded(own) if isinstance(first, Cut) else pa.concat_arrays(_chunks(own))
+    return Kept(joined(layouts, sizes), columns, files[0].names, sum(sizes))
+
+
+def _kind(column: Any) -> tuple[Any, bool]:
+    """Return the type of a column of a file, and whether its pages are still encoded."""
+    return (column.kind, True) if isinstance(column, Cut) else (column.type, False)
+
+
+def _chunks(columns: Sequence[Any]) -> list[Any]:
+    return [
+        chunk for column in columns for chunk in (column.chunks if isinstance(column, pa.ChunkedArray) else [column])
+    ]
 
 
 def as_batches(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -21,9 +23,10 @@ from store.encoding import columns
 from store.encoding.columns import Encoding, Stored
 from store.encoding.restoring import LAYOUT_KEY, WORD
 from store.partitions import PartitionKey
-from store.reading import page_values
+from store.reading import cuts, page_values
 from store.reading.pages import PageFile, Paging, _walk
 
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 KEY = b"k" * 32
 BINDING = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "1" * 32, "records")
 OTHER = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "2" * 32, "records")
@@ -136,12 +139,11 @@ def test_two_pieces_of_a_page_read_it_once(part: tuple[Path, pa.Table], monkeypa
     pages, _ = opened(path)
     opens: list[int] = []
     monkeypatch.setattr(PageFile, "_page", _counted(PageFile._page, opens))
-    found = pages.read_each([(0, WORD, 3, 4), (0, "delta", 3, 4), (0, WORD, 9, 12), (0, WORD, 500, 600)])
+    found = pages.cuts([(0, WORD, 3, 4), (0, "delta", 3, 4), (0, WORD, 9, 12), (0, WORD, 500, 600)])
     assert len(opens) == 3  # two pages of the word, one of the other
-    for array, name, first, rows in zip(
-        found, (WORD, "delta", WORD, WORD), (3, 3, 9, 500), (1, 1, 3, 100), strict=True
-    ):
-        assert array.equals(made.column(name).slice(first, rows).combine_chunks())
+    for cut, name, first, rows in zip(found, (WORD, "delta", WORD, WORD), (3, 3, 9, 500), (1, 1, 3, 100), strict=True):
+        assert cut is not None
+        assert cuts.decoded([cut]).equals(made.column(name).slice(first, rows).combine_chunks())
 
 
 def _counted(real: Callable[..., Any], calls: list[int]) -> Callable[..., Any]:
@@ -225,10 +227,10 @@ def test_a_page_that_was_touched_is_refused(tmp_path: Path, change: Callable[[by
 def test_a_header_that_was_touched_is_refused_where_it_is_needed(tmp_path: Path) -> None:
     path = tmp_path / "part"
     written(path)
-    spoil(path, "delta", flip_header)
+    spoil(path, "text", flip_header)
     pages, _ = opened(path)
     with pytest.raises(IntegrityError, match="does not authenticate"):
-        pages.read(0, "delta", 0, 2 * GROUP_ROWS)
+        pages.read(0, "text", 0, 2 * GROUP_ROWS)
 
 
 def test_pages_of_another_file_are_refused(tmp_path: Path) -> None:
@@ -264,13 +266,67 @@ def test_memory_that_ran_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("store.reading.page_values.values", full)
     with pytest.raises(MemoryError):
-        pages.read(0, WORD, 0, 1)
+        pages.read(0, "text", 0, 1)
     monkeypatch.setattr(pq.ParquetFile, "read_row_groups", full)
     with pytest.raises(MemoryError):
         parquet.read_groups(file, [0], None, BINDING)
     monkeypatch.setattr(pq, "ParquetFile", full)
     with pytest.raises(MemoryError):
         parquet.open_file(path, BINDING, KEY)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_cuts_of_many_pages_are_decoded_by_loop_and_twin(part: tuple[Path, pa.Table], data: st.DataObject) -> None:
+    path, made = part
+    pages, _ = opened(path)
+    row, size = st.integers(0, columns.ROW_GROUP_ROWS - 1), st.integers(1, 1_200)
+    pieces = [
+        (group, min(first, columns.ROW_GROUP_ROWS - rows), rows)
+        for group, first, rows in data.draw(st.lists(st.tuples(st.integers(0, 1), row, size), min_size=1, max_size=6))
+    ]
+    few = np.array(sorted(data.draw(st.sets(st.integers(0, sum(rows for _, _, rows in pieces) - 1), max_size=20))), int)
+    for name in made.column_names[:-1]:
+        found = [
+            cut for cut in pages.cuts([(group, name, first, first + rows) for group, first, rows in pieces]) if cut
+        ]
+        expected: Any = made.column(name).combine_chunks()
+        fills = name == "repeat"
+        starts = [group * columns.ROW_GROUP_ROWS + first for group, first, _ in pieces]
+        if fills:
+            filled = [
+                pc.fill_null_forward(expected.slice(at, columns.PAGE_ROWS)) for at in range(0, ROWS, columns.PAGE_ROWS)
+            ]
+            expected = pa.concat_arrays(filled)
+        expected = pa.concat_arrays([expected.slice(at, rows) for at, (_, _, rows) in zip(starts, pieces, strict=True)])
+        for cut in found:
+            cut.fills = fills
+        whole = cuts.Cut(found[0].kind, found[0].nullable, [page for cut in found for page in cut.pages], fills)
+        for kernels in (page_kernels(), None):
+            assert _by(kernels, partial(cuts.decoded, found)).equals(expected), name
+            assert _by(kernels, partial(cuts.decoded, [whole.of(few)])).equals(expected.take(few)) if len(few) else True
+
+
+@pytest.mark.parametrize("name", ["delta", "holes", "repeat", WORD])
+def test_a_page_that_holds_other_rows_is_refused(part: tuple[Path, pa.Table], name: str) -> None:
+    pages, _ = opened(part[0])
+    (cut,) = pages.cuts([(0, name, 3, 9)])
+    assert cut is not None
+    (page, rows, first, last), *_ = cut.pages
+    for torn in ((page[:-1], rows, first, rows), (page, rows + 1, first, rows + 1), (page[:3], rows, first, last)):
+        for kernels in (page_kernels(), None):
+            with pytest.raises(IntegrityError, match="does not hold"):
+                _by(kernels, partial(cuts.decoded, [cuts.Cut(cut.kind, cut.nullable, [torn])]))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.binary(max_size=3_000), st.integers(1, 9))
+def test_a_frame_tells_what_it_holds(data: bytes, level: int) -> None:
+    frame = pa.Codec("zstd", level).compress(data, asbytes=True)
+    assert page_values.frame_bytes(frame) == len(data)
+    assert page_values.frame_bytes(b"none" + frame[4:]) == -1
+    with pytest.raises(IndexError):
+        page_values.frame_bytes(frame[:4])
 
 
 @settings(deadline=None, max_examples=200)
@@ -307,11 +363,11 @@ def page_kernels() -> Any:
 
 
 def _by(kernels: Any, work: Callable[[], Any]) -> Any:
-    kept, page_values._kernels = page_values._kernels, lambda rows: kernels
+    kept, page_values.kernels = page_values.kernels, lambda rows: kernels
     try:
         return work()
     finally:
-        page_values._kernels = kept
+        page_values.kernels = kept
 
 
 def _packed(values: list[int]) -> Any:
