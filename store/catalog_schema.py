@@ -5,7 +5,7 @@ Nothing in them names a person: what does is in a `sealed` column, under a key o
 
 from typing import Final
 
-CATALOG_VERSION: Final = 7
+CATALOG_VERSION: Final = 8
 
 SCHEMA: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -125,7 +125,7 @@ CREATE TABLE sessions (                     -- that run, and that were closed by
     source      TEXT NOT NULL,
     element     INTEGER NOT NULL,           -- keyed hash of source and network element
     sieve       INTEGER NOT NULL,           -- keyed bits of its identifiers (`store.open_sessions.session_sieve`)
-    ended_us    INTEGER,                    -- of a closed one
+    ended_us    INTEGER,                    -- of a closed one; of an open one, of the use of its key before
     seen_us     INTEGER NOT NULL,
     batch_id    INTEGER NOT NULL,           -- that changed it last
     key_ref     TEXT NOT NULL,
@@ -136,6 +136,7 @@ CREATE INDEX sessions_of_element ON sessions (element) WHERE state = 'open';
 
 CREATE TABLE ended_sessions (               -- remembered for the dedup horizon (`store.open_sessions.session_tables`)
     tag         INTEGER PRIMARY KEY,        -- the first 64 bits of the keyed hash of the session key
+    lasted_us   INTEGER,                    -- its end less its start
     ended_us    INTEGER,
     batch_id    INTEGER NOT NULL            -- that ended it; one that is withdrawn ended nothing
 ) STRICT;

@@ -81,25 +81,44 @@ gather: Any = numba.njit(types.int64(_GIVEN, _INTS, _INTS, _INTS), nogil=True)(_
 
 
 def _turns_of(
-    sessions: Any, kinds: Any, starts: Any, ends: Any, none: Any, latest: Any, closes: Any, since: Any, turns: Any
+    sessions: Any,
+    kinds: Any,
+    starts: Any,
+    ends: Any,
+    none: Any,
+    begun: Any,
+    latest: Any,
+    seen: Any,
+    closes: Any,
+    since: Any,
+    turns: Any,
 ) -> Any:
-    """Write the turn of every event; return the last turn. Of each session `latest` holds `none`, the next two 0."""
+    """Write the turn of every event; return the last turn.
+
+    Of each session `begun` holds the known start or `none`, `latest` holds `none`, the next three 0.
+    """
     last = np.int64(0)
     for row in range(len(sessions)):
-        one, kind = sessions[row], kinds[row]
-        anew = kind == _OPEN and latest[one] != none and starts[row] >= latest[one]
-        if anew or (kind == _CLOSE and closes[one] > since[one]):
-            since[one] = closes[one]
-            last = max(last, closes[one])
+        one, kind, start = sessions[row], kinds[row], starts[row]
+        anew = kind == _CLOSE and closes[one] > 0
+        if kind == _OPEN and start != none:
+            anew = (begun[one] != none and begun[one] != start) or (latest[one] != none and start > latest[one])
+            begun[one] = start
+        if anew and seen[one] > 0:
+            since[one] += 1
+            last = max(last, since[one])
+            closes[one] = 0
+            latest[one] = none
+        seen[one] = 1
         turns[row] = since[one]
         if kind == _CLOSE:
-            closes[one] += 1
-            latest[one] = max(latest[one], ends[row])
+            closes[one] = 1
+            latest[one] = ends[row]
     return last
 
 
 turns: Any = numba.njit(
-    types.int64(_GIVEN, _GIVEN, _GIVEN, _GIVEN, types.int64, _INTS, _INTS, _INTS, _INTS), nogil=True
+    types.int64(_GIVEN, _GIVEN, _GIVEN, _GIVEN, types.int64, _INTS, _INTS, _INTS, _INTS, _INTS, _INTS), nogil=True
 )(_turns_of)
 
 

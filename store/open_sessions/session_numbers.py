@@ -100,45 +100,51 @@ def gather(numbers: Ints, scratch: Ints) -> tuple[Ints, Ints]:
     return local, distinct[:count]
 
 
-def turns(sessions: Ints, count: int, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
-    """Return the rows to fold, and those to fold after them, where sessions begin anew after their end.
+def turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
+    """Return the rows to fold, and those to fold after them, where sessions may begin anew.
 
-    By row: session (one of `count`), rank of the event, its start and end in µs. A session begins anew with an opening
-    that is not earlier than an end that was told before it, and with every further end: whether that repeats the one
-    before, or contradicts it, is told by their content, as it is when they come in two deliveries.
+    By session: the start that is known of it (or `NO_TIME`). By row: session (its place there), rank of the event, its
+    start and end in µs. A turn has of every session openings of one start, and one end: whether a further one repeats
+    that before, or contradicts it, is told by their content, as it is when they come in two deliveries.
     """
     rows = len(sessions)
-    is_close = kinds == RANK["close"]
-    if np.count_nonzero(is_close) < 2 and not (is_close.any() and (kinds == RANK["open"]).any()):
+    if np.count_nonzero(kinds == RANK["close"]) < 2 and not (kinds == RANK["open"]).any():
         return [np.arange(rows)]
     turn = np.zeros(rows, np.int64)
     loops = kernels(rows)
     if loops is None:
-        last = _turns(sessions, kinds, starts, ends, turn)
+        last = _turns(sessions, opened, kinds, starts, ends, turn)
     else:
-        latest, closes, since = np.full(count, NO_TIME), np.zeros(count, np.int64), np.zeros(count, np.int64)
-        last = loops.turns(sessions, kinds, starts, ends, NO_TIME, latest, closes, since, turn)
+        latest, begun = np.full(len(opened), NO_TIME), np.ascontiguousarray(opened).copy()
+        seen, closes, since = (np.zeros(len(opened), np.int64) for _ in range(3))
+        last = loops.turns(sessions, kinds, starts, ends, NO_TIME, begun, latest, seen, closes, since, turn)
     if not last:
         return [np.arange(rows)]
     by_turn = np.argsort(turn, kind="stable")
     return np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1)
 
 
-def _turns(sessions: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
+def _turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
     """Write the turn of every event; return the last turn."""
+    begun: dict[int, int] = dict(enumerate(opened.tolist()))
     latest: dict[int, int] = {}
-    closes: dict[int, int] = {}
+    closed: set[int] = set()
     since: dict[int, int] = {}
     columns = zip(*(column.tolist() for column in (sessions, kinds, starts, ends)), strict=True)
     for row, (one, kind, start, end) in enumerate(columns):
-        last, ended = latest.get(one, NO_TIME), closes.get(one, 0)
-        anew = kind == RANK["open"] and last != NO_TIME and start >= last
-        if anew or (kind == RANK["close"] and ended > since.get(one, 0)):
-            since[one] = ended
-        turn[row] = since.get(one, 0)
+        anew = kind == RANK["close"] and one in closed
+        if kind == RANK["open"] and start != NO_TIME:
+            last = latest.get(one, NO_TIME)
+            anew = (begun[one] not in (NO_TIME, start)) or (last != NO_TIME and start > last)
+            begun[one] = start
+        if anew and one in since:
+            since[one] += 1
+            closed.discard(one)
+            latest.pop(one, None)
+        turn[row] = since.setdefault(one, 0)
         if kind == RANK["close"]:
-            closes[one] = ended + 1
-            latest[one] = max(last, end)
+            closed.add(one)
+            latest[one] = end
     return max(since.values(), default=0)
 
 

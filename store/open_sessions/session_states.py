@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from store.identities.prf import Words
-from store.open_sessions.session_numbers import SessionNumbers, gather
+from store.open_sessions.session_numbers import NO_TIME, SessionNumbers, gather
 from store.open_sessions.session_rows import MARKS, RANKS
 
 Ints = npt.NDArray[np.int64]
@@ -40,6 +40,9 @@ class SessionStates:
         self.closed: Flags = np.zeros(0, np.bool_)
         self.changed: Flags = np.zeros(0, np.bool_)
         self.ended_us: Ints = np.zeros(0, np.int64)
+        """The end of a session that ended; of one that runs, the end of the use of its key before."""
+        self.started_us: Ints = np.zeros(0, np.int64)
+        """The start of a session that ended; of one that runs, what its opening told."""
         self._block: Ints = np.zeros(0, np.int64)
         self._row: Ints = np.zeros(0, np.int64)
         self._scratch: Ints = np.zeros(0, np.int64)
@@ -57,6 +60,7 @@ class SessionStates:
             self.closed = np.append(self.closed, np.zeros(room, np.bool_))
             self.changed = np.append(self.changed, np.zeros(room, np.bool_))
             self.ended_us = np.append(self.ended_us, np.full(room, NO_END, np.int64))
+            self.started_us = np.append(self.started_us, np.full(room, NO_TIME, np.int64))
             self._block = np.append(self._block, np.full(room, _NOWHERE, np.int64))
             self._row = np.append(self._row, np.zeros(room, np.int64))
             self._scratch = np.append(self._scratch, np.full(room, -1, np.int64))

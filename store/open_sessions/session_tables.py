@@ -1,7 +1,7 @@
 """The catalog's two tables of sessions: those that run, and of those that ended that they did, and until when.
 
 A session is in one of them. `sessions` has the fields of those that run, or were closed by timeout. `ended_sessions` is
-small, for it has a row for every session of the dedup horizon: 64 bits of the tag, the end, the batch. So much of a tag
+small, for it has a row for every session of the dedup horizon: 64 bits of the tag, length, end, batch. So much of a tag
 may be another session's once in 2^64 / (sessions remembered); it is asked only when nothing runs under the whole tag,
 and an opening after the end that is told opens a session all the same.
 
@@ -22,6 +22,7 @@ import numpy as np
 from schemas.errors import BusyError
 from store.catalog import Catalog
 from store.identities.dedup import HORIZON_DAYS
+from store.open_sessions.session_numbers import NO_TIME
 from store.open_sessions.session_states import NO_END, Flags, Ints, SessionStates
 from store.partitions import DAY_US, date_to_day
 
@@ -116,16 +117,17 @@ def _load_ended(catalog: Catalog, states: SessionStates, numbers: Ints) -> None:
     cuts = states.cuts(numbers).tolist()
     number_of: dict[int, int] = {}
     for some, marks in _stretches(_present(catalog, "ended_sessions", cuts)):
-        told = "tag, ended_us, batch_id, withdrawn_us IS NULL"
+        told = "tag, lasted_us, ended_us, batch_id, withdrawn_us IS NULL"
         both = "ended_sessions LEFT JOIN batches USING (batch_id)"
         sql = f"SELECT {told} FROM {both} WHERE tag IN ({marks})"  # noqa: S608
-        for cut, ended_us, batch_id, counts in catalog.query(sql, some):
+        for cut, lasted_us, ended_us, batch_id, counts in catalog.query(sql, some):
             number_of = number_of or dict(zip(cuts, numbers.tolist(), strict=True))
             number = number_of[cut]
             states.remembered[number] = batch_id
             if counts:
                 states.closed[number] = True
                 states.ended_us[number] = NO_END if ended_us is None else ended_us
+                states.started_us[number] = NO_TIME if lasted_us is None else ended_us - lasted_us
 
 
 def write(
@@ -170,13 +172,20 @@ def _write_ended(cursor: sqlite3.Cursor, states: SessionStates, ended: Ints, bat
     again, runs = _among(ended, remembered), _among(ended, stored)
     if not alone:
         _refuse_known(cursor, "sessions", states.tags(ended[~(again | runs)]))
-    ends = states.ended_us[ended]
+    ends, starts = states.ended_us[ended], states.started_us[ended]
     told = [None if end == NO_END else end for end in ends.tolist()] if (ends == NO_END).any() else ends.tolist()
-    rows = list(zip(told, repeat(batch_id), cuts.tolist(), strict=False))
+    both = (ends != NO_END) & (starts != NO_TIME)
+    lengths = np.where(both, ends - np.where(both, starts, 0), 0).tolist()
+    lasted = lengths if both.all() else [length if known else None for length, known in zip(lengths, both, strict=True)]
+    rows = list(zip(lasted, told, repeat(batch_id), cuts.tolist(), strict=False))
     first = rows if not again.any() else [rows[place] for place in np.flatnonzero(~again)]
     _remember(cursor, first)
     changed = [(*rows[place], remembered[int(ended[place])]) for place in np.flatnonzero(again)]
-    _change(cursor, "UPDATE ended_sessions SET ended_us = ?, batch_id = ? WHERE tag = ? AND batch_id = ?", changed)
+    _change(
+        cursor,
+        "UPDATE ended_sessions SET lasted_us = ?, ended_us = ?, batch_id = ? WHERE tag = ? AND batch_id = ?",
+        changed,
+    )
     over = ended[runs]
     sealed = zip(states.tags(over), map(stored.__getitem__, over.tolist()), strict=True)
     _change(cursor, "DELETE FROM sessions WHERE tag = ? AND sealed = ?", sorted(sealed))
@@ -239,13 +248,13 @@ def _refuse_known(cursor: sqlite3.Cursor, table: str, tags: Sequence[Any]) -> No
 
 
 def _remember(cursor: sqlite3.Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert (end, batch, tag) of sessions that ended, many at a time: that halves what a row costs."""
-    into = "INSERT INTO ended_sessions (ended_us, batch_id, tag) VALUES "
+    """Insert (length, end, batch, tag) of sessions that ended, many at a time: that halves what a row costs."""
+    into = "INSERT INTO ended_sessions (lasted_us, ended_us, batch_id, tag) VALUES "
     whole = len(rows) // _ROWS_AN_INSERT * _ROWS_AN_INSERT
     values = chain.from_iterable(rows[:whole])
-    many = zip(*[values] * (3 * _ROWS_AN_INSERT), strict=True)
-    _insert(cursor, into + ", ".join(["(?, ?, ?)"] * _ROWS_AN_INSERT), many)
-    _insert(cursor, into + "(?, ?, ?)", rows[whole:])
+    many = zip(*[values] * (4 * _ROWS_AN_INSERT), strict=True)
+    _insert(cursor, into + ", ".join(["(?, ?, ?, ?)"] * _ROWS_AN_INSERT), many)
+    _insert(cursor, into + "(?, ?, ?, ?)", rows[whole:])
 
 
 def _insert(cursor: sqlite3.Cursor, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:

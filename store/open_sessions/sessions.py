@@ -27,6 +27,7 @@ from store.keys import KeyRef, Keyring, derive, seal_series, unseal_series
 from store.model import TargetIdentifier
 from store.open_sessions import session_tables
 from store.open_sessions.folding import completed, fold, timed_out, with_column
+from store.open_sessions.session_fates import DIRECT, INFERRED, TAKEN, Events, Fates, fates, marks_of
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
 from store.open_sessions.session_sieve import SessionSieve, condition
@@ -46,7 +47,6 @@ _EVENTS: Final = ("update", "open", "close")
 """Their place is their rank (`store.open_sessions.session_numbers.RANK`)."""
 _MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
 """What an event's kind adds to its mark: none of the three, update, open, close."""
-_KNOWN, _DIRECT, _TAKEN = range(3)
 _RANKS: Final = 4
 """Ranks that a row can have, the one before all others among them."""
 
@@ -68,24 +68,11 @@ class Folded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Events:
-    """A stretch of events, row for row: session, kind (as rank, -1 for none), mark, start in µs."""
-
-    sessions: Ints
-    kinds: Ints
-    marks: Marks
-    starts: Ints
-
-    def of(self, rows: Ints) -> _Events:
-        return _Events(self.sessions[rows], self.kinds[rows], self.marks[rows], self.starts[rows])
-
-
-@dataclass(frozen=True, slots=True)
 class _Taken:
     """Events that say something: their fields, and for each the place of its session in `sessions`."""
 
     fields: pa.Table
-    events: _Events
+    events: Events
     local: Ints
     sessions: Ints
 
@@ -107,8 +94,7 @@ class SessionArea:
         events, positions = self._events(table), _filled(table.column("batch_position"), 0)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
         local, sessions = self._states.gather(events.sessions)
-        ends = _filled(table.column("end_time"), NO_TIME)
-        in_turn = turns(local, len(sessions), events.kinds, events.starts, ends)
+        in_turn = turns(local, self._states.started_us[sessions], events.kinds, events.starts, events.ends)
         if len(in_turn) == 1:
             return self._fold(fields, events, positions)
         folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn]
@@ -119,13 +105,14 @@ class SessionArea:
             np.concatenate([one.duplicates for one in folded]),
         )
 
-    def _fold(self, fields: pa.Table, events: _Events, positions: Ints) -> Folded:
-        fates, states = self._fates(events), self._states
-        taken, direct = np.flatnonzero(fates == _TAKEN), np.flatnonzero(fates == _DIRECT)
+    def _fold(self, fields: pa.Table, events: Events, positions: Ints) -> Folded:
+        states = self._states
+        told = fates(states, events)
+        taken = np.flatnonzero(told.fates == TAKEN)
         local, sessions = states.gather(events.sessions[taken])
         before = np.flatnonzero(states.has_row(sessions))
         old = states.rows(sessions[before])
-        owners, marks = _marks_of(before, old)
+        owners, marks = marks_of(before, old)
         new = fresh(np.concatenate([owners, local]), np.concatenate([marks, events.marks[taken]]))[len(owners) :]
         if not new.all():
             taken = taken[new]
@@ -134,14 +121,14 @@ class SessionArea:
             before, old, sessions = np.searchsorted(kept, before[stays]), old.filter(pa.array(stays)), sessions[kept]
         some = fields if len(taken) == len(positions) else fields.take(taken)
         complete = self._merge(_Taken(some, events.of(taken), local, sessions), before, old)
-        told = np.zeros(len(positions), np.bool_)
-        told[taken] = told[direct] = True
+        known = (told.fates != DIRECT) & (told.fates != INFERRED)
+        known[taken] = False
+        records = [*_beside(fields, told, positions), *([] if complete is None else [complete])]
+        one = pa.concat_tables(records, promote_options="default") if records else None
         accepted = positions[taken]
-        if complete is not None:
-            accepted = np.setdiff1d(accepted, _filled(complete.column("batch_position"), 0), assume_unique=True)
-        tables = [part for part in (fields.take(direct) if len(direct) else None, complete) if part is not None]
-        records = pa.concat_tables(tables, promote_options="default") if tables else None
-        return Folded(records, accepted, positions[~told])
+        if one is not None:
+            accepted = np.setdiff1d(accepted, _filled(one.column("batch_position"), 0), assume_unique=True)
+        return Folded(one, accepted, positions[known])
 
     def stale(self, before_us: int) -> pa.Table | None:
         """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends."""
@@ -181,40 +168,18 @@ class SessionArea:
         """Whether the batch changed any session."""
         return bool(self._states.changed.any())
 
-    def _events(self, table: pa.Table) -> _Events:
+    def _events(self, table: pa.Table) -> Events:
         kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
         keys = table.column("session_key").cast(pa.string()).combine_chunks()
         joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys, pa.scalar("\x1f"))
         sessions = self._load(self._hasher.strings(joined))
         marks = self._event_marks(table) ^ _MARKS[kinds + 1]
-        return _Events(sessions, kinds, marks, _filled(table.column("start_time"), NO_TIME))
-
-    def _fates(self, events: _Events) -> Ints:
-        """Tell which events say something (unless they came before), are complete by themselves, or come too late.
-
-        An opening after the end of its session uses the key anew, one at that instant repeats; a true end wakes a
-        session that was closed by timeout, and the dedup of records decides between the two ends. What follows a use
-        anew or a true end is taken.
-        """
-        states, sessions = self._states, events.sessions
-        opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
-        closed, started = states.closed[sessions], events.starts != NO_TIME
-        if not closed.any():
-            return np.full(len(sessions), _TAKEN)
-        fates: Ints = np.where(closed, np.where(closes & started, _DIRECT, _KNOWN), _TAKEN)
-        anew = opens & started & (events.starts > states.ended_us[sessions])
-        turns = np.flatnonzero(closed & (anew | (closes & states.has_row(sessions))))
-        if not len(turns):
-            return fates
-        turned, first = np.unique(sessions[turns], return_index=True)
-        since = np.full(len(states), len(sessions))
-        since[turned] = turns[first]
-        fates[np.arange(len(sessions)) >= since[sessions]] = _TAKEN
-        states.closed[turned] = False
-        begun = turned[opens[turns[first]]]
-        states.drop_rows(begun)
-        states.ended_us[begun] = NO_END
-        return fates
+        starts, ends = (_filled(table.column(name), NO_TIME) for name in ("start_time", "end_time"))
+        if "duration_ms" in table.column_names:
+            spans = _filled(table.column("duration_ms"), -1)
+            spoken = (kinds == RANK["update"]) & (starts != NO_TIME) & (ends == NO_TIME) & (spans >= 0)
+            ends = np.where(spoken, starts + np.where(spoken, spans, 0) * 1000, ends)
+        return Events(sessions, kinds, marks, starts, ends)
 
     def _merge(self, taken: _Taken, before: Ints, old: pa.Table) -> Any:
         """Fold events into what is known of their sessions (`before`, by place); return those that are complete."""
@@ -234,15 +199,17 @@ class SessionArea:
         states.changed[taken.sessions] = True
         if not ended.all():
             rest = folded.filter(pa.array(~ended)).append_column(RANKS, pa.array(best[~ended].astype(np.int8)))
-            owners, marks = _marks_of(before, old)
+            owners, marks = marks_of(before, old)
             owners, marks = np.concatenate([owners, taken.local]), np.concatenate([marks, taken.events.marks])
             states.put(taken.sessions[~ended], rest.append_column(MARKS, _lists(owners, marks, ~ended)))
+            states.started_us[taken.sessions[~ended]] = _openings(rest)
         if not ended.any():
             return None
         records, over = folded.filter(pa.array(ended)), taken.sessions[ended]
         states.closed[over] = True
         states.drop_rows(over)
         states.ended_us[over] = _filled(records.column("end_time"), NO_END)
+        states.started_us[over] = _filled(records.column("start_time"), NO_TIME)
         return completed(records)
 
     def _running(self, numbers: Ints, ref: KeyRef, batch_id: int, now_us: int) -> list[Running]:
@@ -289,7 +256,9 @@ class SessionArea:
         rows = session_tables.load(self._catalog, states, known)
         if rows:
             found = np.frombuffer(b"".join(row.tag for row in rows), np.uint64).reshape(-1, 2)
-            states.put(states.of(found), decode(opened(self._keyring, rows)))
+            plain = decode(opened(self._keyring, rows))
+            states.put(states.of(found), plain)
+            states.started_us[states.of(found)] = _openings(plain)
         return numbers
 
 
@@ -353,11 +322,32 @@ def opened(keyring: Keyring, sessions: Sequence[Sealed]) -> list[bytes]:
     return plain
 
 
-def _marks_of(places: Ints, old: pa.Table) -> tuple[Ints, Marks]:
-    """Return whose marks are known, by place, and the marks."""
-    seen: Any = old.column(MARKS).combine_chunks()
-    counts = np.asarray(pc.list_value_length(seen)).astype(np.int64)
-    return np.repeat(places, counts), np.asarray(seen.flatten())
+def _beside(fields: pa.Table, told: Fates, positions: Ints) -> list[pa.Table]:
+    """Return the records of a turn that leave their sessions as they are.
+
+    An opening that is folded into one of them counts as a duplicate: whether the record is one is not known yet.
+    """
+    whole = np.setdiff1d(np.flatnonzero(told.fates == DIRECT), told.closing, assume_unique=True)
+    tables = [fields.take(whole)] if len(whole) else []
+    if len(told.opening):
+        rows = np.stack([told.opening, told.closing], axis=1).reshape(-1)
+        plain = fields.unify_dictionaries().combine_chunks()
+        tables.append(completed(fold(plain, rows, np.arange(0, len(rows), 2))))
+    if len(alone := np.flatnonzero(told.fates == INFERRED)):
+        tables.append(timed_out(fields.take(alone), np.zeros(len(alone), np.int64)))
+    if told.left is not None:
+        old = told.left.drop_columns([*OWN, *(name for name in ("batch_position",) if name in told.left.column_names)])
+        left = timed_out(_typed(old, fields), np.zeros(len(told.left_by), np.int64))
+        tables.append(with_column(left, "batch_position", pa.array(positions[told.left_by])))
+    return tables
+
+
+def _openings(rows: pa.Table) -> Ints:
+    """Return the starts that openings told; none where there was no opening, or an end is waiting for it."""
+    opened = np.asarray(rows.column(RANKS)) == RANK["open"]
+    if "start_time" not in rows.column_names:
+        return np.full(len(opened), NO_TIME)
+    return np.where(opened, _filled(rows.column("start_time"), NO_TIME), NO_TIME)
 
 
 def _lists(owners: Ints, marks: Marks, wanted: Flags) -> Any:
@@ -373,11 +363,16 @@ def _lists(owners: Ints, marks: Marks, wanted: Flags) -> Any:
 def _joined(old: pa.Table, fields: pa.Table) -> Any:
     """Return what was folded before and what came since as one table of one chunk."""
     if old.num_rows:
-        for name in old.column_names:
-            kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
-            old = with_column(old, name, old.column(name).cast(kind))
-        fields = pa.concat_tables([old, fields], promote_options="default")
+        fields = pa.concat_tables([_typed(old, fields), fields], promote_options="default")
     return fields.unify_dictionaries().combine_chunks()
+
+
+def _typed(old: pa.Table, fields: pa.Table) -> pa.Table:
+    """Return what was folded before with the types of other columns."""
+    for name in old.column_names:
+        kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
+        old = with_column(old, name, old.column(name).cast(kind))
+    return old
 
 
 def _filled(column: Any, missing: int) -> Ints:

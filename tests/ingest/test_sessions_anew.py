@@ -100,24 +100,77 @@ def test_a_port_that_is_used_often_is_one_stretch_of_events(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("letters", "counts"),
     [
-        ("C 00:00,D 00:01,C 00:01,D 00:05", (2, 2, 0, 0, 1)),
+        ("C 00:00,D 00:01,C 00:01,D 00:05", (4, 0, 0, 0, 2)),
+        ("C 00:00,D 00:01,C 00:01,D 00:05,C 00:01,D 00:05,C 00:00,D 00:01", (4, 4, 0, 0, 2)),
         ("C 00:01,D 00:01,C 00:01", (2, 1, 0, 0, 1)),
         ("D 00:01,C 00:01", (2, 0, 0, 0, 1)),
+        ("C 00:00,C 00:05,D 00:06", (3, 0, 0, 0, 2)),  # the first release is lost
+        ("C 00:00,C 00:05,D 00:01,D 00:06", (4, 0, 0, 0, 3)),  # it is late: two records tell of the first use
     ],
 )
-def test_an_opening_at_the_instant_of_an_end_repeats(tmp_path: Path, letters: str, counts: tuple[int, ...]) -> None:
+def test_a_key_that_is_used_anew_at_the_instant_of_an_end_or_without_one(
+    tmp_path: Path, letters: str, counts: tuple[int, ...]
+) -> None:
     events = [line(*one.split()) for one in letters.split(",")]
     whole = stored(tmp_path / "whole", "cgnat-syslog", [b"".join(events)], SourceConfig("s"))
     assert whole == stored(tmp_path / "apart", "cgnat-syslog", events, SourceConfig("s"))
     assert whole == counts
 
 
-def test_what_repeats_changes_nothing_of_what_ended(tmp_path: Path) -> None:
-    data = line("C", "00:00") + line("D", "00:01") + line("C", "00:01")
+def spans(where: Path, format: str, deliveries: list[bytes], source: SourceConfig) -> list[tuple[int, float]]:
+    """Return of every record when it began, in seconds, and how long it was, in their order."""
+    with Store.create(where, clock=FixedClock(NOW_US)) as store:
+        receipts = [ingest_stream(store, source, format, io.BytesIO(one)) for one in deliveries]
+        assert sum(one.records for one in receipts) == sum(getattr(one, n) for one in receipts for n in NAMES[:4])
+        rows = [row for batch in store.scan(ScanQuery(0, 2**60)) for row in batch.to_pylist()]
+    times = [(row["start_time"], (row["end_time"] - row["start_time"]).total_seconds()) for row in rows]
+    return sorted((int(start.timestamp()), length) for start, length in times)
+
+
+USES = {
+    "radius-detail": [[START, STOP], [START_2, STOP_2]],
+    "cgnat-syslog": [[line("C", "00:00"), line("D", "00:01")], [line("C", "00:01"), line("D", "00:05")]],
+}
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("order", ["1122", "112112", "1121122", "121112", "1122112211", "12112", "112221"])
+@pytest.mark.parametrize("format", ["radius-detail", "cgnat-syslog"])
+def test_an_earlier_use_that_comes_again_leaves_the_later_one_alone(
+    tmp_path: Path, format: str, order: str, together: bool
+) -> None:
+    """`112`: the first use whole, the second opened. The last event of a use comes again when it is named again."""
+    source = SourceConfig("s", options={"session_ids": "reused"} if format == "radius-detail" else {})
+    (first, end), (second, end_2) = USES[format]
+    named = {"1": [first, end], "2": [second, end_2]}
+    often = {"1": 0, "2": 0}
+    events = [first, end]
+    for digit in order:
+        events.append(named[digit][often[digit] % 2])
+        often[digit] += 1
+    events += [first, end, second, end_2]
+    found = spans(tmp_path / "root", format, [b"".join(events)] if together else events, source)
+    expected = spans(tmp_path / "plain", format, [first + end, second + end_2], source)
+    assert found == expected
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize("ids", ["unique", "reused"])
+def test_an_earlier_use_with_one_more_interim_does_not_reach_the_session_that_runs(tmp_path: Path, ids: str) -> None:
+    source = SourceConfig("s", options={"session_ids": ids})
+    interim = grown(packet("Interim-Update", 1795165195, 5), 999)
     with Store.create(tmp_path / "root", clock=FixedClock(NOW_US)) as store:
-        ingest_stream(store, SourceConfig("s"), "cgnat-syslog", io.BytesIO(data))
-        (row,) = [row for batch in store.scan(ScanQuery(0, 2**60)) for row in batch.to_pylist()]
-    assert (row["end_time"] - row["start_time"]).total_seconds() == 1
+        for data in (START + STOP, START_2, START + interim + STOP):
+            ingest_stream(store, source, "radius-detail", io.BytesIO(data))
+        (running,) = [row for batch in store.open_sessions() for row in batch.to_pylist()]
+    assert running["volume_up_bytes"] is None
+    assert int(running["start_time"].timestamp()) == 1795168790
+
+
+def test_files_of_two_uses_that_come_the_wrong_way_round_are_two_records(tmp_path: Path) -> None:
+    first, second = line("C", "00:00") + line("D", "00:01"), line("C", "00:05")
+    found = spans(tmp_path / "root", "cgnat-syslog", [second, first, first, line("D", "00:06")], SourceConfig("s"))
+    assert [length for _, length in found] == [1.0, 1.0]
 
 
 def test_an_opening_a_second_later_is_another_translation(tmp_path: Path) -> None:

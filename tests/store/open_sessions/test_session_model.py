@@ -46,13 +46,16 @@ EVENTS = st.fixed_dictionaries(
 
 
 class Session:
-    def __init__(self) -> None:
+    def __init__(self, start: int | None = None, before: int | None = None) -> None:
         self.marks: set[Any] = set()
         self.row: Event | None = None
         self.rank = -1
         self.closed = False
         self.woken = False
-        self.ended: int | None = None
+        self.start = start
+        """Of what ended its start, of what runs that of its opening."""
+        self.ended = before
+        """Of what ended its end, of what runs that of the use before."""
 
 
 class Model:
@@ -62,56 +65,128 @@ class Model:
         self.sessions: dict[str, Session] = {}
 
     def fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
-        """Fold a stretch; sessions that begin anew after an end, or end anew, are folded after those that ended."""
+        """Fold a stretch; of a session a turn has openings of one start, and one end."""
         turns: dict[int, list[Event]] = {}
-        ends: dict[str, list[int]] = {}
         turn_of: dict[str, int] = {}
+        begun: dict[str, int | None] = {key: session.start for key, session in self.sessions.items()}
+        ends: dict[str, list[int]] = {}
         for event in events:
-            key, start = event["session_key"], event["start_time"]
-            told = [end for end in ends.setdefault(key, []) if end]
-            if event["event"] == "open" and start is not None and told and start > max(told):
-                turn_of[key] = len(ends[key])
+            key, start, told = event["session_key"], event["start_time"], ends.get(event["session_key"], [])
+            anew = event["event"] == "close" and bool(told)
+            if event["event"] == "open" and start is not None:
+                anew = begun.get(key) not in (None, start) or start > max(told or [99 * SECOND_US], default=0)
+                begun[key] = start
+            if anew and key in turn_of:
+                turn_of[key] += 1
+                ends[key] = []
+            turns.setdefault(turn_of.setdefault(key, 0), []).append(event)
             if event["event"] == "close":
-                if len(ends[key]) > turn_of.get(key, 0):
-                    turn_of[key] = len(ends[key])
-                ends[key].append(event["end_time"] or 0)
-            turns.setdefault(turn_of.get(key, 0), []).append(event)
+                ends.setdefault(key, []).append(event["end_time"] or 99 * SECOND_US)
         folded = [self._fold(turns[turn]) for turn in sorted(turns)]
         return [row for rows, _, _ in folded for row in rows], sum(one[1] for one in folded), sum(o[2] for o in folded)
 
     def _fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
-        direct, taken, duplicates = [], [], 0
-        for event in events:
-            session = self.sessions.setdefault(event["session_key"], Session())
-            start, closes = event["start_time"], event["event"] == "close"
-            ended = session.closed and session.ended is not None and start is not None and start > session.ended
-            if ended and event["event"] == "open":
-                session = self.sessions[event["session_key"]] = Session()
-            if session.closed and session.row is not None and closes:
-                session.closed, session.woken = False, True
-            if session.closed and closes and start is not None:
-                direct.append({name: event[name] for name in FIELDS})
-            elif session.closed or mark_of(event) in session.marks:
+        direct: list[Event] = []
+        fates = [self._fate(event, direct) for event in events]
+        told: set[Any] = set()
+        for place, event in enumerate(events):  # the same early opening again
+            if fates[place] == "inferred" and event["event"] == "open":
+                mark = event["session_key"], mark_of(event)
+                fates[place] = "known" if mark in told else "inferred"
+                told.add(mark)
+        for place, event in enumerate(events):
+            if fates[place] in ("earlier", "inferred") and event["event"] == "close" and event["end_time"] is not None:
+                session = self.sessions[event["session_key"]]
+                for other, opening in enumerate(events):
+                    alike = fates[other] in ("earlier", "inferred") and opening["event"] == "open"
+                    alike = (
+                        alike and opening["session_key"] == event["session_key"] and opening["start_time"] is not None
+                    )
+                    if not alike or opening["start_time"] > event["end_time"]:
+                        continue
+                    if session.closed and event["end_time"] > (session.ended or 99 * SECOND_US):
+                        continue
+                    fates[place], pair = "paired", other
+            if fates[place] == "paired":
+                direct.append(folded_of([(1, events[pair]), (2, event)]))
+                fates[pair] = "known"
+        direct += [inferred(event) for event, fate in zip(events, fates, strict=True) if fate == "inferred"]
+        taken, superseding = [], 0
+        duplicates = sum(fate in ("known", "earlier") for fate in fates)
+        for event, fate in zip(events, fates, strict=True):
+            session = self.sessions[event["session_key"]]
+            if fate not in ("taken", "left"):
+                continue
+            if mark_of(event) in session.marks:
                 duplicates += 1
-            else:
-                session.marks.add(mark_of(event))
-                session.woken = False
-                taken.append(event)
+                continue
+            session.marks.add(mark_of(event))
+            session.woken = False
+            taken.append(event)
+            superseding += fate == "left"
         complete = []
         for key in dict.fromkeys(event["session_key"] for event in taken):
             session, said = self.sessions[key], [event for event in taken if event["session_key"] == key]
             best = max(session.rank, *(RANK[event["event"]] for event in said))
             before = [] if session.row is None else [(2 if session.rank == 2 else -1, session.row)]
-            words = before + [(RANK[event["event"]], event) for event in said]
-            row = {}
-            for name in FIELDS:
-                told = [one[name] for _, one in sorted(words, key=lambda word: word[0]) if one[name] is not None]
-                row[name] = told[-1] if told else None
+            row = folded_of(before + [(RANK[event["event"]], event) for event in said])
             session.rank, session.row = best, row
+            session.start = row["start_time"] if best == RANK["open"] else None
             if best == RANK["close"] and row["start_time"] is not None:
-                session.closed, session.row, session.ended = True, None, row["end_time"]
+                session.closed, session.row = True, None
+                session.start, session.ended = row["start_time"], row["end_time"]
                 complete.append(row)
-        return direct + complete, len(taken) - len(complete), duplicates
+        return direct + complete, len(taken) - len(complete) - superseding, duplicates
+
+    def _fate(self, event: Event, records: list[Event]) -> str:
+        """Tell what an event is to its session; one whose key is used anew without an end goes to the records."""
+        session = self.sessions.setdefault(event["session_key"], Session())
+        kind, start = event["event"], event["start_time"]
+        if session.closed:
+            later = start is not None and session.ended is not None and start >= session.ended
+            if later and start == session.ended:
+                later = session.start not in (None, start)
+            if kind == "open" and later:
+                self.sessions[event["session_key"]] = Session(start, session.ended)
+                return "taken"
+            if kind == "close" and session.row is not None:
+                session.closed, session.woken, session.ended = False, True, None
+        if session.closed:
+            if kind == "update":
+                return "known"
+            return (
+                "direct" if kind == "close" and start is not None and not records.append(plain_of(event)) else "earlier"
+            )
+        if kind == "open" and start is not None and session.start not in (None, start) and start > session.start:
+            if mark_of(event) in session.marks:
+                return "known"
+            assert session.row is not None
+            records.append(inferred(session.row))
+            self.sessions[event["session_key"]] = Session(start, session.start)
+            return "left"
+        fate = self._running(session, event)
+        if fate == "direct":
+            records.append(plain_of(event))
+        return fate
+
+    @staticmethod
+    def _running(session: Session, event: Event) -> str:
+        """Tell whether an event belongs to what runs, or to an earlier use."""
+        kind, start, end, before = event["event"], event["start_time"], event["end_time"], session.ended
+        if session.start is None:
+            return "taken"
+        early = end is not None and ((before is not None and end <= before) or end < session.start)
+        if kind == "close" and early:
+            if start is not None:
+                return "direct"
+            return "earlier" if before is not None and end <= before else "inferred"
+        if kind == "update" and before is not None and start is not None and start < before:
+            return "known" if end is None or end <= before else "taken"
+        if kind == "open" and start is not None and start < session.start:
+            if before is not None and start <= before:
+                return "earlier"
+            return "known" if mark_of(event) in session.marks else "inferred"
+        return "taken"
 
     def end_delivery(self) -> None:
         """Let sessions sleep on that woke for an end that was told before."""
@@ -131,6 +206,27 @@ class Model:
                 session.closed, session.ended = True, row["end_time"]
                 closed.append(row)
         return closed
+
+
+def plain_of(event: Event) -> Event:
+    return {name: event[name] for name in FIELDS}
+
+
+def folded_of(words: list[tuple[int, Event]]) -> Event:
+    row = {}
+    for name in FIELDS:
+        told = [one[name] for _, one in sorted(words, key=lambda word: word[0]) if one[name] is not None]
+        row[name] = told[-1] if told else None
+    return row
+
+
+def inferred(event: Event) -> Event:
+    row = plain_of(event)
+    if row["end_time"] is None:
+        row["end_time"], row["end_inferred"] = row["start_time"], True
+    if row["start_time"] is None:
+        row["start_time"] = row["end_time"]
+    return row
 
 
 def mark_of(event: Event) -> Any:

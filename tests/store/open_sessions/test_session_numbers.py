@@ -70,10 +70,10 @@ def test_distinct_numbers_are_gathered_in_the_order_of_their_first_row(values: l
     assert (scratch == -1).all()
 
 
-@given(EVENTS)
-def test_sessions_begin_anew_at_the_same_events(events: list[tuple[int, int, int, int]]) -> None:
+@given(EVENTS, st.lists(TIMES, min_size=4, max_size=4))
+def test_sessions_begin_anew_at_the_same_events(events: list[tuple[int, int, int, int]], known: list[int]) -> None:
     sessions, kinds, starts, ends = np.array(events, np.int64).reshape(-1, 4).T.copy()
-    found = both(lambda: turns(sessions, 4, kinds, starts, ends))
+    found = both(lambda: turns(sessions, np.array(known, np.int64), kinds, starts, ends))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(events)))
 
 
