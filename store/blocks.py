@@ -43,14 +43,17 @@ def encode(blocks: Sequence[bytes | bytearray | memoryview], binding: FileBindin
     """Return the bytes of a block file."""
     if len(blocks) > BLOCKS_MAX:
         raise ValueError("too many blocks for one file")
-    cipher, whole = AESGCM(binding.key(partition_key, _PURPOSE)), binding.aad
-    data = bytearray(MAGIC)
-    offsets = np.empty(len(blocks) + 1, "<u8")
-    for number, block in enumerate(blocks):
-        offsets[number] = len(data)
-        data += cipher.encrypt(_nonce(number), block, _aad(whole, number))
-    offsets[len(blocks)] = directory = len(data)
-    data += cipher.encrypt(_nonce(_DIRECTORY), offsets.tobytes(), _aad(whole, _DIRECTORY))
+    encrypt, whole = AESGCM(binding.key(partition_key, _PURPOSE)).encrypt, binding.aad + b"|"
+    sealed = [
+        encrypt(number.to_bytes(12, "big"), block, whole + number.to_bytes(4, "big"))
+        for number, block in enumerate(blocks)
+    ]
+    offsets = np.full(len(blocks) + 1, len(MAGIC), "<u8")
+    np.cumsum(np.fromiter(map(len, sealed), "<u8", len(sealed)), out=offsets[1:])
+    offsets[1:] += len(MAGIC)
+    directory = int(offsets[-1])
+    data = bytearray().join((MAGIC, *sealed))
+    data += encrypt(_DIRECTORY.to_bytes(12, "big"), offsets.tobytes(), whole + _DIRECTORY.to_bytes(4, "big"))
     data += _TRAILER.pack(len(blocks), directory, MAGIC)
     return data
 
@@ -194,11 +197,3 @@ class BlockFile:
 
     def _refused(self) -> IntegrityError:
         return IntegrityError(f"{self._binding} does not authenticate")
-
-
-def _nonce(number: int) -> bytes:
-    return number.to_bytes(12, "big")
-
-
-def _aad(binding: bytes, number: int) -> bytes:
-    return binding + b"|" + number.to_bytes(4, "big")
