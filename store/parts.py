@@ -23,6 +23,7 @@ from schemas.fields import SCHEMA_VERSION
 from store import blocks, files, parquet, siblings
 from store.binding import FileBinding
 from store.encoding import figures
+from store.encoding.choices import Choices
 from store.encoding.columns import encode, group_rows_of
 from store.identities import runs
 from store.identities.identity import IdentityHasher, Tags
@@ -86,6 +87,7 @@ class PartStore:
         self._hasher = hasher
         self._immutable = immutable
         self._named: set[Path] = set()
+        self._choices = Choices()
 
     def write(
         self,
@@ -174,9 +176,9 @@ class PartStore:
         location: pa.Table | None,
         syncs: Syncs,
     ) -> tuple[int, str]:
-        stored = siblings.marked(encode(table, group_rows_of(table.num_rows), parquet.size_of), location)
+        stored = encode(table, group_rows_of(table.num_rows), parquet.size_of, self._choices)
         path, binding = self._layout.part(partition, file_id), self.binding(partition, file_id, "records")
-        return parquet.write_stored(path, stored, binding, key, syncs)
+        return parquet.write_stored(path, siblings.marked(stored, location), binding, key, syncs)
 
     def _write_about(
         self,
@@ -227,7 +229,7 @@ class PartStore:
             return {"location_over": rows}
         size, digest = parquet.write_stored(
             self._layout.location(partition, file_id),
-            siblings.encoded(location, group_rows, parquet.size_of),
+            siblings.encoded(location, group_rows, parquet.size_of, self._choices),
             self.binding(partition.location, file_id, "records"),
             key,
             syncs,

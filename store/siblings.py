@@ -25,6 +25,7 @@ from schemas.arrow import PACKED, packed_columns
 from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailableError
 from schemas.fields import FIELDS, Category
 from store.binding import FileBinding
+from store.encoding.choices import Choices
 from store.encoding.codes import Range
 from store.encoding.columns import Encoding, Stored, encode
 from store.encoding.figure_batch import FigureBatch
@@ -177,9 +178,9 @@ def marked(stored: Stored, location: pa.Table | None) -> Stored:
     return replace(stored, metadata={**stored.metadata, MARK: ",".join(location.column_names)})
 
 
-def encoded(location: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
+def encoded(location: pa.Table, group_rows: int, size_of: SizeOf, choices: Choices | None = None) -> Stored:
     """Return a location as its file keeps it; one that is the same in every row, so that no column is needed, plain."""
-    stored = encode(location, group_rows, size_of)
+    stored = encode(location, group_rows, size_of, choices)
     if stored.table.num_columns:
         return stored
     plain = {name: Encoding(codec="zstd", dictionary=True) for name in location.column_names}

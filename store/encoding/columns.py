@@ -20,6 +20,7 @@ import pyarrow as pa
 from schemas.arrow import PACKED
 from schemas.buffers import flat
 from store.encoding import derivations, figures, forms, places, words
+from store.encoding.choices import Choices
 from store.encoding.coding import packed_ints
 from store.encoding.figures import Figures
 from store.encoding.forms import Form, SizeOf
@@ -107,8 +108,11 @@ def piece_rows_of(group_rows: int) -> int:
     return page_rows_of(group_rows) or WORD_PAGE_ROWS_LARGE
 
 
-def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
-    """Return records (in their stored order, without columns of nulls only) as their file keeps them."""
+def encode(records: pa.Table, group_rows: int, size_of: SizeOf, choices: Choices | None = None) -> Stored:
+    """Return records (in their stored order, without columns of nulls only) as their file keeps them.
+
+    With `choices` a small part takes the forms of those before it, where they fit.
+    """
     labels: dict[str, list[str]] = {}
     columns: dict[str, Figures] = {}
     other: dict[str, Any] = {}
@@ -126,8 +130,8 @@ def encode(records: pa.Table, group_rows: int, size_of: SizeOf) -> Stored:
     kept, rules = _derive(columns, records.num_rows)
     page_rows = page_rows_of(group_rows)
     own_bits = 8 * PAGE_OWN_BYTES / page_rows if page_rows else 0.0
-    chosen = {name: forms.choose(column, size_of, own_bits) for name, column in kept.items()}
-    chosen, width = _with_slots(chosen)
+    chooser = Choices() if choices is None else choices
+    chosen, width = _with_slots(chooser.choose(kept, records.num_rows, size_of, own_bits))
     stored, encodings = _write(kept, chosen, width, page_rows or group_rows, records.num_rows)
     for name, array in other.items():
         stored[name], encodings[name] = array, _other_encoding(array)

@@ -34,6 +34,7 @@ _LEAD: Final = 10**15
 """In front of the fifteen digits of an IMEI: packed identifiers keep their leading zeros behind a 1."""
 _SERIALS: Final = 10**6
 _TABLE_MAX: Final = 2**21
+_SORTED_MAX: Final = 65_536
 _TYPES_PER_ROW_MAX: Final = 1 / 4
 _ALONE_MIN: Final = 3 / 4
 """With more handsets to a row than that, each row is restored by itself."""
@@ -109,12 +110,10 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
         types[stretch] = body // _SERIALS
         serials[stretch] = body - types[stretch] * _SERIALS
         ahead[stretch] = (few[stretch] - body * 10 - luhn_digit(body)) % 10
-    known = np.sort(types)
-    known = known[_changes(known)]
+    known, codes = _coded(types)
     if len(known) > len(values) * _TYPES_PER_ROW_MAX:
         return None
     constant = int(ahead[0]) if (ahead == ahead[0]).all() else None
-    codes = _places(types, known)
     if constant is None:
         codes = codes + ahead * len(known)
     codes = np.repeat(codes * _SERIALS + serials, np.diff(first, append=len(values)))
@@ -125,14 +124,24 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
     return Figures(codes, column.valid), {"types": packed_ints(known), "ahead": constant}
 
 
-def _places(types: Ints, known: Ints) -> Ints:
-    """Return where each type stands among the known ones: by a table where it is small, else by search."""
+def _coded(types: Ints) -> tuple[Ints, Ints]:
+    """Return the distinct types, sorted, and where each stands among them: of many by a table where it is small."""
+    bits = len(types).bit_length()
+    if len(types) <= _SORTED_MAX:  # one sort of (type, row) in a word: the table is larger
+        words = types << bits | np.arange(len(types))
+        words.sort()
+        ordered, codes = words >> bits, np.empty(len(types), np.int64)
+        first = _changes(ordered)
+        codes[words & ((1 << bits) - 1)] = np.repeat(np.arange(len(first)), np.diff(first, append=len(types)))
+        return ordered[first], codes
+    known = np.sort(types)
+    known = known[_changes(known)]
     low, high = int(known[0]), int(known[-1])
     if high - low >= _TABLE_MAX:
-        return np.searchsorted(known, types).astype(np.int64)
+        return known, np.searchsorted(known, types).astype(np.int64)
     table = np.zeros(high - low + 1, np.int32)
     table[known - low] = np.arange(len(known))
-    return table[types - low].astype(np.int64)
+    return known, table[types - low].astype(np.int64)
 
 
 def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
