@@ -102,7 +102,7 @@ def _bar(axes: Any, place: float, found: dict[str, Any], colour: str, unit: floa
 
 
 def _label(axes: Any, x: float, y: float, text: str, **style: float) -> None:
-    """Write beside the end of a bar; points keep the gap, for SVG drops a leading space and a whisker reads as a minus."""
+    """Write beside the end of a bar. Points keep the gap: SVG drops a leading space, and a whisker reads as a minus."""
     axes.annotate(text, (x, y), xytext=(4, 0), textcoords="offset points", va="center", **style)
 
 
