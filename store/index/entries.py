@@ -126,13 +126,19 @@ class _Columns:
         return self.numbers(numbers, self.groups(len(column), rows))
 
     def numbers(self, numbers: Words, groups: Groups) -> Posted:
+        """Return entries of whole numbers; one that repeats the one before it in its group is left out.
+
+        How many are given decides how the file is laid out: so the compiled loop and its twin leave out the same.
+        """
         start = self.seed(PACKED)
         compiled = kernels(len(numbers))
         if compiled is None:
-            return Posted(hash_columns(start, [numbers]), groups)
-        hashes, kept = np.empty(len(numbers), np.uint64), np.empty(len(numbers), np.uint32)
-        count = compiled.hash_packed(numbers, groups, np.uint64(start), hashes, kept)
-        return Posted(hashes[:count], kept[:count])
+            kept = np.ones(len(numbers), np.bool_)
+            kept[1:] = (numbers[1:] != numbers[:-1]) | (groups[1:] != groups[:-1])
+            return Posted(hash_columns(start, [numbers[kept]]), groups[kept])
+        hashes, theirs = np.empty(len(numbers), np.uint64), np.empty(len(numbers), np.uint32)
+        count = compiled.hash_packed(numbers, groups, np.uint64(start), hashes, theirs)
+        return Posted(hashes[:count], theirs[:count])
 
     def text(self, name: str) -> Posted:
         column, rows = self.values(name)
