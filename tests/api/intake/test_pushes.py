@@ -103,7 +103,7 @@ def test_every_push_of_a_group_is_told_its_own_fate(quiet: World) -> None:
         ({}, {"Content-Encoding": "gzip"}, CSV, 400),
         ({}, {}, gzip.compress(gzip.compress(CSV)), 400),
         ({}, {}, b"unknown,columns\n1,2\n", 400),
-        ({}, {}, HEADER, 400),
+        ({}, {}, HEADER.rstrip(), 400),
         ({"format": "freeswitch-json"}, {}, b"  \n ", 400),
         ({"tenant": "../x"}, {}, CSV, 422),
         ({"source": "pbx-west"}, {}, CSV, 403),
