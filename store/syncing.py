@@ -9,6 +9,7 @@ and the sync tells it.
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from pathlib import Path
 from typing import Final
@@ -17,6 +18,8 @@ from store import files
 
 FILES_MAX: Final = 256
 """So many descriptors are held; then those files are synced first."""
+_SHARE: Final = 32
+"""No batch holds more than this part of the process's descriptors: several are at work, and readers hold a quarter."""
 
 
 class Syncs:
@@ -25,6 +28,8 @@ class Syncs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begun: list[tuple[Path, int]] = []
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._files_max = FILES_MAX if limit == resource.RLIM_INFINITY else min(FILES_MAX, limit // _SHARE)
 
     def add(self, path: Path) -> None:
         """Take over a file that was written to its end.
@@ -35,7 +40,7 @@ class Syncs:
         begun = (path, files.begin_sync(path))
         with self._lock:
             self._begun.append(begun)
-            full = len(self._begun) >= FILES_MAX
+            full = len(self._begun) >= self._files_max
         if full:
             self.finish()
 

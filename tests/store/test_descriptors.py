@@ -1,0 +1,39 @@
+"""Deliveries of many days, several at once, under the usual limit of open files."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from store.syncing import Syncs
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """The limit of open files that most systems begin with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
+    yield 1_024
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_files_that_wait_for_the_disk_leave_descriptors_to_others(tmp_path: Path, few_files: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    before, most = descriptors(), 0
+    batches = [Syncs() for _ in range(4)]
+    for _ in range(few_files // 4):
+        for syncs in batches:
+            syncs.add(path)
+        most = max(most, descriptors() - before)
+    for syncs in batches:
+        syncs.finish()
+    assert most <= few_files // 8
+    assert descriptors() == before
