@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError
 from schemas.policy import Policy
@@ -20,6 +20,8 @@ from store import files
 from store.catalog_schema import CATALOG_VERSION, SCHEMA
 from store.model import PartitionStatus, PartRow, RetiredPart
 from store.partitions import PartitionKey, expires_at
+
+T = TypeVar("T")
 
 BUSY_TIMEOUT_S: Final = 60.0
 
@@ -41,6 +43,11 @@ class _Connection:
     thread: threading.Thread
     database: sqlite3.Connection
     busy: threading.RLock = field(default_factory=threading.RLock)
+    seen: tuple[int, int] | None = None
+    """What was committed when `known` was read: by others (SQLite's `data_version`), and through this connection."""
+    known: dict[str, Any] = field(default_factory=dict)
+    reading: bool = False
+    """Within a snapshot, and so in no transaction of its own."""
 
     def close(self) -> None:
         with self.busy:
@@ -164,11 +171,31 @@ class Catalog:
                 yield
                 return
             connection.execute("BEGIN")
+            own: _Connection = self._local.connection
+            own.reading = True
             try:
                 yield
             finally:
+                own.reading = False
                 if not self._closed:  # else it ends with its connection
                     connection.rollback()
+
+    def known(self, name: str, read: Callable[[], T]) -> T:
+        """Return what `read` returns of this catalog, read anew once anybody has changed it; nobody may change it.
+
+        Within a transaction it is read every time: what is not committed yet may be rolled back.
+        """
+        with self.snapshot(), self._connection() as connection:
+            own: _Connection = self._local.connection
+            if not own.reading:
+                return read()
+            seen = int(self.query("PRAGMA data_version")[0][0]), connection.total_changes
+            if own.seen != seen:
+                own.seen, own.known = seen, {}
+            if name not in own.known:
+                own.known[name] = read()
+            found: T = own.known[name]
+            return found
 
     def parts(self, where: str = "1", parameters: Sequence[Any] = ()) -> list[PartRow]:
         """Return published parts of live partitions; `where` speaks of p (parts), q (partitions), b (batches)."""

@@ -41,6 +41,8 @@ Read: TypeAlias = Callable[[Sequence[Stretch], Mapping[int, Sequence[Correction]
 THREADS: Final = 2
 AHEAD: Final = 4
 STRETCH_ROWS: Final = 131_072
+PARTS_KNOWN_MAX: Final = 8_192
+"""So many parts each thread's connection may keep, 1.2 kB each; of more, those of the window are read every time."""
 LOT_MAX: Final = 32
 """Stretches that a thread reads at once."""
 ASKED_TOGETHER: Final = 64
@@ -109,12 +111,11 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     watch = watch or Watch(store.clock_guard, store.clock)
     clock = watch.verdict
     first_date, last_date = _date(query.start_us), _date(query.end_us - 1)
-    where = "q.end_date >= ? AND (? IS NULL OR p.batch_id IS NULL OR p.batch_id <= ?)"
     # One view: a partition that is written anew meanwhile takes its corrections along.
     with store.catalog.snapshot():
-        states = store.catalog.partition_states()
-        parts = store.catalog.parts(where, (first_date.isoformat(), query.batch_id_max, query.batch_id_max))
-        corrections = () if query.uncorrected else store.corrections.in_force()
+        states = store.catalog.known("states", store.catalog.partition_states)
+        parts = _published(store, first_date)
+        corrections = () if query.uncorrected else store.catalog.known("corrections", store.corrections.in_force)
     over = {
         key
         for key, state in states.items()
@@ -124,8 +125,10 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     beyond: set[PartitionKey] = set()
     result = Plan([], sorted(key for key in over if successor(key) not in states))
     result.services_over = _services_over(states.keys() - over, first_date, last_date, watch)
+    newest = query.batch_id_max
     for part in parts:
-        if part.partition in over:
+        later = newest is not None and part.batch_id is not None and part.batch_id > newest
+        if part.partition.end_date < first_date or later or part.partition in over:
             continue
         if part.withdrawn and not query.include_withdrawn:
             result.withdrawn_parts += 1
@@ -142,6 +145,14 @@ def plan(store: Store, query: ScanQuery, watch: Watch | None = None) -> Plan:
     result.location_over = siblings.over(query.columns, {part.partition for part in result.parts}, watch)
     result.corrections = store.corrections.of_parts(result.parts, query.purpose, corrections)
     return result
+
+
+def _published(store: Store, first_date: date) -> Sequence[PartRow]:
+    """Return the published parts, or at least those of partitions from a date on."""
+    count = store.catalog.known("count", lambda: store.catalog.query("SELECT count(*) FROM parts")[0][0])
+    if count > PARTS_KNOWN_MAX:
+        return store.catalog.parts("q.end_date >= ?", (first_date.isoformat(),))
+    return store.catalog.known("parts", store.catalog.parts)
 
 
 def _services_over(

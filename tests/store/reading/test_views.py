@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -104,3 +106,63 @@ def test_what_is_superseded_is_not_shown_beside_an_erasure(
     with between(store, monkeypatch, erase):
         assert found(store) == 19
     assert found(store) == 18
+
+
+def reads(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Count the statements by which parts are read."""
+    query, seen = store.catalog.query, list[str]()
+
+    def counted(sql: str, *parameters: Any) -> Any:
+        if sql.startswith(PARTS):
+            seen.append(sql)
+        return query(sql, *parameters)
+
+    monkeypatch.setattr(store.catalog, "query", counted)
+    return seen
+
+
+def test_parts_are_read_again_only_after_a_change(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    deliver(store, records(5))
+    seen = reads(store, monkeypatch)
+    assert [found(store) for _ in range(3)] == [5] * 3 and len(seen) == 1
+    deliver(store, records(5, first_key=100))
+    del seen[:]
+    assert [found(store) for _ in range(3)] == [10] * 3 and len(seen) == 1
+
+
+def test_what_another_process_does_is_seen_by_the_next_search(store: Store, clock: FixedClock) -> None:
+    """A delivery, a withdrawal, a merge and an erasure, each by a process of its own."""
+    deliver(store, records(5, days_ago=60))
+    new = deliver(store, records(7, first_key=100))
+    assert found(store) == 12
+
+    def elsewhere(act: str) -> None:
+        code = (
+            "import sys\nfrom pathlib import Path\nfrom store import Store\nfrom tests.conftest import FixedClock\n"
+            "from tests.store.conftest import deliver\nfrom tests.store.records import records\n"
+            f"with Store.open(Path(sys.argv[1]), clock=FixedClock(int(sys.argv[2]))) as store: {act}"
+        )
+        subprocess.run([sys.executable, "-c", code, str(store.root), str(clock.now_us())], check=True)
+
+    elsewhere("deliver(store, records(3, first_key=200))")
+    assert found(store) == 15
+    elsewhere(f"store.withdraw_batch({new.batch_id}, reason='wrong zone', actors=('custodian-1', 'custodian-2'))")
+    assert found(store) == 8
+    elsewhere("store.compact(everything=True)")
+    assert found(store) == 8
+    ends_us = min(to_us(item.expires_at) for item in store.partitions())
+    clock.advance(seconds=(ends_us - clock.now_us()) / 1e6 + 1)
+    elsewhere("store.expire()")
+    assert found(store) == 3
+    left = store.catalog.known("parts", store.catalog.parts)
+    assert sorted((part.rows, part.withdrawn) for part in left) == [(3, False), (7, True)]
+    assert store.verify() == []
+
+
+def test_what_is_rolled_back_was_never_known(store: Store) -> None:
+    deliver(store, records(5))
+    with pytest.raises(ZeroDivisionError), store.catalog.transaction() as cursor:
+        cursor.execute("UPDATE parts SET rows = 6")
+        assert [part.rows for part in store.catalog.known("parts", store.catalog.parts)] == [6]
+        raise ZeroDivisionError
+    assert [part.rows for part in store.catalog.known("parts", store.catalog.parts)] == [5]
