@@ -181,7 +181,7 @@ class Client:
         partial = target.with_name(f".{target.name}.partial")
         files.unlink_durable(partial, missing_ok=True)
         if target.exists():
-            raise ConfigurationError("there is a file of this name already")
+            raise ConfigurationError("the file exists already", hint="name a new one; nothing is overwritten")
         try:
             with self._http.stream("GET", path) as response:
                 if response.is_error:

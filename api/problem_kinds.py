@@ -62,7 +62,8 @@ def to_error(status: int, body: Mapping[str, Any]) -> LagrumError:
     hint = body.get("hint")
     if slug == "validation":
         faults = [f"{'.'.join(map(str, f.get('where', ())))}: {f.get('what')}" for f in body.get("errors", ())]
-        return ConfigurationError(f"{message} ({'; '.join(faults)})" if faults else message)
+        told = f"{message} ({'; '.join(faults)})" if faults else message
+        return ConfigurationError(told, hint="the command's --help says how each value is written")
     for kind in KINDS:
         if kind.slug == slug:
             if kind.error is ProcedureError:

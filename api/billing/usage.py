@@ -43,7 +43,7 @@ class Period:
 
     def __post_init__(self) -> None:
         if self.start >= self.end:
-            raise ConfigurationError("a period ends after it begins")
+            raise ConfigurationError("a period ends after it begins", hint="its end is the day after the last")
 
     @property
     def id(self) -> str:

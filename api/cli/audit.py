@@ -11,7 +11,7 @@ import click
 
 from api.cli.acting import Way, acting
 from api.cli.context import Context
-from api.cli.output import emit
+from api.cli.output import emit, refuse_existing
 from api.cli.witness import witness
 from schemas.errors import ConfigurationError
 
@@ -165,12 +165,13 @@ def export_case(way: Way, case: str, output: Path, witnessed: int | None) -> Non
     Example:
       lagrum audit case SE-T-5d0a0f6c1b2e3d4f --output case.json --as auditor-1.key.json
     """
+    from store.files import write_atomic
+
+    refuse_existing(output)
     query = "" if witnessed is None else f"?witnessed={witnessed}"
     with way.open() as client:
         data = client.download(f"/v1/audit/cases/{case}{query}")
-    if output.exists():
-        raise ConfigurationError("the file exists already", hint="name a new one")
-    output.write_bytes(data)
+    write_atomic(output, data)
     emit(way.context, {"case": case, "path": str(output)}, lambda: click.echo(str(output)))
 
 

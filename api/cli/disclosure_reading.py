@@ -12,7 +12,7 @@ import click
 from api.cli.acting import Way, acting
 from api.cli.context import Context
 from api.cli.disclosure_common import case_id, tell
-from api.cli.output import emit, show_facts, show_table
+from api.cli.output import emit, refuse_existing, show_facts, show_table
 from schemas.errors import ConfigurationError
 
 
@@ -72,8 +72,7 @@ def document(way: Way, case: str, output: Path, number: int | None) -> None:
     """Fetch the decision's document, to compare the fields with; an existing file is never overwritten."""
     from store.files import write_atomic
 
-    if output.exists():
-        raise ConfigurationError("there is a file of this name already")
+    refuse_existing(output)
     with way.open() as client:
         which = "" if number is None else f"?number={number}"
         content = client.download(f"/v1/disclosure/cases/{case_id(case)}/document{which}")
@@ -109,7 +108,7 @@ def bases(context: Context, basis: str | None) -> None:
 
     document = {"bases": [item for item in all_bases() if basis in (None, item["id"])]}
     if basis is not None and not document["bases"]:
-        raise ConfigurationError("there is no such legal basis")
+        raise ConfigurationError("there is no such legal basis", hint="`lagrum disclosure bases` lists them")
     if basis is not None:
         emit(context, document, lambda: _show_bases(document["bases"]))
         return

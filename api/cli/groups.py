@@ -51,7 +51,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("usage", "usage", "Show an account's usage of a period."),
             Entry("subscriptions", "subscriptions", "Import and list which account an identifier belonged to."),
             Entry("disclosure", "disclosure", "Register, approve, run and deliver an authority's order."),
-            Entry("subject", "subjects", "Answer a person who asks for the own records; two persons act together."),
+            Entry("subject", "subjects", "Answer a person who asks for their own records; two persons act together."),
             Entry("delivery", "delivery", "Open and verify a delivery, on the authority's side."),
         ),
     ),

@@ -6,9 +6,12 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import click
+
+from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -40,6 +43,16 @@ def emit(context: Context, document: Mapping[str, Any], render: Callable[[], Non
         click.echo(orjson.dumps(document, option=option, default=str).decode())
     else:
         render()
+
+
+def refuse_existing(path: Path) -> None:
+    """Nothing that a command writes overwrites a file; asked before the service does anything.
+
+    Raises:
+        ConfigurationError: there is a file of this name.
+    """
+    if path.exists():
+        raise ConfigurationError("the file exists already", hint="name a new one; nothing is overwritten")
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -10,8 +10,7 @@ import click
 
 from api.cli.acting import Way, acting
 from api.cli.disclosure_common import FILE, read_json
-from api.cli.output import emit, note, show_table
-from schemas.errors import ConfigurationError
+from api.cli.output import emit, note, refuse_existing, show_table
 
 OUT: Final = click.Path(path_type=Path, dir_okay=False)
 YEAR: Final = click.IntRange(1970, 9998)
@@ -140,8 +139,7 @@ def _show_look_ups(document: Mapping[str, Any]) -> None:
 def _write(path: Path, content: bytes) -> None:
     from store.files import write_atomic
 
-    if path.exists():
-        raise ConfigurationError("there is a file of this name already")
+    refuse_existing(path)
     write_atomic(path, content)
 
 

@@ -54,7 +54,7 @@ def sources() -> None:
 @sources.command("add")
 @click.argument("name")
 @click.option("--zone", default="UTC", show_default=True, help="IANA time zone; '-' refuses local times.")
-@click.option("--country", metavar="CC", help="ISO 3166 country of national numbers; default: E.164 only.")
+@click.option("--country", metavar="CC", help="ISO 3166 country of national numbers, such as SE; default: E.164 only.")
 @click.option("--dedup-domain", metavar="NAME", help="Sources that deliver the same records share one.")
 @click.option("--switch", metavar="NAME", help="Network element, where the format names none.")
 @click.option("--tenant", metavar="NAME", help="Whose records they are.")

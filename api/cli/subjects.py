@@ -1,4 +1,4 @@
-"""`lagrum subject`: a person's request for the own records; a data protection officer and a custodian."""
+"""`lagrum subject`: a person's request for their own records; a data protection officer and a custodian."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import click
 
 from api.cli.acting import FILE, Way, acting
 from api.cli.countersigning import look
-from api.cli.output import emit, note, show_facts, show_table
-from schemas.errors import ConfigurationError
+from api.cli.output import emit, note, refuse_existing, show_facts, show_table
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -21,7 +20,7 @@ _CHECKS = ("electronic-id", "identity-document", "in-person")
 
 @click.group("subject")
 def subject() -> None:
-    """Answer a person who asks for the own records.
+    """Answer a person who asks for their own records.
 
     A data protection officer files the request, a custodian confirms it, and the answer is made when it is fetched. It
     is the same whether or not an order names the person. Everything goes through the running service.
@@ -113,8 +112,8 @@ def answer(way: Way, request_id: str, output: Path | None) -> None:
 
     from store.files import write_atomic
 
-    if output is not None and output.exists():
-        raise ConfigurationError("the file exists already", hint="name a new one")
+    if output is not None:
+        refuse_existing(output)
     with way.open() as client:
         document = client.get(f"/v1/subjects/{request_id}/answer")
     if output is not None:

@@ -136,7 +136,7 @@ def _period(start: Any, end: Any) -> Period:
     from api.billing.usage import Period
 
     if start is None or end is None:
-        raise ConfigurationError("a period needs --from DATE and --to DATE")
+        raise ConfigurationError("a period needs --from DATE and --to DATE", hint="--to is the day after the last")
     first: date = start.date()
     return Period(first, end.date())
 

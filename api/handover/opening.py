@@ -88,7 +88,9 @@ def open_to(path: Path, folder: Path, reader: Reader) -> Opened:
         IntegrityError: as `check`; nothing is written.
     """
     if folder.exists() or not folder.parent.is_dir():
-        raise ConfigurationError("the folder exists already, or there is none to make it in")
+        raise ConfigurationError(
+            "the folder exists already, or there is none to make it in", hint="name a new one with --output"
+        )
     check(path, reader)
     with _members(path) as read:
         opened, members = _cover(read, reader)

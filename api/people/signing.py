@@ -111,7 +111,9 @@ def decode_public_key(text: str) -> bytes:
         raw = b64decode(text, validate=True)
         Ed25519PublicKey.from_public_bytes(raw)
     except (Base64Error, ValueError):
-        raise InputError("the public key is not an Ed25519 key in base64") from None
+        raise InputError(
+            "the public key is not an Ed25519 key in base64", hint="`lagrum person key` prints it"
+        ) from None
     if _is_anybodys(raw):
         raise InputError("the public key is nobody's: anybody can sign under it")
     return raw
@@ -213,7 +215,9 @@ class PersonKey:
                 seed = b64decode(body["private_key"], validate=True)
             key = cls(str(body["person"]), Ed25519PrivateKey.from_private_bytes(seed))
         except (ValueError, KeyError, TypeError):
-            raise ConfigurationError("this is not a key file of a person") from None
+            raise ConfigurationError(
+                "this is not a key file of a person", hint="`lagrum person key` makes one"
+            ) from None
         if key.public_bytes != public:
             raise ConfigurationError("the key file's two halves do not belong together")
         return key
@@ -254,7 +258,9 @@ def write_private_file(path: Path, content: bytes) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _PRIVATE_MODE)
     except FileExistsError:
-        raise ConfigurationError("there is a file of this name already; a key file is never overwritten") from None
+        raise ConfigurationError(
+            "there is a file of this name already; a key file is never overwritten", hint="name another with --output"
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"the key file cannot be written: {error.strerror}") from None
     with os.fdopen(descriptor, "wb") as file:
@@ -274,7 +280,9 @@ def read_key_file(path: Path, passphrase: bytes | None = None) -> PersonKey:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
-        raise ConfigurationError(f"the key file cannot be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"the key file cannot be read: {error.strerror}", hint="--as or LAGRUM_KEY names the file of who acts"
+        ) from None
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if status.st_mode & _OTHERS:

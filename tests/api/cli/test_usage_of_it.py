@@ -15,8 +15,10 @@ from api.cli import main
 from api.cli.groups import ENTRIES
 from api.cli.help_lines import broken
 from api.cli.manual import manual, walk
+from api.cli.output import refuse_existing
 from api.cli.program import lagrum
-from schemas.errors import LagrumError
+from api.problem_kinds import TYPE_PREFIX, to_error
+from schemas.errors import ConfigurationError, LagrumError
 from tests.api.cli.conftest import HEADER, Run
 from tests.conftest import FixedClock
 
@@ -33,6 +35,8 @@ from tests.conftest import FixedClock
         ("ingest", "--source", "a", "--format", "csv", "-", "-"),
         ("retention", "explain", "2026-13-01"),
         ("status",),
+        ("disclosure", "bases", "no-such-basis"),
+        ("person", "key", "officer-7", "--output", __file__),
     ],
 )
 def test_wrong_usage_is_exit_2_with_a_hint_and_nothing_on_stdout(run: Run, words: tuple[str, ...]) -> None:
@@ -40,6 +44,20 @@ def test_wrong_usage_is_exit_2_with_a_hint_and_nothing_on_stdout(run: Run, words
     assert ran.code == 2
     assert ran.out == ""
     assert "error: " in ran.err and "hint: " in ran.err
+
+
+def test_what_a_command_writes_overwrites_nothing(tmp_path: Path) -> None:
+    refuse_existing(tmp_path / "new.json")
+    with pytest.raises(ConfigurationError) as refused:
+        refuse_existing(tmp_path)
+    assert refused.value.hint
+
+
+def test_a_value_that_the_service_does_not_take_is_told_with_what_to_do() -> None:
+    fault = {"where": ["body", "country"], "what": "String should have at most 2 characters"}
+    error = to_error(422, {"type": f"{TYPE_PREFIX}validation", "title": "Not so", "errors": [fault]})
+    assert isinstance(error, ConfigurationError)
+    assert "body.country" in error.message and error.hint and "--help" in error.hint
 
 
 def test_a_root_without_a_store_is_exit_2(run: Run, tmp_path: Path) -> None:
