@@ -90,6 +90,11 @@ class PartReader:
         """How many columns the file has; many of the record's lie in one."""
         return int(self._file.metadata.num_columns)
 
+    @property
+    def page_table_bytes(self) -> int:
+        """What the reader holds to know where pages lie."""
+        return self._pages.table_bytes
+
     def group_rows(self, group: int) -> int:
         """Return the number of records of a group."""
         return min(self.group_size, self.rows - group * self.group_size)

@@ -124,6 +124,11 @@ class PageFile:
         """Rows of a page of every column; 0 where only the pages themselves tell."""
         return 0 if self._paging is None else self._paging.rows
 
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the table that tells where pages lie."""
+        return 0 if self._paging is None else int(self._paging.ends.nbytes)
+
     def read(self, group: int, name: str, first: int, last: int) -> Any:
         """Return rows [first, last) of a column of a row group, as an Arrow array; None where Arrow has to read it.
 

@@ -29,8 +29,10 @@ from store.parts import PartStore
 
 MEMORY_MAX_BYTES: Final = 512 * 1024 * 1024
 FILES_MAX: Final = 2_048
-_COLUMN_BYTES: Final = 1_150
-"""What a reader holds of one of the file's columns of one row group, measured."""
+_READER_BYTES: Final = 38_000
+"""What a reader of one row group holds, its footer and layout, measured."""
+_COLUMN_BYTES: Final = 850
+"""What it holds besides of one of the file's columns of one row group, once its pages were asked for."""
 _INDEX_BYTES: Final = 4_000
 
 
@@ -91,7 +93,8 @@ class Readers:
             key = self._keyring.key(part.partition.ref)
             road = partial(self._keyring.key, part.partition.location.ref) if part.location_bytes else None
             opened = OpenPart(self._parts.open(part.partition, part.file_id, key, road))
-            nbytes = _COLUMN_BYTES * opened.reader.file_groups * opened.reader.file_columns
+            columns = opened.reader.file_groups * opened.reader.file_columns
+            nbytes = _READER_BYTES + _COLUMN_BYTES * columns + opened.reader.page_table_bytes
             held = _Held(opened, part, generation, nbytes)
         try:
             yield held.thing
