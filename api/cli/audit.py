@@ -25,6 +25,12 @@ def audit() -> None:
     The log is a Merkle tree (RFC 6962). A checkpoint is a signed statement of its size and root (C2SP tlog-checkpoint).
     Keep checkpoints off this machine: whoever holds an older one can prove that nothing was removed since. Reading what
     the entries say is for auditors, through the service.
+
+    \b
+    Example:
+      lagrum audit checkpoint --out today.checkpoint
+      lagrum audit export ./export
+      lagrum audit verify ./export --key origin.pub --checkpoint today.checkpoint
     """
 
 

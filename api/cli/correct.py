@@ -32,6 +32,12 @@ def correct() -> None:
     `lagrum withdraw`.
 
     Each correction takes two custodians and goes through the running service.
+
+    \b
+    Example:
+      lagrum correct restrict 17:4 --reason "the subscriber objects" --as custodian-1.key.json
+      lagrum correct confirm 9f1c2d3e4b5a6978 --as custodian-2.key.json
+      lagrum correct list --as custodian-1.key.json
     """
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import click
 
 _TEXT: Final = r"""(?:"[^"]*"|'[^']*'|[^\s"'])+"""
-_WORD: Final = re.compile(rf"--[a-z-]+ (?!-|\\){_TEXT}|{_TEXT}")
+_WORD: Final = re.compile(rf"--[a-z-]+ (?!-){_TEXT}|{_TEXT}")
 """A word, or an option with its value."""
 _MARGIN: Final = 2
 """click leaves so many columns of the terminal empty."""
@@ -28,10 +28,8 @@ class HelpFormatter(click.HelpFormatter):
 
 def broken(lines: list[str], width: int) -> Iterator[str]:
     """Yield lines; a command longer than `width` is continued on further lines, indented, after a backslash."""
-    continued = False
-    for line in lines:
-        is_command = continued or re.search(r"(?:^|\| )(?:\$ )?lagrum ", line.strip()) is not None
-        continued = is_command and line.endswith("\\")
+    for line in _whole(lines):
+        is_command = re.search(r"(?:^|\| )(?:\$ )?lagrum ", line.strip()) is not None
         if not is_command or len(line) <= width:
             yield line
             continue
@@ -43,3 +41,15 @@ def broken(lines: list[str], width: int) -> Iterator[str]:
                 row = indent + "    "
             row += word if not row.strip() else f" {word}"
         yield row
+
+
+def _whole(lines: list[str]) -> Iterator[str]:
+    """Yield lines, with what a backslash continues joined: how wide the source is does not show on the terminal."""
+    begun = ""
+    for line in lines:
+        text = f"{begun} {line.strip()}" if begun else line
+        begun = text.removesuffix("\\").rstrip() if text.endswith("\\") else ""
+        if not begun:
+            yield text
+    if begun:
+        yield f"{begun} \\"

@@ -32,6 +32,12 @@ def hold() -> None:
     hold that nobody renews ends by itself; ending it destroys what it held.
 
     Each change takes two custodians and goes through the running service.
+
+    \b
+    Example:
+      lagrum hold list --as custodian-1.key.json
+      lagrum hold confirm 9f1c2d3e4b5a6978 --as custodian-2.key.json
+      lagrum hold release 9f1c2d3e4b5a6978 --reason "the invoice is paid" --as custodian-1.key.json
     """
 
 

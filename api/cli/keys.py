@@ -19,6 +19,11 @@ def keys() -> None:
     Losing every copy of the current keyring loses the store. A replica is a folder on other media that the store brings
     up to date before it acknowledges a delivery that needs a new key; it is never part of a data backup, or erasure
     would leave a copy behind.
+
+    \b
+    Example:
+      lagrum keys status
+      lagrum keys replicate /mnt/keys/lagrum
     """
 
 

@@ -17,6 +17,12 @@ def quarantine() -> None:
 
     A rejected record is kept encrypted, without its content, until the floor of its day of arrival. What is shown here
     is position, reason and field: never a value.
+
+    \b
+    Example:
+      lagrum quarantine list
+      lagrum quarantine show 3
+      lagrum quarantine replay 17
     """
 
 

@@ -23,6 +23,13 @@ def retention() -> None:
 
     Nothing deletes a record younger than 6 calendar months, and nothing keeps one beyond 24: both are counted from the
     UTC date on which the communication ended. No option, variable or role changes that.
+
+    \b
+    Example:
+      lagrum retention show
+      lagrum retention explain 2026-08-31
+      lagrum retention status
+      lagrum retention expire --dry-run
     """
 
 

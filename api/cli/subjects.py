@@ -24,6 +24,12 @@ def subject() -> None:
 
     A data protection officer files the request, a custodian confirms it, and the answer is made when it is fetched. It
     is the same whether or not an order names the person. Everything goes through the running service.
+
+    \b
+    Example:
+      lagrum subject request --reference "DSR 12-26" --identity electronic-id --as dpo-1.key.json < identifiers.csv
+      lagrum subject confirm 3b9a5e0c7d214f86 --as custodian-1.key.json
+      lagrum subject answer 3b9a5e0c7d214f86 --output answer.json --as dpo-1.key.json
     """
 
 

@@ -168,9 +168,12 @@ def test_every_command_has_the_summary_that_help_shows_an_example_and_a_json_ans
     import click
 
     missing = []
+    shown = {path for path, command in walk(lagrum) if "Example" in (command.help or "")}
     for path, command in walk(lagrum):
         if not command.help:
             missing.append((path, "help"))
+        if path not in shown and (path.count(" ") < 2 or path.rpartition(" ")[0] not in shown):
+            missing.append((path, "example, of its own or of its group"))
         if not isinstance(command, click.Group) and not any("--json" in item.opts for item in command.params):
             missing.append((path, "--json"))
     assert missing == []
@@ -226,6 +229,8 @@ def test_an_example_is_broken_where_a_shell_reads_on() -> None:
     command = '  lagrum hold add --reference "K 4711-26 of the court" --ends 2027-02-01 --as key.json'
     prose = "  a sentence that is no command stays as long as it is"
     lines = list(broken([command, prose], 50))
+    assert list(broken([*lines, "  lagrum status"], 50)) == [*lines, "  lagrum status"]
+    assert list(broken(lines, 100)) == [command, prose]
     assert lines == [
         "  lagrum hold add \\",
         '      --reference "K 4711-26 of the court" \\',
