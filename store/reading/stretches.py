@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -39,6 +39,9 @@ from store.siblings import LOCATION_COLUMNS
 if TYPE_CHECKING:
     from store.retention.clockguard import Watch
     from store.store import Store
+
+TOGETHER_ROWS: Final = 8_192
+"""With so many records a part by itself costs little more, and all of them at once would be held twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +134,24 @@ def read_together(store: Store, query: ScanQuery, stretches: Sequence[Stretch]) 
         with store.readers.part(stretch.part) as opened:
             groups = groups_of(opened, stretch.part, query, stretch.found) if stretch.groups is None else stretch.groups
             taken = _taken_of(opened, query, stretch, groups, wanted) if groups else None
-        if taken is not None:
-            alike.setdefault(taken.likeness(query), []).append((number, taken))
+        if taken is None:
+            continue
+        some = alike.setdefault(likeness := taken.likeness(query), [])
+        some.append((number, taken))
+        if sum(item.rows for _, item in some) >= TOGETHER_ROWS:
+            _answer(alike.pop(likeness), query, wanted, answers)
     for some in alike.values():
-        for (number, _), batch in zip(some, restored([taken for _, taken in some], query, wanted), strict=True):
-            if batch.num_rows:
-                answers[number].append(batch)
+        _answer(some, query, wanted, answers)
     return answers
+
+
+def _answer(
+    some: list[tuple[int, Taken]], query: ScanQuery, wanted: Sequence[str], answers: list[list[pa.RecordBatch]]
+) -> None:
+    """Restore records of parts that are alike, and put them where their stretches' answers are."""
+    for (number, _), batch in zip(some, restored([taken for _, taken in some], query, wanted), strict=True):
+        if batch.num_rows:
+            answers[number].append(batch)
 
 
 def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[FigureBatch]:
