@@ -184,6 +184,16 @@ class ZoneTimes:
         first, second = self.offsets_s(wall)
         return LocalTime(epoch_us(wall, first), first, first > second)
 
+    def choices(self, time: LocalTime | None, text: str) -> tuple[int, ...]:
+        """Return every UTC time that `text`, converted to `time` before, may be: two at a clock set back, in order."""
+        if time is None:
+            return ()
+        wall = self._parse(text) if time.ambiguous else None
+        if wall is None:
+            return (time.time_us,)
+        first, second = self.offsets_s(wall)
+        return (time.time_us, time.time_us + (first - second) * 1_000_000)
+
     def offsets_s(self, wall: datetime) -> tuple[int, int]:
         """Return the zone's offsets at `wall`, before and after a change; equal when no change is near."""
         first = wall.replace(tzinfo=self._zone, fold=0).utcoffset()

@@ -7,10 +7,9 @@ from typing import Final
 
 import pyarrow as pa
 
-from ingest.decoders.freeswitch.walk import Form, Legs, Names, column_of, names_of
+from ingest.decoders.freeswitch.walk import Form, Legs, Names, columns_of, names_of
 from ingest.decoders.slices import compute
 from ingest.source import SourceConfig
-from schemas.buffers import Column
 from store import native
 
 WORDS: Final = {"16": "cancelled", "17": "busy", "18": "no-answer", "19": "no-answer"}
@@ -56,14 +55,7 @@ FORM: Final = Form(_KERNELS, _names, _TEXTS, _FIGURES)
 
 def table_of(legs: Legs, source: SourceConfig, names: tuple[str, ...]) -> pa.Table:
     """Return legs that the kernels made as the table that their tuples would make."""
-    rows = len(legs.figures["position"])
-    made: dict[str, Column] = dict(legs.texts)
-    made |= {name: column_of(name, values) for name, values in legs.figures.items() if name not in ("begin", "end")}
-    if source.element:
-        made["switch"] = compute.fill_null(made["switch"], source.element)
-    if source.tenant:
-        made["tenant"] = pa.nulls(rows, pa.string())
-    made["service_type"] = pa.repeat(source.service_type or "voice", rows)
+    made = columns_of(legs, source)
     told = compute.fill_null(made["cause"], "").dictionary_encode()
     words = pa.array([WORDS.get(word, "failed") for word in told.dictionary.to_pylist()], pa.string())
     made["disposition"] = compute.if_else(compute.is_valid(made["answer_time"]), "answered", words.take(told.indices))

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.source import SourceConfig
-from ingest.times import LocalTime, ZoneTimes, parse_iso, zone_times
+from ingest.times import LocalTime, ZoneTimes, zone_times
 from schemas.arrow import DELIVERED
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
@@ -175,8 +175,8 @@ class Rows:
         offset: int | None = start.offset_s
         ambiguous = False
         if start.ambiguous or (end and end.ambiguous) or (answer and answer.ambiguous):
-            choices = (self._choices(start, start_text), self._choices(end, end_text))
-            times, ambiguous = settle(choices, self._choices(answer, answer_text), duration, billsec)
+            choices = (self.zone.choices(start, start_text), self.zone.choices(end, end_text))
+            times, ambiguous = settle(choices, self.zone.choices(answer, answer_text), duration, billsec)
             offset = start.offset_s - (times[0] - start.time_us) // 1_000_000
         if _EPOCH.fullmatch(start_text):
             offset = None  # an epoch tells no local time
@@ -225,16 +225,6 @@ class Rows:
             time_us = int(epoch.group(1)) * 1_000_000 + int(epoch.group(2).ljust(6, "0"))
             found = LocalTime(time_us, 0, False)
         return found
-
-    def _choices(self, time: LocalTime | None, text: str) -> tuple[int, ...]:
-        """Return every UTC time that a local time may be, earliest first."""
-        if time is None:
-            return ()
-        wall = parse_iso(text) if time.ambiguous else None
-        if wall is None:
-            return (time.time_us,)
-        first, second = self.zone.offsets_s(wall)
-        return (time.time_us, time.time_us + (first - second) * 1_000_000)
 
 
 def settle(

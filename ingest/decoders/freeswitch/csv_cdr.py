@@ -36,7 +36,7 @@ from ingest.decoders.row_stretch import Refusal, RowStretch, kept_values
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_lines
 from ingest.source import SourceConfig
-from ingest.times import LocalTime, parse_iso, zone_times
+from ingest.times import LocalTime, zone_times
 from schemas.buffers import Mask
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
@@ -311,8 +311,8 @@ class _Legs:
         found = (start.time_us, end.time_us if end else None, answer.time_us if answer else None)
         ambiguous = start.ambiguous or bool(end and end.ambiguous) or bool(answer and answer.ambiguous)
         if ambiguous:
-            choices = (self._choices(start, start_text), self._choices(end, end_text))
-            found, ambiguous = settle(choices, self._choices(answer, answer_text), duration, billable)
+            choices = (self.zone.choices(start, start_text), self.zone.choices(end, end_text))
+            found, ambiguous = settle(choices, self.zone.choices(answer, answer_text), duration, billable)
         offset = None if start_text.isdecimal() else start.offset_s - (found[0] - start.time_us) // 1_000_000
         return found[0], found[2], found[1], ambiguous, offset
 
@@ -328,16 +328,6 @@ class _Legs:
         if local is None:
             raise Refusal(RejectReason.BAD_TIME, f"{word}_stamp")
         return local, stamp
-
-    def _choices(self, time: LocalTime | None, text: str) -> tuple[int, ...]:
-        """Return every UTC time that a local time may be, earliest first."""
-        if time is None:
-            return ()
-        wall = parse_iso(text) if time.ambiguous else None
-        if wall is None:
-            return (time.time_us,)
-        first, second = self.zone.offsets_s(wall)
-        return (time.time_us, time.time_us + (first - second) * 1_000_000)
 
 
 def _milliseconds(values: dict[str, str], name: str) -> int | None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch.bodies import Body
 from ingest.decoders.freeswitch.values import kept
-from ingest.decoders.freeswitch.walk import Legs, column_of
+from ingest.decoders.freeswitch.walk import Legs, columns_of
 from ingest.decoders.slices import compute, empty_to_null
 from ingest.source import SourceConfig
 from schemas.arrow import DELIVERED
@@ -152,18 +152,11 @@ def _table(rows: list[Row]) -> pa.Table:
 
 def _walked_table(legs: Legs, source: SourceConfig) -> pa.Table:
     """Return legs that the kernels made as the table that their rows would make."""
-    rows = len(legs.figures["position"])
-    made: dict[str, Column] = dict(legs.texts)
-    made |= {name: column_of(name, values) for name, values in legs.figures.items() if name not in ("begin", "end")}
-    if source.element:
-        made["switch"] = compute.fill_null(made["switch"], source.element)
-    if source.tenant:
-        made["tenant"] = pa.nulls(rows, pa.string())
-    made["service_type"] = pa.repeat(source.service_type or "voice", rows)
+    made = columns_of(legs, source)
     made["forwarded_number"] = compute.if_else(
         compute.is_valid(made["dialled_number"]), made["called_number"], pa.scalar(None, pa.string())
     )
-    made["end_inferred"] = made["time_ambiguous"] = pa.repeat(False, rows)
+    made["end_inferred"] = made["time_ambiguous"] = pa.repeat(False, len(legs.figures["position"]))
     told = made["cause"].dictionary_encode()
     words = pa.array([DISPOSITIONS.get(word, "failed") for word in told.dictionary.to_pylist()], pa.string())
     unanswered = words.take(told.indices)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.decoders.freeswitch.values import encoding_option
-from ingest.decoders.slices import gather
+from ingest.decoders.slices import compute, gather
 from ingest.source import SourceConfig
 from ingest.window import Window
 from schemas.arrow import DELIVERED
@@ -258,7 +258,20 @@ def _is_utf8(data: bytes) -> bool:
         return False
 
 
-def column_of(name: str, values: Ints) -> Column:
+def columns_of(legs: Legs, source: SourceConfig) -> dict[str, Column]:
+    """Return the columns that the kernels made, with what the source says of all its records."""
+    rows = len(legs.figures["position"])
+    made: dict[str, Column] = dict(legs.texts)
+    made |= {name: _column_of(name, values) for name, values in legs.figures.items() if name not in ("begin", "end")}
+    if source.element:
+        made["switch"] = compute.fill_null(made["switch"], source.element)
+    if source.tenant:
+        made["tenant"] = pa.nulls(rows, pa.string())
+    made["service_type"] = pa.repeat(source.service_type or "voice", rows)
+    return made
+
+
+def _column_of(name: str, values: Ints) -> Column:
     """Return a figure as the column of its field."""
     absent = values == _ABSENT
     if name == "position":
