@@ -21,6 +21,7 @@ pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 _DURATIONS: Final = (("duration_ms", "start_time"), ("billable_duration_ms", "answer_time"))
 
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 
 def fold(table: pa.Table, rows: Ints, starts: Ints) -> pa.Table:
@@ -49,6 +50,22 @@ def _last_valid(column: Column, rows: Ints, starts: Ints, alike: dict[bytes, Any
         last = np.maximum.reduceat(np.where(valid[rows], np.arange(len(rows)), -1), starts)
         alike[pattern] = pa.array(rows[last], mask=last < 0)
     return column.take(alike[pattern])
+
+
+def in_order(folded: pa.Table, ended: Flags) -> pa.Table:
+    """Return folded sessions without the time that an interim word of another use told: none ends before its start.
+
+    Of those that `ended` the start goes, for the closing event told the end; of others the end.
+    """
+    if not {"start_time", "end_time"} <= set(folded.column_names):
+        return folded
+    turned = np.asarray(pc.fill_null(pc.less(folded.column("end_time"), folded.column("start_time")), False))
+    for name, of in (("start_time", ended), ("end_time", ~ended)):
+        if (turned & of).any():
+            times = folded.column(name)
+            nothing = pa.scalar(None, times.type)
+            folded = with_column(folded, name, pc.if_else(pa.array(turned & of), nothing, times))
+    return folded
 
 
 def completed(table: pa.Table) -> pa.Table:

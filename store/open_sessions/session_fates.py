@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh
-from store.open_sessions.session_rows import MARKS
+from store.open_sessions.session_rows import MARKS, RANKS
 from store.open_sessions.session_states import NO_END, SessionStates
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -66,26 +66,28 @@ def fates(states: SessionStates, events: Events) -> Fates:
 
     An opening after the end of its session uses the key anew; at that instant too, where the session is known to have
     begun at another. A true end wakes a session that was closed by timeout, and the dedup of records decides between
-    the two ends. A later opening of a session that runs uses the key anew, and what ran has lost its end.
+    the two ends. A later opening of a session that runs uses the key anew, and what ran has lost its end; so does an
+    opening later than an end that waits for its own.
     """
     nothing = np.zeros(0, np.int64)
     sessions, told = events.sessions, np.full(len(events.sessions), TAKEN)
     closed, has_start = states.closed[sessions], events.starts != NO_TIME
     opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
-    if not closed.any() and (states.started_us[sessions] == NO_TIME).all():
+    if not (closed.any() or states.has_row(sessions).any()):
         return Fates(told, nothing, nothing, None, nothing)
     told[closed] = np.where(closes | opens, np.where(closes & has_start, DIRECT, _EARLIER), KNOWN)[closed]
     starts, ended = states.started_us[sessions], states.ended_us[sessions]
     anew = (events.starts == ended) & (starts != NO_TIME) & (events.starts != starts)
     anew = closed & opens & has_start & (anew | (events.starts > ended))
-    other = ~closed & opens & has_start & (starts != NO_TIME) & (events.starts != starts)
+    begun = _begun(states, events, ~closed & opens & has_start)
+    other = ~closed & opens & has_start & (begun != NO_TIME) & (events.starts != begun)
     odd = np.flatnonzero(other)
     unheard = odd[_unheard(states, sessions[odd], events.marks[odd])]
     told[odd] = KNOWN
-    later = unheard[events.starts[unheard] > starts[unheard]]
+    later = unheard[events.starts[unheard] > begun[unheard]]
     anew[later] = True
     wakes = closed & closes & states.has_row(sessions)
-    left, left_by = _turn(states, events, np.flatnonzero(anew | wakes), told)
+    left, left_by = _turn(states, events, begun, np.flatnonzero(anew | wakes), told)
     _tell_earlier(states, events, unheard, told)
     opening, closing = _pairs(states, events, told)
     told[told == _EARLIER] = KNOWN
@@ -93,8 +95,27 @@ def fates(states: SessionStates, events: Events) -> Fates:
     return Fates(told, opening, closing, left, left_by)
 
 
-def _turn(states: SessionStates, events: Events, turns: Ints, told: Ints) -> tuple[pa.Table | None, Ints]:
-    """Begin sessions anew and wake them; what follows is taken. Return what was left without an end, and by whom."""
+def _begun(states: SessionStates, events: Events, openings: Flags) -> Ints:
+    """Return by row when what runs began; for openings that come after an end that waits, that end."""
+    begun = states.started_us[events.sessions]
+    rows = np.flatnonzero(openings & (begun == NO_TIME) & states.has_row(events.sessions))
+    if not len(rows):
+        return begun
+    distinct, places = np.unique(events.sessions[rows], return_inverse=True)
+    known = states.rows(distinct)
+    if "end_time" not in known.column_names:
+        return begun
+    ends = np.asarray(pc.fill_null(known.column("end_time").cast(pa.int64()), NO_TIME))
+    waits = np.where(np.asarray(known.column(RANKS)) == RANK["close"], ends, NO_TIME)[places]
+    begun[rows] = np.where(waits < events.starts[rows], waits, NO_TIME)
+    return begun
+
+
+def _turn(states: SessionStates, events: Events, begun: Ints, turns: Ints, told: Ints) -> tuple[pa.Table | None, Ints]:
+    """Begin sessions anew and wake them; what follows is taken. Return what was left without an end, and by whom.
+
+    Of what was left `begun` has its start, or its end where it has no start.
+    """
     if not len(turns):
         return None, turns
     turned, first = np.unique(events.sessions[turns], return_index=True)
@@ -106,10 +127,9 @@ def _turn(states: SessionStates, events: Events, turns: Ints, told: Ints) -> tup
     lost = begins & ~states.closed[turned]
     left = states.rows(turned[lost]) if lost.any() else None
     states.closed[turned] = False
-    begun = turned[begins]
-    states.ended_us[turned[lost]] = states.started_us[turned[lost]]
-    states.drop_rows(begun)
-    states.started_us[begun] = events.starts[rows[begins]]
+    states.ended_us[turned[lost]] = begun[rows[lost]]
+    states.drop_rows(turned[begins])
+    states.started_us[turned[begins]] = events.starts[rows[begins]]
     states.ended_us[turned[~begins]] = NO_END
     return left, rows[lost]
 

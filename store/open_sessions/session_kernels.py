@@ -100,7 +100,7 @@ def _turns_of(
     last = np.int64(0)
     for row in range(len(sessions)):
         one, kind, start = sessions[row], kinds[row], starts[row]
-        anew = kind == _CLOSE and closes[one] > 0
+        anew = kind == _CLOSE and (closes[one] > 0 or none < ends[row] < begun[one])
         if kind == _OPEN and start != none:
             anew = (begun[one] != none and begun[one] != start) or (latest[one] != none and start > latest[one])
             begun[one] = start

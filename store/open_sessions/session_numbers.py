@@ -104,8 +104,9 @@ def turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints) -
     """Return the rows to fold, and those to fold after them, where sessions may begin anew.
 
     By session: the start that is known of it (or `NO_TIME`). By row: session (its place there), rank of the event, its
-    start and end in µs. A turn has of every session openings of one start, and one end: whether a further one repeats
-    that before, or contradicts it, is told by their content, as it is when they come in two deliveries.
+    start and end in µs. A turn has of every session openings of one start, and one end that is not before it: whether a
+    further one repeats that before, or contradicts it, is told by their content, as it is when they come in two
+    deliveries.
     """
     rows = len(sessions)
     if np.count_nonzero(kinds == RANK["close"]) < 2 and not (kinds == RANK["open"]).any():
@@ -132,7 +133,7 @@ def _turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints, 
     since: dict[int, int] = {}
     columns = zip(*(column.tolist() for column in (sessions, kinds, starts, ends)), strict=True)
     for row, (one, kind, start, end) in enumerate(columns):
-        anew = kind == RANK["close"] and one in closed
+        anew = kind == RANK["close"] and (one in closed or NO_TIME < end < begun[one])
         if kind == RANK["open"] and start != NO_TIME:
             last = latest.get(one, NO_TIME)
             anew = (begun[one] not in (NO_TIME, start)) or (last != NO_TIME and start > last)

@@ -26,7 +26,7 @@ from store.identities.prf import Words
 from store.keys import KeyRef, Keyring, derive, seal_series, unseal_series
 from store.model import TargetIdentifier
 from store.open_sessions import session_tables
-from store.open_sessions.folding import completed, fold, timed_out, with_column
+from store.open_sessions.folding import completed, fold, in_order, timed_out, with_column
 from store.open_sessions.session_fates import DIRECT, INFERRED, TAKEN, Events, Fates, fates, marks_of
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
@@ -194,7 +194,7 @@ class SessionArea:
         starts = np.flatnonzero(np.diff(numbers[rows], prepend=-1))
         best = np.maximum(np.maximum.reduceat(np.concatenate([told, kinds])[rows], starts), 0)
         table = _joined(old.drop_columns([*OWN, *(name for name in ("batch_position",) if old.num_rows)]), taken.fields)
-        folded = fold(table, rows, starts)
+        folded = in_order(fold(table, rows, starts), best == RANK["close"])
         ended = (best == RANK["close"]) & np.asarray(folded.column("start_time").is_valid())
         states.changed[taken.sessions] = True
         if not ended.all():

@@ -10,7 +10,8 @@ import pytest
 
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
-from store import ScanQuery, Store
+from store import ScanQuery, Store, native
+from store.open_sessions import session_numbers
 from tests.conftest import FixedClock
 from tests.store.records import NOW_US
 
@@ -176,3 +177,33 @@ def test_files_of_two_uses_that_come_the_wrong_way_round_are_two_records(tmp_pat
 def test_an_opening_a_second_later_is_another_translation(tmp_path: Path) -> None:
     events = [line("C", "00:00"), line("D", "00:01"), line("C", "00:02"), line("D", "00:05")]
     assert stored(tmp_path / "root", "cgnat-syslog", events, SourceConfig("s")) == (4, 0, 0, 0, 2)
+
+
+@pytest.mark.parametrize("road", ["plain", "compiled"])
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize(
+    ("letters", "lengths", "duplicates"),
+    [
+        ("D 00:01,C 00:05,D 00:06", [0.0, 1.0], 0),  # the first allocation is lost
+        ("D 00:01,C 00:05,D 00:01,C 00:05,D 00:06", [0.0, 1.0], 2),
+        ("D 00:01,C 00:05,C 00:05,C 00:07,D 00:09", [0.0, 0.0, 2.0], 1),
+        ("C 00:05,D 00:01,D 00:06", [0.0, 1.0], 0),
+        ("D 00:05,C 00:05", [0.0], 0),
+        ("D 00:05,C 00:04", [1.0], 0),
+    ],
+)
+def test_an_end_that_waits_is_no_end_of_what_begins_after_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    letters: str,
+    lengths: list[float],
+    duplicates: int,
+    road: str,
+    together: bool,
+) -> None:
+    loops = native.load("store.open_sessions.session_kernels") if road == "compiled" else None
+    monkeypatch.setattr(session_numbers, "kernels", lambda rows: loops)
+    events, source = [line(*one.split()) for one in letters.split(",")], SourceConfig("s")
+    deliveries = [b"".join(events)] if together else events
+    assert [length for _, length in spans(tmp_path / "root", "cgnat-syslog", deliveries, source)] == lengths
+    assert stored(tmp_path / "again", "cgnat-syslog", deliveries, source)[1:] == (duplicates, 0, 0, len(lengths))

@@ -29,6 +29,13 @@ Event = dict[str, Any]
 
 NUMBERS = itertools.count()
 
+
+def possible(event: Event) -> Event:
+    """Return an event as it is let in: none ends before its own start."""
+    start, end = event["start_time"], event["end_time"]
+    return event if None in (start, end) or start <= end else event | {"start_time": end, "end_time": start}
+
+
 EVENTS = st.fixed_dictionaries(
     {
         "event": st.sampled_from(["open", "update", "close"]),
@@ -42,7 +49,7 @@ EVENTS = st.fixed_dictionaries(
         "end_inferred": st.just(False),
         "trunk_in": st.one_of(st.none(), st.sampled_from(["", "north", "söder"])),
     }
-)
+).map(possible)
 
 
 class Session:
@@ -56,6 +63,12 @@ class Session:
         """Of what ended its start, of what runs that of its opening."""
         self.ended = before
         """Of what ended its end, of what runs that of the use before."""
+
+    @property
+    def since(self) -> int | None:
+        """The start of what runs; an end that waits for its opening."""
+        waits = self.rank == RANK["close"] and self.row is not None
+        return self.row["end_time"] if self.row is not None and waits else self.start
 
 
 class Model:
@@ -72,7 +85,8 @@ class Model:
         ends: dict[str, list[int]] = {}
         for event in events:
             key, start, told = event["session_key"], event["start_time"], ends.get(event["session_key"], [])
-            anew = event["event"] == "close" and bool(told)
+            early = event["end_time"] is not None and event["end_time"] < (begun.get(key) or 0)
+            anew = event["event"] == "close" and (bool(told) or early)
             if event["event"] == "open" and start is not None:
                 anew = begun.get(key) not in (None, start) or start > max(told or [99 * SECOND_US], default=0)
                 begun[key] = start
@@ -129,7 +143,7 @@ class Model:
             session, said = self.sessions[key], [event for event in taken if event["session_key"] == key]
             best = max(session.rank, *(RANK[event["event"]] for event in said))
             before = [] if session.row is None else [(2 if session.rank == 2 else -1, session.row)]
-            row = folded_of(before + [(RANK[event["event"]], event) for event in said])
+            row = in_order(folded_of(before + [(RANK[event["event"]], event) for event in said]), best == RANK["close"])
             session.rank, session.row = best, row
             session.start = row["start_time"] if best == RANK["open"] else None
             if best == RANK["close"] and row["start_time"] is not None:
@@ -157,12 +171,13 @@ class Model:
             return (
                 "direct" if kind == "close" and start is not None and not records.append(plain_of(event)) else "earlier"
             )
-        if kind == "open" and start is not None and session.start not in (None, start) and start > session.start:
+        since = session.since
+        if kind == "open" and start is not None and since is not None and start > since:
             if mark_of(event) in session.marks:
                 return "known"
             assert session.row is not None
             records.append(inferred(session.row))
-            self.sessions[event["session_key"]] = Session(start, session.start)
+            self.sessions[event["session_key"]] = Session(start, since)
             return "left"
         fate = self._running(session, event)
         if fate == "direct":
@@ -220,6 +235,12 @@ def folded_of(words: list[tuple[int, Event]]) -> Event:
     return row
 
 
+def in_order(row: Event, ended: bool) -> Event:
+    if None not in (row["start_time"], row["end_time"]) and row["end_time"] < row["start_time"]:
+        row["start_time" if ended else "end_time"] = None
+    return row
+
+
 def inferred(event: Event) -> Event:
     row = plain_of(event)
     if row["end_time"] is None:
@@ -262,6 +283,11 @@ def told(records: pa.Table | None) -> list[Any]:
     return sorted(zip(*columns, strict=True), key=repr)
 
 
+def assert_in_order(records: pa.Table | None) -> None:
+    for start, end, *_ in told(records):
+        assert None in (start, end) or start <= end
+
+
 def plain(rows: list[Event]) -> list[Any]:
     return sorted((tuple(row[name] for name in FIELDS) for row in rows), key=repr)
 
@@ -295,13 +321,16 @@ def test_events_fold_as_the_model_says(store: Store, deliveries: list[list[list[
     for delivery in deliveries:  # None: everything that runs times out
         area = area_of(store, name)
         if delivery is None:
-            assert told(area.stale(now_us + 1)) == plain(model.stale(now_us))
+            closed = area.stale(now_us + 1)
+            assert told(closed) == plain(model.stale(now_us))
+            assert_in_order(closed)
         for events in delivery or []:
             if not events:
                 continue
             folded = area.fold(complete(SourceRef(name, name, "files"), table_of(events)))
             records, accepted, duplicates = model.fold(events)
             assert told(folded.records) == plain(records)
+            assert_in_order(folded.records)
             assert (len(folded.accepted), len(folded.duplicates)) == (accepted, duplicates)
             positions = [] if folded.records is None else folded.records.column("batch_position").to_pylist()
             positions += [*folded.accepted.tolist(), *folded.duplicates.tolist()]
