@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from hypothesis import settings
 
 from schemas.policy import DEFAULT_POLICY
 from store.clock import Uptime
@@ -16,6 +17,9 @@ from store.partitions import PartitionKey, expires_at, to_us
 
 MEMORY: Final = Path("/dev/shm")
 MEMORY_BYTES_MIN: Final = 4 << 30
+
+settings.register_profile("lagrum", deadline=None)  # no test asserts time; the first example may load a kernel
+settings.load_profile("lagrum")
 
 
 def pytest_configure() -> None:
