@@ -35,7 +35,7 @@ class Taken:
         """Return what is equal for records that can be restored together, and are selected by the same rule."""
         files: list[Any] = []
         for item in self.kept:
-            kinds = tuple(_kind(column) for column in item.columns.values())
+            kinds = tuple(kind_of(column) for column in item.columns.values())
             if item.layout is None or any(pa.types.is_dictionary(kind) for kind, _ in kinds):
                 return id(self)
             files.append((likeness(item.layout), tuple(item.names), tuple(item.columns), kinds))
@@ -48,7 +48,7 @@ def restored(items: Sequence[Taken], query: ScanQuery, wanted: Sequence[str]) ->
     rows = sum(sizes)
     columns: dict[str, Any] = {}
     for files in zip(*(item.kept for item in items), strict=True):
-        table = _whole(files).restored()
+        table = whole(files).restored()
         columns |= zip(table.column_names, table.columns, strict=True)
     first = items[0]
     table = pa.table({name: columns[name] for name in first.names})
@@ -66,7 +66,7 @@ def restored(items: Sequence[Taken], query: ScanQuery, wanted: Sequence[str]) ->
     return [batches[0].slice(start, end - start) for start, end in zip(starts, ends.tolist(), strict=True)]
 
 
-def _whole(files: Sequence[Kept]) -> Kept:
+def whole(files: Sequence[Kept]) -> Kept:
     """Return rows of several files as if they were of one."""
     if len(files) == 1:
         return files[0]
@@ -79,7 +79,7 @@ def _whole(files: Sequence[Kept]) -> Kept:
     return Kept(joined(layouts, sizes), columns, files[0].names, sum(sizes))
 
 
-def _kind(column: Any) -> tuple[Any, bool]:
+def kind_of(column: Any) -> tuple[Any, bool]:
     """Return the type of a column of a file, and whether its pages are still encoded."""
     return (column.kind, True) if isinstance(column, Cut) else (column.type, False)
 

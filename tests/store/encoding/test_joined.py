@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.arrow import PACKED
-from store.encoding.joined import joined, likeness
+from store.encoding.joined import likeness
 from store.part_reader import Kept, PartReader
+from store.reading.together import kind_of, whole
 from tests.store.encoding.test_columns import SLOW, assert_same, stored_and_read, tables
 
 ROWS = 600
@@ -46,13 +47,7 @@ def some(reader: PartReader, rows: Any, names: Any) -> Kept:
 
 
 def together(kept: list[Kept]) -> pa.Table:
-    columns = {
-        name: pa.concat_arrays([chunk for item in kept for chunk in item.stored.column(name).chunks])
-        for name in kept[0].stored.column_names
-    }
-    layouts = [item.layout for item in kept if item.layout is not None]
-    whole = joined(layouts, [item.rows for item in kept])
-    return Kept(whole, pa.table(columns), kept[0].names, sum(item.rows for item in kept)).restored()
+    return whole(kept).restored()
 
 
 def test_parts_of_other_values_are_alike_and_restored_together(tmp_path: Path) -> None:
@@ -89,8 +84,9 @@ def test_whatever_is_alike_is_restored_as_by_itself(tmp_path: Path, made: list[p
         names = [name for name in PACKED.names if name in reader.names]
         rows = sorted(data.draw(st.sets(st.integers(0, reader.rows - 1), min_size=1)))
         item = some(reader, rows, names)
-        if item.layout is not None and not any(pa.types.is_dictionary(kind) for kind in item.stored.schema.types):
-            key = (likeness(item.layout), tuple(map(str, item.stored.schema.types)))
+        kinds = [kind_of(column) for column in item.columns.values()]
+        if item.layout is not None and not any(pa.types.is_dictionary(kind) for kind, _ in kinds):
+            key = (likeness(item.layout), tuple(item.columns), tuple(map(str, kinds)))
             alike.setdefault(key, []).append(item)
     for kept in alike.values():
         alone = pa.concat_tables([item.restored() for item in kept])
