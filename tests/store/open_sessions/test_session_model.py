@@ -168,9 +168,10 @@ class Model:
         if session.closed:
             if kind == "update":
                 return "known"
-            return (
-                "direct" if kind == "close" and start is not None and not records.append(plain_of(event)) else "earlier"
-            )
+            if kind == "close" and start is not None:
+                records.append(plain_of(event))
+                return "direct"
+            return "earlier"
         since = session.since
         if kind == "open" and start is not None and since is not None and start > since:
             if mark_of(event) in session.marks:

@@ -15,6 +15,7 @@ from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.arrow import PACKED
 from store import Store, TargetIdentifier
 from store.open_sessions import sessions
+from store.open_sessions.session_rows import decode
 from store.open_sessions.session_sieve import SessionSieve, condition
 from store.reading.targets import matches
 from tests.conftest import FixedClock
@@ -96,7 +97,6 @@ def test_the_catalog_gives_the_sessions_of_a_target_and_opens_no_others(
     for key, number in enumerate(numbers):
         deliver(store, event("open", f"s{key}", key * 10, start_time=START, calling_number=number))
     opened: list[int] = []
-    decode = sessions.decode
 
     def counted(blobs: Sequence[bytes]) -> pa.Table:
         opened.append(len(blobs))

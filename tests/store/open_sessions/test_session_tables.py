@@ -23,7 +23,7 @@ def whole(session: str = "s1", key: int = 12) -> pa.Table:
 
 def remembered(store: Store) -> tuple[int, int]:
     """Return how many sessions run or were closed by timeout, and how many are known to have ended."""
-    return tuple(store.catalog.query(f"SELECT count(*) FROM {table}")[0][0] for table in ("sessions", "ended_sessions"))  # type: ignore[return-value]
+    return tuple(store.catalog.query(f"SELECT count(*) FROM {table}")[0][0] for table in ("sessions", "ended_sessions"))
 
 
 def meanwhile(store: Store, first: pa.Table, second: pa.Table) -> None:
