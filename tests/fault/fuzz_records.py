@@ -31,7 +31,7 @@ from ingest.decoders import decoder
 from ingest.normalise import normalise
 from schemas.errors import InputError
 from tests.fault.fuzz_child import compiled
-from tests.fault.record_forms import FOLDED, LEADING, LOOSE, TORN, Family, damaged, families, source_of
+from tests.fault.record_forms import FOLDED, LEADING, LOOSE, TORN, Family, damaged, families, source_of, taken_along
 from tests.ingest.decoding import unpacked
 from tests.ingest.test_bad_input import NOW_US
 
@@ -132,8 +132,13 @@ def _missing(found: Outcome, expected: Outcome, rows: Any) -> int:
 def _contents(outcome: Outcome, names: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return rows whole; what is not marked may be false or null."""
     nothing = [None] * len(outcome.positions)
-    columns = [outcome.columns[name].to_pylist() if name in outcome.columns else nothing for name in names]
+    columns = [_values(outcome.columns[name]) if name in outcome.columns else nothing for name in names]
     return [tuple(None if value is False else value for value in row) for row in zip(*columns, strict=True)]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return values; an instant as a number, because a damaged one may lie where no calendar reaches."""
+    return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
 
 
 def _columns(found: Outcome, expected: Outcome, mine: Any, theirs: Any) -> str:
@@ -194,6 +199,7 @@ def tried(name: str, seed: int, number: int, told: Told) -> str:
         refused = sum(index + 1 in found.rejects for index in hit)
         told.rows, told.rejects = told.rows + len(hit) - refused, told.rejects + refused
     excused = {index + 1 for index in hit} | ({index + 2 for index in hit} if torn else set())
+    excused |= {index + 1 for index in taken_along(name, records, hit)}
     whole = [place for place in range(1, count + 1) if place not in excused]
     return difference(name, found, expected, whole, count, moved=torn)
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from itertools import pairwise
 from typing import Final
 
 from bench import format_inputs_ber, formats
@@ -42,7 +43,10 @@ _NUMBERED: Final = {
 }
 _BLOCKS: Final = ("radius-detail",)
 _HEADED: Final = ("csv", "cucm-cdr", "cucm-cmr", "acme-csv")
-LOOSE: Final = ("asterisk-csv", "freeswitch-json", "freeswitch-xml", "broadworks-xml", "kannel", "cucm-cdr", "cucm-cmr")
+LOOSE: Final = (
+    *("asterisk-csv", "asterisk-custom", "freeswitch-json", "freeswitch-xml", "broadworks-xml", "kannel"),
+    *("cucm-cdr", "cucm-cmr"),
+)
 """A damaged record of these may become two rejects, or one with the damaged record behind it: a quote, an element or a
 text may go on in the next line."""
 LEADING: Final = {"acme-csv": 6}
@@ -58,7 +62,29 @@ _GENTLE: Final = 0.6  # of the changes are of one byte to another that may well 
 _ENDED: Final = 0.7  # of torn records still have their terminator
 _OCTETS: Final = b"0123456789abcdefSTZ -:.,+"
 _NEW_BLOCK: Final = re.compile(rb"\n(?![ \t])")
+_TEXT_BYTES: Final = re.compile(rb"\[msg:(\d+):")
 _EMPTY_LINE: Final = re.compile(rb"\n[ \t\r]*(?=\n)")
+
+
+def taken_along(name: str, records: Sequence[bytes], hit: Sequence[int]) -> set[int]:
+    """Return which records damaged ones may take along by their format's own rule.
+
+    A text of `kannel` has the length that its line tells, lines' ends included; in `asterisk-custom` a field goes on to
+    its closing quote, which may be another damaged record's.
+    """
+    taken = set[int]()
+    if name == "kannel":
+        for index in hit:
+            told = _TEXT_BYTES.search(records[index])
+            rest, after = int(told[1]) - len(records[index]) if told else 0, index + 1
+            while rest > 0 and after < len(records):
+                taken.add(after)
+                rest, after = rest - len(records[after]), after + 1
+    elif name == "asterisk-custom":
+        odd = [index for index in hit if records[index].count(b'"') % 2]
+        for opening, closing in pairwise(odd):
+            taken.update(range(opening, closing + 1))
+    return taken
 
 
 @dataclass(frozen=True)
