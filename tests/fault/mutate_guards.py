@@ -106,6 +106,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.views": PROCEDURE,
     "api.disclosure.casebook": PROCEDURE,
     "api.disclosure.selection": (f"{CASES}/test_selection.py", *PROCEDURE),
+    "api.disclosure.targets": (f"{CASES}/test_targets.py", *PROCEDURE),
     "api.disclosure.preserved": (f"{CASES}/test_preserved.py", *PROCEDURE),
     "api.disclosure.vault": (*PROCEDURE, *ENVELOPES),
     "api.disclosure.package": ENVELOPES,
@@ -125,6 +126,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Module -> the tests that belong to it."""
 ONLY: Final[dict[str, tuple[str, ...]]] = {
+    "api.disclosure.targets": ("require_networks",),
     "api.people.persons": ("verify_approval", "find_active", "may_act"),
     "api.people.authorities": ("require", "require_officer", "encryption_certificate"),
     "api.people.signing": ("verify",),

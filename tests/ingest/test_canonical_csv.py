@@ -101,8 +101,8 @@ def test_a_file_without_a_header_is_refused_without_quoting_it() -> None:
 
 def test_an_empty_file_and_a_file_of_a_header_hold_no_records() -> None:
     assert read(b"") == []
-    assert read(file()) == []
-    assert read(HEADER.encode()) == []
+    assert read(HEADER.encode()) == []  # its line may have been cut off
+    assert [(part.is_nothing, part.table.num_rows, part.rejects) for part in read(file())] == [(True, 0, ())]
 
 
 @pytest.mark.parametrize(
