@@ -9,12 +9,11 @@ and the sync tells it.
 from __future__ import annotations
 
 import os
-import resource
 import threading
 from pathlib import Path
 from typing import Final
 
-from store import files
+from store import descriptors, files
 
 FILES_MAX: Final = 256
 """So many descriptors are held; then those files are synced first."""
@@ -28,8 +27,7 @@ class Syncs:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._begun: list[tuple[Path, int]] = []
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._files_max = FILES_MAX if limit == resource.RLIM_INFINITY else min(FILES_MAX, limit // _SHARE)
+        self._files_max = descriptors.share(_SHARE, FILES_MAX)
 
     def add(self, path: Path) -> None:
         """Take over a file that was written to its end.

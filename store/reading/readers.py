@@ -7,7 +7,6 @@ every `store.keys.LEASE_S` seconds whether a key was destroyed; after a destruct
 
 from __future__ import annotations
 
-import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from functools import partial
 from typing import Final, Generic, TypeVar
 
 from schemas.errors import IntegrityError
+from store import descriptors
 from store.blocks import BlockFile
 from store.catalog import Catalog
 from store.index import PartIndex
@@ -29,6 +29,8 @@ from store.parts import PartStore
 
 MEMORY_MAX_BYTES: Final = 512 * 1024 * 1024
 FILES_MAX: Final = 2_048
+_SHARE: Final = 4
+"""No store's readers keep more than this part of the process's descriptors."""
 _READER_BYTES: Final = 38_000
 """What a reader of one row group holds, its footer and layout, measured."""
 _COLUMN_BYTES: Final = 850
@@ -77,7 +79,7 @@ class Readers:
         self._indexes: OrderedDict[str, _Held[PartIndex]] = OrderedDict()
         self._nbytes = 0
         self._looked_s = boot_seconds()
-        self.files_max = min(FILES_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4)
+        self.files_max = descriptors.share(_SHARE, FILES_MAX)
 
     @contextmanager
     def part(self, part: PartRow) -> Iterator[OpenPart]:

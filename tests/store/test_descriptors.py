@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from store.descriptors import share
 from store.syncing import Syncs
 
 
@@ -37,3 +38,11 @@ def test_files_that_wait_for_the_disk_leave_descriptors_to_others(tmp_path: Path
         syncs.finish()
     assert most <= few_files // 8
     assert descriptors() == before
+
+
+@pytest.mark.parametrize(("limit", "found"), [(1_024, 256), (100_000, 2_048), (resource.RLIM_INFINITY, 2_048)])
+def test_a_share_is_of_the_limit_and_of_none_where_there_is_none(
+    limit: int, found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    assert share(4, 2_048) == found
