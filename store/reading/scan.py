@@ -246,6 +246,7 @@ def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
                     break  # its period ended while the reader took its time
                 if watch.gone(part) != gone[part.part_id]:
                     raise BusyError("the period of records ended while they were read", hint="ask again")
+                store.keyring.key(part.partition.ref)  # what was read before the key died is not shown after a lease
                 yield siblings.current(batch, part, watch)
 
 
