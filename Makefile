@@ -27,7 +27,8 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' Makefile | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  make %-13s %s\n' "$$name" "$$text"; done
 
-# The stamp is a digest, not a time: a checkout or a copy changes times, and a moved environment does not work.
+# The stamp is a digest, not a time: a checkout or a copy changes times, and a moved environment does not work. On a
+# terminal pip shows how far it is.
 env: ## make .venv from the pinned, hashed requirements; .venv/bin/lagrum then runs from anywhere
 	@digest=$$( (pwd; cat $(REQUIREMENTS) pyproject.toml) | git hash-object --stdin) || exit 2; \
 	if [ "$$(cat $(VENV)/stamp 2>/dev/null)" = "$$digest" ] && $(BIN)/python -c '' 2>/dev/null && [ -x $(BIN)/lagrum ]; \
@@ -37,11 +38,12 @@ env: ## make .venv from the pinned, hashed requirements; .venv/bin/lagrum then r
 		echo "error: $(PYTHON) is $$($(PYTHON) -V 2>&1); Lagrum needs Python 3.11 or newer (make PYTHON=python3.12 env)" >&2; exit 2; }; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "error: this Python has no ensurepip; install it (on Debian: apt-get install python3-venv)" >&2; exit 2; }; \
-	echo "making the environment in $(VENV): once, some minutes without a word, 1.2 GB" >&2; \
+	echo "making the environment in $(VENV): once, some minutes, 1.2 GB" >&2; \
+	[ -t 1 ] && quiet= || quiet=-qq; \
 	rm -f $(VENV)/stamp; \
 	$(BIN)/python -c '' 2>/dev/null || rm -rf $(VENV); \
 	$(PYTHON) -m venv $(VENV) && \
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --require-hashes \
+	$(BIN)/python -m pip install $$quiet --disable-pip-version-check --no-input --require-hashes \
 		$(foreach file,$(REQUIREMENTS),-r $(file)) && \
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-input --no-deps --no-build-isolation --no-index -e . && \
 	$(BIN)/python -c "$$COMPILE" && \
