@@ -26,7 +26,8 @@ from ingest.decoders import shapes
 from ingest.decoders import shapes as of
 from ingest.decoders.base import Decoded, Event
 from ingest.decoders.shapes import Shapes, Steps, shape
-from ingest.decoders.slices import Column, Faults, Flags, Ints, Lines, compute, fill, read_blocks
+from ingest.decoders.side_by_side import side_by_side
+from ingest.decoders.slices import Block, Column, Faults, Flags, Ints, Lines, compute, fill, read_blocks
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.rejects import Reject, RejectReason
@@ -96,29 +97,24 @@ class Conntrack:
     options: ClassVar[tuple[str, ...]] = ()
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the events in order; times are epoch, so no zone is needed.
+        """Return the events in order; times are epoch, so no zone is needed.
 
         Raises:
             InputError: the stream is UTF-16.
         """
-        position = 0
-        for block in read_blocks(stream):
-            if block.overlong_bytes:
-                position += 1
-                yield Decoded(_EMPTY, [_overlong(position, block.offset, block.overlong_bytes)])
-                continue
-            lines = Lines(block.data)
-            lines.select(~(lines.blank() | _banners(lines)))
-            if len(lines):
-                yield _decode(lines, position, block.offset, source)
-            position += len(lines)
+        return side_by_side(read_blocks(stream), lambda block: _decoded(block, source))
 
 
 _EMPTY: Final = pa.table({"position": pa.array([], pa.int64())})
 
 
-def _overlong(position: int, offset: int, length: int) -> Reject:
-    return Reject(position, RejectReason.TOO_LONG, None, offset, length)
+def _decoded(block: Block, source: SourceConfig) -> tuple[int, Decoded]:
+    """Return how many lines of a block count, and what they tell."""
+    if block.overlong_bytes:
+        return 1, Decoded(_EMPTY, [Reject(1, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)])
+    lines = Lines(block.data)
+    lines.select(~(lines.blank() | _banners(lines)))
+    return len(lines), _decode(lines, block.offset, source) if len(lines) else Decoded(_EMPTY, [])
 
 
 def _banners(lines: Lines) -> Flags:
@@ -127,9 +123,9 @@ def _banners(lines: Lines) -> Flags:
     return np.array([lines.line(index).startswith(_BANNER) for index in range(len(lines))], np.bool_)
 
 
-def _decode(lines: Lines, position: int, offset: int, source: SourceConfig) -> Decoded:
+def _decode(lines: Lines, offset: int, source: SourceConfig) -> Decoded:
     """Read the lines of one block."""
-    positions: Ints = np.arange(position + 1, position + 1 + len(lines), dtype=np.int64)
+    positions: Ints = np.arange(1, 1 + len(lines), dtype=np.int64)
     faults = Faults(len(lines))
     faults.add(lines.ends - lines.starts > LINE_BYTES_MAX, RejectReason.TOO_LONG)
     faults.add(lines.encoding_faults(), RejectReason.ENCODING)

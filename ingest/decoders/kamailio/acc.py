@@ -14,10 +14,9 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.ahead import in_order
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.kamailio import records, walk
-from ingest.decoders.plain_rows import shifted
+from ingest.decoders.side_by_side import side_by_side
 from ingest.decoders.slices import (
     Block,
     Column,
@@ -214,7 +213,7 @@ class Rows:
 
 
 def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[Rows], None]) -> Iterator[Decoded]:
-    """Yield what `sort` converts of each block's lines, two blocks at once.
+    """Return what `sort` converts of each block's lines, two blocks at once.
 
     Raises:
         InputError: the stream is UTF-16.
@@ -229,11 +228,7 @@ def rows_of_blocks(stream: BinaryIO, chosen: records.Settings, sort: Callable[[R
             sort(rows)
         return len(rows.lines), rows.decoded()
 
-    position = 0
-    for _, (count, decoded) in in_order(read_blocks(stream), work):
-        if count:
-            yield from shifted([decoded], position)
-            position += count
+    return side_by_side(read_blocks(stream), work)
 
 
 def positioned(tables: list[pa.Table], positions: list[Ints]) -> pa.Table:

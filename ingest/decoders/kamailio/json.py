@@ -17,7 +17,8 @@ import pyarrow as pa
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.kamailio import records, walk
 from ingest.decoders.kamailio.acc import positioned
-from ingest.decoders.slices import Block, Column, Faults, Ints, Lines, is_utf8, read_blocks
+from ingest.decoders.side_by_side import side_by_side
+from ingest.decoders.slices import UTF8_BOM, Block, Column, Faults, Ints, Lines, is_utf8, read_blocks
 from ingest.decoders.together import Together, lines_together
 from ingest.source import SourceConfig
 from schemas.rejects import Reject, RejectReason
@@ -32,7 +33,7 @@ class KamailioJson:
     options: ClassVar = records.OPTIONS
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the bodies in order.
+        """Return the bodies in order.
 
         A delivery of up to one block may also be a single JSON object over several lines, or an array of bodies.
 
@@ -41,29 +42,28 @@ class KamailioJson:
             ConfigurationError: an option cannot be understood.
         """
         chosen = records.settings(source)
-        position = 0
-        for block in read_blocks(stream):
-            if block.overlong_bytes:
-                position += 1
-                reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-                yield Decoded(positioned([], []), [reject])
-                continue
-            bodies = _Bodies(position, chosen)
-            whole = _whole(block.data) if block.last and position == 0 else None
-            if whole is None and walk.loaded(len(block.data)) and is_utf8(block.data):
-                bodies.walk_lines(block)
-            elif whole is None:
-                bodies.read_lines(block)
-            else:
-                for body in whole:
-                    bodies.add(body, 0, orjson.dumps(body))
-            position = bodies.position
-            if bodies.positions or bodies.rejects:
-                yield bodies.decoded()
+        return side_by_side(read_blocks(stream), lambda block: _decoded(block, chosen))
 
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
         """Return the records of all bodies, and each body's last position; None when they are read one by one."""
         return lines_together(self.decode, [body + b"\n" for body in bodies], source)
+
+
+def _decoded(block: Block, chosen: records.Settings) -> tuple[int, Decoded]:
+    """Return how many bodies a block has, and their records and rejects."""
+    if block.overlong_bytes:
+        reject = Reject(1, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
+        return 1, Decoded(positioned([], []), [reject])
+    bodies = _Bodies(chosen)
+    whole = _whole(block.data) if block.last and block.offset <= len(UTF8_BOM) else None
+    if whole is None and walk.loaded(len(block.data)) and is_utf8(block.data):
+        bodies.walk_lines(block)
+    elif whole is None:
+        bodies.read_lines(block)
+    else:
+        for body in whole:
+            bodies.add(body, 0, orjson.dumps(body))
+    return bodies.position, bodies.decoded()
 
 
 def _whole(data: bytes) -> list[Any] | None:
@@ -81,8 +81,8 @@ def _whole(data: bytes) -> list[Any] | None:
 class _Bodies:
     """Bodies on their way into columns, one list per column and kind."""
 
-    def __init__(self, position: int, chosen: records.Settings) -> None:
-        self.position = position
+    def __init__(self, chosen: records.Settings) -> None:
+        self.position = 0
         self.chosen = chosen
         self.rejects: list[Reject] = []
         self.positions: list[int] = []

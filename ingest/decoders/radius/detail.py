@@ -21,6 +21,7 @@ import pyarrow as pa
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.radius import records
 from ingest.decoders.radius.walk import Walked, kept, walked
+from ingest.decoders.side_by_side import side_by_side
 from ingest.decoders.slices import (
     BLANK_LINE,
     Block,
@@ -40,6 +41,7 @@ from schemas.rejects import Reject, RejectReason
 _PAD: Final = 32  # bytes before and after the block, so that words of a name can be read without looking at bounds
 _TAB, _SPACE, _EQUALS, _QUOTE = 0x09, 0x20, 0x3D, 0x22
 _EMPTY: Final = pa.table({"position": pa.array([], pa.int64())})
+_NOTHING: Final = Decoded(_EMPTY, [])
 _WHOLE: Final = re.compile(rb"\n(?:\n|\tTimestamp = [0-9]+\n)\Z")
 _HEADER: Final = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
 _ESCAPE = re.compile(rb'\\([0-7]{3}|[\\"nrt])')
@@ -57,29 +59,14 @@ class RadiusDetail:
     options: ClassVar = records.OPTIONS
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the packets in order.
+        """Return the packets in order.
 
         Raises:
             InputError: the stream is UTF-16.
             ConfigurationError: the source's zone does not exist, or an option cannot be understood.
         """
         chosen = records.settings(source)
-        position = 0
-        for block in read_blocks(stream, terminators=BLANK_LINE):
-            if block.overlong_bytes:
-                position += 1
-                reject = Reject(position, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)
-                yield Decoded(_EMPTY, [reject])
-                continue
-            if (found := walked(block)) is not None:
-                if len(found.begins):
-                    yield _walked(block, found, position, chosen)
-                position += len(found.begins)
-                continue
-            packets = _Packets(block, position)
-            position += packets.count
-            if packets.count:
-                yield packets.decoded(chosen)
+        return side_by_side(read_blocks(stream, terminators=BLANK_LINE), lambda block: _decoded(block, chosen))
 
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
         """Return the packets of all bodies, and each body's last position; None when they are read one by one."""
@@ -90,27 +77,36 @@ class RadiusDetail:
         )
 
 
-def _walked(block: Block, found: Walked, position: int, chosen: records.Settings) -> Decoded:
-    """Return the records and rejects of a block that was walked, the first packet behind `position`."""
+def _decoded(block: Block, chosen: records.Settings) -> tuple[int, Decoded]:
+    """Return how many packets a block has, and their records and rejects."""
+    if block.overlong_bytes:
+        return 1, Decoded(_EMPTY, [Reject(1, RejectReason.TOO_LONG, None, block.offset, block.overlong_bytes)])
+    if (found := walked(block)) is not None:
+        return len(found.begins), _walked(block, found, chosen) if len(found.begins) else _NOTHING
+    packets = _Packets(block)
+    return packets.count, packets.decoded(chosen) if packets.count else _NOTHING
+
+
+def _walked(block: Block, found: Walked, chosen: records.Settings) -> Decoded:
+    """Return the records and rejects of a block that was walked."""
     columns, count = found.columns, len(found.begins)
     if b"\\" in block.data:
         columns = columns | {name: _plain(columns[name]) for name in found.quoted}
     table, faults = records.packets(columns, count, chosen)
-    positions: Ints = np.arange(position + 1, position + 1 + count, dtype=np.int64)
-    table = table.append_column("position", pa.array(positions))
+    table = table.append_column("position", pa.array(np.arange(1, 1 + count, dtype=np.int64)))
     rejects = []
     for index, reason, field in faults.found():
         begin, end = int(found.begins[index]), int(found.ends[index])
         header, *lines = kept(block.data[begin:end])
         raw = _raw(header, lines, headed=True)
-        rejects.append(Reject(position + 1 + index, reason, field, block.offset + begin, end - begin, raw))
+        rejects.append(Reject(1 + index, reason, field, block.offset + begin, end - begin, raw))
     return Decoded(table.filter(pa.array(~faults.mask)) if rejects else table, rejects)
 
 
 class _Packets:
     """The packets of one block: lines, and which packet each belongs to."""
 
-    def __init__(self, block: Block, position: int) -> None:
+    def __init__(self, block: Block) -> None:
         self._offset = block.offset - _PAD
         self._escaped = b"\\" in block.data
         padding = b"\n" * _PAD
@@ -133,7 +129,7 @@ class _Packets:
         self._packet, self._header = self._packet[lines_kept], self._header[lines_kept]
         self._attribute = self._attribute[lines_kept]
         self.first: Ints = np.flatnonzero(begins[lines_kept])
-        self.positions: Ints = np.arange(position + 1, position + 1 + self.count, dtype=np.int64)
+        self.positions: Ints = np.arange(1, 1 + self.count, dtype=np.int64)
         # Spaces without a line end are no blank line: the first bytes of an attribute look the same.
         filled = np.flatnonzero(~blank)
         behind = len(blank) - 1 - int(filled[-1]) if len(filled) else 0
