@@ -4,7 +4,8 @@ Every format's delivery is made by `bench.format_inputs`, taken in by one proces
 receipt must name every record, none refused. A delivery is large enough for a rate: its beginning, in which nothing
 can be written yet, and its commit are a small part of it. BENCH_SCALE shrinks the deliveries, arguments name formats.
 Prints one JSON object: by format records/s, and processor time, which other work on the machine hardly changes.
-Kernels are compiled and tables loaded by a small delivery before. With `--keep` the findings go to
+Kernels are compiled and tables loaded by a small delivery before; memory is kept as every process that takes records
+in keeps it. With `--keep` the findings go to
 bench/results/formats.json, from which docs/PERFORMANCE.md is made.
 """
 
@@ -25,6 +26,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from api.cli.memory import keep_freed_memory, undisturbed
 from bench import report, workload
 from bench.format_inputs import MAPPING, TEXTS, text_of
 from bench.format_inputs_ber import ber_of
@@ -150,9 +152,11 @@ def main() -> int:
     midnight = datetime.combine(datetime.now(UTC).date() - timedelta(days=3), datetime.min.time(), UTC)
     folder = Path(mkdtemp(prefix="lagrum-formats-"))
     found: dict[str, Any] = {}
+    keep_freed_memory()
     try:
         for name in chosen:
-            found[name] = measure(folder, name, scale, midnight)
+            with undisturbed():
+                found[name] = measure(folder, name, scale, midnight)
             sys.stderr.write(f"{name}: {found[name]}\n")
     finally:
         shutil.rmtree(folder)
