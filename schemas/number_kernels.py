@@ -1,4 +1,5 @@
-"""Compiled looks at numbers (ADR 7). The twins in NumPy are in `schemas.numbers` and `schemas.packing`."""
+"""Compiled looks at numbers (ADR 7). The twins in NumPy are in `schemas.numbers`, `schemas.misplaced_prefixes` and
+`schemas.packing`."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ numba: Any = importlib.import_module("numba")
 types: Any = numba.types
 
 _DIGITS_MAX: Final = 18
+_LEADING_DIGITS: Final = 4
 _ZERO: Final = ord("0")
 _POWERS: Final = 10 ** np.arange(19, dtype=np.int64)
 
@@ -33,6 +35,29 @@ def _zero_led(values: Any, digits_max: Any) -> Any:
 zero_led: Any = numba.njit(types.boolean(types.Array(types.int64, 1, "C", readonly=True), types.int64), nogil=True)(
     _zero_led
 )
+
+
+def _may_have_prefix(values: Any, fewest_digits: Any) -> Any:
+    """Tell whether some packed number has the digits that its first four ask for (`schemas.misplaced_prefixes`)."""
+    low, scale, count = np.int64(1), 1.0, 0
+    for value in values:
+        if value < low or value - low >= low:
+            count = 0
+            while count < _DIGITS_MAX and value >= 2 * _POWERS[count]:
+                count += 1
+            low = _POWERS[count]
+            scale = np.float64(_POWERS[max(count - _LEADING_DIGITS, 0)])
+        # Up to 15 digits exact; of more the first four may be one off, which no number of a country has.
+        leading = np.int64(np.float64(value - low) / scale)
+        if 0 <= leading < len(fewest_digits) and count >= fewest_digits[leading]:
+            return True
+    return False
+
+
+may_have_prefix: Any = numba.njit(
+    types.boolean(types.Array(types.int64, 1, "C", readonly=True), types.Array(types.uint8, 1, "C", readonly=True)),
+    nogil=True,
+)(_may_have_prefix)
 
 
 def _pack_digits(offsets: Any, data: Any, packed: Any, fits: Any) -> Any:

@@ -10,6 +10,7 @@ What is done to a value, in this order (the same for columns, single values and 
 5. The country's national prefix is replaced by the country code.
 6. Where a country has no national prefix (or its prefix is its code, as in North America), digits that have the form of
    a national number get the country code, unless they already read as code and national number.
+7. A national prefix behind the country code is removed (`schemas.misplaced_prefixes`).
 
 Digits without any prefix are E.164 in countries with a national prefix, and for sources without a country; such sources
 take `00` as international prefix. International prefixes count only when they begin with 0 or are plain digits: a
@@ -34,7 +35,8 @@ import pyarrow as pa
 
 from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, text_views, valid_mask, values_int64
 from schemas.errors import ConfigurationError, InputError
-from schemas.packing import DIGITS_MAX, looking, pack_identifier, unpack_identifier
+from schemas.misplaced_prefixes import mend, without_misplaced_prefix
+from schemas.packing import DIGITS_MAX, digit_counts, looking, pack_identifier, unpack_identifier
 
 __all__ = [
     "CountryRules",
@@ -42,6 +44,7 @@ __all__ = [
     "normalise_number",
     "normalise_numbers",
     "normalise_packed",
+    "read_number",
     "rules",
     "spoiled",
 ]
@@ -78,8 +81,6 @@ _MAYBE_SPOILED: Final = (b".", b",", b"-", b"'", b"=", b"E", b"e")
 _MAYBE_EXPONENT: Final = (b"+",)
 _PLAIN_TRUNK: Final = re.compile(r"(?:\((?!0).*\)\$?\|)?0(?:\|180020)?|\[08\]")
 _POWERS: Final = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
-# By binary exponent of a float64: the decimal digits that a value of it has at least, less one.
-_LOG10_FLOOR: Final = np.array([len(str(2**exponent)) - 1 for exponent in range(63)], np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,12 @@ def rules(country: str | None) -> CountryRules:
 
 def normalise_number(text: str, rules: CountryRules) -> str:
     """Return the normal form of one number; what is no number stays as it is."""
+    number = read_number(text, rules)
+    return without_misplaced_prefix(number) or number
+
+
+def read_number(text: str, rules: CountryRules) -> str:
+    """Return the normal form of one number, a national prefix behind its country code left where it is."""
     if text.isascii() and text.isdigit():
         return _normalise_digits(text, rules)
     number = text if text.isascii() else text.translate(_UNSEEN)
@@ -257,15 +264,8 @@ def normalise_packed(packed: Column, text: Column | None, rules: CountryRules) -
     if text is not None and text.null_count < rows:
         packed, text, rewritten = _normalise_text(packed, text, rules)
         changed = changed | rewritten
-    return packed, text, changed
-
-
-def _digit_counts(values: Ints) -> Ints:
-    """Count the digits behind the leading 1."""
-    exponent = (values.astype(np.float64).view(np.int64) >> 52) - 1023
-    counts = _LOG10_FLOOR.take(exponent, mode="clip")
-    counts += values >= _POWERS.take(counts + 1, mode="clip")
-    return np.minimum(counts, DIGITS_MAX)
+    packed, mended = mend(packed)
+    return packed, text, changed if mended is None else changed | mended
 
 
 def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
@@ -273,7 +273,7 @@ def _normalise_values(values: Ints, rules: CountryRules) -> Ints | None:
     by_form = rules.country is not None and (rules.trunk is None or rules.trunk[0] != "0")
     if not by_form and not _some_zero_led(values):
         return None
-    counts = _digit_counts(values)
+    counts = digit_counts(values)
     plain = values - _POWERS.take(counts)
     long = counts > SHORT_CODE_DIGITS_MAX
     zero = long & (plain < _POWERS.take(np.maximum(counts - 1, 0)))
@@ -355,7 +355,7 @@ def _normalise_text(packed: Column, text: Column, rules: CountryRules) -> tuple[
     some = text.take(pa.array(rows))
     tail, _ = pack_identifier(pc.if_else(pc.starts_with(some, "+"), pc.utf8_slice_codeunits(some, 1), None))
     value = np.asarray(pc.fill_null(tail, 1))
-    count = _digit_counts(value)
+    count = digit_counts(value)
     good = (count >= INTERNATIONAL_DIGITS_MIN) & (count <= E164_DIGITS_MAX)
     good &= value - _POWERS.take(count) >= _POWERS.take(np.maximum(count - 1, 0))
     digits = np.zeros(len(packed), np.int64)
@@ -365,7 +365,7 @@ def _normalise_text(packed: Column, text: Column, rules: CountryRules) -> tuple[
     changed = is_digits.copy()
     if len(others):
         before = some.take(pa.array(others))
-        after = map_unique(before, lambda one: normalise_number(one, rules), pa.string())
+        after = map_unique(before, lambda one: read_number(one, rules), pa.string())
         differs = np.asarray(pc.not_equal(before, after))
         made, still_text = pack_identifier(after)
         assert still_text.filter(pa.array(differs)).null_count == differs.sum(), "a number became text"

@@ -24,11 +24,12 @@ from schemas.addresses import (
     unpack_mac_value,
 )
 from schemas.arrow import delivered_type
-from schemas.buffers import Bytes, Column, as_text, flat, pc, text_views, valid_mask
+from schemas.buffers import Bytes, Column, Ints, as_text, flat, pc, text_views, valid_mask
 from schemas.fields import FIELDS, Kind
 
 __all__ = [
     "DIGITS_MAX",
+    "digit_counts",
     "look_with",
     "looking",
     "pack_address",
@@ -56,6 +57,8 @@ _kernels: Final[list[Any]] = []
 _ZERO: Final = ord("0")
 _NINE: Final = ord("9")
 _LEADING_ONE: Final = 10 ** np.arange(DIGITS_MAX + 1, dtype=np.int64)
+# By binary exponent of a float64: the decimal digits that a value of it has at least, less one.
+_LOG10_FLOOR: Final = np.array([len(str(2**exponent)) - 1 for exponent in range(63)], np.int64)
 
 
 def look_with(kernels: Any) -> None:
@@ -66,6 +69,14 @@ def look_with(kernels: Any) -> None:
 def looking(rows: int) -> Any:
     """Return the kernels to look at so many numbers with, or None."""
     return _kernels[0] if _kernels and rows >= KERNEL_ROWS_MIN else None
+
+
+def digit_counts(packed: Ints) -> Ints:
+    """Count the digits behind the leading 1 of each packed number."""
+    exponent = (packed.astype(np.float64).view(np.int64) >> 52) - 1023
+    counts = _LOG10_FLOOR.take(exponent, mode="clip")
+    counts += packed >= _LEADING_ONE.take(counts + 1, mode="clip")
+    return np.minimum(counts, DIGITS_MAX)
 
 
 def pack_identifier(array: Column) -> tuple[Column, Column]:

@@ -22,7 +22,8 @@ from api.billing.subscriptions import KINDS
 from api.disclosure.model import Target
 from schemas.errors import ProcedureError
 from schemas.legal_bases import TARGET_KINDS
-from schemas.numbers import normalise_number, rules, spoiled
+from schemas.misplaced_prefixes import without_misplaced_prefix
+from schemas.numbers import read_number, rules, spoiled
 
 TEXT_CHARACTERS_MAX: Final = 255
 IMEI_DIGITS: Final = 14
@@ -78,7 +79,7 @@ def normalise_target(
     value = _value(kind, text, country)
     if _is_nobodys(kind, value):
         raise ProcedureError(f"a target stands for nobody in particular ({kind})", reason="nobody")
-    if kind == "number" and _has_national_prefix(value):
+    if kind == "number" and without_misplaced_prefix(value) is not None:
         raise ProcedureError(
             "a number has the national prefix behind its country code",
             reason="national-prefix",
@@ -122,35 +123,11 @@ def _is_nobodys(kind: str, value: str) -> bool:
     return address.is_unspecified or address.is_loopback or address.is_multicast or value == "255.255.255.255"
 
 
-def _has_national_prefix(digits: str) -> bool:
-    """Tell whether E.164 digits become a number of their country only without the national prefix behind the code.
-
-    Italy and others keep their zero: where the digits are a number as they stand, they are one.
-    """
-    import phonenumbers  # only who files an order needs it here
-
-    if not digits.isascii() or not digits.isdigit() or digits[0] == "0":
-        return False
-    regions = phonenumbers.COUNTRY_CODE_TO_REGION_CODE
-    length = next((length for length in (1, 2, 3) if int(digits[:length]) in regions), len(digits))
-    rest = digits[length:]
-    countries = [rules(region) for region in regions.get(int(digits[:length]), ()) if region.isalpha()]
-    if any(country.national is None or country.national.fullmatch(rest) for country in countries):
-        return False
-    return any(
-        country.trunk
-        and country.national
-        and rest.startswith(country.trunk)
-        and country.national.fullmatch(rest[len(country.trunk) :])
-        for country in countries
-    )
-
-
 def _value(kind: str, text: str, country: str) -> str:
     if kind == "number":
         if spoiled(pa.array([text])) is not None:
             raise _bad(kind)  # digits that a spreadsheet has changed are no number, and no record holds them
-        return _matched(kind, _NUMBER, normalise_number(text, rules(country)))
+        return _matched(kind, _NUMBER, read_number(text, rules(country)))
     if kind == "imsi":
         return _matched(kind, _IMSI, _SEPARATORS.sub("", text))
     if kind == "imei":

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
+from api.disclosure.orders import WrittenTarget
 from api.disclosure.targets import normalise_target
+from ingest.pipeline import ingest_stream
+from ingest.source import SourceConfig
 from schemas.errors import ProcedureError
+from store.clock import to_text
+from tests.api.disclosure.conftest import WINDOW, Court
+from tests.store.records import DAY_US
 
 
 @pytest.mark.parametrize(
@@ -121,3 +129,23 @@ def test_what_stands_for_nobody_is_no_target(kind: str, written: str) -> None:
     with pytest.raises(ProcedureError) as refusal:
         normalise_target(kind, written, country="SE")
     assert refusal.value.reason == "nobody"
+
+
+def test_an_order_finds_what_a_switch_wrote_with_the_national_prefix_and_tells_how_it_wrote_it(
+    shared_court: Court,
+) -> None:
+    """By every writing of such a switch, from a source without a country too; an Italian zero is another number."""
+    written = ("+460709990001", "00460709990001", "460709990001", "+46 (0)709990001", "+46709990001", "+390709990001")
+    start = to_text(WINDOW.start_us + DAY_US)
+    lines = [f"{key},voice,{number},112,{start},60\n" for key, number in enumerate(written, 1)]
+    head = "record_key,service_type,calling_number,called_number,start_time,duration_s\n"
+    for country in ("SE", None):
+        source = SourceConfig(f"switch-{country}", zone=None, country=country)
+        receipt = ingest_stream(shared_court.store, source, "csv", io.BytesIO((head + "".join(lines)).encode()))
+        assert receipt.accepted == len(written)
+    for number, hows in (("+46 70 999 00 01", written[:5]), ("+39 070 999 0001", written[5:])):
+        task = shared_court.released(targets=(WrittenTarget("number", number),))
+        rows = shared_court.open(shared_court.deliver(task.id))[1]
+        told = sorted(row.get("calling_number_delivered") or row["calling_number"] for row in rows)
+        assert told == sorted(hows * 2)
+        assert len({row["calling_number"] for row in rows}) == 1
