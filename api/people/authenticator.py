@@ -1,11 +1,14 @@
 """What recognises a caller: a key, a session, a token, a client certificate or a secret.
 
 Whoever is claimed, known or not, an attempt costs the same steps. Failures lock out (`api.people.throttle`) and are
-logged for 30 days (`api.people.logins`).
+logged for 30 days (`api.people.logins`). An address that is locked keeps out what proves nothing. A secret that is
+right, a signature that holds and a token that the provider signed come in from there all the same: many may share a
+proxy's address, and none of the three is guessed.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -146,11 +149,10 @@ class Authenticator:
     def _by_secret(self, credential_id: str, secret: str, peer: Peer) -> Principal:
         key = (credential_id[:_CLAIM_CHARS_MAX], peer.host)
         account = credential_id if self.credentials.is_known(credential_id) else UNKNOWN
-        if not self.credentials.is_proven(credential_id, secret):
-            self._refuse_locked_address(peer, "secret")
         self._refuse_locked(key, "secret", account)
         credential = self.credentials.check_secret(credential_id, secret)
         if credential is None:
+            self._refuse_locked_address(peer, "secret")
             self._failed(key, "secret", account)
             raise UnauthenticatedError("the credentials are wrong")
         self.throttle.succeeded(key)
@@ -165,16 +167,20 @@ class Authenticator:
         return _of_person(person)
 
     def _by_token(self, token: str, peer: Peer) -> Principal:
-        key = ("(token)", peer.host)
-        self._refuse_locked_address(peer, "token")
-        self._refuse_locked(key, "token", UNKNOWN)
         if self.tokens is None:
             raise UnauthenticatedError("tokens of an OpenID provider are not taken here")
         try:
             claims = self.tokens.verify(token)
         except oidc.TokenError as error:
+            # Whose a token is, its signature tells; what anybody may have made is the address's.
+            key = _token_key(error.subject, peer)
+            if error.subject is None:
+                self._refuse_locked_address(peer, "token")
+            self._refuse_locked(key, "token", UNKNOWN)
             self._failed(key, "token", UNKNOWN, error.word)
             raise UnauthenticatedError("the token is not valid here") from None
+        key = _token_key(claims.subject, peer)
+        self._refuse_locked(key, "token", UNKNOWN)
         person_id = person_of(self._store, BindingKind.SUBJECT, claims.subject, claims.issuer)
         person = None if person_id is None else persons.find_active(self._store, person_id)
         if person is None:
@@ -189,7 +195,6 @@ class Authenticator:
         claims = dict(_PARAMETER.findall(parameters))
         person_id, challenge = claims.get("person", ""), claims.get("challenge", "")
         key = (person_id[:_CLAIM_CHARS_MAX], peer.host)
-        self._refuse_locked_address(peer, "key")
         self._refuse_locked(key, "key", UNKNOWN)
         # An expired or used challenge is no attempt at a key, so it does not count as a failure.
         expires_us = self.challenges.open_until_us(challenge)
@@ -200,6 +205,7 @@ class Authenticator:
         statement = session_statement(self._store.store_id, person_id, challenge, to_text(expires_us))
         holds = verify(public, statement.to_bytes(), claims.get("signature", ""))
         if person is None or not holds or not persons.may_act(self._store, person):
+            self._refuse_locked_address(peer, "key")
             self._failed(key, "key", UNKNOWN if person is None else person_id)
             raise UnauthenticatedError("the signature is not this person's under this challenge")
         if not self.challenges.redeem(challenge):
@@ -253,6 +259,10 @@ class Authenticator:
         if seconds:
             self.logins.note(Event(LOCKED, way, UNKNOWN, peer.host, "address"))
             raise UnauthenticatedError("too many failures", retry_after_seconds=seconds)
+
+
+def _token_key(subject: str | None, peer: Peer) -> tuple[str, str]:
+    return ("(token)" if subject is None else f"(token) {hashlib.sha256(subject.encode()).hexdigest()}", peer.host)
 
 
 def _split_basic(encoded: str) -> tuple[str, str]:

@@ -212,10 +212,6 @@ class CredentialBook:
         """Tell whether there is an active credential of this id."""
         return credential_id in self._by_id
 
-    def is_proven(self, credential_id: str, secret: str) -> bool:
-        """Tell whether this very secret was found right since the last refresh."""
-        return self._proof(credential_id, secret) in self._proven
-
     def check_secret(self, credential_id: str, secret: str) -> Credential | None:
         """Return the credential when the secret is its own; takes as long for an id that there is not."""
         proof = self._proof(credential_id, secret)

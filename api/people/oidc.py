@@ -5,7 +5,8 @@
 (2) The key is the provider's: from its JWKS, by the header's `kid`, of the kind that the algorithm takes. A `kid` that
     is not there makes the JWKS be read again, at most once in `REFRESH_SECONDS_MIN`: so a new key is found soon, and a
     forger cannot make us call the provider with every request.
-(3) The signature holds, `iss` is the provider, `aud` names us.
+(3) The signature holds, `iss` is the provider, `aud` names us. A token for several (`aud` has others too) is taken only
+    if `azp` says that it was issued to us: else whoever else it is for could come with it as its person.
 (4) `exp`, `iat` and, where it is there, `nbf` hold by the store's clock, with `LEEWAY_SECONDS`; and a token is taken no
     longer than `age_seconds_max` after `iat`, however long its provider would let it live: sessions are short.
 (5) `sub` is there. To whom it belongs is `api.people.bindings`' to say.
@@ -13,7 +14,8 @@
 
 Every refusal is one error; its word is for our own log, and the caller hears the same for all.
 
-Source: RFC 7519, RFC 7515 section 4.1, RFC 7517, RFC 8725 (best practice), RFC 9068; OpenID Connect Discovery 1.0.
+Source: RFC 7519, RFC 7515 section 4.1, RFC 7517, RFC 8725 (best practice), RFC 9068; OpenID Connect Core 1.0
+section 3.1.3.7, Discovery 1.0.
 """
 
 from __future__ import annotations
@@ -67,11 +69,15 @@ _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 
 class TokenError(Exception):
-    """The token is not valid here; `word` says why, without a value of it."""
+    """The token is not valid here; `word` says why, without a value of it.
 
-    def __init__(self, word: str) -> None:
+    `subject` is whose it is, once its signature has proven that; None: anybody may have made it.
+    """
+
+    def __init__(self, word: str, subject: str | None = None) -> None:
         super().__init__(word)
         self.word = word
+        self.subject = subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +142,18 @@ class TokenVerifier:
             raise TokenError("claims") from None
         except jwt.PyJWTError:
             raise TokenError("signature") from None
-        until_us = self._until_us(claims)  # (4)
         subject = claims["sub"]
         if not isinstance(subject, str) or not subject:  # (5)
             raise TokenError("claims")
+        if not _is_issued_to(self._audience, claims):  # (3)
+            raise TokenError("party", subject)
+        try:
+            until_us = self._until_us(claims)  # (4)
+        except TokenError as error:
+            raise TokenError(error.word, subject) from None
         digest = _digest(token)
         if digest in self._ended:
-            raise TokenError("ended")
+            raise TokenError("ended", subject)
         return Claims(self._issuer, subject, until_us, digest)
 
     def end(self, token: str) -> None:
@@ -262,6 +273,15 @@ class ProviderKeys:
     def _age_us(self, instant_us: int) -> int:
         """Return how long ago; a clock that was set back makes it old, not young."""
         return abs(self._clock.now_us() - instant_us)
+
+
+def _is_issued_to(audience: str, claims: dict[str, Any]) -> bool:
+    """Tell whether a token is for us alone, or was issued to us where it is for several.
+
+    Source: OpenID Connect Core 1.0, section 3.1.3.7, steps 3 to 5.
+    """
+    audiences = claims["aud"]
+    return isinstance(audiences, str) or set(audiences) == {audience} or claims.get("azp") == audience
 
 
 def _digest(token: str) -> bytes:

@@ -1,7 +1,8 @@
 """Lock-out after repeated failures, with a delay that grows, in bounded memory.
 
 The key is (claimed identity, address): somebody who guesses from one place does not lock the owner out of another. A
-second throttle with the address alone as its key stops one place that tries many identities. There is none for the
+second throttle with the address alone as its key stops one place that tries many identities, and nobody there who
+proves who it is. Tokens are counted by their subject once the provider's signature has proven it. There is none for the
 identity alone: secrets here are 256 random bits or keys, so guessing from many places finds nothing, and locking the
 identity everywhere would give anybody a way to keep its owner out.
 """

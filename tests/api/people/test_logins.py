@@ -69,7 +69,7 @@ def test_a_delay_shorter_than_the_first_is_refused() -> None:
         Settings(lockout_seconds=60, lockout_seconds_max=59)
 
 
-def test_an_address_that_tries_many_identities_is_locked_and_a_proven_switch_behind_it_goes_on(
+def test_an_address_that_tries_many_identities_is_locked_and_who_proves_it_behind_it_goes_on(
     tmp_path: Path, clock: FixedClock
 ) -> None:
     with make_world(tmp_path, clock, Settings(failures_max=2, **UNHURRIED)) as world:
@@ -80,10 +80,15 @@ def test_an_address_that_tries_many_identities_is_locked_and_a_proven_switch_beh
             for number in range(21)
         ]
         assert tries == [401] * 20 + [429]
-        assert world.http.post("/v1/sessions", headers=_proof(world)).status_code == 429
+        other = world.switch("pbx-west")  # that has never come before
+        assert world.deliver(other, source="pbx-west").status_code == 200
         assert world.deliver(switch, source="pbx-east").status_code == 200
-        clock.advance(seconds=61)
         assert world.http.post("/v1/sessions", headers=_proof(world)).status_code == 201
+        wrong = world.proof(world.keys["custodian-1"], world.challenge(), person_id="custodian-2")
+        assert world.http.post("/v1/sessions", headers=wrong).status_code == 429
+        clock.advance(seconds=61)
+        wrong = world.proof(world.keys["custodian-1"], world.challenge(), person_id="custodian-2")
+        assert world.http.post("/v1/sessions", headers=wrong).status_code == 401
 
 
 def _proof(world: World) -> dict[str, str]:

@@ -170,6 +170,9 @@ FORGED: dict[str, tuple[str, Any]] = {
     "the issuer with a slash": ("issuer", lambda p: p.token(NOW, iss=p.issuer + "/")),
     "another audience": ("audience", lambda p: p.token(NOW, aud="other")),
     "a list of other audiences": ("audience", lambda p: p.token(NOW, aud=["other", "third"])),
+    "for several, issued to nobody": ("party", lambda p: p.token(NOW, aud=[AUDIENCE, "portal"])),
+    "for several, issued to another": ("party", lambda p: p.token(NOW, aud=[AUDIENCE, "portal"], azp="portal")),
+    "for several, issued to a list": ("party", lambda p: p.token(NOW, aud=[AUDIENCE, "portal"], azp=[AUDIENCE])),
     "expired": ("expired", lambda p: p.token(NOW - 3700)),
     "older than a session": ("expired", lambda p: p.token(NOW - 900)),
     "expired beyond the leeway": ("expired", lambda p: p.token(NOW - 100, exp=NOW - 31)),
@@ -222,7 +225,9 @@ def test_edges_of_the_leeway_hold(provider: Provider, clock: FixedClock) -> None
         provider.token(NOW - 100, exp=NOW - 29),
         provider.token(NOW - 899),
         provider.token(NOW, nbf=NOW + 30),
-        provider.token(NOW, aud=["account", AUDIENCE]),
+        provider.token(NOW, aud=["account", AUDIENCE], azp=AUDIENCE),
+        provider.token(NOW, aud=[AUDIENCE]),
+        provider.token(NOW, azp="portal"),  # for us alone, whoever asked for it
         provider.token(NOW, header={"typ": "at+jwt"}),
     ):
         assert verifier.verify(token).subject == "s-1"
@@ -345,14 +350,48 @@ def test_without_a_provider_no_token_is_taken(world: World, provider: Provider) 
     assert provider.calls == []
 
 
-def test_wrong_tokens_lock_the_address_out(provider: Provider, tmp_path: Path, clock: FixedClock) -> None:
+def test_forged_tokens_lock_the_address_out_and_nobody_whose_token_is_the_providers(
+    provider: Provider, tmp_path: Path, clock: FixedClock
+) -> None:
+    """Behind one proxy somebody guesses; the others work on, by token and by key, and the guesser waits."""
     with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
         _bind(world, "custodian-1", "s-1", provider.issuer)
         evil = provider.token(NOW, key=new_key())
         assert [_who(world, evil)[0] for _ in range(11)] == [401] * 10 + [429]
+        assert _who(world, provider.token(NOW)) == (200, "custodian-1")
+        for number in range(200):  # many identities, until the address itself is locked
+            world.http.get("/v1/persons", headers=_bearer(f"c-{number:016x}.x"))
+        assert world.http.get("/v1/persons", headers=_bearer("c-ffffffffffffffff.x")).status_code == 429
+        assert _who(world, evil)[0] == 429
+        assert _who(world, provider.token(NOW)) == (200, "custodian-1")
+        assert world.log_in("custodian-2")
+        forged = world.proof(world.keys["custodian-1"], world.challenge(), person_id="custodian-2")
+        assert world.http.post("/v1/sessions", headers=forged).status_code == 429
+        clock.advance(seconds=601)
+        assert _who(world, provider.token(NOW + 601, key=new_key()))[0] == 401
+
+
+def test_a_subject_whose_tokens_fail_waits_alone_and_learns_nothing(
+    provider: Provider, tmp_path: Path, clock: FixedClock
+) -> None:
+    """Bound or not, the answers are the same; another subject of that address is not concerned."""
+    with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
+        _bind(world, "custodian-1", "s-1", provider.issuer)
+        _bind(world, "custodian-2", "s-2", provider.issuer)
+        answers = []
+        for subject in ("s-1", "nobody"):
+            old = provider.token(NOW - 3700, sub=subject)
+            answers.append([world.http.get("/v1/persons", headers=_bearer(old)) for _ in range(12)])
+        seen = [
+            [(one.status_code, one.headers.get("retry-after"), one.json()["detail"]) for one in each]
+            for each in answers
+        ]
+        assert seen[0] == seen[1]
+        assert [code for code, *_ in seen[0]] == [401] * 10 + [429] * 2
         assert _who(world, provider.token(NOW))[0] == 429
+        assert _who(world, provider.token(NOW, sub="s-2")) == (200, "custodian-2")
         clock.advance(seconds=61)
-        assert _who(world, provider.token(NOW + 61))[0] == 200
+        assert _who(world, provider.token(NOW + 61)) == (200, "custodian-1")
 
 
 @pytest.mark.parametrize(
