@@ -17,7 +17,7 @@ import pyarrow as pa
 from ingest.decoders.base import Decoded, Event
 from ingest.row_faults import RowFaults
 from ingest.source import SourceConfig
-from ingest.validate import Times, check_labels, check_ranges, fill_times
+from ingest.validate import Times, check_labels, check_public_ports, check_ranges, fill_times
 from schemas.arrow import LABEL_TYPE, TIME_TYPE, delivered_type
 from schemas.buffers import Column, Ints, Mask, as_text, flat, map_unique, pc, text_views, valid_mask, values_int64
 from schemas.fields import BY_NAME, FIELDS, NUMBER_FIELDS, STORE_FIELDS, Field, Kind
@@ -297,6 +297,7 @@ class _Work:
                     check_ranges(field, column, self.faults)
                 wanted = delivered_type(field)
                 self._made[field.name] = column if column.type == wanted else column.cast(wanted, safe=False)
+        check_public_ports(self._made, self.faults)
 
 
 def _columns_of(field: Field) -> tuple[str, ...]:

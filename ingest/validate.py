@@ -158,3 +158,11 @@ def check_ranges(field: Field, column: Column, faults: RowFaults) -> None:
     values = np.asarray(pc.fill_null(column, lowest))
     if len(values) and (values.min() < lowest or values.max() > highest):
         faults.add((values < lowest) | (values > highest), RejectReason.BAD_FIELD, field.name)
+
+
+def check_public_ports(made: Mapping[str, Column], faults: RowFaults) -> None:
+    """Refuse a range of public ports that ends before it begins: no search for a port would find it."""
+    first, last = made.get("nat_port_first"), made.get("nat_port_last")
+    if first is not None and last is not None:
+        backwards = np.asarray(pc.fill_null(pc.less(last, first), False))
+        faults.add(backwards, RejectReason.BAD_FIELD, "nat_port_last")

@@ -123,6 +123,7 @@ def test_an_answer_that_is_not_between_start_and_end_makes_the_times_uncertain(
         ({"ipv6_prefix": "10.0.0.0/8"}, RejectReason.BAD_FIELD, "ipv6_prefix"),
         ({"source_port": 65_536}, RejectReason.BAD_FIELD, "source_port"),
         ({"nat_port_last": -1}, RejectReason.BAD_FIELD, "nat_port_last"),
+        ({"nat_port_first": 2_047, "nat_port_last": 2_046}, RejectReason.BAD_FIELD, "nat_port_last"),
         ({"utc_offset_s": 70_000}, RejectReason.BAD_FIELD, "utc_offset_s"),
         ({"volume_down_bytes": -5}, RejectReason.BAD_FIELD, "volume_down_bytes"),
         ({"billable_duration_ms": -5}, RejectReason.BAD_FIELD, "billable_duration_ms"),
