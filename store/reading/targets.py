@@ -31,6 +31,7 @@ FIELDS_OF_KIND: Final[dict[str, tuple[str, ...]]] = {
 
 
 PORT_MAX: Final = 65_535
+_MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
 
 
 def check(target: TargetIdentifier) -> None:
@@ -64,9 +65,11 @@ def _check_address(text: str) -> None:
             raise ConfigurationError("the target is not an address")
         return
     try:
-        ipaddress.ip_network(text, strict=False)
+        network = ipaddress.ip_network(text, strict=False)
     except ValueError as error:
         raise ConfigurationError("the target is not an address prefix") from error
+    if network.version == 6 and network.subnet_of(_MAPPED):
+        raise ConfigurationError("the target is a prefix of IPv4-mapped addresses: the store has them as IPv4")
 
 
 def target_columns(target: TargetIdentifier, fields: Collection[str] | None = None) -> set[str]:

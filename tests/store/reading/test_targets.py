@@ -169,6 +169,7 @@ def test_a_stored_record_is_found_by_each_of_its_identifiers_in_every_role(store
         ("imei", "35209900176148X", None),
         ("ip", "192.0.2.256", None),
         ("ip", "192.0.2.0/33", None),
+        ("ip", "::ffff:192.0.2.0/120", None),
         ("ip", "example.net", None),
         ("ip", "192.0.2.1", 65536),
         ("ip", "192.0.2.0/24", 80),
