@@ -161,9 +161,9 @@ class PartReader:
         """Tell whether a null in a column of the file stands for the value before it."""
         return self._layout is not None and self._layout.repeats(name)
 
-    def stored_names(self, names: Sequence[str]) -> list[str]:
+    def stored_names(self, names: Sequence[str]) -> Sequence[str]:
         """Return the file's columns that are needed for logical ones."""
-        return list(names) if self._layout is None else self._layout.stored(names)
+        return names if self._layout is None else self._layout.stored(names)
 
     def sought(self, name: str, ranges: Sequence[Range]) -> Sought | None:
         """Return which codes of a column have values in half-open ranges; None where only reading tells."""

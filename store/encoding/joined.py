@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -20,8 +21,9 @@ from store.encoding.forms import Form
 from store.encoding.places import TABLES, Batches, Timetable
 from store.encoding.restoring import Layout, Recoding
 
-Likeness: TypeAlias = tuple[Any, ...]
-"""Equal for layouts that are alike."""
+Likeness: TypeAlias = object
+"""The same for layouts that are alike."""
+_LIKENESSES_MAX: Final = 1_024
 _PLACES_BITS = 32
 """No part has a place beyond."""
 
@@ -32,9 +34,14 @@ def likeness(layout: Layout) -> Likeness:
         forms = tuple((name, replace(form, base=0)) for name, form in layout.forms.items())
         rules = tuple((name, rule["rule"], rule.get("ahead")) for name, rule in layout.rules.items())
         absent = (layout.batches is None, layout.timetable is None)
-        layout.likeness = layout.names, forms, rules, absent, tuple(layout.labels)
-    found: Likeness = layout.likeness
-    return found
+        layout.likeness = _token((layout.names, forms, rules, absent, tuple(layout.labels)))
+    return layout.likeness
+
+
+@lru_cache(maxsize=_LIKENESSES_MAX)
+def _token(_told: tuple[Any, ...]) -> Likeness:
+    """Return the same for the same, to be compared at once; if it was forgotten, what is alike is restored apart."""
+    return object()
 
 
 def joined(layouts: Sequence[Layout], rows: Sequence[int]) -> Layout:

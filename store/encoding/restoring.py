@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -21,6 +21,8 @@ LAYOUT_KEY: Final = "lagrum.layout"
 LAYOUT_VERSION: Final = 1
 LABELS: Final = "labels"
 WORD: Final = "~word"
+_ASKED_MAX: Final = 8
+"""So many choices of columns a layout remembers, with the file's columns that each needs."""
 Recoding = tuple[Ints, Ints]
 """Codes anew, and for each record where those of its part's labels begin among them."""
 
@@ -40,6 +42,7 @@ class Layout:
             name: (unpacked_ints(both["low"]), unpacked_ints(both["high"])) for name, both in data["bounds"].items()
         }
         self.names: tuple[str, ...] = tuple(data["names"])
+        self._needed: dict[tuple[str, ...], Sequence[str]] = {}
         self.group_rows = int(data["group_rows"])
         self.batches: places.Batches | None = None
         self.timetable: places.Timetable | None = None
@@ -66,16 +69,22 @@ class Layout:
         form = self.forms.get(name)
         return None if form is None else sought(form, self.rules.get(name), ranges)
 
-    def stored(self, names: Iterable[str]) -> list[str]:
+    def stored(self, names: Iterable[str]) -> Sequence[str]:
         """Return the file's columns that are needed to restore logical ones; none for constants."""
-        needed: list[str] = []
+        asked = tuple(names)
+        found = self._needed.get(asked)
+        if found is None:
+            if len(self._needed) == _ASKED_MAX:
+                self._needed.clear()
+            found = self._needed[asked] = tuple(dict.fromkeys(self._own(asked)))
+        return found
+
+    def _own(self, names: Iterable[str]) -> Iterator[str]:
         for name in self._closure(names):
             form = self.forms.get(name)
             if form is None and name == "batch_id" and self.batches is not None:
                 continue  # it follows from the place
-            own = [name] if form is None else [WORD] if form.kind == "word" else form.columns(name)
-            needed.extend(column for column in own if column not in needed)
-        return needed
+            yield from [name] if form is None else [WORD] if form.kind == "word" else form.columns(name)
 
     def restore(self, table: pa.Table, names: Sequence[str], rows: int) -> pa.Table:
         """Return logical columns of whole row groups, given their stored columns and their rows."""

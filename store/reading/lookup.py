@@ -38,11 +38,18 @@ class Found:
     everywhere: set[str] = field(default_factory=set)
     pieces: dict[tuple[int, str], set[Window]] = field(default_factory=dict)
     """Of a group and a field that is posted by piece: the rows [first, last) of the group to look at."""
+    named_rows: int = 0
+    """Of the groups and pieces that postings named, field by field."""
 
     @property
     def is_empty(self) -> bool:
         """Tell whether no row can match."""
         return not (self.by_group or self.bounded or self.everywhere)
+
+    @property
+    def rows_max(self) -> int | None:
+        """No more rows are to be looked at; None where only the bounds of row groups tell."""
+        return None if self.bounded or self.everywhere else self.named_rows
 
     def groups(self, count: int, bounds: GroupBounds) -> dict[int, set[str]]:
         """Return the fields to compare in each of the part's `count` row groups that are to be read, in their order."""
@@ -124,6 +131,7 @@ def _add_groups(index: PartIndex, name: str, keys: list[Key], groups: set[int], 
         return
     pieces = index.pieces(name)
     size = index.group_rows // pieces
+    found.named_rows += len(groups) * size
     for number in groups:
         group, piece = divmod(number, pieces)
         found.by_group.setdefault(group, set()).add(name)

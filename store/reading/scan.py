@@ -43,7 +43,7 @@ AHEAD: Final = 4
 STRETCH_ROWS: Final = 131_072
 PARTS_KNOWN_MAX: Final = 8_192
 """So many parts each thread's connection may keep, 1.2 kB each; of more, those of the window are read every time."""
-LOT_MAX: Final = 32
+LOT_MAX: Final = 64
 """Stretches that a thread reads at once."""
 ASKED_TOGETHER: Final = 64
 """Parts whose postings are asked at once; between one lot and the next, what was found is read."""
@@ -287,8 +287,10 @@ def _stretches(store: Store, watch: Watch, query: ScanQuery, planned: Plan) -> I
     for part, found in _found(store, watch, query, planned):
         if found is not None and found.is_empty:
             continue
-        if part.rows <= STRETCH_ROWS:
-            yield Stretch(part, found, None, watch, part.rows)
+        named = None if found is None else found.rows_max
+        rows_max = part.rows if named is None else min(named, part.rows)
+        if rows_max <= STRETCH_ROWS:
+            yield Stretch(part, found, None, watch, rows_max)
             continue
         with store.readers.part(part) as opened:
             groups = groups_of(opened, part, query, found)
