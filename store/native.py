@@ -47,6 +47,8 @@ _STATUS_OK: Final = (0, -2)  # done; done, and returns None
 _lock = threading.RLock()
 _loaded: dict[str, Any] = {}
 _engines: list[Any] = []
+_asked: dict[str, int] = {}
+"""How many rows modules were asked for before they were loaded."""
 
 
 def load(module: str) -> Any:
@@ -75,6 +77,17 @@ def _read_or_compile(module: str) -> Any:
 def is_loaded(module: str) -> bool:
     """Tell whether the kernels cost nothing more to load."""
     return module in _loaded or module in sys.modules
+
+
+def pays(module: str, rows: int, least: int) -> bool:
+    """Tell whether kernels are loaded, or worth it: a process was asked for so many rows, all its stretches together.
+
+    A delivery of a million rows in stretches of a few thousand is as good a reason as one large stretch.
+    """
+    if is_loaded(module):
+        return True
+    _asked[module] = _asked.get(module, 0) + rows
+    return _asked[module] >= least
 
 
 class Kernel:

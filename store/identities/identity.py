@@ -154,7 +154,7 @@ class IdentityHasher:
             return self._tag.encrypt(self._tag.last(state) ^ self._record_key(table))
         beginnings = self._beginnings(domains, switches)
         keys = _one(_column(table, "record_key"))
-        if keys.null_count or not (table.num_rows >= KERNEL_ROWS_MIN or native.is_loaded(_KERNELS)):
+        if keys.null_count or not native.pays(_KERNELS, table.num_rows, KERNEL_ROWS_MIN):
             pairs = domain_codes.astype(np.int64) * len(switches) + switch_codes
             return self._tag.encrypt(beginnings[pairs] ^ self._record_key(table))
         blocks = np.empty((table.num_rows, 2), dtype=np.uint64)

@@ -22,7 +22,7 @@ STRETCH_BLOCKS: Final = 65_536
 """So many blocks of text at once, whatever the texts' lengths: the bound of the memory that they take."""
 
 KERNEL_ROWS_MIN: Final = 8192
-"""Fewer texts are no reason to load the compiled kernel; when it is there, it is used."""
+"""Fewer texts of a process are no reason to load the compiled kernel; when it is there, it is used."""
 
 _KERNELS: Final = "store.identities.prf_kernels"
 
@@ -94,7 +94,7 @@ class BulkCmac:
         state = np.zeros((len(starts), 2), dtype=np.uint64)
         state[:, 0] = lengths
         mix = _mix
-        if len(starts) >= KERNEL_ROWS_MIN or native.is_loaded(_KERNELS):
+        if native.pays(_KERNELS, len(starts), KERNEL_ROWS_MIN):
             mix = native.load(_KERNELS).mix
         for number in range(blocks):
             state = self.encrypt(state)

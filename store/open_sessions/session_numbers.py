@@ -18,7 +18,7 @@ Flags = npt.NDArray[np.bool_]
 Marks = npt.NDArray[np.uint64]
 
 KERNEL_ROWS_MIN: Final = 8192
-"""Fewer events are no reason to load the compiled kernels; when they are there, they are used."""
+"""Fewer events of a process are no reason to load the compiled kernels; when they are there, they are used."""
 NO_TIME: Final = np.iinfo(np.int64).min
 """A start or an end that no event said."""
 RANK: Final[dict[str, int]] = {"update": 0, "open": 1, "close": 2}
@@ -30,7 +30,7 @@ _ROWS_MIN: Final = 1024
 
 def kernels(rows: int) -> Any:
     """Return the compiled loops; None when so few rows are not worth loading them."""
-    return native.load(_KERNELS) if rows >= KERNEL_ROWS_MIN or native.is_loaded(_KERNELS) else None
+    return native.load(_KERNELS) if native.pays(_KERNELS, rows, KERNEL_ROWS_MIN) else None
 
 
 class SessionNumbers:

@@ -203,3 +203,11 @@ def test_no_kernel_is_taken_from_numbas_own_cache() -> None:
     for folder in ("api", "ingest", "schemas", "store"):
         for path in (ROOT / folder).rglob("*kernels.py"):
             assert "cache=" not in path.read_text(), path.name
+
+
+def test_small_stretches_load_kernels_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_asked", {})
+    assert [native.pays("no.module", 400, 1000) for _ in range(3)] == [False, False, True]
+    assert not native.pays("another.module", 400, 1000)
+    monkeypatch.setitem(native._loaded, "another.module", SimpleNamespace())
+    assert native.pays("another.module", 1, 1000)
