@@ -3,7 +3,7 @@
     requestMessage            register, under the authorisation that it names, all that the authorisation allows;
                               answered requestAcknowledgement. The number is the authority's own, once
     cancelMessage             cancel the task of that number; answered cancelAcknowledgement
-    getStatusMessage          its state; answered statusMessage
+    getStatusMessage          its state, and since when its result is outdated; answered statusMessage
     responseAcknowledgement   the parts of the response have come; logged, without effect on how long they are kept:
                               that takes the officer's signature. Answered statusMessage
     anything else             answered errorMessage
@@ -86,10 +86,10 @@ class RetainedData:
         if message.kind == CANCEL:
             self._procedure.cancel(actor, task, CANCELLED_WORD)
             return ts102657.cancel_acknowledgement(header)
-        state = str(views.show(self._store, actor, task)["state"])
+        shown = views.show(self._store, actor, task)
         if message.kind == ACKNOWLEDGEMENT:
             self._acknowledged(actor, task)
-        return ts102657.status(header, state)
+        return ts102657.status(header, str(shown["state"]), shown.get("outdated_since"))
 
     def _known(self, named: str) -> str | None:
         """Return the task that a number names; None when it names none."""

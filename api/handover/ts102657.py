@@ -23,6 +23,7 @@ from api.handover.markup import escaped
 NAMESPACE: Final = "http://uri.etsi.org/02657/v1.28.1#/RetainedData"
 HEADER_ID: Final = "0.4.0.2.3.0.28"
 NATIONAL_HEADER: Final = "lagrum.1"
+OUTDATED_SINCE: Final = "outdated-since"
 _TIME: Final = "%Y%m%d%H%M%S"
 _ROLES: Final[dict[str, tuple[str, str]]] = {
     # service type -> role of the calling and of the called side
@@ -108,11 +109,23 @@ def cancel_acknowledgement(header: Header) -> bytes:
     return message(header, ["  <cancelAcknowledgement/>"])
 
 
-def status(header: Header, state: str) -> bytes:
-    """Return where a request stands; `state` is TS 103 120's word."""
-    return message(
-        header, ["  <statusMessage>", f"   <requestStatus>{escaped(state)}</requestStatus>", "  </statusMessage>"]
-    )
+def status(header: Header, state: str, outdated_since: str | None = None) -> bytes:
+    """Return where a request stands; `state` is TS 103 120's word.
+
+    `outdated_since`: since when its result, which has left, is outdated. The standard's elements that are known
+    here have no place for it, so it is a national field.
+    """
+    told = []
+    if outdated_since is not None:
+        told = [
+            "   <nationalRequestParameters>",
+            f"    <countryCode>{escaped(header.country)}</countryCode>",
+            f"    <headerID>{NATIONAL_HEADER}</headerID>",
+            f'    <field name="{OUTDATED_SINCE}">{escaped(outdated_since)}</field>',
+            "   </nationalRequestParameters>",
+        ]
+    stands = f"   <requestStatus>{escaped(state)}</requestStatus>"
+    return message(header, ["  <statusMessage>", stands, *told, "  </statusMessage>"])
 
 
 def error(header: Header, code: str, text: str) -> bytes:

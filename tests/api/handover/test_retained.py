@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from api.disclosure.overtaken import Watch, mark_of
 from api.handover.markup import parse, text_of
 from api.handover.requests import document_id
 from api.handover.retained import RetainedData
 from api.handover.ts102657 import NAMESPACE
 from api.handover.ts102657_read import read_message
 from schemas.errors import InputError, ProcedureError
+from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, Court, court, shared_court
+from tests.api.disclosure.test_completeness import more
+from tests.store.conftest import deliver
 
 __all__ = ["court", "shared_court"]
 
@@ -64,6 +68,29 @@ def test_a_request_goes_by_message_from_its_number_to_the_acknowledged_response(
     assert court.log(start)[-1].kind == "disclosure.response-acknowledged"
     delivery = court.procedure.casebook.delivery(opened.receipt["delivery"]["id"])[0]
     assert delivery.acknowledged_at_us is None, "that takes a signature"
+
+
+def test_an_outdated_result_is_told_with_the_status_to_the_own_officer_only(court: Court) -> None:
+    def since(payload: str) -> list[str | None]:
+        root = parse(RetainedData(court.store).answer(court.actor("officer-1"), message(payload)))
+        return [each.text for each in root.iter(f"{{{NAMESPACE}}}field") if each.get("name") == "outdated-since"]
+
+    batch = deliver(court.store, more(6), source="more").batch_id
+    assert send(court, wanted(court.file().id))[0] == "requestAcknowledgement"
+    (task,) = court.procedure.casebook.tasks()
+    court.release(court.run(court.approve(court.check(task.id).id).id).id)
+    court.deliver(task.id)
+    assert since(STATUS) == []
+    court.store.withdraw_batch(batch, reason="zone", actors=["a", "b"])
+    assert Watch(court.store).look() == 1
+    delivery = court.procedure.casebook.task(task.id)[0].delivery_id
+    before, _ = mark_of(court.store, delivery) or pytest.fail("not marked")
+    assert before.told_us is None
+    assert send(court, STATUS, "officer-2") == ("errorMessage", "404")
+    (first,) = since(STATUS)
+    mark, _ = mark_of(court.store, delivery) or pytest.fail("not marked")
+    assert (first, mark.told_by) == (to_text(mark.since_us), "officer-1"), "who was told is put down as told"
+    assert since(ACKNOWLEDGED) == [first]
 
 
 def test_a_request_is_cancelled_by_its_number(court: Court) -> None:
