@@ -2,6 +2,7 @@
 
 Between check and approval only, for the weighing of ends and means. The answer is a bucket, never a count; what is
 refused is answered like a task that finds nothing, and only the log and the case's own page tell the difference.
+Whoever may weigh a task whose search would end without a result is told why: a zero would weigh what cannot be had.
 """
 
 from __future__ import annotations
@@ -39,20 +40,26 @@ class Preflight(Steps):
         Raises:
             AuditError: the entry could not be made durable; nothing was read.
             KeyUnavailableError, IntegrityError: a part could not be read; that is never zero.
+            ProcedureError: the search would end without a result (logged): reason `several-tenants`, `no-subscription`
+                or `no-preservation`.
         """
         try:
             case = self._weighed(actor, task_id)
         except (ProcedureError, NotFoundError, ConfigurationError, InputError):
             return dict(ZERO)  # the refusal is in the log
+        with self.casebook.refusals("preflight", task_id, actor):
+            return self._counted(case)
+
+    def _counted(self, case: Case) -> dict[str, Any]:
+        records, days = 0, set[Any]()
         try:
-            records, days = 0, set[Any]()
             for table in found(self._store, case):
                 records += table.num_rows
                 days.update(pc.unique(pc.cast(table["end_time"], pa.date32(), safe=False)).to_pylist())
         except ProcedureError as refusal:
-            if refusal.reason == "too-many-records":
-                return {"records": MORE, "days": MORE}
-            return dict(ZERO)
+            if refusal.reason != "too-many-records":
+                raise
+            return {"records": MORE, "days": MORE}
         return {"records": bucket(records), "days": bucket(len(days))}
 
     def _weighed(self, actor: Actor, task_id: str) -> Case:

@@ -261,7 +261,10 @@ def check(request: Request, task_id: TaskId, principal: Person, body: CheckModel
     responses=_answers(200, {"records": "10-99", "days": "1-9"}),
 )
 def preflight(request: Request, task_id: TaskId, principal: Person) -> dict[str, Any]:
-    """Return buckets to the approver, between check and approval, three times a task; what is refused gets zeros."""
+    """Return buckets to the approver, between check and approval, three times a task; who may not gets zeros.
+
+    A task whose search would end without a result (an account that several tenants have) is 409, with the reason.
+    """
     return _procedure(request).preflight(_actor(principal), task_id)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from api.disclosure.completeness import COMPLETE, verify
 from api.disclosure.orders import WrittenTarget
+from api.disclosure.preflight import ZERO
 from api.disclosure.targets import normalise_target
 from schemas.errors import ProcedureError
 from tests.api.disclosure.conftest import Court
@@ -58,6 +59,20 @@ def test_an_order_that_does_not_say_is_not_guessed(court: Court) -> None:
     assert court.procedure.casebook.task(task.id)[0].reason == "several-tenants"
     single = court.released(targets=(WrittenTarget("account", "0077"),))
     assert (single.records or 0) > 0, "one owner needs no word"
+
+
+def test_who_weighs_such_an_order_is_told_so_and_is_told_no_zero(court: Court) -> None:
+    task = court.checked(targets=(WrittenTarget("account", "0099"),))
+    start = court.store.audit.size
+    with pytest.raises(ProcedureError) as refusal:
+        court.procedure.preflight(court.actor("approver-1"), task.id)
+    assert refusal.value.reason == "several-tenants"
+    told = [(entry.kind, entry.public.get("reason")) for entry in court.log(start)]
+    assert told == [("disclosure.preflight", None), ("disclosure.refused", "several-tenants")]
+    for person in ("officer-1", "handler-1", "auditor-1"):  # who may not weigh learns nothing
+        assert court.procedure.preflight(court.actor(person), task.id) == ZERO
+    one = court.checked(targets=(WrittenTarget("account", "0099", tenant="acme"),))
+    assert court.procedure.preflight(court.actor("approver-1"), one.id)["records"] == "1-9"
 
 
 def test_a_task_names_no_other_tenants_account(court: Court) -> None:
