@@ -37,6 +37,16 @@ def keep_freed_memory() -> None:
         pa.set_memory_pool(pa.system_memory_pool())
 
 
+def settle() -> None:
+    """Leave what is loaded by now out of collections of garbage, for as long as the process lives.
+
+    Of a service's processor time a tenth went into visiting its modules, routes and models again and again, up to
+    170 ms at a time in which nobody was answered.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @contextmanager
 def undisturbed() -> Iterator[None]:
     """Leave what is loaded by now out of collections of garbage, and hand the interpreter on sooner, for one command.

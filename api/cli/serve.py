@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.cli.context import Context
-from api.cli.memory import keep_freed_memory
+from api.cli.memory import keep_freed_memory, settle
 from api.cli.output import emit, note
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _announce(context: Context, listening: Listening) -> None:
         emit(context, {"url": url, "socket": str(listening.socket_path)})
         sys.stdout.flush()
     note(f"serving {url} and {listening.socket_path}")
+    settle()
 
 
 def _log_to_stderr() -> None:
