@@ -63,10 +63,12 @@ class PeerCertificateProtocol(HttpToolsProtocol):
 
     _tls: dict[str, Any] | None = None
     _head: asyncio.TimerHandle | None = None
+    _asks = False  # headers are on their way
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Read the certificate once per connection."""
         super().connection_made(transport)
+        self._asks = True
         self._await_head()
         tls = transport.get_extra_info("ssl_object")
         der = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -77,15 +79,22 @@ class PeerCertificateProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Give every request of the connection its certificate."""
         super().on_message_begin()
-        self._await_head()
+        self._asks = True
         if self._tls is not None:
             extensions: dict[str, Any] = {EXTENSION: self._tls}
             self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
         """Wait for no more headers."""
+        self._asks = False
         self._end_wait()
         super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; and wait for the rest of headers that are begun."""
+        super().data_received(data)
+        if self._asks and self.parser is not None:
+            self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
