@@ -24,6 +24,7 @@ from api.intake import delivery
 from api.intake.consuming import Consuming
 from api.intake.grouper import Grouper
 from api.intake.push_door import PushDoor
+from api.intake.push_line import PushLine
 from api.intake.spooler import Spooler
 from api.people.authenticator import Authenticator
 from api.pools import BoundedPool
@@ -150,6 +151,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
         app.include_router(router)
     problems.install(app)
     pushes = PushDoor(app.state.spooler, settings)
+    app.state.push_line = PushLine(authenticator, pushes, app.state.spooler, metrics)
     app.add_middleware(
         Door, store=store, settings=settings, authenticator=authenticator, metrics=metrics, pushes=pushes
     )

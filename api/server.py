@@ -20,8 +20,9 @@ import uvicorn
 import uvloop
 
 from api.app import create_app
+from api.intake.push_line import PushProtocol
 from api.settings import Settings, socket_path
-from api.tls import PeerCertificateProtocol, server_context
+from api.tls import server_context
 from schemas.errors import BusyError, ConfigurationError
 from store import files
 
@@ -127,7 +128,7 @@ async def _run_all(
 def _config(app: Any, settings: Settings, context: ssl.SSLContext | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=PeerCertificateProtocol,
+        http=PushProtocol,
         ws="none",
         lifespan="off",
         log_config=None,

@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from api import problems
 from api.intake import delivery
 from api.intake.body import CODINGS
-from api.intake.spooler import PushKind, Spooler, TooLargeError
+from api.intake.spooler import Answer, Durable, PushKind, Spooler, TooLargeError
 from api.people.auth import Principal, PrincipalKind
 from api.pools import ByteBudget
 from ingest.decoders import FORMATS
@@ -36,6 +36,8 @@ _KNOWN: Final = frozenset({"source", "format", "tenant"})
 _LONG_WAY: Final = frozenset({b"idempotency-key", b"prefer", b"expect"})
 _LENGTH_DIGITS_MAX: Final = 9
 _RESERVED: Final = "push_reserved"
+ANSWER: Final = "push_answer"
+"""Where a scope has what the spooler answered, when it was asked already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,21 @@ class PushDoor:
 
     async def take(self, scope: Scope, receive: Receive, send: Send) -> bool:
         """Answer a plain push; False, with nothing read, when it is not plain."""
-        scope["query_string"] = without_uuid(scope["query_string"])
-        kind = _kind(scope["query_string"]) if scope["method"] == "POST" else None
+        kind = self.kind(scope)
         principal: Principal = scope["principal"]
         if kind is None or principal.kind is not PrincipalKind.SWITCH or kind.source_name not in principal.sources:
             return False
-        coding, length = self._plain(scope, kind.format)
+        coding, length = self.plain(scope, kind.format)
         if coding is None:
             return False
-        if length > self._settings.small_body_bytes_max:
+        if self.is_large(length):
             if not self._budget.take(length):
                 return False
             scope[_RESERVED] = length
         scope["route"] = _ROUTE
         try:
             body = await self._body(receive)
-            durable = await self._spooler.push(kind, body, coding)
+            durable = await self._durable(scope, kind, body, coding)
         except TooLargeError as error:
             await problems.from_status(413, error.message)(scope, receive, send)
             return True
@@ -85,11 +86,20 @@ class PushDoor:
         await send({"type": "http.response.body", "body": durable.json})
         return True
 
+    def is_large(self, length: int) -> bool:
+        """Tell whether a body counts towards what may lie in memory."""
+        return length > self._settings.small_body_bytes_max
+
     def release(self, scope: Scope) -> None:
         """Give back what a request's body took, once it is answered."""
         self._budget.give(scope.pop(_RESERVED, 0))
 
-    def _plain(self, scope: Scope, form: str) -> tuple[str | None, int]:
+    def kind(self, scope: Scope) -> PushKind | None:
+        """Return what a request asks for, None when that is not plain; the query loses what FreeSWITCH appends."""
+        scope["query_string"] = without_uuid(scope["query_string"])
+        return _kind(scope["query_string"]) if scope["method"] == "POST" else None
+
+    def plain(self, scope: Scope, form: str) -> tuple[str | None, int]:
         """Return the content coding and the length of a plain push, (None, 0) when it is not one."""
         media_type = coding = length = b""
         for name, value in scope["headers"]:
@@ -107,6 +117,15 @@ class PushDoor:
         if not 0 < int(length) <= min(most, self._settings.body_bytes_max):
             return None, 0
         return _plain_coding(media_type, coding, form), int(length)
+
+    async def _durable(self, scope: Scope, kind: PushKind, body: bytes, coding: str) -> Durable | None:
+        """Return what the spooler answers, or answered already to who came by the connection."""
+        if ANSWER not in scope:
+            return await self._spooler.push(kind, body, coding)
+        answer: Answer = scope.pop(ANSWER)
+        if isinstance(answer, LagrumError):
+            raise answer
+        return answer
 
     async def _body(self, receive: Receive) -> bytes:
         """Read the body.

@@ -60,6 +60,10 @@ Answer = Durable | LagrumError | None
 """The receipt, the refusal, or None for what is ingested by itself."""
 
 
+Answered = Callable[[Answer], None]
+"""Called in the event loop, once."""
+
+
 class TooLargeError(InputError):
     """A limit was the fault."""
 
@@ -69,7 +73,7 @@ class _Push:
     kind: PushKind
     content: bytes
     coding: str
-    answer: asyncio.Future[Answer]
+    answered: Answered
 
     def expanded(self, limits: BodyLimits) -> bytes | None:
         """Return the content without its coding; None when it is too large to share a stretch.
@@ -121,19 +125,34 @@ class Spooler:
             BusyError: too many wait, the spool is full, or its disk is. Nothing is kept.
             LagrumError: the push is refused as a whole. Nothing is kept.
         """
-        if self._in_flight >= self._queue_max:
-            raise BusyError("the service takes no more deliveries right now")
         loop = asyncio.get_running_loop()
-        waiting = _Push(kind, content, coding, loop.create_future())
-        self._in_flight += 1
-        self._waiting.append(waiting)
-        if not self._running:
-            self._running = True
-            self._executor.submit(self._work, loop)
-        answer = await waiting.answer
+        waiting: asyncio.Future[Answer] = loop.create_future()
+
+        def answered(answer: Answer) -> None:
+            if not waiting.done():  # whoever left before the answer left his push here all the same
+                waiting.set_result(answer)
+
+        self.submit(loop, kind, content, coding, answered)
+        answer = await waiting
         if isinstance(answer, LagrumError):
             raise answer
         return answer
+
+    def submit(
+        self, loop: asyncio.AbstractEventLoop, kind: PushKind, content: bytes, coding: str, answered: Answered
+    ) -> None:
+        """Hand a push over, in the event loop; `answered` is told what `push` returns or raises.
+
+        Raises:
+            BusyError: too many wait. Nothing is kept.
+        """
+        if self._in_flight >= self._queue_max:
+            raise BusyError("the service takes no more deliveries right now")
+        self._in_flight += 1
+        self._waiting.append(_Push(kind, content, coding, answered))
+        if not self._running:
+            self._running = True
+            self._executor.submit(self._work, loop)
 
     def drain_now(self) -> None:
         """Drain in the background, unless that is under way."""
@@ -178,8 +197,10 @@ class Spooler:
             self._running = False
         for push, answer in zip(group, answers, strict=True):
             self._in_flight -= 1
-            if not push.answer.done():  # whoever left before the answer left his push here all the same
-                push.answer.set_result(answer)
+            try:
+                push.answered(answer)
+            except Exception as error:  # the others are answered all the same
+                logger.error("an answer to a push failed: %s", type(error).__name__)
 
     def _take(self, pushes: Sequence[_Push]) -> list[Answer]:
         answers: dict[int, Answer] = {}

@@ -212,6 +212,10 @@ class CredentialBook:
         """Tell whether there is an active credential of this id."""
         return credential_id in self._by_id
 
+    def proven(self, credential_id: str, secret: str) -> Credential | None:
+        """Return the credential of a secret that was found right since the last refresh; None tells nothing."""
+        return None if self.is_stale() else self._proven.get(self._proof(credential_id, secret))
+
     def check_secret(self, credential_id: str, secret: str) -> Credential | None:
         """Return the credential when the secret is its own; takes as long for an id that there is not."""
         proof = self._proof(credential_id, secret)
