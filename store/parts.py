@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from schemas.buffers import Column, flat
 from schemas.fields import SCHEMA_VERSION
 from store import blocks, files, parquet, siblings
 from store.binding import FileBinding
-from store.encoding import figures
+from store.encoding import figures, texts
 from store.encoding.choices import Choices
 from store.encoding.columns import encode, group_rows_of
+from store.encoding.texts import Packed
 from store.identities import runs
 from store.identities.identity import IdentityHasher, Tags
 from store.index import postings
@@ -129,12 +130,15 @@ class PartStore:
         if not directory.is_dir():
             self._named.discard(directory)
             files.make_dir_unsynced(directory)
-        table, order = sort(records)
+        order = order_of(records)
+        # Whose tags are not known is still asked for its texts.
+        packed = None if tags is None else texts.of(records, order, parquet.size_of)
+        table = arranged(records.drop_columns(list(packed or ())), order)
         group_rows = group_rows_of(table.num_rows)
         table, location = siblings.split(table)
 
         def known() -> Tags | None:
-            return None if tags is None else tags[order]
+            return tags if tags is None or order is None else tags[order]
 
         def about() -> dict[str, Any]:
             told = self._write_about(partition, file_id, key, table, known, syncs)
@@ -143,12 +147,12 @@ class PartStore:
             return told
 
         if table.num_rows < BESIDE_ROWS_MIN:
-            size, digest = self._write_records(partition, file_id, key, table, location, syncs)
+            size, digest = self._write_records(partition, file_id, key, table, packed, location, syncs)
             told = about()
         else:
             with ThreadPoolExecutor(1, thread_name_prefix="lagrum-index") as pool:
                 waiting = pool.submit(about)
-                size, digest = self._write_records(partition, file_id, key, table, location, syncs)
+                size, digest = self._write_records(partition, file_id, key, table, packed, location, syncs)
                 told = waiting.result()
         if self._immutable:
             self._protect(partition, file_id)
@@ -173,10 +177,11 @@ class PartStore:
         file_id: str,
         key: bytes,
         table: pa.Table,
+        packed: Mapping[str, Packed] | None,
         location: pa.Table | None,
         syncs: Syncs,
     ) -> tuple[int, str]:
-        stored = encode(table, group_rows_of(table.num_rows), parquet.size_of, self._choices)
+        stored = encode(table, group_rows_of(table.num_rows), parquet.size_of, self._choices, packed)
         path, binding = self._layout.part(partition, file_id), self.binding(partition, file_id, "records")
         return parquet.write_stored(path, siblings.marked(stored, location), binding, key, syncs)
 
@@ -304,22 +309,31 @@ class PartStore:
         files.unlink_all(role(part.partition, part.file_id) for part in parts for role in roles)
 
 
-def sort(records: pa.Table) -> tuple[pa.Table, npt.NDArray[np.int64]]:
-    """Drop columns in which every row is null, order the rest as the schema does, sort by calling party and time.
+def order_of(records: pa.Table) -> npt.NDArray[np.int64] | None:
+    """Return the order of records by calling party and time; None when they lie in it."""
+    times = records.column("start_time").cast(pa.int64()).to_numpy()
+    parties = _parties(records)
+    return None if _is_sorted(parties, times) else _party_order(parties, times)
 
-    The second value is the order: row i of the result is row order[i] of `records`.
+
+def arranged(records: pa.Table, order: npt.NDArray[np.int64] | None) -> pa.Table:
+    """Drop columns in which every row is null, order the rest as the schema does, and take the rows in an order.
+
+    Row i of the result is row order[i] of `records`.
     """
     names = [name for name in PACKED.names if name in records.schema.names]
     names = [name for name in names if records.column(name).null_count < records.num_rows]
     table = records.select(names).combine_chunks()
-    times = table.column("start_time").cast(pa.int64()).to_numpy()
-    parties = _parties(table)
-    if _is_sorted(parties, times):
-        return table, np.arange(table.num_rows)
-    order = _party_order(parties, times)
+    if order is None:
+        return table
     indices = pa.array(order.astype(np.int32) if len(order) < 2**31 else order)
     columns = [reordered(flat(table.column(name)), indices) for name in names]
-    return pa.table(columns, schema=table.schema), order
+    return pa.table(columns, schema=table.schema)
+
+
+def sort(records: pa.Table) -> pa.Table:
+    """Return records as a part has them: sorted by calling party and time."""
+    return arranged(records, order_of(records))
 
 
 def by_service(records: pa.Table) -> dict[str, int]:

@@ -19,12 +19,13 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.buffers import flat
-from store.encoding import derivations, figures, forms, places, words
+from store.encoding import derivations, figures, forms, places, texts, words
 from store.encoding.choices import Choices
 from store.encoding.coding import packed_ints
 from store.encoding.figures import Figures
 from store.encoding.forms import Form, SizeOf
 from store.encoding.restoring import LABELS, LAYOUT_KEY, LAYOUT_VERSION, WORD
+from store.encoding.texts import Packed
 
 BOUNDED: Final = ("start_time", "end_time", "calling_number")
 """The layout keeps these columns' lowest and highest value of every row group."""
@@ -108,11 +109,20 @@ def piece_rows_of(group_rows: int) -> int:
     return page_rows_of(group_rows) or WORD_PAGE_ROWS_LARGE
 
 
-def encode(records: pa.Table, group_rows: int, size_of: SizeOf, choices: Choices | None = None) -> Stored:
+def encode(
+    records: pa.Table,
+    group_rows: int,
+    size_of: SizeOf,
+    choices: Choices | None = None,
+    packed: Mapping[str, Packed] | None = None,
+) -> Stored:
     """Return records (in their stored order, without columns of nulls only) as their file keeps them.
 
-    With `choices` a small part takes the forms of those before it, where they fit.
+    With `choices` a small part takes the forms of those before it, where they fit. `packed` has columns of texts that
+    are numbers, which `records` lacks then.
     """
+    laid = texts.of(records, None, size_of) if packed is None else packed
+    records = records.drop_columns([name for name in laid if name in records.schema.names])
     labels: dict[str, list[str]] = {}
     columns: dict[str, Figures] = {}
     other: dict[str, Any] = {}
@@ -135,10 +145,14 @@ def encode(records: pa.Table, group_rows: int, size_of: SizeOf, choices: Choices
     stored, encodings = _write(kept, chosen, width, page_rows or group_rows, records.num_rows)
     for name, array in other.items():
         stored[name], encodings[name] = array, _other_encoding(array)
+    for name, text in laid.items():
+        rules[name] = text.rule(name)
+        if text.words is not None:
+            stored[name], encodings[name] = forms.fixed(text.words), Encoding()
     layout = {
         "version": LAYOUT_VERSION,
         "group_rows": group_rows,
-        "names": records.schema.names,
+        "names": [name for name in PACKED.names if name in columns or name in other or name in laid],
         "forms": {name: form.as_dict() for name, form in chosen.items()},
         "rules": rules,
         LABELS: labels,

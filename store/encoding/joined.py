@@ -8,14 +8,14 @@ knows where that of its part begins. All arithmetic is that of `store.encoding.r
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from store.encoding import derivations
+from store.encoding import derivations, texts
 from store.encoding.figures import Ints
 from store.encoding.forms import Form
 from store.encoding.places import TABLES, Batches, Timetable
@@ -32,7 +32,7 @@ def likeness(layout: Layout) -> Likeness:
     """Return what layouts have in common that can be restored together."""
     if layout.likeness is None:
         forms = tuple((name, replace(form, base=0)) for name, form in layout.forms.items())
-        rules = tuple((name, rule["rule"], rule.get("ahead")) for name, rule in layout.rules.items())
+        rules = tuple((name, _likeness_of(rule)) for name, rule in layout.rules.items())
         absent = (layout.batches is None, layout.timetable is None)
         layout.likeness = _token((layout.names, forms, rules, absent, tuple(layout.labels)))
     return layout.likeness
@@ -42,6 +42,12 @@ def likeness(layout: Layout) -> Likeness:
 def _token(_told: tuple[Any, ...]) -> Likeness:
     """Return the same for the same, to be compared at once; if it was forgotten, what is alike is restored apart."""
     return object()
+
+
+def _likeness_of(rule: Mapping[str, Any]) -> Likeness:
+    if rule["rule"] == texts.RULE:
+        return texts.RULE, rule["column"], *(tuple(map(tuple, rule[name])) for name in ("pieces", "slots"))
+    return rule["rule"], rule.get("ahead")
 
 
 def joined(layouts: Sequence[Layout], rows: Sequence[int]) -> Layout:
@@ -76,6 +82,10 @@ def _form(name: str, layouts: Sequence[Layout], part_of: Ints) -> Form:
 
 def _rule(name: str, layouts: Sequence[Layout], part_of: Ints) -> dict[str, Any]:
     rules: list[dict[str, Any]] = [layout.rules[name] for layout in layouts]
+    if rules[0]["rule"] == texts.RULE:
+        if all(rule["bases"] == rules[0]["bases"] for rule in rules):
+            return rules[0]
+        return {**rules[0], "bases": np.array([rule["bases"] for rule in rules], np.int64)[part_of]}
     if rules[0]["rule"] != "equipment":
         return rules[0]
     known = [derivations.known_types(rule) for rule in rules]

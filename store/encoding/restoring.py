@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.buffers import flat
-from store.encoding import derivations, figures, forms, places, words
+from store.encoding import derivations, figures, forms, places, texts, words
 from store.encoding.codes import Range, Sought, sought
 from store.encoding.coding import unpacked_ints
 from store.encoding.figure_batch import FigureBatch
@@ -84,7 +84,10 @@ class Layout:
             form = self.forms.get(name)
             if form is None and name == "batch_id" and self.batches is not None:
                 continue  # it follows from the place
-            yield from [name] if form is None else [WORD] if form.kind == "word" else form.columns(name)
+            if form is None:
+                yield self.rules[name]["column"] if name in self.rules else name
+            else:
+                yield from [WORD] if form.kind == "word" else form.columns(name)
 
     def restore(self, table: pa.Table, names: Sequence[str], rows: int) -> pa.Table:
         """Return logical columns of whole row groups, given their stored columns and their rows."""
@@ -117,6 +120,9 @@ class Layout:
         return form.base if form is not None and form.kind == "constant" and name not in self.rules else None
 
     def _plain(self, table: pa.Table, name: str) -> Any:
+        if name in self.rules:
+            rule = self.rules[name]
+            return texts.unpack(rule, forms.bytes_of(flat(table.column(rule["column"]))))
         kind = PACKED.field(name).type
         column = flat(table.column(name))
         return (

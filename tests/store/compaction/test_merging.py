@@ -34,7 +34,7 @@ def as_it_is(table: pa.Table) -> pa.Table:
 
 
 def made(path: Path, table: pa.Table, group_rows: int = 512) -> PartReader:
-    stored = columns.encode(parts.sort(table)[0], group_rows, parquet.size_of)
+    stored = columns.encode(parts.sort(table), group_rows, parquet.size_of)
     parquet.write_stored(path, stored, BINDING, KEY)
     return PartReader(path, BINDING, KEY)
 

@@ -152,7 +152,7 @@ def test_every_form_keeps_every_figure(values: list[int], nulls: bool, kind: str
 
 
 def test_the_reference_columns_take_their_forms(tmp_path: Path) -> None:
-    table, _ = parts.sort(records(20_000))
+    table = parts.sort(records(20_000))
     stored = columns.encode(table, 4_096, parquet.size_of)
     assert {"end_time", "record_key", "conflict", "end_inferred"}.isdisjoint(stored.table.column_names)
     with stored_and_read(tmp_path / "part", table) as reader:
@@ -177,7 +177,7 @@ def test_a_known_handset_has_its_check_digit() -> None:
 
 
 def test_files_of_earlier_versions_stay_readable(tmp_path: Path) -> None:
-    table, _ = parts.sort(records(500))
+    table = parts.sort(records(500))
     parquet.write(tmp_path / "part", table, BINDING, KEY)
     with PartReader(tmp_path / "part", BINDING, KEY) as reader:
         found = reader.read()
@@ -191,7 +191,7 @@ def test_labels_of_other_partitions_stay_out(tmp_path: Path) -> None:
     table = records(100)
     labels = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100, np.int32)), pa.array(["here", "elsewhere"]))
     table = table.drop_columns(["switch"]).append_column("switch", labels)
-    with stored_and_read(tmp_path / "part", parts.sort(table)[0]) as reader:
+    with stored_and_read(tmp_path / "part", parts.sort(table)) as reader:
         assert reader.read(None, ["switch"]).column("switch").chunk(0).dictionary.to_pylist() == ["here"]
 
 
@@ -200,7 +200,7 @@ def test_a_merged_part_keeps_batches_and_positions(tmp_path: Path) -> None:
         with_column(records(3_000, seed=seed, first_key=seed * 10_000), "batch_id", [seed] * 3_000)
         for seed in (3, 1, 2)
     ]
-    table, _ = parts.sort(pa.concat_tables(tables))
+    table = parts.sort(pa.concat_tables(tables))
     assert "batch_id" not in columns.encode(table, 4_096, parquet.size_of).table.column_names
     with stored_and_read(tmp_path / "part", table) as reader:
         assert_same(table, reader.read())
@@ -209,7 +209,7 @@ def test_a_merged_part_keeps_batches_and_positions(tmp_path: Path) -> None:
 
 def test_a_changed_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "part"
-    stored_and_read(path, parts.sort(records(500))[0]).close()
+    stored_and_read(path, parts.sort(records(500))).close()
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)

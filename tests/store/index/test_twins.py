@@ -21,7 +21,7 @@ def test_postings_do_not_depend_on_whether_kernels_are_loaded(
     rows: int, callers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = with_column(records(rows), "called_number", CALLING + np.arange(rows) // max(rows // callers, 1))
-    table, _ = sort(with_column(table, "imei", [10**15 + 350_000_000_000_000 + row // 9 for row in range(rows)]))
+    table = sort(with_column(table, "imei", [10**15 + 350_000_000_000_000 + row // 9 for row in range(rows)]))
     made = []
     for compiled in (kernels, None):
         for module in (coding, entries):
