@@ -172,21 +172,16 @@ def _digits(a: Arguments, _result: Any, _data: bytes) -> bool:
     return bool((chars[bad != 0] == 0).all() and ((chars[:, 1:] == 0) | (chars[:, :-1] != 0)).all())
 
 
+def _identified(a: Arguments, result: Any, _data: bytes) -> bool:
+    values, bad = a[5], a[6] != 0
+    told = np.count_nonzero(values) == result >> 2 and (values[bad] == 0).all() and (values[a[1] < 0] == 0).all()
+    return bool(told and ((values == 0) | ((values >= 10) & (values < 2 * 10**18))).all())
+
+
 def _trimmed(a: Arguments, _result: Any, data: bytes) -> bool:
     room, absent, offsets = a[1], a[2], a[3]
     rows = [b"" if gone else data[n * room : n * room + room].rstrip(b"\0") for n, gone in enumerate(absent)]
     return bool(a[4][: offsets[len(rows)]].tobytes() == b"".join(rows) and (np.diff(offsets) >= 0).all())
-
-
-def _integers(a: Arguments, _result: Any, _data: bytes) -> bool:
-    values, bad = a[3], a[4]
-    return bool((values >= 0).all() and (values[bad != 0] == 0).all())
-
-
-def _times(a: Arguments, _result: Any, _data: bytes) -> bool:
-    offset_max, values, offsets, bad = a[5:]
-    good = bad == 0
-    return bool((abs(offsets) <= offset_max).all() and (values[~good] == 0).all() and (values[good] >= 0).all())
 
 
 def _grouped(a: Arguments, result: Any, data: bytes) -> bool:
@@ -305,7 +300,6 @@ _BER: Final = _D + "ber.kernels"
 _BER_VALUES: Final = _D + "ber.value_kernels"
 _LINES: Final = _D + "line_kernels"
 _KAMAILIO: Final = _D + "kamailio.walk_kernels"
-_VALUES: Final = _D + "ber.value_kernels"
 _SLACK_BYTES: Final = 72
 _TIME_BYTES: Final = 19
 
@@ -345,12 +339,10 @@ SPECS: Final = (
     Spec(_BER, "find_definite", 0, _definite, window=_slack),
     Spec(_BER, "read_digits", 0, _digits, window=_slack),
     Spec(_BER, "trim", 0, _trimmed),
+    Spec(_BER_VALUES, "read_identifiers", 0, _identified, window=_slack),
     Spec(_BER_VALUES, "read_integers", 0, _integers, window=_slack),
     Spec(_BER_VALUES, "read_times", 0, _times, window=_slack),
     Spec(_BER_VALUES, "group", 0, _grouped, window=_slack),
-    Spec(_VALUES, "read_integers", 0, _integers, window=_slack),
-    Spec(_VALUES, "read_times", 0, _times, window=_slack),
-    Spec(_VALUES, "group", 0, _grouped, window=_slack),
     Spec("ingest.time_kernels", "clocks", 0, _clocked),
     Spec(_KAMAILIO, "rows", 0, _valued(5, 6, 8), far={0: _BASE}, lined=True),
     Spec(_KAMAILIO, "bodies", 0, _valued(5, 6, 8), far={0: _BASE, 4: (_names_end(3), 0, PAD_BYTES)}, lined=True),

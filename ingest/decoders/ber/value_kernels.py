@@ -1,7 +1,8 @@
-"""Compiled readers of BER values (ADR 7): integers, times, and which contents are alike.
+"""Compiled readers of BER values (ADR 7): integers, identifiers, times, and which contents are alike.
 
-Their twins in NumPy are in `ingest.decoders.ber.values`. There are no bounds checks: an element's content lies within
-the data, as the walk found it, and `walk.SLACK_BYTES` of zeros lie behind that.
+Their twins in NumPy are in `ingest.decoders.ber.values`; that of `read_identifiers` packs what `digit_chars` reads.
+There are no bounds checks: an element's content lies within the data, as the walk found it, and `walk.SLACK_BYTES` of
+zeros lie behind that.
 """
 
 from __future__ import annotations
@@ -31,6 +32,21 @@ _WIDE: Final = 8
 _TIME_OCTETS: Final = 9
 _PLUS: Final = 0x2B
 _MINUS: Final = 0x2D
+_FILLER: Final = 15
+_DIGITS_MAX: Final = 18
+_IDENTIFIER_OCTETS_MAX: Final = 32
+
+TYPED: Final = 1
+"""In front of an identifier stands a type of number."""
+DESTINATION: Final = 2
+"""In front stands a length, or octet 3 and 3a; with two octets the second has the type."""
+ODD: Final = 1
+"""Of what `read_identifiers` returns: some are no plain digits, or more than pack."""
+NATIONAL: Final = 2
+"""Some are national numbers."""
+FLAG_BITS: Final = 2
+_NATIONAL_TYPE: Final = 2
+_WORD_TYPE: Final = 5
 
 
 def _read_integers_of(data: Any, starts: Any, lengths: Any, values: Any, bad: Any) -> None:
@@ -52,6 +68,64 @@ def _read_integers_of(data: Any, starts: Any, lengths: Any, values: Any, bad: An
 
 
 read_integers: Any = numba.njit(types.void(_BYTES, _READ, _READ, _WRITTEN, _FLAGS), nogil=True)(_read_integers_of)
+
+
+def _read_identifiers_of(data: Any, starts: Any, lengths: Any, lead: Any, first: Any, values: Any, bad: Any) -> Any:
+    """Write digits behind a leading 1, 0 where there are none; those with a digit behind a filler are bad.
+
+    `lead` tells what stands in front, `first` by how many bits the first digit of an octet is shifted. Returns how many
+    there are, and in the lowest bits ODD and NATIONAL; what is odd is to be read by the twin.
+    """
+    count, found = np.int64(0), np.int64(0)
+    for row in range(len(starts)):
+        values[row] = 0
+        at, end = starts[row], starts[row] + lengths[row]
+        if at < 0 or (lead and at == end):
+            continue
+        if lead:
+            head, second = np.int64(data[at]), np.int64(data[at + 1])
+            at += 1
+            if head < 0x80 and second >= 0x80 and lengths[row] >= 2:
+                at += 1
+                head = second if lead == DESTINATION else head
+            kind = head >> 4 & 7
+            if kind == _NATIONAL_TYPE:
+                found |= NATIONAL
+            if kind == _WORD_TYPE:
+                found |= ODD
+                continue
+        if end < at or end - at > _IDENTIFIER_OCTETS_MAX:
+            bad[row] = 1
+            continue
+        value, digits, ended = np.int64(1), 0, False
+        for place in range(at, end):
+            octet = np.int64(data[place])
+            left, right = octet >> first & 15, octet >> (4 - first) & 15
+            if left <= 9 and right <= 9 and not ended:
+                value = value * 100 + left * 10 + right
+                digits += 2
+                continue
+            for digit in (left, right):
+                if digit == _FILLER:
+                    ended = True
+                elif ended:
+                    bad[row] = 1
+                elif digit > 9:
+                    found |= ODD
+                else:
+                    value = value * 10 + digit
+                    digits += 1
+        if digits > _DIGITS_MAX:
+            found |= ODD
+        elif digits > 0 and bad[row] == 0:
+            values[row] = value
+            count += 1
+    return count << FLAG_BITS | found
+
+
+read_identifiers: Any = numba.njit(
+    types.int64(_BYTES, _READ, _READ, types.int64, types.int64, _WRITTEN, _FLAGS), nogil=True
+)(_read_identifiers_of)
 
 
 def _pair_of(octet: Any) -> Any:

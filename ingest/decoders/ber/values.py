@@ -42,7 +42,8 @@ _BCD: Final = np.array(
 _ONES: Final = np.uint64(0x0101010101010101)
 
 
-def _compiled(rows: int) -> Any:
+def compiled_values(rows: int) -> Any:
+    """Return the compiled readers of values; None when so few are not worth loading them."""
     return compiled(_VALUE_OCTETS * rows, _KERNELS)
 
 
@@ -167,7 +168,7 @@ def integers(data: Bytes, span: Span) -> Numbers:
     present = span.present
     if not present.any():
         return Numbers(np.zeros(len(present), np.int64), present, present)
-    kernels = _compiled(len(present))
+    kernels = compiled_values(len(present))
     if kernels is not None:
         found, wrong = np.zeros(len(present), np.int64), np.zeros(len(present), np.bool_)
         kernels.read_integers(data, *_plain(span), found, wrong.view(np.uint8))
@@ -220,7 +221,7 @@ def times(data: Bytes, span: Span) -> Times:
     if not present.any():
         nothing = np.zeros(len(present), np.int64)
         return Times(nothing, nothing, present, present)
-    kernels = _compiled(len(present))
+    kernels = compiled_values(len(present))
     if kernels is not None:
         (made, shifts), wrong = np.zeros((2, len(present)), np.int64), np.zeros(len(present), np.bool_)
         flags = wrong.view(np.uint8)
@@ -256,7 +257,7 @@ def distinct(data: Bytes, span: Span) -> tuple[Ints, Mask, list[bytes]]:
     rows = np.flatnonzero(good)
     if not len(rows):
         return np.full(len(lengths), -1, np.int64), bad, []
-    kernels = _compiled(len(lengths))
+    kernels = compiled_values(len(lengths))
     if kernels is not None:
         starts, groups = np.where(good, span.starts, -1), np.empty(len(lengths), np.int64)
         firsts, slots = np.empty(kernels.GROUPS_MAX, np.int64), np.zeros(kernels.SLOTS, np.int64)
@@ -351,25 +352,3 @@ def _masked(column: Column, absent: Mask) -> Column:
         return column
     validity = _buffer(np.packbits(~absent, bitorder="little").tobytes())
     return pa.StringArray.from_buffers(len(column), column.buffers()[1], column.buffers()[2], validity)
-
-
-_QUAD: Final = np.zeros((256, 4), np.uint8)
-_QUAD_LENGTHS: Final = np.zeros(256, np.int64)
-for _octet in range(256):
-    _text = f"{_octet}.".encode()
-    _QUAD[_octet, : len(_text)] = np.frombuffer(_text, np.uint8)
-    _QUAD_LENGTHS[_octet] = len(_text)
-
-
-def dotted_quads(octets: Bytes) -> Column:
-    """Return rows of four octets as dotted quads."""
-    chars = _QUAD.take(octets.ravel(), axis=0).reshape(len(octets), 16)
-    filled = chars != 0
-    lengths = _QUAD_LENGTHS.take(octets).sum(axis=1)
-    ends = np.cumsum(lengths)
-    values = chars[filled]
-    kept = np.ones(len(values), np.bool_)
-    kept[ends - 1] = False  # the dot behind the last number
-    offsets = np.zeros(len(octets) + 1, np.int32)
-    np.cumsum(lengths - 1, out=offsets[1:])
-    return pa.StringArray.from_buffers(len(octets), _buffer(offsets), _buffer(values[kept]))

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.ber import values as ber_values
+from ingest.decoders.ber.identifiers import alike, first_told, packed
 from ingest.decoders.ber.values import Numbers, Times
 from ingest.decoders.ber.walk import Span
 from ingest.decoders.threegpp import text as threegpp_text
@@ -75,9 +76,9 @@ def _call_keys(work: Columns, start: Times, sequence: Numbers) -> Column:
         short[:] = False
     calls = ber_values.integers(work.data, Span(np.where(short, reference.starts, -1), reference.lengths))
     numbers = (calls.values + work.kind.choice * _TERMINATED) * _SECONDS + start.values_us // 1_000_000 % _SECONDS
-    digits = pa.array(np.where(short, numbers, 0), mask=~short).cast(pa.string())
     if short.all():
-        return digits
+        return pa.array(packed(numbers))
+    digits = pa.array(np.where(short, numbers, 0), mask=~short).cast(pa.string())
     key = Key(work.rows, work.kind.letters)
     key.octets(work.data, reference)
     key.time(start)
@@ -95,11 +96,11 @@ def _call_parties(work: Columns) -> None:
         lacking = served & ~work.fields["calling"].present
         if lacking.any():
             own = work.telephone("msisdn", "calling_number", lacking)
-            calling = calling._replace(number=pc.coalesce(calling.number, own.number))
+            calling = calling._replace(number=first_told(calling.number, own.number))
     work.party("calling_number", calling)
     if translated.number.null_count < work.rows:
         known = translated.number.is_valid()
-        work.keep("called_number", pc.coalesce(translated.number, called.number))
+        work.keep("called_number", first_told(translated.number, called.number))
         work.keep("called_number_delivered", pc.if_else(known, translated.delivered, called.delivered))
         work.keep("dialled_number", _where_other(called.number, translated.number))
     else:
@@ -114,9 +115,9 @@ def _call_parties(work: Columns) -> None:
 
 def _where_other(number: Column, than: Column) -> Column:
     """Return numbers where they differ from others that are there."""
-    same = pc.fill_null(pc.equal(number, than), False)
-    known = pc.is_valid(than)
-    return pc.if_else(pc.and_(pc.invert(same), known), number, pa.scalar(None, pa.string()))
+    number, than = alike(number, than)
+    other = pc.fill_null(pc.not_equal(number, than), pc.is_valid(than))
+    return pc.if_else(other, number, pa.scalar(None, number.type))
 
 
 def _equipment(work: Columns) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.ber import values as ber_values
+from ingest.decoders.ber.identifiers import DESTINATION, TYPED, Identifiers, identifiers
 from ingest.decoders.ber.values import Numbers, Rendered, Times
 from ingest.decoders.ber.walk import Fields, Span
 from ingest.decoders.slices import Faults
@@ -23,7 +24,7 @@ from ingest.decoders.threegpp.tables import RecordType
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes, Column, Ints, Mask, pc
-from schemas.numbers import normalise_numbers, rules
+from schemas.numbers import normalise_numbers, normalise_packed, rules
 from schemas.rejects import RejectReason
 
 INTERNATIONAL: Final = 1
@@ -81,10 +82,12 @@ class Columns:
         return column
 
     def digits(self, name: str, field: str) -> Column:
-        """Return a TBCD string (IMSI, IMEI)."""
-        if not self.fields[name].present.any():
+        """Return a TBCD string (IMSI, IMEI), packed if all are digits."""
+        span = self.fields[name]
+        if not span.present.any():
             return pa.nulls(self.rows, pa.string())
-        column, bad = ber_values.digits(self.data, self.fields[name])
+        found = identifiers(self.data, span)
+        column, bad = ber_values.digits(self.data, span) if found is None else found[:2]
         self.faults.add(bad, RejectReason.BAD_FIELD, field)
         return column
 
@@ -134,13 +137,31 @@ class Columns:
     def telephone(self, name: str, field: str, where: Mask | None = None) -> Telephone:
         """Return a number that has a type of number in front (AddressString, BCDDirectoryNumber, SMS address).
 
-        `where` looks at some records only.
+        `where` looks at some records only. Numbers are packed if all are digits that stay as they are.
         """
         span = self.fields[name]
-        starts = span.starts if where is None else np.where(where, span.starts, -1)
-        span = Span(np.where(span.lengths > 0, starts, -1), span.lengths)
+        if where is not None:
+            span = span._replace(starts=np.where(where, span.starts, -1))
         if not span.present.any():
             return Telephone(pa.nulls(self.rows, pa.string()), pa.nulls(self.rows, pa.string()))
+        found = identifiers(self.data, span, DESTINATION if name == "destination" else TYPED)
+        if found is not None and self._is_final(found):
+            self.faults.add(found.bad, RejectReason.BAD_FIELD, field)
+            return Telephone(found.column, pa.nulls(self.rows, pa.string()))
+        return self._telephone(name, field, Span(np.where(span.lengths > 0, span.starts, -1), span.lengths))
+
+    def _is_final(self, found: Identifiers) -> bool:
+        """Tell whether numbers stay as they are: none is national, and no rule would change an international one."""
+        law = self.readers.law
+        if law.country is None:
+            return True
+        if found.national:
+            return False
+        leads_with_0 = law.trunk is not None and law.trunk[0] == "0"
+        return leads_with_0 or not normalise_packed(found.column, None, law)[2].any()
+
+    def _telephone(self, name: str, field: str, span: Span) -> Telephone:
+        """Do as `telephone`, by way of texts."""
         first = self.data[np.maximum(span.starts, 0)].astype(np.int64)
         second = self.data[np.maximum(span.starts, 0) + 1].astype(np.int64)
         extended = (first < 0x80) & (second >= 0x80) & (span.lengths >= 2)  # octet 3a, or a length in front

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.ber import values as ber_values
+from ingest.decoders.ber.identifiers import in_digits
 from ingest.decoders.ber.walk import CONTEXT, SEQUENCE, Fields, Level, Span, children, walk
 from ingest.decoders.threegpp import text as threegpp_text
 from ingest.decoders.threegpp.calls import bearer_place
@@ -49,7 +50,7 @@ def bearers(work: Columns) -> None:
     volumes(work, [(work.fields["volumes"], _TRAFFIC), (work.fields["service_volumes"], _SERVICE)])
     work.keep("switch", work.labels("node", "switch", threegpp_text.address))
     charging = work.integers("charging", "record_key")
-    work.keep("call_link", charging.column(pa.int64()).cast(pa.string()))
+    work.keep("call_link", in_digits(charging))
     sequence, local = work.sequence("record_sequence"), work.integers("local_sequence", "record_key")
     work.faults.add(~charging.present, RejectReason.MISSING_FIELD, "record_key")
     key = Key(work.rows, work.kind.letters)
@@ -65,12 +66,13 @@ def addresses(work: Columns, *spans: Span) -> None:
     """Keep the address of the user: IPv4 as it is, IPv6 as address and prefix."""
     source: Column = pa.nulls(work.rows, pa.string())
     prefix: Column = pa.nulls(work.rows, pa.string())
+    packed: Column = pa.nulls(work.rows, pa.uint32())
     for span in spans:
         if not span.present.any():
             continue
         plain, where = _plain_v4(work, span)
         if where.any():
-            source = pc.coalesce(source, plain)
+            packed = pc.coalesce(packed, pc.if_else(source.is_valid(), pa.scalar(None, pa.uint32()), plain))
         rest = Span(np.where(where, -1, span.starts), span.lengths)
         if not rest.present.any():
             continue
@@ -83,7 +85,10 @@ def addresses(work: Columns, *spans: Span) -> None:
                 prefix = pc.coalesce(prefix, text)
             else:
                 source = pc.coalesce(source, text)
-    work.keep("source_ip", source)
+    if packed.null_count < work.rows:
+        work.made["source_ip"] = packed
+        source = pc.if_else(packed.is_valid(), pa.scalar(None, pa.string()), source)
+    work.keep("source_ip_text" if packed.null_count < work.rows else "source_ip", source)
     work.keep("ipv6_prefix", prefix)
 
 
@@ -92,15 +97,16 @@ def _prefix_or_empty(content: bytes) -> str:
 
 
 def _plain_v4(work: Columns, span: Span) -> tuple[Column, Mask]:
-    """Return binary IPv4 addresses, in one choice or two, and which rows have one."""
+    """Return binary IPv4 addresses packed, in one choice or two, and which rows have one."""
     octets = ber_values.lane(work.data, np.maximum(span.starts, 0), 8)
     wrapped = span.present & (span.lengths == 8) & (octets[:, :4] == _V4_WRAPPED).all(axis=1)
     plain = span.present & (span.lengths == 6) & (octets[:, :2] == _V4_PLAIN).all(axis=1)
     where = wrapped | plain
     if not where.any():
-        return pa.nulls(work.rows, pa.string()), where
-    quads = ber_values.dotted_quads(np.ascontiguousarray(np.where(wrapped[:, None], octets[:, 4:8], octets[:, 2:6])))
-    return pc.if_else(pa.array(where), quads, pa.scalar(None, pa.string())), where
+        return pa.nulls(work.rows, pa.uint32()), where
+    quads = np.where(wrapped[:, None], octets[:, 4:8], octets[:, 2:6])
+    addresses = np.ascontiguousarray(quads).view(">u4").ravel().astype(np.uint32)
+    return pa.array(addresses, mask=None if where.all() else ~where), where
 
 
 def volumes(work: Columns, lists: list[tuple[Span, Level]]) -> None:

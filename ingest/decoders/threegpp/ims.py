@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from ingest.decoders.ber.identifiers import first_told, in_digits
 from ingest.decoders.ber.values import Times
 from ingest.decoders.threegpp import text as threegpp_text
 from ingest.decoders.threegpp.columns import Columns, Key, Telephone, first_of, later
@@ -129,7 +130,7 @@ def charging_records(work: Columns) -> None:
 
 def _charging_key(work: Columns, opening: Times) -> None:
     charging = work.integers("charging", "record_key")
-    work.keep("call_link", charging.column(pa.int64()).cast(pa.string()))
+    work.keep("call_link", in_digits(charging))
     sequence, local = work.sequence("record_sequence"), work.integers("local_sequence", "record_key")
     key = Key(work.rows, work.kind.letters)
     key.number(charging.values, charging.present)
@@ -153,10 +154,10 @@ def _subscriber(work: Columns) -> None:
     user = _party_of_user(work)
     sender = work.telephone("originator_msisdn", "calling_number")
     receiver = work.telephone("recipient_msisdn", "called_number")
-    work.party("calling_number", Telephone(pc.coalesce(sender.number, user, number, other), sender.delivered))
+    work.party("calling_number", Telephone(first_told(sender.number, user, number, other), sender.delivered))
     named = work.texts("recipient_other", "called_number")
-    work.party("called_number", Telephone(pc.coalesce(receiver.number, named), receiver.delivered))
-    work.keep("imsi", pc.coalesce(work.digits("originator_imsi", "imsi"), imsi))
+    work.party("called_number", Telephone(first_told(receiver.number, named), receiver.delivered))
+    work.keep("imsi", first_told(work.digits("originator_imsi", "imsi"), imsi))
     work.keep("called_imsi", work.digits("recipient_imsi", "called_imsi"))
     own, sms = (work.labels(name, "imei", _equipment).cast(pa.string()) for name in ("equipment", "sms_equipment"))
     work.keep("imei", pc.coalesce(own, sms))
