@@ -294,4 +294,14 @@ STORE_FIELDS: Final = frozenset({"dedup_domain", "source", "batch_id", "batch_po
 
 SERVICE_TYPES: Final = ("voice", "sms", "mms", "data", "voip", "nat")
 
+VRF_MARK: Final = "/vrf"
+"""Ends a network element's name, with a number, where the record is of one of its VRFs."""
+
+
+def vrf_of(element: str) -> str:
+    """Return the VRF at the end of a network element's name; empty: it tells of none."""
+    _, mark, vrf = element.rpartition(VRF_MARK)
+    return vrf if mark else ""
+
+
 NUMBER_FIELDS: Final = ("calling_number", "called_number", "dialled_number", "forwarded_number")

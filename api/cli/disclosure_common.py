@@ -88,7 +88,8 @@ def _item(item: Mapping[str, Any]) -> str:
     port = "" if item.get("port") is None else f" port {item['port']}"
     held = "" if item.get("held_on") is None else f" as held on {item['held_on']}"
     whose = "" if item.get("tenant") is None else f" of {item['tenant'] or 'no tenant'}"
-    return f"{item.get('kind')} {item.get('value')}{port}{held}{whose} (written {item.get('as_written')})"
+    place = "" if item.get("element") is None else f" at {item['element']}"
+    return f"{item.get('kind')} {item.get('value')}{port}{held}{whose}{place} (written {item.get('as_written')})"
 
 
 def read_json(path: Path) -> Any:

@@ -55,6 +55,8 @@ def _row(task: Task, basis: LegalBasis, target: Target, number: int, position: i
     row[name] = str(ipaddress.ip_address(target.value)) if target.kind == "ip" else target.value
     if target.tenant:
         row["tenant"] = target.tenant
+    if target.element:
+        row["switch"] = target.element
     if target.port is not None:
         row[_PORTS[name]] = target.port
     return row

@@ -60,7 +60,8 @@ class Target:
     `port` narrows an address behind a translator to one of its users; None takes every port. `held_on` (ISO date, UTC)
     narrows it to the subscription of that day; None takes every subscriber, kept apart. `tenant` says whose account it
     is, or in whose network an address is, "" nobody's but the operator's; None is refused where several have an account
-    of that name, and for an address that every network gives out anew.
+    of that name, and for an address that every network gives out anew. `element` narrows an address to one network
+    element's records; None takes all, and is refused where an inner address is in several VRFs.
     """
 
     kind: str
@@ -69,19 +70,20 @@ class Target:
     port: int | None = None
     held_on: str | None = None
     tenant: str | None = None
+    element: str | None = None
 
     def __repr__(self) -> str:
         return f"Target(kind={self.kind!r})"
 
     @property
-    def sought(self) -> tuple[str, str, int | None, str | None, str | None]:
+    def sought(self) -> tuple[str, str, int | None, str | None, str | None, str | None]:
         """What is searched for, however it was written."""
-        return self.kind, self.value, self.port, self.held_on, self.tenant
+        return self.kind, self.value, self.port, self.held_on, self.tenant, self.element
 
     def as_body(self) -> dict[str, Any]:
         """Return the JSON form."""
         body = {"kind": self.kind, "value": self.value, "as_written": self.as_written, "port": self.port}
-        narrowed = {"held_on": self.held_on, "tenant": self.tenant}
+        narrowed = {"held_on": self.held_on, "tenant": self.tenant, "element": self.element}
         return body | {name: value for name, value in narrowed.items() if value is not None}
 
 

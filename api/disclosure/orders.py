@@ -34,6 +34,7 @@ class WrittenTarget:
     port: int | None = None
     held_on: str | None = None
     tenant: str | None = None
+    element: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,13 @@ def normalised(targets: Sequence[WrittenTarget], country: str) -> tuple[Target, 
     """Return the targets as they are searched for."""
     return tuple(
         normalise_target(
-            item.kind, item.value, country=country, port=item.port, held_on=item.held_on, tenant=item.tenant
+            item.kind,
+            item.value,
+            country=country,
+            port=item.port,
+            held_on=item.held_on,
+            tenant=item.tenant,
+            element=item.element,
         )
         for item in targets
     )

@@ -40,8 +40,8 @@ class Preflight(Steps):
         Raises:
             AuditError: the entry could not be made durable; nothing was read.
             KeyUnavailableError, IntegrityError: a part could not be read; that is never zero.
-            ProcedureError: the search would end without a result (logged): reason `several-tenants`, `no-subscription`
-                or `no-preservation`.
+            ProcedureError: the search would end without a result (logged): reason `several-tenants`,
+                `several-networks`, `no-subscription` or `no-preservation`.
         """
         try:
             case = self._weighed(actor, task_id)

@@ -20,10 +20,20 @@ from api.disclosure.casebook import Case
 from api.disclosure.deliveries import Part
 from api.disclosure.expired import expired_fields
 from api.disclosure.hits import cut, erased_days, hits, too_many
+from api.disclosure.model import Target
 from api.disclosure.open_sessions import are_open, within
 from api.disclosure.preserved import Preserved, preserved
 from api.disclosure.recipients import Recipient
-from api.disclosure.selection import MARKS, Span, permitted_fields, reading_columns, select, target_counts, tenants_of
+from api.disclosure.selection import (
+    MARKS,
+    Span,
+    is_shared,
+    owners_of,
+    permitted_fields,
+    reading_columns,
+    select,
+    target_counts,
+)
 from api.disclosure.subscribers import Separation, spans_of
 from api.handover import envelope, ts102657
 from api.handover.requests import number_of
@@ -90,7 +100,7 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
 
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
-        ProcedureError: reason `too-many-records`, or `several-tenants`.
+        ProcedureError: reason `too-many-records`, `several-tenants` or `several-networks`.
     """
     query = recorder.query if recorder else None
     names = permitted_fields(case.basis, case.task.categories)
@@ -217,19 +227,29 @@ def _found(
         yield select(made_records(task, basis), basis, task.targets, task.window)
         return
     stand_back()  # pushes are answered meanwhile
-    whose: dict[int, set[str]] = {place: set() for place, item in enumerate(task.targets) if item.kind == "account"}
+    whose: dict[int, set[str]] = {place: set() for place, item in enumerate(task.targets) if is_shared(item)}
     for table in chain(hits(store, query or query_of(case), held.complete if held else None), running):
         kept = select(table, basis, task.targets, task.window, spans)
         for place, seen in whose.items():
-            seen.update(tenants_of(kept, basis, task.targets[place], spans[place] if spans else None))
+            seen.update(owners_of(kept, basis, task.targets[place], spans[place] if spans else None))
             if len(seen) > 1:
-                raise ProcedureError(
-                    "several tenants have an account of that name",
-                    reason="several-tenants",
-                    hint="the order says whose account it is; nothing else tells them apart",
-                )
+                raise _several(task.targets[place])
         if kept.num_rows:
             yield kept
+
+
+def _several(target: Target) -> ProcedureError:
+    if target.kind == "account":
+        return ProcedureError(
+            "several tenants have an account of that name",
+            reason="several-tenants",
+            hint="the order says whose account it is; nothing else tells them apart",
+        )
+    return ProcedureError(
+        "an inner address is in several VRFs",
+        reason="several-networks",
+        hint="the order names the network element, or the public address with port and time",
+    )
 
 
 def _holders(store: Store, case: Case) -> list[dict[str, Any]]:

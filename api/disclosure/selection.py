@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from api.disclosure.model import Target, Window
-from api.disclosure.targets import IMEI_DIGITS
+from api.disclosure.targets import IMEI_DIGITS, is_inner
 from schemas.arrow import PACKED, packed_columns
 from schemas.errors import IntegrityError
-from schemas.fields import BY_NAME, FIELDS, Category
+from schemas.fields import BY_NAME, FIELDS, Category, vrf_of
 from schemas.legal_bases import LegalBasis
 from schemas.legal_terms import Overlap
 
@@ -107,13 +107,24 @@ def names_target(table: pa.Table, basis: LegalBasis, target: Target, span: Span 
     named = _names(table, target, basis.matchable(target.kind), target.port)
     if target.tenant is not None:
         named &= _numpy(pc.equal(_tenants(table), pa.scalar(target.tenant)), False)
+    if target.element is not None:
+        named &= _numpy(pc.equal(pc.cast(table["switch"], pa.string()), pa.scalar(target.element)), False)
     return named if span is None else named & _starts(table, Window(*span))
 
 
-def tenants_of(table: pa.Table, basis: LegalBasis, target: Target, span: Span | None = None) -> set[str]:
-    """Return whose records name an account; "" is no tenant's. An account's name is its tenant's own affair."""
-    whose: Any = _tenants(table.filter(pa.array(names_target(table, basis, target, span))))
-    return set(whose.unique().to_pylist())
+def is_shared(target: Target) -> bool:
+    """Tell whether several may have what a target names: an account's name, or an inner address at no element."""
+    return target.kind == "account" or (target.kind == "ip" and target.element is None and is_inner(target.value))
+
+
+def owners_of(table: pa.Table, basis: LegalBasis, target: Target, span: Span | None = None) -> set[str]:
+    """Return whose records name a shared target: tenants of an account ("" is none's), VRFs of an inner address."""
+    named = table.filter(pa.array(names_target(table, basis, target, span)))
+    if target.kind == "account":
+        whose: Any = _tenants(named)
+        return set(whose.unique().to_pylist())
+    elements: Any = pc.cast(named["switch"], pa.string())
+    return {vrf_of(element) for element in elements.unique().to_pylist()}
 
 
 def _tenants(table: pa.Table) -> Any:

@@ -57,6 +57,7 @@ def normalise_target(
     port: int | None = None,
     held_on: str | None = None,
     tenant: str | None = None,
+    element: str | None = None,
 ) -> Target:
     """Return the target of an order's words.
 
@@ -76,6 +77,10 @@ def normalise_target(
         raise _bad(kind)
     if tenant is not None and (kind not in ("account", "ip") or not _TENANT.fullmatch(tenant)):
         raise _bad(kind)
+    if element is not None and (
+        kind != "ip" or not 0 < len(element) <= TEXT_CHARACTERS_MAX or not element.isprintable()
+    ):
+        raise _bad(kind)
     value = _value(kind, text, country)
     if _is_nobodys(kind, value):
         raise ProcedureError(f"a target stands for nobody in particular ({kind})", reason="nobody")
@@ -85,7 +90,7 @@ def normalise_target(
             reason="national-prefix",
             hint="write it without that prefix, or nationally: +46 70..., or 070...",
         )
-    return Target(kind, value, text, port, held_on, tenant)
+    return Target(kind, value, text, port, held_on, tenant, element)
 
 
 def is_inner(value: str) -> bool:

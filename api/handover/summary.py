@@ -120,7 +120,8 @@ def _found(order: Mapping[str, Any], counts: Mapping[str, Any]) -> Iterable[str]
             target["value"]
             + ("" if target.get("port") is None else f" port {target['port']}")
             + ("" if target.get("held_on") is None else f", as held on {target['held_on']}")
-            + ("" if target.get("tenant") is None else f", of {target['tenant'] or 'no tenant'}"),
+            + ("" if target.get("tenant") is None else f", of {target['tenant'] or 'no tenant'}")
+            + ("" if target.get("element") is None else f", at {target['element']}"),
             target["as_written"],
             f"{number:,}",
         ]

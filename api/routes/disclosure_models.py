@@ -41,9 +41,19 @@ class TargetModel(Model):
         ),
     ] = None
 
+    element: Annotated[
+        str | None,
+        Field(
+            max_length=255,
+            description="With an ip: the network element whose records are meant, as records name it (`switch`). Needed"
+            " where an inner address is in several VRFs.",
+            examples=[None],
+        ),
+    ] = None
+
     def written(self) -> WrittenTarget:
         """Return it as the procedure takes it."""
-        return WrittenTarget(self.kind, self.value, self.port, self.held_on, self.tenant)
+        return WrittenTarget(self.kind, self.value, self.port, self.held_on, self.tenant, self.element)
 
 
 class WindowModel(Model):

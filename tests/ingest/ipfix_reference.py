@@ -120,6 +120,8 @@ def _record(values: dict[int, bytes], switch: str, export_s: int, found: Read) -
     if event not in OPENS | CLOSES:
         found.refused.append("unsupported")
         return
+    if _number(values, 234):
+        switch += f"/vrf{_number(values, 234)}"
     row: dict[str, Any] = {"switch": switch, "event": "open" if event in OPENS else "close"}
     first, last = _number(values, 361), _number(values, 362 if 362 in values else 361)
     if 361 not in values:

@@ -15,6 +15,7 @@ from ingest.decoders.cgnat.ipfix_messages import Exporters
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError
+from schemas.fields import vrf_of
 from schemas.rejects import RejectReason
 from tests.ingest.ipfix_made import (
     BLOCK,
@@ -145,6 +146,15 @@ def test_templates_belong_to_their_domain_and_end_with_their_withdrawal():
         assert (len(rows), len(rejects)) == (0, 1)
     rows = rows_of(ipfix(TEMPLATES, domain=7) + other, SourceConfig("cgn1"))
     assert [row["switch"] for row in rows] == ["cgn1/7"]
+
+
+def test_a_vrf_is_part_of_the_network_element_since_its_addresses_are_its_own():
+    fields = ((230, 1), (323, 8), (8, 4), (225, 4), (234, 4))
+    data = b"".join(record(fields, (4, T0, "10.0.0.1", "203.0.113.1", vrf)) for vrf in (0, 3, 40))
+    message = ipfix(one_set(2, template(300, fields)), one_set(300, data), domain=7)
+    rows = rows_of(message, SourceConfig("cgn1"))
+    assert [row["switch"] for row in rows] == ["cgn1/7", "cgn1/7/vrf3", "cgn1/7/vrf40"]
+    assert [vrf_of(row["switch"]) for row in rows] == ["", "3", "40"]
 
 
 def test_options_are_no_records():

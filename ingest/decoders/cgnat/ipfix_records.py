@@ -20,6 +20,7 @@ from ingest.decoders.base import Event
 from ingest.decoders.cgnat.ipfix_messages import V9, VARIABLE, DataSet, Header, Template, variable_records
 from ingest.decoders.slices import Column, Faults, Flags, Ints, compute
 from schemas.arrow import TIME_TYPE
+from schemas.fields import VRF_MARK
 from schemas.rejects import RejectReason
 
 Octets = npt.NDArray[np.uint8]
@@ -219,7 +220,7 @@ class Records:
             "event": compute.if_else(pa.array(closes), Event.CLOSE.value, Event.OPEN.value),
             "session_key": _joined(pa.repeat(self.switch, self.rows), key),
             "record_key": _joined(letters, key, pa.array(at).cast(pa.string())),
-            "switch": pa.repeat(self.switch, self.rows),
+            "switch": self._elements(),
             "service_type": pa.repeat("nat", self.rows),
             "start_time": _time(start, opens | starts_known),
             "end_time": _time(at, closes),
@@ -297,6 +298,14 @@ class Records:
             single(address("destination_ip")),
             single(number(ports["destination"])),
         )
+
+    def _elements(self) -> Column:
+        """Return the network element of each record, with its VRF, where that is not the first."""
+        vrf, plain = self._number(234), pa.repeat(self.switch, self.rows)
+        if vrf is None or not (vrf > 0).any():
+            return plain
+        marked = compute.binary_join_element_wise(plain, pa.array(vrf).cast(pa.string()), VRF_MARK)
+        return compute.if_else(pa.array(vrf > 0), marked, plain)
 
     def _volume(self, *elements: int) -> Column:
         for element in elements:

@@ -15,9 +15,11 @@ from api.disclosure.targets import normalise_target
 from schemas.errors import ProcedureError
 from tests.api.disclosure.conftest import Court
 from tests.store.conftest import deliver
-from tests.store.records import records
+from tests.store.records import records, with_column
 
 INNER = "10.1.2.3"
+OVERLAPPING = "10.9.9.9"
+ELEMENTS = ("cgn1/vrf1", "cgn1/vrf2", "cgn1/vrf2", "cgn2")
 TENANTS = ("acme", "acme", "beta", None)
 
 
@@ -31,6 +33,10 @@ def court(shared_court: Court) -> Court:
         rows, days_ago=6, days=2, seed=10, source_ip=pa.array([inner] * rows, pa.uint32()), tenant=[*TENANTS]
     )
     deliver(shared_court.store, table, source="inner")
+    inner = int(ipaddress.ip_address(OVERLAPPING))
+    table = records(rows, days_ago=6, days=2, seed=11, source_ip=pa.array([inner] * rows, pa.uint32()))
+    table = with_column(table, "tenant", ["acme"] * rows)
+    deliver(shared_court.store, with_column(table, "switch", [*ELEMENTS]), source="vrfs")
     return shared_court
 
 
@@ -106,3 +112,39 @@ def test_an_inner_address_alone_names_nobody(court: Court, address: str) -> None
     with pytest.raises(ProcedureError) as refusal:
         court.file(targets=(WrittenTarget("ip", address),))
     assert refusal.value.reason == "inner-address"
+
+
+@pytest.mark.parametrize(("element", "found"), [("cgn1/vrf1", 1), ("cgn1/vrf2", 2), ("cgn2", 1), ("cgn1", 0)])
+def test_an_address_of_several_vrfs_is_searched_at_the_element_that_the_order_names(
+    court: Court, element: str, found: int
+) -> None:
+    task = court.released(targets=(WrittenTarget("ip", OVERLAPPING, tenant="acme", element=element),))
+    opened, rows = court.open(court.deliver(task.id))
+    assert (len(rows), opened.manifest["counts"]["by_target"]) == (found, [found])
+    assert {row["switch"] for row in rows} <= {element}
+    assert opened.manifest["order"]["targets"][0]["element"] == element
+    assert verify(court.store, task.id).verdict == COMPLETE
+
+
+def test_an_address_of_several_vrfs_is_not_guessed(court: Court) -> None:
+    target = WrittenTarget("ip", OVERLAPPING, tenant="acme")
+    task = court.checked(targets=(target,))
+    with pytest.raises(ProcedureError) as refusal:
+        court.procedure.preflight(court.actor("approver-1"), task.id)
+    assert refusal.value.reason == "several-networks"
+    court.approve(task.id)
+    with pytest.raises(ProcedureError) as refusal:
+        court.run(task.id)
+    assert refusal.value.reason == "several-networks"
+    order = court.file(targets=(WrittenTarget("ip", OVERLAPPING, tenant="acme", element="cgn1/vrf1"),))
+    for element in ("cgn1/vrf2", None):
+        with pytest.raises(ProcedureError) as refusal:
+            court.register(order, targets=(WrittenTarget("ip", OVERLAPPING, tenant="acme", element=element),))
+        assert refusal.value.reason == "target-out-of-scope"
+
+
+@pytest.mark.parametrize(("kind", "element"), [("number", "cgn1"), ("account", "cgn1"), ("ip", ""), ("ip", "a\nb")])
+def test_only_an_address_has_a_network_element(kind: str, element: str) -> None:
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target(kind, INNER if kind == "ip" else "0701740007", country="SE", element=element)
+    assert refusal.value.reason == "bad-target"
