@@ -201,7 +201,8 @@ class PartStore:
             known = known_tags()
             return self._hasher.tags(table) if known is None else known
 
-        run = runs.run_of(tags, self._hasher.keyed(table), table.num_rows, group_rows)
+        keyed = self._hasher.keyed(table) if "record_key" in table.column_names else None
+        run = runs.run_of(tags, keyed, table.num_rows, group_rows)
         path, binding = self._layout.identities(partition, file_id), self.binding(partition, file_id, "identities")
         run_size, run_digest = runs.write(path, run, group_rows, binding, key, syncs)
         path, binding = self._layout.index(partition, file_id), self.binding(partition, file_id, "index")

@@ -110,8 +110,7 @@ def numbers_of(column: Column) -> Numbers | None:
     """Return a column of texts, an array or several, as numbers; None where not every row has one template. Pure."""
     if len(column) < ROWS_MIN or column.null_count:
         return None
-    step = -(-len(column) // _SAMPLES)
-    samples = column.take(pa.array(np.arange(0, len(column), step))).to_pylist()
+    samples = _examples(column)
     for _ in range(_TRIES):
         pieces = template_of(samples)
         if pieces is None:
@@ -123,12 +122,25 @@ def numbers_of(column: Column) -> Numbers | None:
     return None
 
 
+def _chunks(column: Column) -> list[Column]:
+    return column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+
+
+def _examples(column: Column) -> list[str]:
+    """Return some texts from all over the column, chunk by chunk: to take rows of several lays these end to end."""
+    found: list[str] = []
+    step = -(-len(column) // _SAMPLES)
+    for chunk in _chunks(column):
+        found += chunk.take(pa.array(np.arange(0, len(chunk), step))).to_pylist()
+    return found
+
+
 def _parsed(column: Column, pieces: tuple[Piece, ...]) -> Ints | int:
     """Return the numbers of all rows, or the first row that has another template."""
     plan, literals = planned(pieces)
     values = np.empty((len(column), int((plan[:, 0] != LITERAL).sum())), np.int64)
     parse, at = native.load(_KERNELS).parse, 0
-    for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+    for chunk in _chunks(column):
         offsets, data = text_views(chunk)
         good = int(parse(data, offsets, plan, literals, values[at : at + len(chunk)]))
         if good < len(chunk):
@@ -212,19 +224,20 @@ def of(records: pa.Table, order: Ints | None, size_of: SizeOf) -> dict[str, Pack
         numbers = numbers_of(records.column(name)) if name in records.schema.names else None
         if numbers is None:
             continue
-        found = _within(numbers, known, packed) or _worthy(numbers, records.column(name), order, size_of)
+        found = _within(numbers, known, packed) or _worthy(numbers, order, size_of)
         if found is not None:
             known[name], packed[name] = numbers, found
     return packed
 
 
-def _worthy(numbers: Numbers, column: Column, order: Ints | None, size_of: SizeOf) -> Packed | None:
+def _worthy(numbers: Numbers, order: Ints | None, size_of: SizeOf) -> Packed | None:
     """Return numbers that, by a sample, take about as little as their texts: rows in order repeat the rows before."""
-    first = max((len(column) - SAMPLE_ROWS) // 2, 0)
-    rows = np.arange(first, min(first + SAMPLE_ROWS, len(column))) if order is None else order[first:][:SAMPLE_ROWS]
-    tried = size_of(column.take(pa.array(rows)), "DELTA_LENGTH_BYTE_ARRAY", "zstd")
+    first = max((len(numbers.values) - SAMPLE_ROWS) // 2, 0)
+    rows = slice(first, first + SAMPLE_ROWS)
+    sample = text_of(numbers.pieces, numbers.values[rows if order is None else order[rows]])
+    tried = size_of(sample, "DELTA_LENGTH_BYTE_ARRAY", "zstd")
     packed = numbers.packed(order)
-    return packed if packed.width <= tried / len(rows) + _PRICE_BYTES else None
+    return packed if packed.width <= tried / len(sample) + _PRICE_BYTES else None
 
 
 def _within(numbers: Numbers, known: Mapping[str, Numbers], packed: Mapping[str, Packed]) -> Packed | None:
@@ -262,10 +275,15 @@ def unpack(rule: Mapping[str, Any], rows: Bytes) -> Column:
     for place, slot in enumerate(slots):
         codes = words.unpack(rows, slot) if slot.bits else np.zeros(len(rows), np.uint64)
         values[:, place] = codes.view(np.int64) + bases[:, place]
-    if len(rows) < KERNEL_ROWS_MIN and not native.is_loaded(_KERNELS):
+    return text_of(pieces, values)
+
+
+def text_of(pieces: Sequence[Piece], values: Ints) -> Column:
+    """Return the texts of a template and of numbers, rows x numbers."""
+    if len(values) < KERNEL_ROWS_MIN and not native.is_loaded(_KERNELS):
         return pa.array(written(pieces, values), pa.string())
     plan, literals = planned(pieces)
-    offsets = np.empty(len(rows) + 1, np.int32)
+    offsets = np.empty(len(values) + 1, np.int32)
     kernels = native.load(_KERNELS)
     size = int(kernels.measure(plan, values, offsets))
     if size > np.iinfo(np.int32).max:
@@ -273,7 +291,7 @@ def unpack(rule: Mapping[str, Any], rows: Bytes) -> Column:
     data = np.empty(size, np.uint8)
     kernels.write(plan, literals, values, offsets, data)
     buffer: Any = pa.py_buffer  # its stub does not know arrays
-    return pa.StringArray.from_buffers(len(rows), buffer(offsets), buffer(data))
+    return pa.StringArray.from_buffers(len(values), buffer(offsets), buffer(data))
 
 
 def written(pieces: Sequence[Piece], values: npt.NDArray[np.int64]) -> list[str]:
