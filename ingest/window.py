@@ -54,8 +54,8 @@ class Window:
     def _fill(self) -> None:
         if self.ended or len(self.data) - self.at > RECORD_BYTES_MAX + self._ahead_bytes:
             return
-        pieces = [self.data[self.at :]]
-        size = len(pieces[0])
+        pieces = [self.data[self.at :]] if self.at < len(self.data) else []  # one piece alone is not copied
+        size = sum(map(len, pieces))
         while size < WINDOW_BYTES:
             piece = self._stream.read(WINDOW_BYTES - size)
             if not piece:

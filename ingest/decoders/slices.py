@@ -74,7 +74,7 @@ def read_blocks(
     Raises:
         InputError: the stream is UTF-16.
     """
-    pending = _read_full(stream, block_bytes)
+    pending = read_full(stream, block_bytes)
     ended = len(pending) < block_bytes
     if offset == 0:
         refuse_utf16(pending)
@@ -87,13 +87,13 @@ def read_blocks(
             skipped, offset, pending = 0, offset + cut, pending[cut:]
         if ended:
             break
-        if not skipped and (cut := _last_end(pending, terminators)):
+        if not skipped and (cut := last_end(pending, terminators)):
             yield Block(pending[:cut], offset)
             offset, pending = offset + cut, pending[cut:]
         if skipped or len(pending) > bytes_max:
             drop = max(len(pending) - max(map(len, terminators)) + 1, 0)  # a terminator may straddle two reads
             skipped, offset, pending = skipped + drop, offset + drop, pending[drop:]
-        more = _read_full(stream, block_bytes)
+        more = read_full(stream, block_bytes)
         ended = len(more) < block_bytes
         pending += more
     if skipped:
@@ -108,7 +108,7 @@ def refuse_utf16(head: bytes) -> None:
         raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
 
 
-def _read_full(stream: BinaryIO, size: int) -> bytes:
+def read_full(stream: BinaryIO, size: int) -> bytes:
     """Read `size` bytes however small the stream's own pieces are; fewer only at its end."""
     pieces = []
     while size > 0 and (piece := stream.read(size)):
@@ -117,7 +117,7 @@ def _read_full(stream: BinaryIO, size: int) -> bytes:
     return b"".join(pieces)
 
 
-def _last_end(data: bytes, terminators: tuple[bytes, ...]) -> int:
+def last_end(data: bytes, terminators: tuple[bytes, ...]) -> int:
     """Return the index after the last terminator, 0 if there is none."""
     end = 0
     for one in terminators:  # the one that is not there is not looked for in all of it

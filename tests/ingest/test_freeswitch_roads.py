@@ -378,7 +378,7 @@ def test_any_damage_comes_out_the_same(drawn: st.DataObject) -> None:
 )
 def test_what_is_not_understood_is_left_to_the_twin(line: bytes) -> None:
     good = text(DOCUMENTS[1]) + b"\n"
-    assert same(good + line + b"\n" + good + good) <= 3
+    assert same(good + line + b"\n" + good + good) in (1, 2, 3, 6)  # read again where a body is no document
 
 
 def test_a_dictionary_of_many_variables_is_left_to_the_twin() -> None:

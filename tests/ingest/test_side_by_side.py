@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
+import pyarrow as pa
 import pytest
 
 from ingest.decoders import slices
+from ingest.decoders.base import Decoded
+from ingest.decoders.freeswitch import blocks
+from ingest.decoders.plain_rows import PlainBlocks
+from ingest.decoders.side_by_side import STRETCH_ROWS, gathered
 from ingest.source import SourceConfig
+from schemas.errors import InputError
+from schemas.rejects import Reject, RejectReason
 from tests.ingest.decoding import decode, fixture
 
 SOURCE = SourceConfig("edge", zone="Europe/Stockholm")
@@ -44,3 +53,65 @@ def test_many_blocks_bring_what_one_brings(name: str) -> None:
     rows, rejects = one = in_blocks(name, data, 1 << 22)
     assert rows and [reject.offset for reject in rejects] == [half, len(data) - len(SPOILT)]
     assert in_blocks(name, data, 1500) == in_blocks(name, data, 4000) == one
+
+
+def part(first: int, rows: int, mark: bytes | None) -> Decoded:
+    """Return a stretch of so many records; `mark` begins what is kept of each."""
+    table = pa.table({"position": pa.array(range(first, first + rows), pa.int64())})
+    rejects = [Reject(first + rows, RejectReason.MALFORMED)]
+    return Decoded(table, rejects, None if mark is None else lambda asked: [mark + b"%d" % one for one in asked])
+
+
+def test_small_parts_become_one_stretch() -> None:
+    parts = [part(1, 3, b"a"), part(5, 0, None), part(6, 2, None), part(9, 1, b"b"), part(11, 1, b"c")]
+    first, second = gathered(parts)
+    assert first.table["position"].to_pylist() == [1, 2, 3, 6, 7, 9] and first.raw_of is not None
+    assert [reject.position for reject in first.rejects] == [4, 5, 8, 10]
+    assert first.raw_of([2, 7, 9]) == [b"a2", None, b"b9"]
+    assert second is parts[-1]
+    large = part(1, STRETCH_ROWS, None)
+    assert list(gathered([large, large])) == [large, large]
+
+
+def test_what_was_gathered_before_a_failure_is_told_first() -> None:
+    def failing() -> Iterator[Decoded]:
+        yield part(1, 3, None)
+        raise InputError("cut off", hint="deliver it again")
+
+    parts = gathered(failing())
+    assert next(parts).table.num_rows == 3
+    with pytest.raises(InputError):
+        next(parts)
+
+
+@pytest.mark.parametrize("name", ["freeswitch-json", "freeswitch-xml"])
+@pytest.mark.parametrize("size", [3_000, 9_000, 30_000])
+def test_bodies_of_freeswitch_do_not_hang_on_where_a_block_ends(name: str, size: int) -> None:
+    data = freeswitch(name)
+    whole = decode(name, data, SOURCE)
+    assert len(whole[0]) > 20 and len(whole[1]) == 2
+    with mock.patch.object(blocks, "BLOCK_BYTES", size):
+        assert decode(name, data, SOURCE) == whole
+        for end in (b"", b"\n{", b"<cdr>\n"):
+            with mock.patch.object(blocks, "PlainBlocks", in_order_only):
+                serial = decode(name, data[: len(data) // 2] + end, SOURCE)
+            assert decode(name, data[: len(data) // 2] + end, SOURCE) == serial
+
+
+class in_order_only(PlainBlocks[Any]):  # noqa: N801 (stands in for the class)
+    """No block is plain: everything is read as a stream."""
+
+    def __init__(self, blocks: Any, make: Any) -> None:
+        super().__init__(blocks, lambda _: None)
+
+
+def freeswitch(name: str) -> bytes:
+    """Return a delivery with bodies that spoil a block: no document, a body over several lines, a form."""
+    if name == "freeswitch-json":
+        legs = fixture("freeswitch", "legs.ndjson").splitlines(keepends=True)
+        odd = [json.dumps(json.loads(legs[0]), indent=1).encode() + b"\n", b"{spoilt}\n", b"cdr=" + legs[1], b"x\n"]
+    else:
+        legs = [leg + b"</cdr>\n" for leg in fixture("freeswitch", "legs.xml").split(b"</cdr>\n")[:-1]]
+        latin = b'<?xml version="1.0" encoding="ISO-8859-1"?>\n' + legs[0][legs[0].index(b"<cdr") :]
+        odd = [latin, b"<cdr>\n", b"x\n", b'<?xml version="1.0"?>\n' + legs[1][legs[1].index(b"<cdr") :]]
+    return b"".join([*legs * 3, odd[0], *legs, odd[1], *legs, odd[2], *legs, odd[3], *legs])

@@ -47,7 +47,7 @@ class Body(NamedTuple):
     """One body: where it is, and its document or why there is none.
 
     `text` is the document's JSON. `altered` says that bytes outside UTF-8 were replaced by U+FFFD: a field that holds
-    one is not as delivered.
+    one is not as delivered. `is_recoded`: another encoding than UTF-8 was declared for it.
     """
 
     position: int
@@ -57,6 +57,7 @@ class Body(NamedTuple):
     reason: RejectReason | None = None
     text: bytes = b""
     altered: bool = False
+    is_recoded: bool = False
 
 
 def read_bodies(stream: BinaryIO, walker: Walker | None = None) -> Iterator[Body | Legs]:

@@ -25,6 +25,7 @@ from urllib.parse import unquote
 import orjson
 
 from ingest.decoders.base import Decoded
+from ingest.decoders.freeswitch.blocks import See, in_blocks
 from ingest.decoders.freeswitch.bodies import Body, posted, read_bodies
 from ingest.decoders.freeswitch.stretch import COLUMNS, DISPOSITIONS, TEXT_COLUMNS, Row, Stretch, texts_of
 from ingest.decoders.freeswitch.values import Refusal, decoder_of, encoding_option, utc_offset_s
@@ -37,6 +38,7 @@ __all__ = ["DISPOSITIONS", "FreeswitchJson", "address_of", "decode_legs", "profi
 
 _TIME_US_MAX: Final = 253_370_764_800_000_000  # 9999-01-01
 _MILLISECONDS_MAX: Final = 1 << 40
+_ENDS: Final = (b"}\n", b"}\r\n")
 _WITHHELD: Final = frozenset({"", "anonymous", "Anonymous", "restricted", "Restricted", "unavailable", "unknown"})
 
 
@@ -49,14 +51,19 @@ class FreeswitchJson:
     options = ("encode_values",)
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the delivery's legs in order.
+        """Return the delivery's legs in order.
 
         Raises:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        walker = Walker(leg_form(DOCUMENTS), encoding_of(source))
-        return decode_legs(read_bodies(stream, walker), source, orjson.loads, walker)
+        option = encoding_of(source)
+
+        def read(some: BinaryIO, seen: See) -> Iterator[Decoded]:
+            walker = Walker(leg_form(DOCUMENTS), option)
+            return decode_legs(seen(read_bodies(some, walker)), source, orjson.loads, walker)
+
+        return in_blocks(stream, _ENDS, read)
 
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> tuple[Decoded, Sequence[int]] | None:
         """Return the legs of many bodies, and the last position of each body's; None beyond one stretch."""

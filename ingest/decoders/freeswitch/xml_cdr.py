@@ -20,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 from xml.etree.ElementTree import Element
 
 from ingest.decoders.base import Decoded
+from ingest.decoders.freeswitch.blocks import See, in_blocks
 from ingest.decoders.freeswitch.bodies import Body
 from ingest.decoders.freeswitch.json_cdr import decode_legs
 from ingest.decoders.freeswitch.walk import ELEMENTS, Legs, Walker, encoding_of, leg_form
@@ -30,6 +31,7 @@ from ingest.window import Window
 from schemas.rejects import RejectReason
 
 _MARKS: Final = Marks("cdr", "cdr=(?=<)")
+_ENDS: Final = (b"</cdr>\n", b"</cdr>\r\n")
 _Document = dict[str, Any]
 
 
@@ -42,14 +44,19 @@ class FreeswitchXml:
     options = ("encode_values",)
 
     def decode(self, stream: BinaryIO, source: SourceConfig) -> Iterator[Decoded]:
-        """Yield the delivery's legs in order.
+        """Return the delivery's legs in order.
 
         Raises:
             ConfigurationError: `encode_values` is none of auto, yes and no; the zone does not exist.
             InputError: the delivery is UTF-16.
         """
-        walker = Walker(leg_form(ELEMENTS), encoding_of(source))
-        return decode_legs(_bodies(stream, walker), source, _loaded, walker)
+        option = encoding_of(source)
+
+        def read(some: BinaryIO, seen: See) -> Iterator[Decoded]:
+            walker = Walker(leg_form(ELEMENTS), option)
+            return decode_legs(seen(_bodies(some, walker)), source, _loaded, walker)
+
+        return in_blocks(stream, _ENDS, read)
 
 
 def _bodies(stream: BinaryIO, walker: Walker) -> Iterator[Body | Legs]:
@@ -69,12 +76,13 @@ def _bodies(stream: BinaryIO, walker: Walker) -> Iterator[Body | Legs]:
             continue
         position += 1
         found = None if piece.reason is not None else _read(piece)
+        recoded = piece.encoding != UTF8
         if found is None:
             reason = piece.reason or RejectReason.MALFORMED
             yield Body(position, piece.offset, piece.length_bytes, None, reason)
         else:
             document, text, altered = found
-            yield Body(position, piece.offset, piece.length_bytes, document, None, text, altered)
+            yield Body(position, piece.offset, piece.length_bytes, document, None, text, altered, recoded)
     if (rest := walker.rest()) is not None:
         yield rest
 
