@@ -8,6 +8,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Final, Self, cast
 
@@ -20,9 +22,14 @@ from ingest.source import SourceConfig
 from ingest.streams import CountingReader, expanded
 from schemas.errors import ConfigurationError, InputError
 from store import Receipt, SourceRef, Store
+from store.batch import BatchWriter
+from store.open_sessions.sessions import EVENT_COLUMNS
+from store.preceding import Preceding, VoidError
 
 STRETCHES_AHEAD: Final = 4
 """Half a million records of CSV: a delivery of so many is decoded whole while the one before is written."""
+EARLY_ROWS_MAX: Final = 655_360
+"""So many records of a delivery are looked up, and kept for another time, while the one before is being committed."""
 
 
 def ingest_stream(
@@ -59,8 +66,8 @@ class _Said:
 class Delivery:
     """One delivery on its road. Leaving it ends its decoding.
 
-    `begin` starts decoding; called while another delivery is still being committed, it keeps both cores busy. Only
-    `take_in` asks the store anything.
+    `begin` starts decoding; called while another delivery is still being committed, it keeps both cores busy. Who has
+    several hands them over one after the other (`hand_over`) and then asks for each one's receipt; `take_in` is both.
 
     Raises:
         ConfigurationError: no such format, or the source lacks what the format needs (a time zone).
@@ -82,9 +89,15 @@ class Delivery:
                 hint="set the source's zone, e.g. `lagrum sources add NAME --zone Europe/Stockholm`",
             )
         self._store, self._source, self._format = store, source, format
+        self._reference = SourceRef(source.name, source.domain, source.transport)
         self._reader = CountingReader(stream, progress)
         self._said = _Said([])
         self._ahead: _Ahead | None = None
+        self._batch: BatchWriter | None = None
+        self._given: list[Normalised] = []
+        self._before: Delivery | None = None
+        self._preceding: Preceding | None = None
+        self._committed: Future[Receipt] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -100,39 +113,129 @@ class Delivery:
             parts = _decoded(self._decoder, self._reader, self._source, self._store.clock.now_us(), self._said)
             self._ahead = _Ahead(parts)
 
-    def take_in(self, *, idempotency_key: str | None = None, when_decoded: Callable[[], None] | None = None) -> Receipt:
-        """Commit the delivery; `when_decoded` is called once nothing is left to decode.
+    def take_in(self, *, idempotency_key: str | None = None) -> Receipt:
+        """Commit the delivery.
 
         Raises:
             InputError: the delivery cannot be read as a whole, or it is not empty and holds no record. Nothing is kept.
             BusyError: try again later. Nothing is kept.
         """
-        store, reader = self._store, self._reader
-        reference = SourceRef(self._source.name, self._source.domain, self._source.transport)
-        if idempotency_key is not None and (earlier := store.replayed(reference, idempotency_key)) is not None:
-            return _answered_before(earlier, reader)
+        if idempotency_key is not None:
+            earlier = self._store.replayed(self._reference, idempotency_key)
+            if earlier is not None:
+                return _answered_before(earlier, self._reader)
+        self._look(idempotency_key, lambda: None)
+        assert self._batch is not None
+        receipt = self._batch.commit()
+        self._note()
+        return receipt
+
+    def hand_over(
+        self, pool: Executor, *, after: Delivery | None = None, when_decoded: Callable[[], None] = lambda: None
+    ) -> None:
+        """Tell new records from known, and let a thread of the pool (two at least) commit them; see `receipt`.
+
+        A delivery that was handed over and is not settled yet comes `after`: this one is compared with its rows, and
+        published only when that one is, as it was written; otherwise this one is compared anew. `when_decoded` is
+        called once nothing is left to decode.
+
+        Raises:
+            InputError: the delivery cannot be read as a whole, or it is not empty and holds no record. Nothing is kept.
+            BusyError: try again later. Nothing is kept.
+        """
+        self._before = after
+        self._look(None, when_decoded)
+        assert self._batch is not None
+        self._preceding = self._batch.precede()
+        self._committed = pool.submit(self._batch.commit)
+
+    def receipt(self) -> Receipt:
+        """Return the receipt of what was handed over, once every record of it is durable and accounted for.
+
+        Raises:
+            InputError: the records cannot be stored as a whole. Nothing is kept.
+            BusyError: try again later. Nothing is kept.
+        """
+        assert self._committed is not None
+        if isinstance(self._committed.exception(), VoidError):
+            self._commit_anew()
+        self._before, self._given = None, []
+        receipt = self._committed.result()
+        self._note()
+        return receipt
+
+    def _commit_anew(self) -> None:
+        self._committed = Future()
+        try:
+            self._give_anew()
+            assert self._batch is not None
+            self._batch.finish_input(self._reader.sha256, self._reader.size_bytes)
+            self._committed.set_result(self._batch.commit())
+        except BaseException as error:
+            assert self._batch is not None
+            self._batch.abort()
+            self._committed.set_exception(error)
+
+    def _look(self, idempotency_key: str | None, when_decoded: Callable[[], None]) -> None:
+        """Give every record to a batch, and say what was delivered."""
         self.begin()
         assert self._ahead is not None
-        with store.begin_batch(reference, format=self._format, idempotency_key=idempotency_key) as batch:
+        decoded = False
+        self._batch = self._begin_batch(idempotency_key)
+        try:
             for part in self._ahead:
-                batch.reject(part.rejects)
-                batch.add(part.table)
-                if when_decoded is not None and self._ahead.is_decoded:
+                self._give(part)
+                if not decoded and self._ahead.is_decoded:
+                    decoded = True
                     when_decoded()
-                    when_decoded = None
-            reader.drain()
-            if when_decoded is not None:
+            self._reader.drain()
+            if not decoded:
                 when_decoded()
-            batch.finish_input(reader.sha256, reader.size_bytes)
-            if batch.records == 0 and reader.size_bytes and not self._said.is_nothing:
+            self._batch.finish_input(self._reader.sha256, self._reader.size_bytes)
+            if self._batch.records == 0 and self._reader.size_bytes and not self._said.is_nothing:
                 self._note()  # a file without records has its number all the same, and may tell of losses
                 raise InputError(
                     f"the delivery is not empty, but holds no record of format {self._format}",
                     hint="check the format; `lagrum formats` lists them",
                 )
-            receipt = batch.commit()
-        self._note()
-        return receipt
+        except BaseException:
+            self._batch.abort()
+            raise
+
+    def _begin_batch(self, idempotency_key: str | None) -> BatchWriter:
+        begin, after = self._store.begin_batch, self._before._preceding if self._before is not None else None
+        return begin(self._reference, format=self._format, idempotency_key=idempotency_key, after=after)
+
+    def _give(self, part: Normalised) -> None:
+        """Give a stretch to the batch; until the batch before is settled it is kept, to be given anew."""
+        assert self._batch is not None
+        if self._before is not None:
+            rows = sum(given.table.num_rows for given in self._given)
+            if rows > EARLY_ROWS_MAX or EVENT_COLUMNS[0] in part.table.column_names:  # sessions are read as published
+                self._settle()
+            else:
+                self._given.append(part)
+        self._batch.reject(part.rejects)
+        self._batch.add(part.table)
+
+    def _settle(self) -> None:
+        """Wait for the batch before; give what was given anew when that is not what it was."""
+        assert self._batch is not None and self._before is not None
+        try:
+            self._batch.settle()
+        except VoidError:
+            self._batch.abort()
+            with suppress(InputError):  # that one is told of in its turn
+                self._before.receipt()
+            self._give_anew()
+        self._before, self._given = None, []
+
+    def _give_anew(self) -> None:
+        """Give what was given to a batch that is void to another, which is compared with what is published."""
+        self._before, given, self._given = None, self._given, []
+        self._batch = self._begin_batch(None)
+        for part in given:
+            self._give(part)
 
     def _note(self) -> None:
         for file in self._said.files:

@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 
 from schemas.rejects import Reject
 from store import siblings
-from store.buffered import Buffer, Held
-from store.identities.dedup import Chunk, Fate, classify
+from store.buffered import Buffer, Held, without_duplicates
+from store.identities.dedup import EXPIRED, Chunk, Fate, Told, classify
 from store.identities.horizon import around, near, nearest_first
 from store.identities.identity import Tags
 from store.identities.known import PartSource
@@ -33,6 +33,7 @@ from store.model import Receipt, SourceRef
 from store.open_sessions.sessions import EVENT_COLUMNS, SessionArea
 from store.partitions import PartitionKey
 from store.parts import WrittenPart
+from store.preceding import Preceding, sources
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
 from store.retention.clocktrust import Verdict
@@ -57,17 +58,14 @@ LARGE_ROWS_MIN: Final = 65_536
 """A part of so many rows waits for the disk by itself, beside the other writer; smaller ones all together."""
 WRITERS: Final = 2
 """Parts encoded at once; a Parquet writer uses one core."""
-EXPIRED: Final = -1
-"""In `Told`, beside the values of `Fate`: the record's period is over."""
-
-Told = tuple[npt.NDArray[np.int64], npt.NDArray[np.int8]]
-"""Positions of records of a delivery, and the fate of each."""
 
 
 class BatchWriter:
     """One delivery on its way in. Use as a context manager: leaving it without `commit` discards everything."""
 
-    def __init__(self, store: Store, source: SourceRef, format: str, idempotency_tag: bytes | None) -> None:
+    def __init__(
+        self, store: Store, source: SourceRef, format: str, idempotency_tag: bytes | None, after: Preceding | None
+    ) -> None:
         self._store, self._source, self._format = store, source, format
         self._idempotency_tag = idempotency_tag
         self._started = time.monotonic()
@@ -79,8 +77,12 @@ class BatchWriter:
         self._written: list[WrittenPart] = []
         self._pending: list[tuple[Future[WrittenPart], int, Buffer]] = []
         self._held: list[Held] = []
+        self._preceding = Preceding()
+        self._after = after
+        self._before, others = ((), ()) if after is None else after.rows()
+        self._seen: frozenset[str] = frozenset()
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="lagrum-part")
-        self._parts: list[PartSource] = []
+        self._parts = sources(store.known, others)
         self._slots: set[int] = set()
         self._days: set[int] = set()
         self._located: set[int] = set()
@@ -107,6 +109,23 @@ class BatchWriter:
     ) -> None:
         if not self._done:
             self.abort()
+
+    def precede(self) -> Preceding:
+        """Return what the batch after this one is compared with: all records are in, and the commit is not begun."""
+        return self._preceding.begin([held.chunk for held in self._held], list(self._written))
+
+    def settle(self) -> None:
+        """Wait for the batch before, if there is one: its rows need no room in memory any more.
+
+        Raises:
+            VoidError: it was not published as it was written; this one cannot be published either.
+        """
+        if self._after is not None:
+            parts = self._after.published()
+            self._seen = frozenset(part.file_id for part in parts)
+            self._parts = [part for part in self._parts if part.file_id not in self._seen]
+            self._parts += sources(self._store.known, parts)
+            self._before, self._after = (), None
 
     def add(self, records: pa.Table) -> None:
         """Take packed records in: columns of the packed schema without what the store sets, but `batch_position`.
@@ -146,9 +165,8 @@ class BatchWriter:
         """Turn the source's sessions that are silent since `before_us` into records with inferred ends."""
         records = self._area().stale(before_us)
         if records is not None:
-            self._take(
-                complete(self._source, records.drop_columns([n for n in ("batch_id",) if n in records.column_names]))
-            )
+            own = records.select([name for name in records.column_names if name != "batch_id"])
+            self._take(complete(self._source, own))
 
     @property
     def records(self) -> int:
@@ -165,6 +183,7 @@ class BatchWriter:
 
         Raises:
             LagrumError: nothing of the batch is visible; it can be delivered again.
+            VoidError: the same, because of the batch before.
         """
         try:
             self._share_last()
@@ -173,11 +192,13 @@ class BatchWriter:
             self._collect(0)
             self._syncs.finish()
             self._store.part_store.sync_names(*{part.partition for part in self._written})
-            receipt = publish(self._store, self._publication())
+            self.settle()
+            receipt, published = publish(self._store, self._publication())
         except BaseException:
             self.abort()
             raise
         self._done = True
+        self._preceding.end(published if published == self._written else None)
         self._rejects.close()
         self._pool.shutdown()
         self._store.writers.release(self)
@@ -189,6 +210,7 @@ class BatchWriter:
         if self._done:
             return
         self._done = True
+        self._preceding.end(None)
         self._rejects.close()
         try:
             self._pool.shutdown()
@@ -247,14 +269,14 @@ class BatchWriter:
         tags = self._store.hasher.tags(records)
         parts = near(self._parts, slots)
         screened = self._store.known.screen.tell(tags, parts)
-        chunks = [held.chunk for held in self._held]
+        chunks = [*self._before, *(held.chunk for held in self._held)]
         fates = classify(records, tags, self._store.hasher, parts, screened=screened, chunks=chunks)
         counts = np.bincount(fates, minlength=len(Fate))
         self._counts.update({fate: int(counts[fate]) for fate in Fate})
         self._tell(records.column("batch_position").to_numpy(), fates)
         if fates.any():
             self._doubtful.append(records.column("batch_position").to_numpy()[fates != Fate.NEW])
-            records, tags, slots = _kept(records, tags, slots, fates)
+            records, tags, slots = without_duplicates(records, tags, slots, fates)
         self._buffer(records, tags, slots, screened.epoch)
 
     def _tell(self, positions: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]) -> None:
@@ -296,10 +318,7 @@ class BatchWriter:
             else:
                 chosen = np.flatnonzero(slots == slot)
                 part, own = records.take(chosen), tags[chosen]
-            buffer.tables.append(part)
-            buffer.tags.append(own)
-            buffer.held.append(held)
-            buffer.rows += part.num_rows
+            buffer.add(part, own, held)
         share = self._share()
         for slot in [slot for slot, buffer in self._buffers.items() if buffer.rows >= PART_ROWS // share]:
             self._flush(slot)
@@ -370,20 +389,9 @@ class BatchWriter:
             size_bytes=self._size_bytes,
             started=self._started,
             snapshot=self._snapshot,
+            seen=self._seen,
             withdrawals=self._withdrawals,
             # What holds no record is the same each night, and the source is heard each night.
             idempotency_tag=self._idempotency_tag if self.records else None,
             on_publish=self._on_publish,
         )
-
-
-def _kept(
-    records: pa.Table, tags: Tags, slots: npt.NDArray[np.int64], fates: npt.NDArray[np.int8]
-) -> tuple[pa.Table, Tags, npt.NDArray[np.int64]]:
-    """Drop the duplicates and flag the conflicts."""
-    conflict = records.column_names.index("conflict")
-    records = records.set_column(conflict, "conflict", pa.array(fates == Fate.CONFLICT))
-    keep = fates != Fate.DUPLICATE
-    if keep.all():
-        return records, tags, slots
-    return records.filter(pa.array(keep)), tags[keep], slots[keep]

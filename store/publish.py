@@ -59,13 +59,15 @@ class Publication:
     size_bytes: int
     started: float
     snapshot: int
+    seen: frozenset[str]
+    """Files of newer parts that the batch was compared with all the same."""
     withdrawals: int
     idempotency_tag: bytes | None
     on_publish: OnPublish | None = None
 
 
-def publish(store: Store, batch: Publication) -> Receipt:
-    """Publish a batch and return its receipt.
+def publish(store: Store, batch: Publication) -> tuple[Receipt, Sequence[WrittenPart]]:
+    """Publish a batch; return its receipt and the parts that it became.
 
     Raises:
         BusyError: a partition's period ended, a batch was withdrawn or sessions changed meanwhile; nothing is visible.
@@ -86,7 +88,7 @@ def publish(store: Store, batch: Publication) -> Receipt:
                 refuse_other_delivery(receipt, batch.sha256)
                 for part in batch.parts:
                     store.part_store.discard(part)
-                return receipt
+                return receipt, ()
         batch = _against_newer(store, batch)
         ref = min((part.partition for part in batch.parts), default=None)
         key_ref = ref.ref if ref is not None else quarantine.intake_ref(batch.received_us)
@@ -107,7 +109,7 @@ def publish(store: Store, batch: Publication) -> Receipt:
         store.outbox.put(cursor, [_manifest(receipt, batch)])
         if batch.on_publish is not None:
             batch.on_publish(cursor, receipt)
-    return receipt
+    return receipt, batch.parts
 
 
 def refuse_other_delivery(earlier: Receipt, sha256: bytes) -> None:
@@ -156,6 +158,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     if store.catalog.withdrawals() != batch.withdrawals:  # its records may be what made ours duplicates
         raise BusyError("a batch was withdrawn meanwhile", hint="deliver the batch again")
     newer = [part for part in store.parts_of_days(near) if part.part_id > batch.snapshot]
+    newer = [part for part in newer if part.file_id not in batch.seen]
     if not newer:
         return batch
     known = [PartSource(store.known, part) for part in newer]

@@ -40,6 +40,7 @@ from store.open_sessions import session_tables, sessions
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
+from store.preceding import Preceding
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.reading.readers import Readers
@@ -169,11 +170,13 @@ class Store:
 
     # Taking in
 
-    def begin_batch(self, source: SourceRef, *, format: str, idempotency_key: str | None = None) -> BatchWriter:
-        """Begin one delivery."""
+    def begin_batch(
+        self, source: SourceRef, *, format: str, idempotency_key: str | None = None, after: Preceding | None = None
+    ) -> BatchWriter:
+        """Begin one delivery; it may come `after` one that is being committed, and is published behind it."""
         self.renew_leases()
         tag = self.idempotency_tag(source, idempotency_key) if idempotency_key else None
-        batch = BatchWriter(self, source, format, tag)
+        batch = BatchWriter(self, source, format, tag, after)
         self.writers.acquire(batch)
         return batch
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes")
 STDIN: Final = "-"
+COMMITS: Final = 2
+"""Deliveries that are being committed at once: one is written while the one before it is published."""
 _READ: Final = {
     "expired": "older than the source's records are kept, or of a day that is erased",
     "future": "they end in the future; check the source's zone and the clock of the switch",
@@ -141,13 +143,21 @@ def _source(store: Store, name: str) -> SourceConfig:
 
 
 def _ingest_all(store: Store, source: SourceConfig, format_name: str, paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Take in deliveries one after the other; while one is committed, the next is decoded already."""
+    """Take in deliveries one after the other; while one is committed, the next is decoded and looked up already."""
     with ExitStack() as stack:
+        pool = stack.enter_context(ThreadPoolExecutor(COMMITS, thread_name_prefix="lagrum-commit"))
         coming = [_Coming(store, source, format_name, path, stack) for path in paths]
-        return [
-            each.outcome(when_decoded=after.begin_early if after is not None else None)
-            for each, after in zip_longest(coming, coming[1:])
-        ]
+        outcomes: list[dict[str, Any]] = []
+        for place, each in enumerate(coming):
+            after = coming[place + 1].begin_early if place + 1 < len(coming) else _nothing
+            each.hand_over(pool, coming[place - 1] if place else None, when_decoded=after)
+            if place:
+                outcomes.append(coming[place - 1].outcome())
+        return [*outcomes, coming[-1].outcome()]
+
+
+def _nothing() -> None:
+    """Nothing comes after the last delivery."""
 
 
 class _Coming:
@@ -161,6 +171,7 @@ class _Coming:
         self._size_bytes: int | None = None
         self._done_bytes = 0
         self._bar: Bar | None = None
+        self._error: str | None = None
 
     def begin(self) -> None:
         """Open the file and start decoding."""
@@ -177,19 +188,31 @@ class _Coming:
         with suppress(OSError, LagrumError):
             self.begin()
 
-    def outcome(self, *, when_decoded: Callable[[], None] | None) -> dict[str, Any]:
-        """Take it in; return its receipt or its error."""
+    def hand_over(self, pool: Executor, before: _Coming | None, *, when_decoded: Callable[[], None]) -> None:
+        """Give its records to the store; a thread of the pool commits them."""
+        after = before._delivery if before is not None and before._error is None else None
         try:
             self.begin()
+            assert self._delivery is not None
+            with self._own, progress(self._path.name, self._size_bytes) as self._bar:
+                self._reach(self._done_bytes)
+                self._delivery.hand_over(pool, after=after, when_decoded=when_decoded)
         except OSError as error:
-            return self._unread(error.strerror or "it cannot be opened")
+            if self._delivery is not None:
+                raise
+            self._error = error.strerror or "it cannot be opened"
+        except InputError as error:
+            self._error = _message(error)
+
+    def outcome(self) -> dict[str, Any]:
+        """Return its receipt, or what is wrong with it; when it returns, the delivery is durable."""
+        if self._error is not None:
+            return self._unread(self._error)
         assert self._delivery is not None
-        with self._own, progress(self._path.name, self._size_bytes) as self._bar:
-            self._reach(self._done_bytes)
-            try:
-                receipt = self._delivery.take_in(when_decoded=when_decoded)
-            except InputError as error:
-                return self._unread(_message(error))
+        try:
+            receipt = self._delivery.receipt()
+        except InputError as error:
+            return self._unread(_message(error))
         if receipt.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
             note(f"{self._path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")

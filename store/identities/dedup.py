@@ -46,8 +46,13 @@ class Fate(IntEnum):
     CONFLICT = 2
 
 
+EXPIRED: Final = -1
+"""In `Told`, beside the values of `Fate`: the record's period is over."""
+
 Fates = npt.NDArray[np.int8]
 Rows = npt.NDArray[np.int64]
+Told = tuple[Rows, Fates]
+"""Positions of records of a delivery, and the fate of each."""
 
 
 @dataclass(frozen=True, slots=True)

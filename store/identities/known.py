@@ -74,13 +74,14 @@ class PartSource:
     newer is compared when the batch is published. So is one whose partition was erased.
     """
 
-    def __init__(self, known: Known, part: PartRow | WrittenPart) -> None:
+    def __init__(self, known: Known, part: PartRow | WrittenPart, *, unpublished: bool | None = None) -> None:
+        """Take a part; `unpublished` ones cannot be gone, and a written one is such unless its batch is another."""
         self._known = known
         self.file_id = part.file_id
         self.partition: PartitionKey = part.partition
         self.day = date_to_day(part.partition.end_date)
         self.rows = part.rows
-        self.unpublished = not isinstance(part, PartRow)
+        self.unpublished = not isinstance(part, PartRow) if unpublished is None else unpublished
         self.hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()
         self.location = known.location_key(part)
 

@@ -23,8 +23,7 @@ import pyarrow as pa
 
 from schemas.errors import BusyError, IntegrityError, LagrumError
 from store import files
-from store.batch import EXPIRED, Told
-from store.identities.dedup import Fate
+from store.identities.dedup import EXPIRED, Fate, Told
 from store.keys import KeyRef
 from store.model import Problem, Receipt
 from store.spooling import spool_receipts
