@@ -43,8 +43,10 @@ AHEAD: Final = 4
 STRETCH_ROWS: Final = 131_072
 PARTS_KNOWN_MAX: Final = 8_192
 """So many parts each thread's connection may keep, 1.2 kB each; of more, those of the window are read every time."""
-LOT_MAX: Final = 64
+LOT_MAX: Final = 128
 """Stretches that a thread reads at once."""
+BATCH_ROWS: Final = 8_192
+"""Smaller batches of parts that follow each other are handed out as one."""
 ASKED_TOGETHER: Final = 64
 """Parts whose postings are asked at once; between one lot and the next, what was found is read."""
 
@@ -240,14 +242,45 @@ def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
         planned = _refuse_beyond(query, plan(store, query, watch))
         gone = {part.part_id: watch.gone(part) for part in planned.parts}
         stretches = _stretches(store, watch, query, planned)
-        for part, batches in _read_ahead(read, stretches, planned.corrections):
-            for batch in batches:
-                if watch.is_over(part.partition):
-                    break  # its period ended while the reader took its time
-                if watch.gone(part) != gone[part.part_id]:
-                    raise BusyError("the period of records ended while they were read", hint="ask again")
-                store.keyring.key(part.partition.ref)  # what was read before the key died is not shown after a lease
-                yield siblings.current(batch, part, watch)
+        for read_together in _read_ahead(read, stretches, planned.corrections):
+            for few in _grouped(read_together):
+                shown: list[Batch] = []
+                for part, batch in few:
+                    if watch.is_over(part.partition):
+                        continue  # its period ended while the reader took its time
+                    if watch.gone(part) != gone[part.part_id]:
+                        raise BusyError("the period of records ended while they were read", hint="ask again")
+                    store.keyring.key(
+                        part.partition.ref
+                    )  # what was read before the key died is not shown after a lease
+                    shown.append(siblings.current(batch, part, watch))
+                if shown:
+                    yield _one(shown)
+
+
+def _grouped(lot: Sequence[tuple[PartRow, list[Batch]]]) -> Iterator[list[tuple[PartRow, Batch]]]:
+    """Yield what was read, small batches that follow each other together: whoever takes them pays for each."""
+    few: list[tuple[PartRow, Batch]] = []
+    rows = 0
+    for part, batches in lot:
+        for batch in batches:
+            size = batch.num_rows if isinstance(batch, pa.RecordBatch) else BATCH_ROWS
+            if few and rows + size > BATCH_ROWS:
+                yield few
+                few, rows = [], 0
+            few.append((part, batch))
+            rows += size
+    if few:
+        yield few
+
+
+def _one(batches: list[Batch]) -> Batch:
+    """Return batches of records as one; there is more than one only of records."""
+    if len(batches) == 1:
+        return batches[0]
+    concat: Any = pa.concat_batches  # type: ignore[attr-defined]  # its stubs are older
+    whole: Batch = concat(batches)
+    return whole
 
 
 def explain(store: Store, query: ScanQuery) -> Plan:
@@ -341,8 +374,8 @@ def _lots(stretches: Iterable[Stretch]) -> Iterator[list[Stretch]]:
 
 def _read_ahead(
     read: Read[Batch], stretches: Iterator[Stretch], corrections: Mapping[int, Sequence[Correction]]
-) -> Iterator[tuple[PartRow, list[Batch]]]:
-    """Yield the batches of each stretch in order, while threads read the next ones."""
+) -> Iterator[list[tuple[PartRow, list[Batch]]]]:
+    """Yield the batches of each stretch, a lot at a time and in order, while threads read the next ones."""
 
     def read_parts(lot: list[Stretch]) -> list[tuple[PartRow, list[Batch]]]:
         return list(zip([item.part for item in lot], read(lot, corrections), strict=True))
@@ -351,7 +384,7 @@ def _read_ahead(
     head = list(islice(lots, 2))
     if len(head) < 2:
         for lot in head:
-            yield from read_parts(lot)
+            yield read_parts(lot)
         return
     waiting: deque[Future[list[tuple[PartRow, list[Batch]]]]] = deque()
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lagrum-scan")
@@ -359,8 +392,8 @@ def _read_ahead(
         for lot in chain(head, lots):
             waiting.append(pool.submit(read_parts, lot))
             if len(waiting) > AHEAD:
-                yield from waiting.popleft().result()
+                yield waiting.popleft().result()
         while waiting:
-            yield from waiting.popleft().result()
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
