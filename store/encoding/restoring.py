@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import pyarrow as pa
@@ -38,17 +39,14 @@ class Layout:
         self.recoded: Mapping[str, Recoding] = {}
         self.likeness: Any = None
         """What `store.encoding.joined` found out of it."""
-        self._bounds = {
-            name: (unpacked_ints(both["low"]), unpacked_ints(both["high"])) for name, both in data["bounds"].items()
-        }
+        self._told_bounds: Mapping[str, Mapping[str, str]] = data["bounds"]
+        self._bounds: dict[str, tuple[Ints, Ints]] = {}
         self.names: tuple[str, ...] = tuple(data["names"])
         self._needed: dict[tuple[str, ...], Sequence[str]] = {}
         self.group_rows = int(data["group_rows"])
         self.batches: places.Batches | None = None
-        self.timetable: places.Timetable | None = None
         if (rule := self.rules.get("batch_position")) is not None:
             self.batches = places.Batches.parse(rule["batches"])
-            self.timetable = None if rule["timetable"] is None else places.Timetable.parse(rule["timetable"])
 
     @classmethod
     def parse(cls, metadata: Mapping[bytes, bytes] | None) -> Layout | None:
@@ -58,7 +56,16 @@ class Layout:
 
     def bounds(self, name: str) -> tuple[Ints, Ints] | None:
         """Return the lowest and highest value of every row group, times in µs; None where they are not kept."""
+        both = self._told_bounds.get(name)
+        if both is not None and name not in self._bounds:
+            self._bounds[name] = unpacked_ints(both["low"]), unpacked_ints(both["high"])
         return self._bounds.get(name)
+
+    @cached_property
+    def timetable(self) -> places.Timetable | None:
+        """What foretells a record's place; most of a layout's time to read, and a part without hits needs none."""
+        told = self.rules.get("batch_position", {}).get("timetable")
+        return None if told is None else places.Timetable.parse(told)
 
     def repeats(self, name: str) -> bool:
         """Tell whether a column of the file leaves out what repeats, in the form `repeat`."""

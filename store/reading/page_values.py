@@ -20,6 +20,12 @@ _NAMES: Final = {"PLAIN": PLAIN, "DELTA_BINARY_PACKED": DELTA, "DELTA_LENGTH_BYT
 _LEVELS: Final = "RLE"
 _KERNELS: Final = "store.reading.page_kernels"
 _DATA_PAGE: Final = 0
+_NEXT_NUMBER: Final = 0x15
+"""Of a structure in Thrift's compact protocol: the next field, a whole number of 32 bits."""
+_SHORT: Final = bytes([_NEXT_NUMBER, _DATA_PAGE, _NEXT_NUMBER])
+"""How a header of a page of values begins, its size behind it."""
+_OWN: Final = b"\x2c\x15"
+"""What pages of values have of their own begins: the field after the next, a structure; its rows."""
 _FRAME: Final = b"\x28\xb5\x2f\xfd"
 _WORD_MAX: Final = 2**64 - 1
 
@@ -44,6 +50,27 @@ def header(data: bytes) -> Header | None:
     Raises:
         IndexError, ValueError: it is none.
     """
+    return _short(data) or _any(data)
+
+
+def _short(data: bytes) -> Header | None:
+    """Parse a header that is laid as Arrow lays those of pages of values; None for any other."""
+    if data[:3] != _SHORT:
+        return None
+    size, at = thrift.varint(data, 3)
+    if data[at] != _NEXT_NUMBER:
+        return None
+    _, at = thrift.varint(data, at + 1)
+    if data[at : at + 2] != _OWN:
+        return None
+    rows, at = thrift.varint(data, at + 2)
+    if data[at] != _NEXT_NUMBER:
+        return None
+    encoding, _ = thrift.varint(data, at + 1)
+    return Header(thrift.zigzag(rows), thrift.zigzag(size), thrift.zigzag(encoding))
+
+
+def _any(data: bytes) -> Header | None:
     told, _ = thrift.struct(data)
     if told.get(1) != _DATA_PAGE or not isinstance(told.get(5), dict):
         return None

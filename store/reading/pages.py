@@ -48,6 +48,8 @@ _TORN: Final = (
 )
 
 
+_UNKNOWN: Final = object()
+
 Piece = tuple[int, str, int, int]
 """Of a column of a row group, rows [first, last): number of the row group, name, first, last."""
 
@@ -115,7 +117,7 @@ class PageFile:
         self._paging = paging
         self._cipher = AESGCM(file_key)
         self._fields = {name: (number, schema.field(name)) for number, name in enumerate(schema.names)}
-        self._chunks: dict[tuple[int, str], _Chunk | None] = {}
+        self._chunks: dict[tuple[int, str], Any] = {}  # of _Chunk, or None
         self._even: dict[str, _Chunk] = {}
         self._aad = b""
 
@@ -163,13 +165,22 @@ class PageFile:
     def _cut(
         self, descriptor: int, known: dict[tuple[int, str, int], bytes], group: int, name: str, first: int, last: int
     ) -> Cut | None:
-        if (group, name) not in self._chunks:
-            self._chunks[group, name] = self._look(descriptor, group, name)
-        chunk = self._chunks[group, name]
+        chunk = self._chunks.get((group, name), _UNKNOWN)
+        if chunk is _UNKNOWN:
+            chunk = self._chunks[group, name] = self._look(descriptor, group, name)
         if chunk is None:
             return None
         size = chunk.page_rows
         low, high = first // size, -(-last // size)
+        if high == low + 1:  # as nearly always
+            place = (group, name, low)
+            data = known.get(place)
+            if data is None:
+                base, end = chunk.offsets[low : high + 1]
+                sealed = os.pread(descriptor, int(end - base), int(base))
+                data = known[place] = self._page(sealed, 0, int(end - base), chunk, place)
+            begin = low * size
+            return Cut(chunk.kind, chunk.nullable, [(data, chunk.rows_of(low), first - begin, last - begin)])
         missing = [page for page in range(low, high) if (group, name, page) not in known]
         if missing:
             base, end = int(chunk.offsets[missing[0]]), int(chunk.offsets[missing[-1] + 1])

@@ -394,3 +394,26 @@ def _page(data: pa.Buffer) -> Any:
     told = pq.ParquetFile(pa.BufferReader(raw)).metadata.row_group(0).column(0)
     header, end = thrift.struct(raw, told.data_page_offset)
     return np.frombuffer(raw[end : end + header[3]], np.uint8)
+
+
+def number(value: int) -> bytes:
+    """Return a whole number of a structure in Thrift's compact protocol."""
+    value, out = (value << 1) ^ (value >> 63), bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+@given(st.lists(st.integers(0, 2**31 - 1), min_size=4, max_size=4), st.sampled_from([0, 2, 3]), st.integers(0, 40))
+def test_a_header_is_read_alike_at_a_glance_and_field_by_field(told: list[int], kind: int, torn: int) -> None:
+    size, squeezed, rows, encoding = map(number, told)
+    own = b"\x15" + rows + b"\x15" + encoding + b"\x15\x06\x15\x06\x00"
+    whole = b"\x15" + number(kind) + b"\x15" + size + b"\x15" + squeezed + b"\x2c" + own + b"\x00"
+    found = page_values._any(whole)
+    assert page_values.header(whole) == found
+    assert found == (None if kind else page_values.Header(told[2], told[0], told[3]))
+    assert page_values._short(whole) == found
+    if torn < len(whole) - len(own):
+        with pytest.raises(IndexError):
+            page_values.header(whole[:torn])
