@@ -233,7 +233,8 @@ def unlink_all(paths: Iterable[Path]) -> None:
         _perform("unlink", path, partial(_unlink, path, missing_ok=True))
         directories[path.parent] = None
     for directory in directories:
-        fsync_dir(directory)
+        with suppress(FileNotFoundError):  # whoever removed the directory has synced that
+            fsync_dir(directory)
 
 
 def _unlink(path: Path, *, missing_ok: bool) -> None:

@@ -102,13 +102,16 @@ class PartStore:
     ) -> WrittenPart:
         """Write records (any order); durable but for the directory entry. Who has their tags already gives them.
 
-        With `syncs` the part is durable once these are finished. `sync_names` makes directory entries durable.
+        With `syncs` the part is durable once these are finished. `sync_names` makes directory entries durable; either
+        raises BusyError when the partition was erased meanwhile.
+
         `records` has packed columns; `batch_id` only in a merged part, else the catalog keeps it for the whole part.
         Their location goes to the sibling under `location_key`; without that key it is not kept.
         """
         own = Syncs() if syncs is None else syncs
         try:
-            part = self._write(partition, key, records, tags, location_key, own)
+            with siblings.unless_ended(self._layout):
+                part = self._write(partition, key, records, tags, location_key, own)
             if syncs is None:
                 own.finish()
         finally:
@@ -300,8 +303,9 @@ class PartStore:
             wanted[directory] = None
             if directory not in self._named:
                 wanted |= dict.fromkeys(directory.parents[:3])  # the class, the date, and all parts
-        for directory in wanted:
-            files.fsync_dir(directory)
+        with siblings.unless_ended(self._layout):
+            for directory in wanted:
+                files.fsync_dir(directory)
         self._named.update(map(self._layout.partition, partitions))
 
     def discard(self, *parts: WrittenPart | PartRow | RetiredPart) -> None:

@@ -12,6 +12,7 @@ itself (duplicates, merging, holds) goes by what is stored, not by the clock.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -33,6 +34,7 @@ from store.encoding.forms import SizeOf
 from store.part_reader import Kept, Pages, PartReader, Window
 
 if TYPE_CHECKING:
+    from store.layout import Layout
     from store.model import PartRow
     from store.partitions import PartitionKey
     from store.parts import WrittenPart
@@ -256,6 +258,21 @@ def writing_key(store: Store, partition: PartitionKey) -> bytes:
         return store.keyring.key(partition.ref)
     except KeyUnavailableError as error:
         raise BusyError("a partition of the batch ended meanwhile", hint="deliver the batch again") from error
+
+
+@contextmanager
+def unless_ended(layout: Layout) -> Iterator[None]:
+    """Tell a partition's directory that went away from a disk that did.
+
+    Raises:
+        BusyError: the partition was erased, or written anew, while its files were written.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        if not layout.parts.is_dir():
+            raise
+        raise BusyError("a partition ended meanwhile", hint="do it again: deliver the batch again") from error
 
 
 def kept(store: Store, partitions: Sequence[PartitionKey], verdict: Verdict) -> list[PartitionKey]:

@@ -24,6 +24,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from errno import ENOTEMPTY
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RetentionError
@@ -346,10 +347,13 @@ def _unlink(store: Store, key: PartitionKey) -> None:
         files.empty_dir(directory, LOCATION_SUFFIX)
         return
     files.empty_dir(directory)
-    files.remove_dir(directory)
-    for parent in (directory.parent, directory.parent.parent):
-        if not any(parent.iterdir()):
-            files.remove_dir(parent)
+    for place in (directory, directory.parent, directory.parent.parent):
+        try:
+            files.remove_dir(place)
+        except OSError as error:
+            if error.errno != ENOTEMPTY:
+                raise
+            return  # others lie there, or a delivery that began before writes still: it is refused and takes them along
 
 
 def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:
