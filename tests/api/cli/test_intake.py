@@ -81,10 +81,10 @@ def test_a_file_that_goes_before_its_turn_costs_the_one_before_nothing(
     other = tmp_path / "other.csv"
     other.write_bytes(calls.read_bytes())
     add = BatchWriter.add
-    monkeypatch.setattr(BatchWriter, "add", lambda self, table: (other.unlink(), add(self, table))[1])
-    ran = run("--root", root, "--json", "ingest", "--source", "core", "--format", "csv", calls, other)
+    monkeypatch.setattr(BatchWriter, "add", lambda self, table: (other.unlink(missing_ok=True), add(self, table))[1])
+    ran = run("--root", root, "--json", "ingest", "--source", "core", "--format", "csv", calls, calls, other)
     assert ran.code == 1 and "other.csv" in ran.err
-    assert [("error" in item, item["accepted"]) for item in ran.json["files"]] == [(False, 3), (True, 0)]
+    assert [("error" in item, item["accepted"]) for item in ran.json["files"]] == [(False, 3), (False, 0), (True, 0)]
 
 
 def test_a_delivery_that_cannot_be_read_does_not_stop_the_others(
@@ -120,6 +120,19 @@ def test_a_pipe_is_a_delivery_and_a_folder_is_none(run: Run, root: Path, calls: 
         assert run("--root", root, "ingest", "--source", "core", "--format", "csv", calls, wrong).code == 2
     held = b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
     assert b"46700000001" not in held, "a file's name may be a subscriber's number"
+
+
+def test_pipes_are_opened_in_their_turn_by_who_fills_one_after_the_other(
+    run: Run, root: Path, calls: Path, tmp_path: Path
+) -> None:
+    pipes = [tmp_path / name for name in ("first", "second", "third")]
+    for pipe in pipes:
+        os.mkfifo(pipe, 0o600)
+    writer = threading.Thread(target=lambda: [pipe.write_bytes(calls.read_bytes()) for pipe in pipes], daemon=True)
+    writer.start()
+    receipt = take(run, root, *pipes)
+    writer.join()
+    assert (receipt["accepted"], receipt["duplicates"]) == (3, 6)
 
 
 def test_rejects_are_counted_told_and_shown_without_a_value(run: Run, root: Path, tmp_path: Path) -> None:
