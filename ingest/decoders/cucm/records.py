@@ -27,7 +27,7 @@ Source: Cisco Unified CM Call Detail Records Administration Guide.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Final
 
@@ -37,7 +37,7 @@ import pyarrow as pa
 from ingest.decoders.slices import Column, Faults, compute, empty_to_null, figures, fill
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
-from schemas.buffers import map_unique
+from schemas.buffers import as_text, map_unique
 from schemas.rejects import RejectReason
 
 CDR_ORDER: Final = {
@@ -141,7 +141,7 @@ def calls(columns: Mapping[str, Column], rows: int, faults: Faults, source: Sour
             "billable_duration_ms": compute.multiply(billable, 1000),
             "source_ip": _address(columns, "origipv4v6addr", "origipaddr", faults),
             "destination_ip": _address(columns, "destipv4v6addr", "destipaddr", faults),
-            "mac": compute.coalesce(_mac(columns["origdevicename"]), _mac(columns["destdevicename"])),
+            "mac": _either(_mac(columns["origdevicename"]), _mac(columns["destdevicename"])),
             "disposition": words,
             "cause": fill(cause, None, compute.equal(cause, "0")),
             "trunk_in": _trunk(columns["origdevicename"]),
@@ -228,9 +228,12 @@ def _unanswered(cause: str) -> str:
 
 def _address(columns: Mapping[str, Column], name: str, packed_name: str, faults: Faults) -> Column:
     packed = columns[packed_name]
-    address = map_unique(packed, _little_endian, pa.string())
-    given = compute.invert(compute.is_in(packed, pa.array(["", "0"])))
+    address = _distinct(packed, _little_endian)
     modern = empty_to_null(columns[name])
+    if isinstance(address, pa.DictionaryArray) and modern.null_count == len(modern):
+        return address
+    address = as_text(address)
+    given = compute.invert(compute.is_in(packed, pa.array(["", "0"])))
     wrong = compute.and_(given, compute.and_(address.is_null(), modern.is_null()))
     faults.add(wrong, RejectReason.BAD_FIELD, packed_name)
     return compute.coalesce(modern, address)
@@ -246,8 +249,24 @@ def _little_endian(text: str) -> str | None:
     return str(IPv4Address((number & 0xFFFFFFFF).to_bytes(4, "little")))
 
 
+def _distinct(column: Column, function: Callable[[str], str | None]) -> Column:
+    """Return what a function makes of every text: a dictionary without nulls where it makes something of all."""
+    encoded = column.dictionary_encode()
+    values = pa.array([function(text) for text in encoded.dictionary.to_pylist()], pa.string())
+    if encoded.null_count or values.null_count:
+        return values.take(encoded.indices)
+    return pa.DictionaryArray.from_arrays(encoded.indices, values)
+
+
+def _either(first: Column, second: Column) -> Column:
+    """Return the first of two columns, the second where it is null; a dictionary has none."""
+    if isinstance(first, pa.DictionaryArray) or second.null_count == len(second):
+        return first
+    return compute.coalesce(first, as_text(second))
+
+
 def _mac(device: Column) -> Column:
-    return map_unique(device, _mac_of, pa.string())
+    return _distinct(device, _mac_of)
 
 
 def _mac_of(name: str) -> str | None:
@@ -256,7 +275,7 @@ def _mac_of(name: str) -> str | None:
 
 
 def _trunk(device: Column) -> Column:
-    return map_unique(device, _trunk_of, pa.string())
+    return _distinct(device, _trunk_of)
 
 
 def _trunk_of(name: str) -> str | None:
