@@ -9,6 +9,8 @@ In this order, for every request:
 (4) The body of everything but a delivery is cut at `request_bytes_max`.
 (5) No answer leaves before the audit log has an entry of the request (`api.request_log`).
 (6) A bug answers 500 without a word about it; the log names the place in the code, never the message.
+
+A push whose sender was recognised here a moment ago may go past (`api.intake.push_line`), with the same answer.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def keep_freed_memory() -> None:
 def settle() -> None:
     """Leave what is loaded by now out of collections of garbage, for as long as the process lives.
 
-    Of a service's processor time a tenth went into visiting its modules, routes and models again and again, up to
-    170 ms at a time in which nobody was answered.
+    A service that takes pushes spent 4 % of its processor time on visiting its modules, routes and models again and
+    again, up to 170 ms at a time in which nobody was answered.
     """
     gc.collect()
     gc.freeze()

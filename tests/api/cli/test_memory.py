@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from api import turns
-from api.cli.memory import undisturbed
+from api.cli.memory import settle, undisturbed
 
 SCRIPT = """
 import ctypes, resource, sys
@@ -53,3 +53,12 @@ def test_what_is_loaded_is_left_alone_for_one_command() -> None:
         assert sys.getswitchinterval() == turns.INTERVAL_SECONDS
     assert gc.get_freeze_count() == 0
     assert sys.getswitchinterval() == before
+
+
+def test_what_is_loaded_is_left_alone_for_good() -> None:
+    try:
+        settle()
+        assert gc.get_freeze_count() > len(gc.get_objects())
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
