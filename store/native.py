@@ -18,11 +18,13 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import importlib
+import importlib.util
 import json
 import os
 import sys
 import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -211,16 +213,22 @@ def _llvm() -> Any:
 
 def _machine() -> dict[str, str]:
     """Return what machine code depends on besides its source."""
-    from importlib.metadata import version
-
     llvm = _llvm()
     return {
         "processor": str(llvm.get_host_cpu_name()),
         "features": str(llvm.get_host_cpu_features().flatten()),
-        "numba": version("numba"),
-        "llvmlite": version("llvmlite"),
+        "numba": _release("numba"),
+        "llvmlite": _release("llvmlite"),
         "numpy": np.__version__,
     }
+
+
+@cache
+def _release(package: str) -> str:
+    """Return the digest of the file in which a package tells its version; to read its metadata costs 20 ms more."""
+    spec = importlib.util.find_spec(package)
+    origin = spec.origin if spec is not None else None
+    return hashlib.sha256(Path(origin).with_name("_version.py").read_bytes()).hexdigest() if origin else ""
 
 
 def source_of(module: str) -> Path:

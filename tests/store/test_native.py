@@ -91,6 +91,10 @@ def test_code_of_another_source_or_machine_is_not_run(kept: Path, monkeypatch: p
         machine = native._machine()
         patch.setattr(native, "_machine", lambda: machine | {"features": "none"})
         assert native._read(kept) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(native, "_release", lambda package: package)
+        assert native._read(kept) is None
+    assert native._release("numba") != native._release("llvmlite") and native._release("no_such_package") == ""
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path: Path) -> None:
