@@ -15,13 +15,14 @@ numba: Any = importlib.import_module("numba")
 
 LITERAL: Final = 0
 NUMBER: Final = 1
+DIGITS: Final = 2
 HEX: Final = 3
 _TEN: Final = 10
 _SIXTEEN: Final = 16
 _ZERO: Final = 0x30
 _LETTER: Final = 0x61 - _TEN
 _LETTERS_END: Final = 0x66
-_BYTE_BITS: Final = 8
+_WORD_BITS: Final = 64
 _U: Final = np.uint64
 
 _BYTES: Final = numba.types.Array(numba.uint8, 1, "C", readonly=True)
@@ -50,31 +51,47 @@ def _parse_of(data: Any, offsets: Any, plan: Any, literals: Any, values: Any) ->
         at, end, column = np.int64(offsets[row]), np.int64(offsets[row + 1]), 0
         for piece in range(len(plan)):
             kind, width = plan[piece, 0], plan[piece, 1]
+            wrong = np.int64(0)
             if kind == LITERAL:
                 if end - at < width:
                     return np.int64(row)
-                for place in range(width):
-                    if data[at + place] != literals[plan[piece, 2] + place]:
-                        return np.int64(row)
+                first = plan[piece, 2]
+                for place in range(width):  # without a way out: many at once
+                    wrong |= np.int64(data[at + place] ^ literals[first + place])
                 at += width
-                continue
-            most = min(width, end - at)
-            base = np.int64(_SIXTEEN) if kind == HEX else np.int64(_TEN)
-            value, digits = np.int64(0), np.int64(0)
-            while digits < most:
-                digit = _digit(data[at + digits], kind)
-                if digit < 0:
-                    break
-                value = value * base + digit
-                digits += 1
-            if kind == NUMBER:
+            elif kind == NUMBER:
+                most, value, digits = min(width, end - at), np.int64(0), np.int64(0)
+                while digits < most:
+                    digit = np.int64(data[at + digits]) - _ZERO
+                    if digit < 0 or digit >= _TEN:
+                        break
+                    value = value * _TEN + digit
+                    digits += 1
                 if digits == 0 or (digits > 1 and data[at] == _ZERO):
                     return np.int64(row)
-            elif digits < width:
+                values[row, column] = value
+                column += 1
+                at += digits
+            else:
+                if end - at < width:
+                    return np.int64(row)
+                value = np.int64(0)
+                if kind == HEX:
+                    for place in range(width):
+                        digit = _digit(data[at + place], HEX)
+                        wrong |= digit
+                        value = (value << 4) | digit
+                else:
+                    for place in range(width):
+                        digit = _digit(data[at + place], DIGITS)
+                        wrong |= digit
+                        value = value * _TEN + digit
+                wrong = np.int64(wrong < 0)
+                values[row, column] = value
+                column += 1
+                at += width
+            if wrong != 0:
                 return np.int64(row)
-            values[row, column] = value
-            column += 1
-            at += digits
         if at != end:
             return np.int64(row)
     return np.int64(len(offsets) - 1)
@@ -85,30 +102,55 @@ parse: Any = numba.njit(
 )(_parse_of)
 
 
-def _pack_of(values: Any, order: Any, bases: Any, bits: Any, out: Any) -> None:
-    """Write row order[i] of values less their bases side by side, in so many bits each (at most 56), to row i."""
-    width = out.shape[1]
-    for row in range(len(order)):
+def _spans_of(values: Any, low: Any, high: Any) -> None:
+    """Write the lowest and the highest of every number; there is a row."""
+    for column in range(values.shape[1]):
+        low[column] = high[column] = values[0, column]
+    for row in range(len(values)):
+        for column in range(values.shape[1]):
+            low[column] = min(low[column], values[row, column])
+            high[column] = max(high[column], values[row, column])
+
+
+spans: Any = numba.njit(
+    numba.void(_PLAN, numba.types.Array(numba.int64, 1, "C"), numba.types.Array(numba.int64, 1, "C")), nogil=True
+)(_spans_of)
+
+
+def _pack_of(values: Any, bases: Any, bits: Any, words: Any) -> None:
+    """Write the numbers of every row less their bases side by side, in so many bits each (at most 56)."""
+    for row in range(len(values)):
         held, count, place = _U(0), np.int64(0), 0
         for column in range(len(bits)):
             if bits[column] == 0:
                 continue
-            held |= _U(values[order[row], column] - bases[column]) << _U(count)
+            code = _U(values[row, column] - bases[column])
+            held |= code << _U(count)
             count += bits[column]
-            while count >= _BYTE_BITS:
-                out[row, place] = np.uint8(held & _U(0xFF))
-                held >>= _U(_BYTE_BITS)
-                count -= _BYTE_BITS
+            if count >= _WORD_BITS:
+                words[row, place] = held
                 place += 1
-        while place < width:
-            out[row, place] = np.uint8(held & _U(0xFF))
-            held = _U(0)
-            place += 1
+                count -= _WORD_BITS
+                held = code >> _U(bits[column] - count)
+        if place < words.shape[1]:
+            words[row, place] = held
 
 
-pack: Any = numba.njit(numba.void(_PLAN, _LINE, _LINE, _LINE, numba.types.Array(numba.uint8, 2, "C")), nogil=True)(
-    _pack_of
-)
+pack: Any = numba.njit(numba.void(_PLAN, _LINE, _LINE, numba.types.Array(numba.uint64, 2, "C")), nogil=True)(_pack_of)
+
+
+def _place_of(rows: Any, order: Any, out: Any) -> None:
+    """Write the first bytes of row order[i] to row i."""
+    for row in range(len(order)):
+        source = order[row]
+        for place in range(out.shape[1]):
+            out[row, place] = rows[source, place]
+
+
+place: Any = numba.njit(
+    numba.void(numba.types.Array(numba.uint8, 2, "C", readonly=True), _LINE, numba.types.Array(numba.uint8, 2, "C")),
+    nogil=True,
+)(_place_of)
 
 
 def _measure_of(plan: Any, values: Any, offsets: Any) -> Any:

@@ -66,17 +66,20 @@ class Numbers:
 
     def packed(self, order: Ints | None) -> Packed:
         """Return the column in an order of its rows."""
-        low, high = self.values.min(axis=0), self.values.max(axis=0)
+        kernels = native.load(_KERNELS)
+        low, high = (np.empty(self.values.shape[1], np.int64) for _ in range(2))
+        kernels.spans(self.values, low, high)
         slots, at = [], 0
         for span in (high - low).tolist():
             bits = -(-span.bit_length() // _NIBBLE) * _NIBBLE
             slots.append(Slot(at, bits))
             at += bits
-        width = max(words.width_of(at), 1)
-        rows = np.arange(len(self.values)) if order is None else order
-        out = np.empty((len(rows), width), np.uint8)
-        bits_of = np.array([slot.bits for slot in slots], np.int64)
-        native.load(_KERNELS).pack(self.values, rows.astype(np.int64, copy=False), low, bits_of, out)
+        laid = np.empty((len(self.values), at // 64 + 1), np.uint64)
+        kernels.pack(self.values, low, np.array([slot.bits for slot in slots], np.int64), laid)
+        octets = laid.view(np.uint8)
+        rows = np.arange(len(laid)) if order is None else order.astype(np.int64, copy=False)
+        out = np.empty((len(rows), max(words.width_of(at), 1)), np.uint8)
+        kernels.place(octets, rows, out)
         return Packed(self.pieces, "", tuple(slots), tuple(low.tolist()), out)
 
 
@@ -221,7 +224,11 @@ def of(records: pa.Table, order: Ints | None, size_of: SizeOf) -> dict[str, Pack
     packed: dict[str, Packed] = {}
     known: dict[str, Numbers] = {}
     for name in COLUMNS:
-        numbers = numbers_of(records.column(name)) if name in records.schema.names else None
+        if name not in records.schema.names:
+            continue
+        column = records.column(name)
+        same = (known[other] for other in known if column.equals(records.column(other)))
+        numbers = next(same, None) or numbers_of(column)
         if numbers is None:
             continue
         found = _within(numbers, known, packed) or _worthy(numbers, order, size_of)
@@ -252,6 +259,8 @@ def _within(numbers: Numbers, known: Mapping[str, Numbers], packed: Mapping[str,
 
 def _among(values: Ints, others: Ints) -> list[int] | None:
     """Return which column of others each column is; None where one is none of them."""
+    if values is others:
+        return list(range(values.shape[1]))
     slots = []
     for place in range(values.shape[1]):
         own = values[:, place]
