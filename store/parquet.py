@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption
@@ -39,7 +41,8 @@ _PAGES_KEY: Final = "lagrum.pages"
 _WRITE_BYTES: Final = 1 << 20
 """Pages are handed on together: each alone would wait for the interpreter, which other threads need meanwhile."""
 _MAGIC_BYTES: Final = 4
-_LENGTH_BYTES: Final = 4
+_LENGTH: Final = struct.Struct("<I")
+_LENGTH_BYTES: Final = _LENGTH.size
 _FEW_ROWS: Final = 16
 _EMPTY_BYTES: Final = 300
 """What a file of one column takes without its values, about."""
@@ -105,7 +108,7 @@ class PartFile:
         """Put metadata into the footer: when all records are written, for where their pages lie goes with it."""
         if self._page_rows:
             self._buffered.flush()
-            told = {"rows": self._page_rows, "bytes": packed_ints(np.array(self._sink.pages.sizes, np.int64))}
+            told = {"rows": self._page_rows, "bytes": packed_ints(self._sink.pages.sizes)}
             metadata = {**metadata, _PAGES_KEY: json.dumps(told, separators=(",", ":"))}
         if metadata:
             self._writer.add_key_value_metadata(dict(metadata))
@@ -129,31 +132,27 @@ class _Pages:
     """Follows an encrypted file while it is written: behind its magic, each page has two modules, each its length."""
 
     def __init__(self) -> None:
-        self.sizes: list[int] = []
-        self._left, self._length, self._modules, self._size = _MAGIC_BYTES, b"", 0, 0
+        self._modules: list[int] = []
+        self._left, self._cut = _MAGIC_BYTES, b""
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Bytes of each page."""
+        pages = len(self._modules) // 2
+        modules = np.array(self._modules[: 2 * pages], np.int64)
+        return modules[::2] + modules[1::2]
 
     def see(self, data: memoryview) -> None:
         """See the next bytes, however they are cut."""
-        at = 0
-        while at < len(data):
-            if self._left:
-                step = min(self._left, len(data) - at)
-                self._left -= step
-                at += step
-            else:
-                step = min(_LENGTH_BYTES - len(self._length), len(data) - at)
-                self._length += bytes(data[at : at + step])
-                at += step
-                if len(self._length) == _LENGTH_BYTES:
-                    self._begin(int.from_bytes(self._length, "little"))
-
-    def _begin(self, length: int) -> None:
-        self._left, self._length = length, b""
-        self._size += _LENGTH_BYTES + length
-        self._modules += 1
-        if self._modules % 2 == 0:
-            self.sizes.append(self._size)
-            self._size = 0
+        if self._cut:  # within a length
+            data = memoryview(self._cut + bytes(data))
+        at, end = self._left, len(data)
+        while at + _LENGTH_BYTES <= end:
+            size = _LENGTH_BYTES + _LENGTH.unpack_from(data, at)[0]
+            self._modules.append(size)
+            at += size
+        self._cut = bytes(data[at:])
+        self._left = max(at - end, 0)
 
 
 class _Sink:
