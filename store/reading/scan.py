@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 
@@ -26,6 +26,7 @@ from store.encoding.figure_batch import FigureBatch
 from store.model import PartRow, ScanQuery
 from store.partitions import DAY_US, PartitionKey, date_to_day, day_to_date, successor, to_us
 from store.reading import lookup
+from store.reading.batches import Batch, as_one, grouped
 from store.reading.selection import is_outside
 from store.reading.stretches import Stretch, asked, groups_of, windows_of
 from store.reading.targets import check
@@ -34,7 +35,6 @@ from store.retention.clockguard import Watch
 if TYPE_CHECKING:
     from store.store import Store
 
-Batch = TypeVar("Batch", pa.RecordBatch, FigureBatch)
 Read: TypeAlias = Callable[[Sequence[Stretch], Mapping[int, Sequence[Correction]]], list[list[Batch]]]
 """Reads each of some stretches, with the corrections by part."""
 
@@ -45,8 +45,6 @@ PARTS_KNOWN_MAX: Final = 8_192
 """So many parts each thread's connection may keep, 1.2 kB each; of more, those of the window are read every time."""
 LOT_MAX: Final = 128
 """Stretches that a thread reads at once."""
-BATCH_ROWS: Final = 8_192
-"""Smaller batches of parts that follow each other are handed out as one."""
 ASKED_TOGETHER: Final = 64
 """Parts whose postings are asked at once; between one lot and the next, what was found is read."""
 
@@ -242,45 +240,26 @@ def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
         planned = _refuse_beyond(query, plan(store, query, watch))
         gone = {part.part_id: watch.gone(part) for part in planned.parts}
         stretches = _stretches(store, watch, query, planned)
-        for read_together in _read_ahead(read, stretches, planned.corrections):
-            for few in _grouped(read_together):
-                shown: list[Batch] = []
-                for part, batch in few:
-                    if watch.is_over(part.partition):
-                        continue  # its period ended while the reader took its time
-                    if watch.gone(part) != gone[part.part_id]:
-                        raise BusyError("the period of records ended while they were read", hint="ask again")
-                    store.keyring.key(
-                        part.partition.ref
-                    )  # what was read before the key died is not shown after a lease
-                    shown.append(siblings.current(batch, part, watch))
-                if shown:
-                    yield _one(shown)
+        for lot in _read_ahead(read, stretches, planned.corrections):
+            yield from _shown(store, watch, gone, lot)
+            del lot  # before the next one is waited for
 
 
-def _grouped(lot: Sequence[tuple[PartRow, list[Batch]]]) -> Iterator[list[tuple[PartRow, Batch]]]:
-    """Yield what was read, small batches that follow each other together: whoever takes them pays for each."""
-    few: list[tuple[PartRow, Batch]] = []
-    rows = 0
-    for part, batches in lot:
-        for batch in batches:
-            size = batch.num_rows if isinstance(batch, pa.RecordBatch) else BATCH_ROWS
-            if few and rows + size > BATCH_ROWS:
-                yield few
-                few, rows = [], 0
-            few.append((part, batch))
-            rows += size
-    if few:
-        yield few
-
-
-def _one(batches: list[Batch]) -> Batch:
-    """Return batches of records as one; there is more than one only of records."""
-    if len(batches) == 1:
-        return batches[0]
-    concat: Any = pa.concat_batches  # type: ignore[attr-defined]  # its stubs are older
-    whole: Batch = concat(batches)
-    return whole
+def _shown(
+    store: Store, watch: Watch, gone: Mapping[int, frozenset[str]], lot: Sequence[tuple[PartRow, list[Batch]]]
+) -> Iterator[Batch]:
+    """Yield what was read as far as it may be shown at that moment."""
+    for few in grouped(lot):
+        shown: list[Batch] = []
+        for part, batch in few:
+            if watch.is_over(part.partition):
+                continue  # its period ended while the reader took its time
+            if watch.gone(part) != gone[part.part_id]:
+                raise BusyError("the period of records ended while they were read", hint="ask again")
+            store.keyring.key(part.partition.ref)  # what was read before the key died is not shown after a lease
+            shown.append(siblings.current(batch, part, watch))
+        if shown:
+            yield as_one(shown)
 
 
 def explain(store: Store, query: ScanQuery) -> Plan:

@@ -31,14 +31,14 @@ def test_small_batches_of_parts_that_follow_each_other_are_one(
     (whole,) = days.scan(query)
     assert whole.num_rows == 100
     for rows_max, sizes in ((1, [20] * 5), (40, [40, 40, 20]), (59, [40, 40, 20]), (100, [100])):
-        monkeypatch.setattr("store.reading.scan.BATCH_ROWS", rows_max)
+        monkeypatch.setattr("store.reading.batches.BATCH_ROWS", rows_max)
         batches = list(days.scan(query))
         assert [batch.num_rows for batch in batches] == sizes
         assert pa.Table.from_batches(batches).to_pylist() == pa.Table.from_batches([whole]).to_pylist()
 
 
 def test_a_day_that_ends_while_its_batch_waits_is_left_out_of_it(days: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("store.reading.scan.BATCH_ROWS", 40)
+    monkeypatch.setattr("store.reading.batches.BATCH_ROWS", 40)
     scan = days.scan(SOMEBODY)
     assert next(scan).num_rows == 40
     gone = days.partitions()[2].key

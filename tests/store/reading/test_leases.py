@@ -29,10 +29,10 @@ import sys
 from pathlib import Path
 from store import ScanQuery, Store, TargetIdentifier
 from store.keys import view
-from store.reading import scan as reading
+from store.reading import batches
 from tests.conftest import FixedClock
 view.LEASE_S = float(sys.argv[3])
-reading.BATCH_ROWS = 1
+batches.BATCH_ROWS = 1
 with Store.open(Path(sys.argv[1]), clock=FixedClock(int(sys.argv[2]))) as store:
     scan = store.scan(ScanQuery(0, 2**60, (TargetIdentifier("number", "46701749999"),)))
     shown = next(scan).num_rows
@@ -72,7 +72,7 @@ def erase_of_the_last_day(store: Store, batch: int) -> PartitionKey:
 def test_a_scan_goes_on_after_its_lease_with_an_error(
     store: Store, batch: int, clock: FixedClock, query: ScanQuery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("store.reading.scan.BATCH_ROWS", 1)  # each day's records by themselves
+    monkeypatch.setattr("store.reading.batches.BATCH_ROWS", 1)  # each day's records by themselves
     with Store.open(store.root, clock=clock) as reader:
         now_s = reader.keyring._elapsed()
         monkeypatch.setattr(reader.keyring, "_elapsed", lambda: now_s)
