@@ -5,6 +5,7 @@ The judge shares no line with the procedure. It keeps acts, and answers one ques
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,6 +56,12 @@ class TaskSeen:
     acknowledged: bool = False
     ended: bool = False
     weighed: int = 0
+    result: Mapping[str, bool] | None = None
+    """Of the walk's own records those that the search owed, and whether each was restricted then."""
+    stale: bool = False
+    """Since the search something was corrected, so that the result must not be released any more."""
+    overtaken: bool = False
+    """What was corrected is in the result."""
 
 
 @dataclass
@@ -170,6 +177,7 @@ class Judge:
             and task.ran
             and self.apart(order.officer, task.checked_by, who)
             and self.in_office(task.checked_by)
+            and not task.stale
         )
 
     def may_deliver(self, who: Somebody, order: OrderSeen, task: TaskSeen) -> bool:

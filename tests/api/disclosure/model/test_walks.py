@@ -36,6 +36,7 @@ def test_nobody_reaches_data_by_another_road(town: Town) -> None:
     assert {f"{step} done" for step in ROAD} <= set(taken), "the walks have to get somewhere, or they prove nothing"
     assert {f"{step} refused" for step in (*ROAD, *ENDS)} <= set(taken)
     assert taken["delivered"] > SHORT // 10
+    assert {f"correct {what} done" for what in ("withdrawn", "superseded", "restricted", "rectified")} <= set(taken)
     assert {f"ask {step} {word}" for step in ("file", "confirm", "answer") for word in ("done", "refused")} <= set(
         taken
     )

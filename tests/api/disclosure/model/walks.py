@@ -16,6 +16,7 @@ from schemas.fields import Category
 from schemas.legal_terms import Decider
 from store.clock import to_date
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW
+from tests.api.disclosure.model.books import Books
 from tests.api.disclosure.model.judge import (
     APPROVER,
     HANDLER,
@@ -104,6 +105,7 @@ class Walk:
         began_us = self.judge.now_us
         try:
             self.order, self.seen = self._file()
+            self._keep_books()
             while not self.tasks:
                 self._act("register", self.seen.officer.name, Lie())
             for _ in range(self.chance.choice(STEPS)):
@@ -135,6 +137,24 @@ class Walk:
             self._befall()
         if chance.random() < 0.2:
             self._ask()
+        if self.books is not None and chance.random() < 0.25:
+            self._correct(self.books)
+
+    def _keep_books(self) -> None:
+        """A real case has records of its own, on a day that the order asks for or on another."""
+        self.books: Books | None = None
+        if not self.is_test:
+            days_ago = self.chance.choice((4, 6, 6, 1))
+            self.books = Books(self.town.court, self.chance, days_ago, asked=days_ago != 1)
+
+    def _correct(self, books: Books) -> None:
+        """Two custodians correct a record, or one tries alone; a search before is overtaken, one after has it."""
+        self.path.append(("correct",))
+        done = books.befall([*self.tasks.values()])
+        self.path[-1] = ("correct", done)
+        self.taken[f"correct {done}"] += 1
+        if done.endswith("done"):
+            self.answer = None
 
     def _ask(self) -> None:
         """Somebody files, confirms or answers a person's request; what the order does changes no answer."""
@@ -200,7 +220,7 @@ class Walk:
                 assert court.log(court.store.audit.size - 1)[-1].kind == "disclosure.refused"
             else:
                 assert allowed, "filed"
-        emergency, is_test = chance.random() < 0.4, chance.random() < 0.9
+        emergency, is_test = chance.random() < 0.4, chance.random() < 0.8
         made = court.file("officer-1", emergency=emergency, is_test=is_test)
         self.is_test = is_test
         who = self.town.people["officer-1"]
@@ -239,17 +259,28 @@ class Walk:
         self.taken[f"{step} {'done' if done else 'refused'}"] += 1
         if done:
             self._keep(step, who, seen, given, terms)
+            if step == "read" and who == self.seen.officer and isinstance(given, dict):
+                self._told(seen, given.get("outdated_since"))
             if step == "deliver" and not hi1_door:
-                self._open(given)
+                self._open(seen, given)
         elif step == "deliver":
             assert TARGET not in repr(given)
 
-    def _open(self, data: bytes) -> None:
+    def _told(self, task: TaskSeen, since: str | None) -> None:
+        """The own officer learns that a released result is outdated, and of no other that it is."""
+        assert since is None or (task.overtaken and task.released_by), "told of a result that is as it was"
+        if self.judge.owes(self.seen, task) and task.overtaken and task.released_by:
+            assert since is not None, "not told"
+            self.taken["told outdated"] += 1
+
+    def _open(self, task: TaskSeen, data: bytes) -> None:
         """What left is what was owed: the target's records and nobody else's."""
         self.taken["delivered"] += 1
         assert TARGET.encode() not in data
-        if self.chance.random() < 0.1:
+        if self.books is not None or self.chance.random() < 0.1:
             opened, records = self.town.court.open(data)
+            if self.books is not None:
+                self.books.compare(task, opened.manifest, records)
             assert opened.manifest["order"]["authorisation"] == self.order
             assert records, "the target has records"
             for record in records:
@@ -271,6 +302,7 @@ class Walk:
                 task.approved_by, task.approved, order.granted = who, order.version, order.version
             case "run":
                 task.ran = True
+                task.result = None if self.books is None else dict(self.books.due())
             case "release":
                 task.released_by = who
             case "deliver":
