@@ -126,14 +126,14 @@ class Delivery:
                 return _answered_before(earlier, self._reader)
         self._look(idempotency_key, lambda: None)
         assert self._batch is not None
-        receipt = self._batch.commit()
-        self._note()
-        return receipt
+        return self._noted(self._batch.commit())
 
     def hand_over(
-        self, pool: Executor, *, after: Delivery | None = None, when_decoded: Callable[[], None] = lambda: None
+        self, pool: Executor | None, *, after: Delivery | None = None, when_decoded: Callable[[], None] = lambda: None
     ) -> None:
         """Tell new records from known, and let a thread of the pool (two at least) commit them; see `receipt`.
+
+        Without a pool `receipt` commits them: a lone delivery needs no other thread.
 
         A delivery that was handed over and is not settled yet comes `after`: this one is compared with its rows, and
         published only when that one is, as it was written; otherwise this one is compared anew. `when_decoded` is
@@ -147,7 +147,8 @@ class Delivery:
         self._look(None, when_decoded)
         assert self._batch is not None
         self._preceding = self._batch.precede()
-        self._committed = pool.submit(self._batch.commit)
+        if pool is not None:
+            self._committed = pool.submit(self._batch.commit)
 
     def receipt(self) -> Receipt:
         """Return the receipt of what was handed over, once every record of it is durable and accounted for.
@@ -156,13 +157,13 @@ class Delivery:
             InputError: the records cannot be stored as a whole. Nothing is kept.
             BusyError: try again later. Nothing is kept.
         """
-        assert self._committed is not None
+        if self._committed is None:
+            assert self._batch is not None
+            return self._noted(self._batch.commit())
         if isinstance(self._committed.exception(), VoidError):
             self._commit_anew()
         self._before, self._given = None, []
-        receipt = self._committed.result()
-        self._note()
-        return receipt
+        return self._noted(self._committed.result())
 
     def _commit_anew(self) -> None:
         self._committed = Future()
@@ -236,6 +237,10 @@ class Delivery:
         self._batch = self._begin_batch(None)
         for part in given:
             self._give(part)
+
+    def _noted(self, receipt: Receipt) -> Receipt:
+        self._note()
+        return receipt
 
     def _note(self) -> None:
         for file in self._said.files:

@@ -150,7 +150,9 @@ def _source(store: Store, name: str) -> SourceConfig:
 def _ingest_all(store: Store, source: SourceConfig, format_name: str, paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Take in deliveries one after the other; while one is committed, the next is decoded and looked up already."""
     with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(COMMITS, thread_name_prefix="lagrum-commit"))
+        pool = None
+        if len(paths) > 1:
+            pool = stack.enter_context(ThreadPoolExecutor(COMMITS, thread_name_prefix="lagrum-commit"))
         coming = [_Coming(store, source, format_name, path, stack) for path in paths]
         outcomes: list[dict[str, Any]] = []
         for each in coming[:2]:  # nothing else is there to do yet
@@ -201,8 +203,8 @@ class _Coming:
         with suppress(OSError, LagrumError):
             self.begin()
 
-    def hand_over(self, pool: Executor, before: _Coming | None, *, when_decoded: Callable[[], None]) -> None:
-        """Give its records to the store; a thread of the pool commits them."""
+    def hand_over(self, pool: Executor | None, before: _Coming | None, *, when_decoded: Callable[[], None]) -> None:
+        """Give its records to the store; a thread of the pool commits them, without one `outcome` does."""
         after = before._delivery if before is not None and before._error is None else None
         try:
             self.begin()
