@@ -155,6 +155,8 @@ class Walk:
         self.taken[f"correct {done}"] += 1
         if done.endswith("done"):
             self.answer = None
+            if self.chance.random() < 0.5:
+                self._act("read", self.seen.officer.name, Lie(), self.tasks[next(reversed(self.tasks))])
 
     def _ask(self) -> None:
         """Somebody files, confirms or answers a person's request; what the order does changes no answer."""
