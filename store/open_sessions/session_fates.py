@@ -67,7 +67,7 @@ def fates(states: SessionStates, events: Events) -> Fates:
     An opening after the end of its session uses the key anew; at that instant too, where the session is known to have
     begun at another. A true end wakes a session that was closed by timeout, and the dedup of records decides between
     the two ends. A later opening of a session that runs uses the key anew, and what ran has lost its end; so does an
-    opening later than an end that waits for its own.
+    opening later than an end that waits for its own. Beside an end that waits another one is a record.
     """
     nothing = np.zeros(0, np.int64)
     sessions, told = events.sessions, np.full(len(events.sessions), TAKEN)
@@ -79,13 +79,16 @@ def fates(states: SessionStates, events: Events) -> Fates:
     starts, ended = states.started_us[sessions], states.ended_us[sessions]
     anew = (events.starts == ended) & (starts != NO_TIME) & (events.starts != starts)
     anew = closed & opens & has_start & (anew | (events.starts > ended))
-    begun = _begun(states, events, ~closed & opens & has_start)
-    other = ~closed & opens & has_start & (begun != NO_TIME) & (events.starts != begun)
-    odd = np.flatnonzero(other)
+    openings, endings = ~closed & opens & has_start, ~closed & closes & (events.ends != NO_TIME)
+    waits = _waiting(states, events, openings | endings)
+    begun = np.where(endings | (waits < events.starts), waits, NO_TIME)
+    begun = np.where(starts != NO_TIME, np.where(endings, NO_TIME, starts), begun)
+    at = np.where(openings, events.starts, events.ends)
+    odd = np.flatnonzero((openings | endings) & (begun != NO_TIME) & (at != begun))
     unheard = odd[_unheard(states, sessions[odd], events.marks[odd])]
     told[odd] = KNOWN
-    later = unheard[events.starts[unheard] > begun[unheard]]
-    anew[later] = True
+    told[unheard] = np.where(endings & has_start, DIRECT, np.where(endings, INFERRED, KNOWN))[unheard]
+    anew[unheard[(openings & (events.starts > begun))[unheard]]] = True
     wakes = closed & closes & states.has_row(sessions)
     left, left_by = _turn(states, events, begun, np.flatnonzero(anew | wakes), told)
     _tell_earlier(states, events, unheard, told)
@@ -95,20 +98,18 @@ def fates(states: SessionStates, events: Events) -> Fates:
     return Fates(told, opening, closing, left, left_by)
 
 
-def _begun(states: SessionStates, events: Events, openings: Flags) -> Ints:
-    """Return by row when what runs began; for openings that come after an end that waits, that end."""
-    begun = states.started_us[events.sessions]
-    rows = np.flatnonzero(openings & (begun == NO_TIME) & states.has_row(events.sessions))
+def _waiting(states: SessionStates, events: Events, asked: Flags) -> Ints:
+    """Return by row the end that waits for its opening in the session, or `NO_TIME`; of some rows."""
+    waits = np.full(len(asked), NO_TIME)
+    rows = np.flatnonzero(asked & (states.started_us[events.sessions] == NO_TIME) & states.has_row(events.sessions))
     if not len(rows):
-        return begun
+        return waits
     distinct, places = np.unique(events.sessions[rows], return_inverse=True)
     known = states.rows(distinct)
-    if "end_time" not in known.column_names:
-        return begun
-    ends = np.asarray(pc.fill_null(known.column("end_time").cast(pa.int64()), NO_TIME))
-    waits = np.where(np.asarray(known.column(RANKS)) == RANK["close"], ends, NO_TIME)[places]
-    begun[rows] = np.where(waits < events.starts[rows], waits, NO_TIME)
-    return begun
+    if "end_time" in known.column_names:
+        ends = np.asarray(pc.fill_null(known.column("end_time").cast(pa.int64()), NO_TIME))
+        waits[rows] = np.where(np.asarray(known.column(RANKS)) == RANK["close"], ends, NO_TIME)[places]
+    return waits
 
 
 def _turn(states: SessionStates, events: Events, begun: Ints, turns: Ints, told: Ints) -> tuple[pa.Table | None, Ints]:

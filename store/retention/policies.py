@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from schemas.errors import LagrumError, ProcedureError
+from schemas.errors import InputError, LagrumError, ProcedureError
 from schemas.policy import CLASSES_MAX, DEFAULT_POLICY, FIRST, Policy, Rule, Version
 from schemas.retention import CEILING_MONTHS, DEFAULT_CLASS, SHARED_DOMAIN, RetentionClass
 from store.audit import AuditEntry
@@ -109,7 +109,12 @@ def slots_of(policy: Policy, records: pa.Table) -> npt.NDArray[np.int64]:
     """Return for each packed record which partition it belongs to, as one number: its day and its class.
 
     A record without a category of the policy lies in the class with the longest period.
+
+    Raises:
+        InputError: a record has no end.
     """
+    if records.column("end_time").null_count:
+        raise InputError("a record has no end", hint="a record that ended has `end_time`; what runs is an event")
     days = end_days(records.column("end_time").cast(pa.int64()).to_numpy())
     slots = days * CLASSES_MAX
     if not len(days):

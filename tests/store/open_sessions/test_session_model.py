@@ -160,6 +160,7 @@ class Model:
         """Tell what an event is to its session; one whose key is used anew without an end goes to the records."""
         session = self.sessions.setdefault(event["session_key"], Session())
         kind, start = event["event"], event["start_time"]
+        sleeps = session.closed
         if session.closed:
             later = start is not None and session.ended is not None and start >= session.ended
             if later and start == session.ended:
@@ -184,10 +185,20 @@ class Model:
             records.append(inferred(session.row))
             self.sessions[event["session_key"]] = Session(start, since)
             return "left"
-        fate = self._running(session, event)
+        fate = (None if sleeps else self._ending(session, event)) or self._running(session, event)
         if fate == "direct":
             records.append(plain_of(event))
         return fate
+
+    @staticmethod
+    def _ending(session: Session, event: Event) -> str | None:
+        """Tell what a further end is where one waits for its opening."""
+        waits = session.since if session.start is None else None
+        if event["event"] != "close" or waits is None or event["end_time"] == waits:
+            return None
+        if mark_of(event) in session.marks:
+            return "known"
+        return "inferred" if event["start_time"] is None else "direct"
 
     @staticmethod
     def _running(session: Session, event: Event) -> str:

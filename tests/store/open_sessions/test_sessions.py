@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.arrow import PACKED
+from schemas.errors import InputError
 from store import Receipt, ScanQuery, Store
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
@@ -192,3 +193,24 @@ def test_a_record_has_the_position_of_the_event_that_completed_it(store: Store) 
     deliver(store, start)
     (row,) = rows(store)
     assert row["batch_position"] == start.column("batch_position")[0].as_py()
+
+
+def test_a_record_without_an_end_is_refused_whole(store: Store) -> None:
+    endless = event("record", "s1", 11, start_time=START)
+    with pytest.raises(InputError, match="has no end"):
+        deliver(store, pa.concat_tables([closed(), endless], promote_options="default"))
+    assert rows(store) == [] and counts(deliver(store, closed())) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_two_ends_that_wait_are_two_records(store: Store, together: bool, order: tuple[int, ...]) -> None:
+    ends = [event("close", "s1", 12 + hour, end_time=START + hour * HOUR_US) for hour in (1, 2)]
+    said = [ends[place] for place in order]
+    for delivery in [pa.concat_tables(said)] if together else said:
+        deliver(store, delivery)
+    assert [row["end_time"].timestamp() * 1e6 for row in rows(store)] == [START + (order[1] + 1) * HOUR_US]
+    assert counts(deliver(store, opened())) == (1, 1, 0, 1)
+    lengths = [(row["end_time"] - row["start_time"]).total_seconds() for row in rows(store)]
+    assert sorted(lengths) == [0, (order[0] + 1) * 3600]
+    assert store.verify() == []
