@@ -23,7 +23,7 @@ ROUNDS_PER_ROOT = 25
 PUSHERS = 3
 READY_SECONDS_MAX = 60.0
 WINDOW_SECONDS_MAX = 0.8
-INTAKE = ("take_in", "take_in twice", "ingest", "serve", "push")
+INTAKE = ("take_in", "take_in twice", "ingest", "ingest_many", "serve", "push")
 UPKEEP = ("compact", "expire", "erase")
 """A round has one or two of the first, none to two of the second; beside who erases records another rectifies some."""
 
@@ -175,6 +175,8 @@ class _Life:
         paths = [item.write(self._files) for item in files]
         if "ingest" in chosen:
             children.append(start("ingest", clock, root, *paths))
+        if "ingest_many" in chosen:
+            children.append(start("ingest_many", clock, root, *paths))
         if "take_in" in chosen or "take_in twice" in chosen:
             children.append(start("take_in", clock, root, *paths))
         if "take_in twice" in chosen:

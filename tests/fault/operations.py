@@ -1,4 +1,4 @@
-"""The five operations that the campaigns attack, each ready to run on a copy of the template, and again."""
+"""The six operations that the campaigns attack, each ready to run on a copy of the template, and again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.fault.ledger import Delivery, Ledger, SharedClock, ago, check, ending
 from tests.fault.nursery import Child, Nursery, Template
 from tests.fault.report import complaint
 
-OPERATIONS = ("ingest", "push", "compact", "expire", "erase")
+OPERATIONS = ("ingest", "ingest_many", "push", "compact", "expire", "erase")
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Operation:
         deliveries: list[Delivery] = []
         if work == "ingest":
             deliveries = [ledger.new(60, ago(clock, 3), ago(clock, 1)), ledger.new(30, ago(clock, 1), ending(clock, 2))]
+        elif work == "ingest_many":
+            deliveries = [ledger.new(20, ago(clock, 3), ago(clock, day)) for day in (1, 2, 1)]
         elif work == "push":
             deliveries = [ledger.new(1, ago(clock, day)) for day in (1, 1, 2, 3, 4, 4)]
         arguments = [str(item.write(template.files)) for item in deliveries]

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api.app import _close_pools
 from api.cli import main
@@ -50,6 +50,25 @@ def ingest(clock: list[int], root: str, *paths: str) -> int:
             return code
         _acknowledge(path)
     return 0
+
+
+def ingest_many(clock: list[int], root: str, *paths: str) -> int:
+    """Run one `lagrum ingest` of all files, whose commits overlap; acknowledge each as soon as it has its outcome."""
+    from api.cli.ingest import _Coming
+
+    tell = _Coming.outcome
+
+    def outcome(coming: _Coming) -> dict[str, Any]:
+        told = tell(coming)
+        if "error" not in told:
+            _acknowledge(told["path"])
+        return told
+
+    _Coming.outcome = outcome  # type: ignore[method-assign]
+    try:
+        return _quietly(clock, "--root", root, "ingest", "--source", SOURCE, "--format", "csv", *paths)
+    finally:
+        _Coming.outcome = tell  # type: ignore[method-assign]
 
 
 def take_in(clock: list[int], root: str, *paths: str) -> int:
@@ -238,7 +257,11 @@ def history(clock: list[int], home: str, *paths: str) -> int:
     codes += [ingest(clock, root, *paths[:2]), push(clock, root, _token(root), *paths[2:8]), compact(clock, root)]
     codes += [rectify(clock, root, str(OLD_KEY + 1)), erase(clock, root, str(OLD_KEY))]
     os.write(1, b"day 1\n")
-    codes += [expire(later, root), ingest(later, root, *paths[8:11]), push(later, root, _token(root), *paths[11:14])]
+    codes += [
+        expire(later, root),
+        ingest_many(later, root, *paths[8:11]),
+        push(later, root, _token(root), *paths[11:14]),
+    ]
     with Store.open(Path(root), clock=SharedClock(*later)) as store:
         store.audit.rotate_epoch()
         codes += [ingest(later, root, path) for path in paths[14:]]
@@ -258,7 +281,8 @@ def rehearse(scratch: str, told: str) -> int:
     codes = [
         make(clock, scratch, str(files)),
         push(clock, root, _token(root), *paths[6:12]),
-        ingest(clock, root, *paths[12:]),
+        ingest(clock, root, *paths[12:14]),
+        ingest_many(clock, root, *paths[14:]),
     ]
     codes += [_quietly(clock, "--root", root, "verify"), compact(clock, root)]
     codes += [rectify(clock, root, str(OLD_KEY + 1)), erase(clock, root, str(OLD_KEY)), expire(tomorrow, root)]
