@@ -6,7 +6,7 @@ In this order, for every request:
     Too many requests of one person or one authority's system in a minute: 429.
 (3) A plain small delivery goes the short way (`api.intake.push_door`). Is there room for the others? People's requests
     beyond the limit: 503. (Deliveries have their own pool.)
-(4) The body of everything but a delivery is cut at `request_bytes_max`.
+(4) The body of everything but a delivery is cut at `request_bytes_max`, and given up when it stops coming.
 (5) No answer leaves before the audit log has an entry of the request (`api.request_log`).
 (6) A bug answers 500 without a word about it; the log names the place in the code, never the message.
 
@@ -15,6 +15,7 @@ A push whose sender was recognised here a moment ago may go past (`api.intake.pu
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 import traceback
@@ -125,7 +126,8 @@ class Door:
             return
         self._people_in_flight += 1
         try:
-            await self._app(scope, _limited(receive, self._settings.request_bytes_max), send)  # (4)
+            limited = _limited(receive, self._settings.request_bytes_max, self._settings.body_idle_seconds)  # (4)
+            await self._app(scope, limited, send)
         finally:
             self._people_in_flight -= 1
 
@@ -208,12 +210,18 @@ class _Watch:
         await self._send(message)
 
 
-def _limited(receive: Receive, bytes_max: int) -> Callable[[], Awaitable[Message]]:
+def _limited(receive: Receive, bytes_max: int, idle_seconds: int) -> Callable[[], Awaitable[Message]]:
     received = 0
+    more = True
 
     async def limited() -> Message:
-        nonlocal received
-        message = await receive()
+        nonlocal received, more
+        try:
+            async with asyncio.timeout(idle_seconds if more else None):  # behind the body comes only the caller's leave
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(400, "the body stopped coming") from None
+        more = bool(message.get("more_body"))
         received += len(message.get("body", b""))
         if received > bytes_max:
             raise HTTPException(413, f"a request's body is at most {bytes_max} bytes")

@@ -91,10 +91,17 @@ class PeerCertificateProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        """Read on; and wait for the rest of headers that are begun."""
+        """Read on; and wait for headers that are begun, and for the next ones of who says what nobody reads."""
         super().data_received(data)
-        if self._asks and self.parser is not None:
+        if self.parser is not None and (self._asks or (self.cycle is not None and self.cycle.response_complete)):
             self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request; behind one that is under way it would pass for that one's answer."""
+        if self.cycle is None or self.cycle.response_complete or (self.cycle.more_body and not self.pipeline):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
