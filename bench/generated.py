@@ -26,7 +26,8 @@ ROOT: Final = Path(__file__).parents[1]
 DECISIONS: Final = """\
 # Decisions
 
-One page each: context, decision, consequences, the bad ones included. A newer page replaces a decision; none is edited.
+One page each: context, decision, consequences, the bad ones included. A newer page replaces a decision or changes it;
+the older one then says so in its status. Numbers that are missing were never used.
 
 """
 
@@ -46,10 +47,15 @@ def _json(document: Any) -> str:
 
 
 def _decisions() -> str:
-    """Return the list of decisions, by their titles."""
-    pages = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
-    titles = [page.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for page in pages]
-    lines = [f"- [{title}]({page.name})" for page, title in zip(pages, titles, strict=True)]
+    """Return the list of decisions, by their titles, with what their status says beside being accepted."""
+    lines = []
+    for page in sorted((ROOT / "docs" / "adr").glob("[0-9]*.md")):
+        title, _, text = page.read_text(encoding="utf-8").removeprefix("# ").partition("\n\nStatus: ")
+        status, ended, _ = text.partition(".\n")
+        if not ended:
+            raise ValueError(f"{page.name} has no status behind its title")
+        note = " ".join(status.removeprefix("accepted").lstrip("; ").split())
+        lines.append(f"- [{title}]({page.name})" + (f": {note}" if note else ""))
     return DECISIONS + "\n".join(lines) + "\n"
 
 
