@@ -27,7 +27,7 @@ from schemas.rejects import Reject, RejectReason
 from store import native
 
 LOAD_ROWS_MIN: Final = 8_192
-"""Fewer rows are no reason to load the kernels; when they are there, they are used."""
+"""Fewer rows of a process are no reason to load the kernels; when they are there, they are used."""
 
 _KERNELS: Final = "schemas.number_kernels"
 _DIALLED: Final = frozenset((*NUMBER_FIELDS, "imsi", "imei", "called_imsi", "called_imei"))
@@ -55,7 +55,7 @@ def normalise(decoded: Decoded, source: SourceConfig, now_us: int) -> Normalised
         source: country, tenant, accounts and defaults.
         now_us: the time of the delivery, µs since 1970 UTC; records of the future are refused.
     """
-    if decoded.table.num_rows >= LOAD_ROWS_MIN or native.is_loaded(_KERNELS):
+    if native.pays(_KERNELS, decoded.table.num_rows, LOAD_ROWS_MIN):
         look_with(native.load(_KERNELS))
     work = _Work(decoded.table, source)
     work.events()

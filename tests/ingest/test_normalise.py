@@ -7,15 +7,18 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+import ingest.normalise
 from ingest.decoders.base import Decoded
 from ingest.normalise import Normalised, normalise
 from ingest.row_keys import RowKeys
 from ingest.source import SourceConfig
+from schemas import packing
 from schemas.arrow import DELIVERED, PACKED
 from schemas.errors import InputError
 from schemas.fields import STORE_FIELDS
 from schemas.packing import unpack_table
 from schemas.rejects import Reject, RejectReason
+from store import native
 
 NOW_US = 1_795_348_800_000_000
 START_US = NOW_US - 3_600_000_000
@@ -271,3 +274,17 @@ def test_row_keys_count_occurrences_and_are_bounded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("ingest.row_keys.KEYLESS_ROWS_MAX", 5)
     with pytest.raises(InputError):
         keys.of_rows([b"c", b"d"])
+
+
+def test_small_stretches_of_one_process_load_the_kernels_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr(native, "_asked", {})
+    monkeypatch.setattr(native, "is_loaded", lambda module: module in loaded)
+    monkeypatch.setattr(native, "load", loaded.append)
+    monkeypatch.setattr(packing, "_kernels", [])
+    monkeypatch.setattr(ingest.normalise, "LOAD_ROWS_MIN", 5)
+    rows, seen = [row(), row(record_key="2")], []
+    for _ in range(3):
+        assert not run(rows).rejects
+        seen.append(list(loaded))
+    assert seen == [[], [], ["schemas.number_kernels"]]
