@@ -3,7 +3,8 @@
 Whoever is claimed, known or not, an attempt costs the same steps. Failures lock out (`api.people.throttle`) and are
 logged for 30 days (`api.people.logins`). An address that is locked keeps out what proves nothing. A secret that is
 right, a signature that holds and a token that the provider signed come in from there all the same: many may share a
-proxy's address, and none of the three is guessed.
+proxy's address, and none of the three is guessed. A person's id is known to many: an account that others' wrong
+signatures have locked opens to its own key.
 """
 
 from __future__ import annotations
@@ -195,7 +196,6 @@ class Authenticator:
         claims = dict(_PARAMETER.findall(parameters))
         person_id, challenge = claims.get("person", ""), claims.get("challenge", "")
         key = (person_id[:_CLAIM_CHARS_MAX], peer.host)
-        self._refuse_locked(key, "key", UNKNOWN)
         # An expired or used challenge is no attempt at a key, so it does not count as a failure.
         expires_us = self.challenges.open_until_us(challenge)
         if expires_us is None:
@@ -205,6 +205,7 @@ class Authenticator:
         statement = session_statement(self._store.store_id, person_id, challenge, to_text(expires_us))
         holds = verify(public, statement.to_bytes(), claims.get("signature", ""))
         if person is None or not holds or not persons.may_act(self._store, person):
+            self._refuse_locked(key, "key", UNKNOWN)
             self._refuse_locked_address(peer, "key")
             self._failed(key, "key", UNKNOWN if person is None else person_id)
             raise UnauthenticatedError("the signature is not this person's under this challenge")
