@@ -28,8 +28,11 @@ from store.preceding import Preceding, VoidError
 
 STRETCHES_AHEAD: Final = 4
 """Half a million records of CSV: a delivery of so many is decoded whole while the one before is written."""
-EARLY_ROWS_MAX: Final = 655_360
-"""So many records of a delivery are looked up, and kept for another time, while the one before is being committed."""
+EARLY_BYTES_MAX: Final = 64 << 20
+"""So much of a delivery, refused records included, is looked up, and kept for another time, while the one before is
+being committed: 690 000 records of CSV."""
+_REJECT_BYTES: Final = 128
+"""A refused record takes so much besides its own bytes."""
 
 
 def ingest_stream(
@@ -95,6 +98,7 @@ class Delivery:
         self._ahead: _Ahead | None = None
         self._batch: BatchWriter | None = None
         self._given: list[Normalised] = []
+        self._given_bytes = 0
         self._before: Delivery | None = None
         self._preceding: Preceding | None = None
         self._committed: Future[Receipt] | None = None
@@ -211,8 +215,9 @@ class Delivery:
         """Give a stretch to the batch; until the batch before is settled it is kept, to be given anew."""
         assert self._batch is not None
         if self._before is not None:
-            rows = sum(given.table.num_rows for given in self._given)
-            if rows > EARLY_ROWS_MAX or EVENT_COLUMNS[0] in part.table.column_names:  # sessions are read as published
+            self._given_bytes += _nbytes(part)
+            is_event = EVENT_COLUMNS[0] in part.table.column_names  # sessions are read as published
+            if is_event or self._given_bytes > EARLY_BYTES_MAX:
                 self._settle()
             else:
                 self._given.append(part)
@@ -245,6 +250,11 @@ class Delivery:
     def _note(self) -> None:
         for file in self._said.files:
             numbering.note(self._store, self._source.name, file)
+
+
+def _nbytes(part: Normalised) -> int:
+    """Return what a stretch takes, about."""
+    return part.table.nbytes + sum(_REJECT_BYTES + len(reject.raw or b"") for reject in part.rejects)
 
 
 def _answered_before(earlier: Receipt, reader: CountingReader) -> Receipt:

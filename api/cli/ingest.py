@@ -220,12 +220,13 @@ class _Coming:
             self._error = _message(error)
 
     def outcome(self) -> dict[str, Any]:
-        """Return its receipt, or what is wrong with it; when it returns, the delivery is durable."""
+        """Return its receipt, or what is wrong with it; when it returns, the delivery is durable, and let go."""
+        delivery, self._delivery = self._delivery, None
         if self._error is not None:
             return self._unread(self._error)
-        assert self._delivery is not None
+        assert delivery is not None
         try:
-            receipt = self._delivery.receipt()
+            receipt = delivery.receipt()
         except InputError as error:
             return self._unread(_message(error))
         if receipt.rejected:

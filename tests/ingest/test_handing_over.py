@@ -79,12 +79,12 @@ def _failing_once(monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]) -> N
     monkeypatch.setattr(batches, "publish", tried)
 
 
-@pytest.mark.parametrize("early_rows_max", [0, 30, 1000])
+@pytest.mark.parametrize("early_bytes_max", [0, 6_000, 1 << 20])
 @pytest.mark.parametrize("part_rows", [40, 640_000])
 def test_overlapping_deliveries_are_told_as_one_by_one(
-    tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, early_rows_max: int, part_rows: int
+    tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, early_bytes_max: int, part_rows: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "EARLY_ROWS_MAX", early_rows_max)
+    monkeypatch.setattr(pipeline, "EARLY_BYTES_MAX", early_bytes_max)
     monkeypatch.setattr(batches, "PART_ROWS", part_rows)
     contents = [_csv(0, 100), _csv(50, 150), _csv(140, 160, 7), _csv(0, 160), _csv(155, 170), HEAD]
     with Store.create(tmp_path / "one", clock=clock) as one, Store.create(tmp_path / "other", clock=clock) as other:
@@ -94,14 +94,14 @@ def test_overlapping_deliveries_are_told_as_one_by_one(
         assert other.verify() == []
 
 
-@pytest.mark.parametrize("early_rows_max", [0, 1000])
+@pytest.mark.parametrize("early_bytes_max", [0, 1 << 20])
 def test_a_delivery_after_one_that_cannot_be_stored_is_looked_up_anew(
-    store: Store, monkeypatch: pytest.MonkeyPatch, early_rows_max: int
+    store: Store, monkeypatch: pytest.MonkeyPatch, early_bytes_max: int
 ) -> None:
     def fail() -> None:
         raise InputError("no identity")
 
-    monkeypatch.setattr(pipeline, "EARLY_ROWS_MAX", early_rows_max)
+    monkeypatch.setattr(pipeline, "EARLY_BYTES_MAX", early_bytes_max)
     _failing_once(monkeypatch, fail)
     first, second, third = _handed(store, [_csv(0, 100), _csv(50, 150), _csv(0, 120)])
     assert isinstance(first, InputError)
@@ -109,25 +109,25 @@ def test_a_delivery_after_one_that_cannot_be_stored_is_looked_up_anew(
     assert sum(item.records for item in store.partitions()) == 150 and store.verify() == []
 
 
-@pytest.mark.parametrize("early_rows_max", [0, 1000])
+@pytest.mark.parametrize("early_bytes_max", [0, 1 << 20])
 def test_a_delivery_after_one_that_others_repeated_meanwhile_is_looked_up_anew(
-    store: Store, monkeypatch: pytest.MonkeyPatch, early_rows_max: int
+    store: Store, monkeypatch: pytest.MonkeyPatch, early_bytes_max: int
 ) -> None:
-    monkeypatch.setattr(pipeline, "EARLY_ROWS_MAX", early_rows_max)
+    monkeypatch.setattr(pipeline, "EARLY_BYTES_MAX", early_bytes_max)
     _failing_once(monkeypatch, lambda: ingest_stream(store, SOURCE, "csv", io.BytesIO(_csv(0, 60))) and None)
     told = _handed(store, [_csv(0, 100), _csv(50, 150), _csv(140, 160)])
     assert [_fates(one) for one in told] == [(40, 60, 0, 0), (50, 50, 0, 0), (10, 10, 0, 0)]
     assert sum(item.records for item in store.partitions()) == 160 and store.verify() == []
 
 
-@pytest.mark.parametrize("early_rows_max", [0, 1000])
+@pytest.mark.parametrize("early_bytes_max", [0, 1 << 20])
 def test_nothing_after_a_delivery_that_must_come_again_is_stored(
-    store: Store, monkeypatch: pytest.MonkeyPatch, early_rows_max: int
+    store: Store, monkeypatch: pytest.MonkeyPatch, early_bytes_max: int
 ) -> None:
     def fail() -> None:
         raise BusyError("later", hint="")
 
-    monkeypatch.setattr(pipeline, "EARLY_ROWS_MAX", early_rows_max)
+    monkeypatch.setattr(pipeline, "EARLY_BYTES_MAX", early_bytes_max)
     _failing_once(monkeypatch, fail)
     with pytest.raises(BusyError):
         _handed(store, [_csv(0, 100), _csv(50, 150)])
@@ -154,3 +154,19 @@ def test_a_session_that_begins_in_one_delivery_ends_in_the_next(store: Store) ->
     first, second = map(_fates, told)
     assert first[0] and second[1] == first[0] and second[2:] == (0, 0)
     assert store.verify() == []
+
+
+def test_refused_records_are_kept_for_another_time_up_to_the_bound(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "EARLY_BYTES_MAX", 4 << 20)
+    refused = HEAD + b"1,s,voice,%b,never,5\n" % (b"x" * 1000) * 10_000
+    with (
+        ThreadPoolExecutor(2) as pool,
+        Delivery(store, SOURCE, "csv", io.BytesIO(_csv(0, 10))) as first,
+        Delivery(store, SOURCE, "csv", io.BytesIO(refused)) as second,
+    ):
+        first.hand_over(pool)
+        second.hand_over(pool, after=first)
+        assert second._given == []
+        assert (_fates(first.receipt()), _fates(second.receipt())) == ((10, 0, 0, 0), (0, 0, 0, 10_000))
