@@ -109,7 +109,9 @@ def turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints) -
     deliveries.
     """
     rows = len(sessions)
-    if np.count_nonzero(kinds == RANK["close"]) < 2 and not (kinds == RANK["open"]).any():
+    closing = np.flatnonzero(kinds == RANK["close"])
+    early = len(closing) == 1 and ends[closing[0]] < opened[sessions[closing[0]]]
+    if len(closing) < 2 and not early and not (kinds == RANK["open"]).any():
         return [np.arange(rows)]
     turn = np.zeros(rows, np.int64)
     loops = kernels(rows)

@@ -342,6 +342,12 @@ def test_a_use_before_one_that_ended_is_a_record_in_a_later_delivery(store: Stor
     assert_as_the_model_says(store, [[[first]], [[again, *before]]])
 
 
+@pytest.mark.usefixtures("road")
+def test_one_end_alone_is_told_from_what_began_after_it(store: Store) -> None:
+    later, word = happened("open", start_time=4 * SECOND_US), happened("update", start_time=SECOND_US)
+    assert_as_the_model_says(store, [[[later]], [[word, happened("close", end_time=2 * SECOND_US)]]])
+
+
 def happened(kind: str, **fields: Any) -> Event:
     nothing = dict.fromkeys(("record_key", *FIELDS))
     return possible(nothing | {"event": kind, "session_key": "c", "switch": "n1", "end_inferred": False} | fields)

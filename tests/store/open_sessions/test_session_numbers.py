@@ -75,6 +75,9 @@ def test_sessions_begin_anew_at_the_same_events(events: list[tuple[int, int, int
     sessions, kinds, starts, ends = np.array(events, np.int64).reshape(-1, 4).T.copy()
     found = both(lambda: turns(sessions, np.array(known, np.int64), kinds, starts, ends))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(events)))
+    beside = [np.append(column, more) for column, more in ((sessions, 4), (kinds, 1), (starts, 9), (ends, NO_TIME))]
+    among_others = both(lambda: turns(beside[0], np.array([*known, NO_TIME], np.int64), *beside[1:]))
+    assert [rows.tolist() for rows in found] == [rows[rows < len(events)].tolist() for rows in among_others]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=40))
