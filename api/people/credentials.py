@@ -194,9 +194,9 @@ class CredentialBook:
         self._dummy_hash = digest(secrets.token_urlsafe(32), self._dummy_salt)
 
     def refresh(self) -> None:
-        """Read the credentials anew."""
-        active = [credential for credential in list_all(self._store) if credential.active]
+        """Read the credentials anew; one look after the other, so that the last to begin is the one that counts."""
         with self._lock:
+            active = [credential for credential in list_all(self._store) if credential.active]
             self._by_id = {credential.credential_id: credential for credential in active}
             self._by_certificate = {
                 name: credential for credential in active if (name := credential.fingerprint or credential.subject)
