@@ -35,7 +35,7 @@ def backup(context: Context, directory: Path) -> int:
 
     with context.open_store() as store, progress("copying", None) as bar:
         made = make(store, directory, bar.reach)
-    emit(context, made.as_dict(), lambda: show_facts({name.replace("_", " "): v for name, v in made.as_dict().items()}))
+    emit(context, made.as_dict(), lambda: show_facts(made.as_dict()))
     return 0
 
 
@@ -83,7 +83,7 @@ def restore(context: Context, directory: Path, root: Path, keyring: Path) -> int
             progress=bar.reach,
         )
     facts = done.as_dict()
-    emit(context, facts, lambda: show_facts({name.replace("_", " "): value for name, value in facts.items()}))
+    emit(context, facts, lambda: show_facts(facts))
     if done.erased_since:
         note(f"{len(done.erased_since)} partitions were erased since; they stay erased")
     for item in done.lost:

@@ -44,7 +44,7 @@ def clock(way: Way, reason: str | None, confirms: bool, second: Path | None) -> 
     if second is not None and reason is not None:
         with way.open(second) as other:
             shown = _confirm(other, shown)
-    emit(way.context, shown, lambda: show_facts({name.replace("_", " "): value for name, value in shown.items()}))
+    emit(way.context, shown, lambda: show_facts(shown))
 
 
 def _request(client: Client, shown: dict[str, Any], reason: str) -> dict[str, Any]:

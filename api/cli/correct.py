@@ -209,4 +209,4 @@ def _confirm(client: Client, act: str, eyes: Look = seen) -> dict[str, Any]:
 def _tell(way: Way, shown: dict[str, Any]) -> None:
     """Show what was done; the values stay between the two custodians and the store."""
     told = {name: value for name, value in shown.items() if name not in ("fields", "salt")}
-    emit(way.context, told, lambda: show_facts({name.replace("_", " "): value for name, value in told.items()}))
+    emit(way.context, told, lambda: show_facts(told))

@@ -107,7 +107,7 @@ def read_mapping_file(path: Path) -> str:
 
 def _show(found: Trial) -> None:
     for number, record in enumerate(found.records, 1):
-        show_facts(record, title=f"record {number}")
+        show_facts(record, title=f"record {number}", literal=True)
         click.echo()
     if found.rejects:
         show_table(found.rejects, [("position", "position"), ("reason", "reason"), ("field", "field")], title="refused")

@@ -104,7 +104,8 @@ def init(
     from store.keys import roots_of
 
     passphrase = credential_passphrase() or (_asked("Passphrase of the root key") if ask else None)
-    folder = custodian_keys or directory.with_name(f"{directory.absolute().name}.custodians")
+    place_of_root = directory.absolute()  # `.` has no name of its own
+    folder = custodian_keys or place_of_root.with_name(f"{place_of_root.name}.custodians")
     place = _place(transit_url, transit_mount, transit_ca, library, token, secret_file)
     if place is not None and passphrase is not None:
         raise ConfigurationError("a root key in a module or service takes no passphrase")
@@ -168,7 +169,7 @@ def _asked_of(person_id: str) -> bytes:
 
 def _show(document: dict[str, Any]) -> None:
     names = ("store_id", "root", "replicas", "origin_key")
-    show_facts({name.replace("_", " "): document[name] for name in names})
+    show_facts({name: document[name] for name in names})
     show_table(document["custodians"], [("id", "custodian"), ("key_id", "key"), ("key_file", "key file")])
     click.echo("Give each custodian the key file, and keep the origin key where the log's readers can find it.")
     click.echo(f"Next: lagrum --root {document['root']} ingest ..., lagrum --root {document['root']} serve")

@@ -152,8 +152,10 @@ def _extent(texts: Sequence[str], *, cut: bool) -> tuple[int, int]:
     return min(word, WORD_CHARACTERS_MAX) if cut else word, max(line, 1)
 
 
-def show_facts(facts: Mapping[str, Any], *, title: str | None = None, stderr: bool = False) -> None:
-    """Show names and values under each other."""
+def show_facts(
+    facts: Mapping[str, Any], *, title: str | None = None, stderr: bool = False, literal: bool = False
+) -> None:
+    """Show names and values under each other; `literal` names, such as fields of a record, keep their underscores."""
     from rich.table import Table
     from rich.text import Text
 
@@ -161,7 +163,8 @@ def show_facts(facts: Mapping[str, Any], *, title: str | None = None, stderr: bo
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(Text(name, style="bold"), Text(cell(value)))
+        shown = name if literal else name.replace("_", " ")
+        table.add_row(Text(shown, style="bold"), Text(cell(value)))
     console(stderr=stderr).print(table)
 
 
@@ -179,7 +182,7 @@ def cell(value: object) -> str:
         return ", ".join(f"{name} {cell(item)}" for name, item in value.items()) or NOTHING
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(item) for item in value) or NOTHING
-    return str(value)
+    return str(value) or NOTHING
 
 
 def _is_number(value: object) -> bool:

@@ -133,7 +133,7 @@ def explain(context: Context, what: str) -> None:
         for item in document["classes"]:
             for told in (item, *item.pop("categories", ()), *item.pop("moved", ())):
                 facts = {**head, **told, "services": " ".join(told["services"])}
-                show_facts({name.replace("_", " "): value for name, value in facts.items()})
+                show_facts(facts)
 
     emit(context, document, render)
 

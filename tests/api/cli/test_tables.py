@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.cli.output import counted, fitted, show_table
+from api.cli.output import counted, fitted, show_facts, show_table
 from api.cli.reconcile import _show as show_reconciled
 from api.cli.status import _columns
 
@@ -83,3 +83,13 @@ def test_status_shows_a_domain_only_where_there_is_one() -> None:
     shared, own = {"domain": "shared"}, {"domain": "tenant-a"}
     assert ("domain", "domain") not in _columns([shared])
     assert ("domain", "domain") in _columns([shared, own])
+
+
+def test_a_fact_is_named_in_words_and_a_field_as_it_is_called(capsys: pytest.CaptureFixture[str]) -> None:
+    show_facts({"decided_on": "2026-11-20", "services_over": ""})
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["decided", "on", "2026-11-20"],
+        ["services", "over", "-"],
+    ]
+    show_facts({"calling_number": "-"}, literal=True)
+    assert "calling_number" in capsys.readouterr().out

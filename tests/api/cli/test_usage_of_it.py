@@ -46,6 +46,21 @@ def test_wrong_usage_is_exit_2_with_a_hint_and_nothing_on_stdout(run: Run, words
     assert "error: " in ran.err and "hint: " in ran.err
 
 
+def test_a_store_is_made_in_the_folder_where_one_stands(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    made = run("init", ".", "--json")
+    assert made.code == 0, made.err
+    assert sorted(path.name for path in (tmp_path / "here.custodians").iterdir()) == [
+        "custodian-1.key.json",
+        "custodian-2.key.json",
+    ]
+    again = run("init", ".")
+    assert again.code == 2 and "hint: " in again.err
+
+
 def test_what_a_command_writes_overwrites_nothing(tmp_path: Path) -> None:
     refuse_existing(tmp_path / "new.json")
     with pytest.raises(ConfigurationError) as refused:
