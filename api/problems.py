@@ -77,7 +77,7 @@ def problem(
 def from_error(error: LagrumError) -> Response:
     """Return the problem of an error of the tree."""
     if isinstance(error, ProcedureError) and error.reason == HIDDEN_REASON:
-        error = NotFoundError(error.message)
+        error = NotFoundError(error.message, hint=error.hint)
     for kind in KINDS:
         if isinstance(error, kind.error):
             status = kind.status

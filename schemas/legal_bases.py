@@ -328,7 +328,8 @@ def basis_on(basis_id: str, day: date) -> LegalBasis:
     """
     versions = [basis for basis in BASES if basis.id == basis_id]
     if not versions:
-        raise ProcedureError("there is no such legal basis", reason="unknown-basis")
+        hint = "`lagrum disclosure bases` lists them"
+        raise ProcedureError("there is no such legal basis", reason="unknown-basis", hint=hint)
     for basis in versions:
         if basis.in_force(day):
             return basis

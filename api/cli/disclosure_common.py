@@ -103,8 +103,9 @@ def parse_json(content: bytes) -> Any:
 
     try:
         return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        raise InputError("an order is JSON") from None
+    except orjson.JSONDecodeError as error:
+        place = f"it stops being JSON at line {error.lineno}, column {error.colno}"
+        raise InputError("an order is JSON", hint=f"{place}; --help has an example") from None
 
 
 def read_octets(path: Path, bytes_max: int = ORDER_BYTES_MAX) -> bytes:

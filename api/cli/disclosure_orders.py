@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from base64 import b64encode
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from api.cli.acting import Way, acting
 from api.cli.disclosure_common import DOCUMENT_BYTES_MAX, FILE, case_id, parse_json, read_octets, tell
+from api.cli.output import note
 from schemas.errors import ConfigurationError, InputError
 
 _MEDIA_TYPES: Final = {".pdf": "application/pdf", ".xml": "application/xml", ".json": "application/json"}
@@ -33,13 +34,19 @@ def authorise(way: Way, order: Path | None, order_file: Path | None, document: P
        "authority": "police-se", "country": "SE",
        "targets": [{"kind": "number", "value": "070-123 45 67"}],
        "window": {"from": "2026-10-01", "to": "2026-11-01"}}
+    The window and the authorisation end as that day begins (UTC).
     Decisions are by a court, a prosecutor or an authority.
     An emergency has "emergency": true, a test on made records "test": true.
     """
     path = order or order_file
     if path is None or (order and order_file):
         raise ConfigurationError("an order is one file")
-    _post_ruling(way, "/v1/disclosure/authorisations", path, document)
+    filed = _post_ruling(way, "/v1/disclosure/authorisations", path, document)
+    if way.context.json:
+        return
+    if any(target["kind"] == "number" and target["value"] == target["as_written"] for target in filed["targets"]):
+        note("A number without +, 00 or the national prefix is searched for as it is written; compare `targets`.")
+    note(f"Next: its officer: lagrum disclosure register {filed['id']}")
 
 
 @click.command("confirm")
@@ -77,8 +84,8 @@ def extend(way: Way, authorisation: str, ruling: Path, document: Path | None) ->
     _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/extend", ruling, document)
 
 
-def _post_ruling(way: Way, path: str, written: Path, document: Path | None) -> None:
-    """Send a decision; a document of its own goes with it, else the file's octets are kept as they are sent."""
+def _post_ruling(way: Way, path: str, written: Path, document: Path | None) -> dict[str, Any]:
+    """Send a decision and show its case; a document goes with it, else the file's octets are kept as they are sent."""
     import orjson
 
     content = read_octets(written)
@@ -91,7 +98,9 @@ def _post_ruling(way: Way, path: str, written: Path, document: Path | None) -> N
         content = orjson.dumps(body | {"document": {"media_type": media_type, "content": encoded}})
     with way.open() as client:
         headers = {"Content-Type": "application/json"}
-        tell(way, client.call("POST", path, content=content, headers=headers))
+        filed: dict[str, Any] = client.call("POST", path, content=content, headers=headers)
+    tell(way, filed)
+    return filed
 
 
 COMMANDS: Final = (authorise, confirm, extend)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, DECISION, DELIVERY, TASK, Actor, Approval, Authorisation, Decision, Task
 from api.disclosure.orders import SourceDocument
-from api.disclosure.rules import NO_SUCH_CASE
+from api.disclosure.rules import CASES_HINT, NO_SUCH_CASE
 from api.people import persons
 from schemas.errors import ConfigurationError, InputError, IntegrityError, NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis, basis_on
@@ -171,13 +171,13 @@ class Casebook:
         """Read a case's document, or another one with the same work when there is none (`Documents.nearest`)."""
         # What is not of our pattern is not looked up, and not quoted: it may be a number typed in the wrong place.
         if kind_of(case) != kind:
-            raise NotFoundError(NO_SUCH_CASE)
+            raise NotFoundError(NO_SUCH_CASE, hint=CASES_HINT)
         return self._store.documents.nearest(kind, case)
 
 
 def _found(document: Document | None, case: str) -> Document:
     if document is None or document.id != case:
-        raise NotFoundError(NO_SUCH_CASE)
+        raise NotFoundError(NO_SUCH_CASE, hint=CASES_HINT)
     return document
 
 

@@ -51,7 +51,8 @@ AHEAD_US_MAX: Final = DAY_US // 8
 PRESERVATION_CHARS_MAX: Final = 200
 
 NO_SUCH_CASE: Final = "there is no such case, or it is another person's"
-"""One message for both, so that the answer does not tell which; the log does."""
+CASES_HINT: Final = "`lagrum disclosure list` has those you may see; an authorisation is SE-A-..., its task SE-T-..."
+"""One message and one hint for both, so that the answer does not tell which; the log does."""
 
 _REFERENCE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,120}")
 _WORD: Final = re.compile(r"[a-z][a-z-]{1,39}")
@@ -60,14 +61,15 @@ _COUNTRY: Final = re.compile(r"[A-Z]{2}")
 
 def require_role(actor: Actor, role: str) -> None:
     """The actor holds the role that the step needs."""
-    if role not in actor.roles:
-        raise ProcedureError("this step belongs to another role", reason="wrong-role")
+    require_any_role(actor, (role,))
 
 
 def require_any_role(actor: Actor, roles: Iterable[str]) -> None:
     """The actor holds one of the roles that the step needs."""
-    if actor.roles.isdisjoint(roles):
-        raise ProcedureError("this step belongs to another role", reason="wrong-role")
+    needed = sorted(roles)
+    if actor.roles.isdisjoint(needed):
+        hint = f"the step needs the role {' or '.join(needed)}"
+        raise ProcedureError("this step belongs to another role", reason="wrong-role", hint=hint)
 
 
 def require_separate_duties(actor: Actor) -> None:
@@ -142,7 +144,7 @@ def require_resumer(actor: Actor, suspension: Suspension | None, officer: Signat
 def require_same_person(actor: Actor, owner: Signatory | None) -> None:
     """The actor is the person to whom the step belongs in this case."""
     if owner is None or owner.person_id != actor.person_id:
-        raise ProcedureError(NO_SUCH_CASE, reason="not-yours")
+        raise ProcedureError(NO_SUCH_CASE, reason="not-yours", hint=CASES_HINT)
 
 
 def require_reference(authority: str, country: str, decision_reference: str) -> None:

@@ -187,7 +187,8 @@ def next_stage(stage: Stage, action: TaskAction) -> Stage:
     """
     after = TASK_TRANSITIONS.get((stage, action))
     if after is None:
-        raise ProcedureError(f"a task at stage {stage} does not {action}", reason="wrong-state")
+        hint = "`lagrum disclosure show` tells whose step is next"
+        raise ProcedureError(f"a task at stage {stage} does not {action}", reason="wrong-state", hint=hint)
     return after
 
 

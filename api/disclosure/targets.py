@@ -67,7 +67,8 @@ def normalise_target(
         ConfigurationError: the country has no number rules.
     """
     if kind not in TARGET_KINDS:
-        raise ProcedureError("there is no such kind of target", reason="target-kind")
+        hint = f"the kinds are {', '.join(sorted(TARGET_KINDS))}"
+        raise ProcedureError("there is no such kind of target", reason="target-kind", hint=hint)
     text = written.strip()
     if not text or len(text) > TEXT_CHARACTERS_MAX or not text.isprintable():
         raise _bad(kind)

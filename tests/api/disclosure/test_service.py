@@ -135,6 +135,37 @@ def test_an_approval_is_not_signed_unseen(office: Office) -> None:
     assert TARGET not in said
 
 
+def test_each_refusal_says_what_to_do_next(office: Office) -> None:
+    officer, handler = office.key("officer-1"), office.key("handler-1")
+    (office.keys / "broken.json").write_text('{"basis": "x",}')
+    for changes, hint in (
+        ({"basis": "no-such-basis"}, "disclosure bases"),
+        ({"targets": [{"kind": "phone", "value": "070-174 00 07"}]}, "imsi"),
+    ):
+        assert hint in office.lagrum("authorise", "--as", officer, office.order(**changes), expect=1)
+    assert "line 1, column" in office.lagrum("authorise", "--as", officer, str(office.keys / "broken.json"), expect=1)
+    filed = office.lagrum("authorise", "--as", officer, office.order())["id"]
+    task = office.lagrum("register", "--as", officer, filed)["id"]
+    assert "disclosure show" in office.lagrum("run", "--as", handler, task, expect=1)
+    assert "the role case-handler" in office.lagrum("check", "--as", officer, task, expect=1)
+    unknown = office.lagrum("show", "--as", handler, "SE-T-0000000000000000", expect=1)
+    assert "hint: `lagrum disclosure list`" in unknown
+    # What is another officer's answers like what is not there, its hint too.
+    assert office.lagrum("show", "--as", office.key("officer-2"), task, expect=1) == unknown
+    assert office.lagrum("check", "--as", handler, filed, expect=1) == unknown
+
+
+def test_a_number_that_is_searched_for_as_it_is_written_is_told_so(office: Office) -> None:
+    root, officer = str(office.court.store.root), office.key("officer-1")
+    for written, told in (("701740007", True), ("070-174 00 07", False)):
+        order = office.order(targets=[{"kind": "number", "value": written}])
+        office.capture.readouterr()
+        code = main(["--root", root, "disclosure", "authorise", "--as", officer, order], clock=office.court.clock)
+        said = office.capture.readouterr().err
+        assert (code, "as it is written" in said, written in said) == (0, told, False)
+        assert "Next: its officer: lagrum disclosure register SE-A-" in said
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[]", '{"basis": "x"}', json.dumps(ORDER | {"targets": []}), json.dumps(ORDER | {"x": 1})]
 )
