@@ -81,7 +81,11 @@ class Client:
 
     @property
     def store_id(self) -> str:
-        """The store that the session is with; what is signed names it."""
+        """The store that the session is with; what is signed names it.
+
+        Raises:
+            ProcedureError: No session was opened with a person's key.
+        """
         if self._store_id is None:
             raise _unsigned()
         return self._store_id

@@ -40,7 +40,11 @@ _ANEW: Final = -2
 
 
 def encode(blocks: Sequence[bytes | bytearray | memoryview], binding: FileBinding, partition_key: bytes) -> bytearray:
-    """Return the bytes of a block file."""
+    """Return the bytes of a block file: the magic, each block sealed by itself, the sealed directory of their places.
+
+    Raises:
+        ValueError: There are more than `BLOCKS_MAX` blocks.
+    """
     if len(blocks) > BLOCKS_MAX:
         raise ValueError("too many blocks for one file")
     encrypt, whole = AESGCM(binding.key(partition_key, _PURPOSE)).encrypt, binding.aad + b"|"

@@ -30,7 +30,13 @@ def aggregate(
     by_batch: bool = False,
     columns: Sequence[str] = COLUMNS,
 ) -> pa.Table:
-    """Return the lines of packed records; with `by_batch` one more column, `batch_id`."""
+    """Return the lines of packed records, of schema `LINE`; with `by_batch` one more column before them, `batch_id`.
+
+    Raises:
+        BusyError: The figures do not fit into the memory that they are given.
+        LagrumError: What the scan of the records raised.
+        IntegrityError: The figures cannot be computed.
+    """
     records = _Records(batches, columns)
     reader = pa.RecordBatchReader.from_batches(records.schema, iter(records))
     strings = {"codes": pa.table({"name": pa.array(codes, pa.string()), "code": pa.array(codes.values(), pa.string())})}

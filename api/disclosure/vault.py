@@ -125,7 +125,13 @@ class Vault:
         return strays
 
     def signing_key(self) -> Ed25519PrivateKey:
-        """Return the delivery key; it is made, and logged with its public half, on first use."""
+        """Return the delivery key; it is made, and logged with its public half, on first use.
+
+        Raises:
+            IntegrityError: The public half that lies beside it is not the key's.
+
+        Source: RFC 8032 (Ed25519).
+        """
         sealed = self._directory / "signing.sealed"
         make_dir(self._directory)
         with lock(self._directory / "lock", exclusive=True, blocking=True):

@@ -85,7 +85,11 @@ class BodyPipe(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill `buffer` with what is there; wait for the first byte."""
+        """Fill `buffer` with what is there, and return how many bytes; wait for the first one, 0 at the end.
+
+        Raises:
+            LagrumError: The body does not come to its end, as `fail` was told.
+        """
         with self._condition:
             while not self._chunks and not self._ended and self._error is None:
                 self._condition.wait()

@@ -103,7 +103,11 @@ def read_blocks(
 
 
 def refuse_utf16(head: bytes) -> None:
-    """Refuse a delivery that begins as UTF-16."""
+    """Refuse a delivery whose first octets are a byte order mark of UTF-16.
+
+    Raises:
+        InputError: They are.
+    """
     if head.startswith(_UTF16_BOMS):
         raise InputError("the delivery is UTF-16", hint="deliver it as UTF-8")
 

@@ -139,7 +139,16 @@ class Signer:
         return self._key.private_bytes_raw()
 
     def sign(self, text: str) -> str:
-        """Return the note: the text with this key's signature."""
+        """Return the note: the text with this key's signature.
+
+        Args:
+            text: Lines, each with its newline, without control characters.
+
+        Raises:
+            ConfigurationError: The text is not such.
+
+        Source: C2SP signed-note, "Format".
+        """
         if not text.endswith("\n") or any(ord(c) < 32 and c != "\n" for c in text):
             raise ConfigurationError("a note ends in a newline and has no control characters")
         signature = self._key.sign(text.encode())

@@ -104,7 +104,11 @@ def _entry(log: AuditLog, name: SegmentName, stop: int, kept: bytes) -> AuditEnt
 
 
 def count_checkpoints(log: AuditLog, first: int, stop: int) -> int:
-    """Return how many checkpoints there are over more than `first` and at most `stop` entries."""
+    """Return how many checkpoints there are over more than `first` and at most `stop` entries.
+
+    Raises:
+        AuditError: One of the log's checkpoints is damaged.
+    """
     count = 0
     for note, _ in read_records(checkpoints_path(log.directory)):
         try:

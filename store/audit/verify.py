@@ -56,7 +56,11 @@ class Expired:
 
     @classmethod
     def read(cls, directory: Path, name: SegmentName, stop: int) -> Expired:
-        """Return what the file holds."""
+        """Return what the file holds, for the entries up to, not including, `stop`.
+
+        Raises:
+            IntegrityError: The file is not in its form.
+        """
         content = name.path(directory).read_bytes()
         leaves = dict(indexed_leaves(directory, name))
         if sum(len(octets) + 1 for octets in leaves.values()) != len(content):
@@ -103,7 +107,13 @@ class LogVerifier:
         return checkpoint
 
     def add(self, octets: bytes) -> list[bytes]:
-        """Take the next leaf; return the tree nodes that it completes."""
+        """Take the next leaf; return the tree nodes of 32 bytes that it completes.
+
+        Raises:
+            IntegrityError: It is not the leaf that belongs here, or its epoch is not certified; the message says which.
+
+        Source: RFC 6962 §2.1.
+        """
         index = self.frontier.size
         try:
             leaf = decode_leaf(octets)
@@ -127,7 +137,11 @@ class LogVerifier:
         return self.frontier.add(leaf_hash(octets))
 
     def add_expired(self, segment: Expired, hashes: Iterator[bytes]) -> Iterator[bytes]:
-        """Take the leaf hashes of a segment that expired; yield the tree nodes that they complete."""
+        """Take the leaf hashes of a segment that expired; yield the tree nodes of 32 bytes that they complete.
+
+        Raises:
+            IntegrityError: A kept entry, its hash, or the count of hashes is not what was signed.
+        """
         if self.frontier.size:
             self._check_group()  # of the segment before: a segment begins with a group
         elif 0 not in segment.leaves:
@@ -244,7 +258,11 @@ class LogVerifier:
         self._kept_found = True
 
     def finish(self) -> None:
-        """Say that there are no more leaves."""
+        """Say that there are no more leaves.
+
+        Raises:
+            IntegrityError: The log is empty, was cut, or a kept checkpoint is not one of it.
+        """
         size = self.frontier.size
         if not size:
             raise IntegrityError("the log has no entries")

@@ -288,7 +288,11 @@ def unpack(rule: Mapping[str, Any], rows: Bytes) -> Column:
 
 
 def text_of(pieces: Sequence[Piece], values: Ints) -> Column:
-    """Return the texts of a template and of numbers, rows x numbers."""
+    """Return the texts of a template and of its numbers, an int64 array of rows x numbers, as a string column.
+
+    Raises:
+        pyarrow.ArrowCapacityError: The texts have more than 2 GiB together.
+    """
     if len(values) < KERNEL_ROWS_MIN and not native.is_loaded(_KERNELS):
         return pa.array(written(pieces, values), pa.string())
     plan, literals = planned(pieces)

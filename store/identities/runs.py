@@ -84,7 +84,11 @@ class Run:
 
 
 def run_of(tags: Callable[[], Tags], keyed: Keyed | None, rows: int, group_rows: int) -> Run:
-    """Return the run of a part, given its identities in the order of its rows: of keys where that takes less. Pure."""
+    """Return the run of a part, given its identities in the order of its rows: of keys where that takes less. Pure.
+
+    Raises:
+        ValueError: The part has more groups than `GROUP_BITS_MAX` bits can number.
+    """
     groups = -(-rows // group_rows)
     if groups > 1 << GROUP_BITS_MAX:
         raise ValueError("a part has too many row groups")

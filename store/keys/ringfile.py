@@ -138,7 +138,11 @@ def encode_intent(ring: Ring, victims: list[str]) -> bytes:
 
 
 def intent_generation(data: bytes) -> int:
-    """Return the generation under which an intent was sealed, not yet authenticated."""
+    """Return the generation under which an intent was sealed, not yet authenticated.
+
+    Raises:
+        IntegrityError: The record cannot be read.
+    """
     try:
         return int(_parse_line(data, INTENT_FORMAT)["generation"])
     except (KeyError, ValueError, TypeError) as exc:

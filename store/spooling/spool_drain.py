@@ -54,7 +54,11 @@ class _MovedError(BusyError):
 
 
 def drain(store: Store) -> list[Receipt]:
-    """Commit what lies in the spool; see `Spool.drain`."""
+    """Commit what lies in the spool; see `Spool.drain`.
+
+    Raises:
+        LagrumError: A segment could not be committed; it stays, and the others are done first.
+    """
     rows = _rows(store)
     if not rows or (len(rows) == 1 and store.spool.is_idle(rows[0].segment)):
         return []

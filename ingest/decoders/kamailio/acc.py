@@ -102,7 +102,11 @@ class KamailioAcc:
 
 
 def shapes_of(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
-    """Return column names by number of columns, from the option or as known."""
+    """Return column names by number of columns, from the option or as known.
+
+    Raises:
+        ConfigurationError: The option's names are empty or not distinct.
+    """
     given = source.options.get(option)
     if given is None:
         return {len(names): names for names in known}
