@@ -182,7 +182,10 @@ def unpack_address_value(v4: int | None, v6: bytes | None) -> str | None:
 
 
 def pack_mac(array: Column) -> tuple[Column, Mask]:
-    """Pack MAC addresses in any usual writing: (48 bits, which rows are no MAC addresses)."""
+    """Pack MAC addresses in any usual writing: (int64 of 48 bits, which rows are no MAC addresses).
+
+    `array` is text, plain or as a dictionary; null and empty texts stay null and are no faults.
+    """
     column = flat(array)
     if isinstance(column, pa.DictionaryArray):
         packed, bad = pack_mac(column.dictionary)
@@ -230,7 +233,7 @@ def pack_mac_value(text: str) -> int | None:
 
 
 def unpack_mac(packed: Column) -> Column:
-    """Return MAC addresses as aa:bb:cc:dd:ee:ff."""
+    """Return MAC addresses, an int64 column of 48 bits, as text aa:bb:cc:dd:ee:ff; null stays null."""
     column = flat(packed)
     values = np.asarray(pc.fill_null(column, 0).to_numpy(zero_copy_only=False)).astype(">i8")
     octets = values.view(np.uint8).reshape(-1, 8)[:, 2:]

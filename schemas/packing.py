@@ -72,7 +72,7 @@ def looking(rows: int) -> Any:
 
 
 def digit_counts(packed: Ints) -> Ints:
-    """Count the digits behind the leading 1 of each packed number."""
+    """Count the digits behind the leading 1 of each packed number: int64, 0 to `DIGITS_MAX`. Numbers are above 0."""
     exponent = (packed.astype(np.float64).view(np.int64) >> 52) - 1023
     counts = _LOG10_FLOOR.take(exponent, mode="clip")
     counts += packed >= _LEADING_ONE.take(counts + 1, mode="clip")

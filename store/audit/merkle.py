@@ -64,7 +64,13 @@ class Frontier:
 
     @classmethod
     def read(cls, size: int, read: NodeReader) -> Frontier:
-        """Return the frontier of the first `size` leaves, out of stored nodes."""
+        """Return the frontier of the first `size` leaves, out of stored nodes of 32 bytes.
+
+        Raises:
+            LagrumError: What `read` raises of a node that is not there.
+
+        Source: RFC 6962 §2.1.
+        """
         peaks: list[bytes] = []
         start = 0
         for level in range(size.bit_length() - 1, -1, -1):

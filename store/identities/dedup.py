@@ -65,7 +65,7 @@ class Chunk:
     """The screen's contents that hold these rows; -1 for none."""
 
     def find(self, tags: Tags) -> Rows:
-        """Return which of its rows have one of these sorted tags."""
+        """Return the numbers of its rows, ascending, that have one of these tags: uint64, sorted, at least one."""
         marks = np.zeros(1 << int(_MARK_BITS), np.bool_)
         marks[tags >> (np.uint64(64) - _MARK_BITS)] = True
         some = np.flatnonzero(marks[self.tags >> (np.uint64(64) - _MARK_BITS)])
