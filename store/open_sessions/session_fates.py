@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh
-from store.open_sessions.session_rows import MARKS, RANKS
+from store.open_sessions.session_rows import MARKS
 from store.open_sessions.session_states import NO_END, SessionStates
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -67,7 +67,8 @@ def fates(states: SessionStates, events: Events) -> Fates:
     An opening after the end of its session uses the key anew; at that instant too, where the session is known to have
     begun at another. A true end wakes a session that was closed by timeout, and the dedup of records decides between
     the two ends. A later opening of a session that runs uses the key anew, and what ran has lost its end; so does an
-    opening later than an end that waits for its own. Beside an end that waits another one is a record.
+    opening later than an end that waits for its own. Beside an end that waits another one is a record; if its turn has
+    such an opening it is the end of that.
     """
     nothing = np.zeros(0, np.int64)
     sessions, told = events.sessions, np.full(len(events.sessions), TAKEN)
@@ -80,7 +81,7 @@ def fates(states: SessionStates, events: Events) -> Fates:
     anew = (events.starts == ended) & (starts != NO_TIME) & (events.starts != starts)
     anew = closed & opens & has_start & (anew | (events.starts > ended))
     openings, endings = ~closed & opens & has_start, ~closed & closes & (events.ends != NO_TIME)
-    waits = _waiting(states, events, openings | endings)
+    waits = np.where(openings | endings, states.waits_us[sessions], NO_TIME)
     begun = np.where(endings | (waits < events.starts), waits, NO_TIME)
     begun = np.where(starts != NO_TIME, np.where(endings, NO_TIME, starts), begun)
     at = np.where(openings, events.starts, events.ends)
@@ -90,7 +91,7 @@ def fates(states: SessionStates, events: Events) -> Fates:
     told[unheard] = np.where(endings & has_start, DIRECT, np.where(endings, INFERRED, KNOWN))[unheard]
     anew[unheard[(openings & (events.starts > begun))[unheard]]] = True
     wakes = closed & closes & states.has_row(sessions)
-    left, left_by = _turn(states, events, begun, np.flatnonzero(anew | wakes), told)
+    left, left_by = _turn(states, events, begun, anew, wakes, told)
     _tell_earlier(states, events, unheard, told)
     opening, closing = _pairs(states, events, told)
     told[told == _EARLIER] = KNOWN
@@ -98,32 +99,25 @@ def fates(states: SessionStates, events: Events) -> Fates:
     return Fates(told, opening, closing, left, left_by)
 
 
-def _waiting(states: SessionStates, events: Events, asked: Flags) -> Ints:
-    """Return by row the end that waits for its opening in the session, or `NO_TIME`; of some rows."""
-    waits = np.full(len(asked), NO_TIME)
-    rows = np.flatnonzero(asked & (states.started_us[events.sessions] == NO_TIME) & states.has_row(events.sessions))
-    if not len(rows):
-        return waits
-    distinct, places = np.unique(events.sessions[rows], return_inverse=True)
-    known = states.rows(distinct)
-    if "end_time" in known.column_names:
-        ends = np.asarray(pc.fill_null(known.column("end_time").cast(pa.int64()), NO_TIME))
-        waits[rows] = np.where(np.asarray(known.column(RANKS)) == RANK["close"], ends, NO_TIME)[places]
-    return waits
-
-
-def _turn(states: SessionStates, events: Events, begun: Ints, turns: Ints, told: Ints) -> tuple[pa.Table | None, Ints]:
+def _turn(
+    states: SessionStates, events: Events, begun: Ints, anew: Flags, wakes: Flags, told: Ints
+) -> tuple[pa.Table | None, Ints]:
     """Begin sessions anew and wake them; what follows is taken. Return what was left without an end, and by whom.
 
-    Of what was left `begun` has its start, or its end where it has no start.
+    Of what was left `begun` has its start, or its end where it has no start. An end before an opening that begins its
+    session anew beside one that waits is the opening's.
     """
-    if not len(turns):
-        return None, turns
+    if not (anew.any() or wakes.any()):
+        return None, np.zeros(0, np.int64)
+    beside = np.zeros(len(states), np.bool_)
+    beside[events.sessions[anew]] = states.waits_us[events.sessions[anew]] != NO_TIME
+    own = beside[events.sessions] & (events.kinds == RANK["close"])
+    turns = np.flatnonzero(anew | (wakes & ~own))
     turned, first = np.unique(events.sessions[turns], return_index=True)
     rows = turns[first]
     since = np.full(len(states), len(told))
     since[turned] = rows
-    told[np.arange(len(told)) >= since[events.sessions]] = TAKEN
+    told[own | (np.arange(len(told)) >= since[events.sessions])] = TAKEN
     begins = events.kinds[rows] == RANK["open"]
     lost = begins & ~states.closed[turned]
     left = states.rows(turned[lost]) if lost.any() else None

@@ -95,7 +95,7 @@ def _turns_of(
 ) -> Any:
     """Write the turn of every event; return the last turn.
 
-    Of each session `begun` holds the known start or `none`, `latest` holds `none`, the next three 0.
+    Of each session `begun` holds the known start, `latest` the end that waits for one (or `none`), the next three 0.
     """
     last = np.int64(0)
     for row in range(len(sessions)):

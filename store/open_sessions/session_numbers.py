@@ -100,13 +100,13 @@ def gather(numbers: Ints, scratch: Ints) -> tuple[Ints, Ints]:
     return local, distinct[:count]
 
 
-def turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
+def turns(sessions: Ints, opened: Ints, waits: Ints, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
     """Return the rows to fold, and those to fold after them, where sessions may begin anew.
 
-    By session: the start that is known of it (or `NO_TIME`). By row: session (its place there), rank of the event, its
-    start and end in µs. A turn has of every session openings of one start, and one end that is not before it: whether a
-    further one repeats that before, or contradicts it, is told by their content, as it is when they come in two
-    deliveries.
+    By session: the start that is known of it, and the end that waits for one (or `NO_TIME`). By row: session (its place
+    there), rank of the event, its start and end in µs. A turn has of every session openings of one start, and one end
+    that is not before it: whether a further one repeats that before, or contradicts it, is told by their content, as it
+    is when they come in two deliveries.
     """
     rows = len(sessions)
     closing = np.flatnonzero(kinds == RANK["close"])
@@ -116,9 +116,9 @@ def turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints) -
     turn = np.zeros(rows, np.int64)
     loops = kernels(rows)
     if loops is None:
-        last = _turns(sessions, opened, kinds, starts, ends, turn)
+        last = _turns(sessions, opened, waits, kinds, starts, ends, turn)
     else:
-        latest, begun = np.full(len(opened), NO_TIME), np.ascontiguousarray(opened).copy()
+        begun, latest = (np.ascontiguousarray(known).copy() for known in (opened, waits))
         seen, closes, since = (np.zeros(len(opened), np.int64) for _ in range(3))
         last = loops.turns(sessions, kinds, starts, ends, NO_TIME, begun, latest, seen, closes, since, turn)
     if not last:
@@ -127,10 +127,10 @@ def turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints) -
     return np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1)
 
 
-def _turns(sessions: Ints, opened: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
+def _turns(sessions: Ints, opened: Ints, waits: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
     """Write the turn of every event; return the last turn."""
     begun: dict[int, int] = dict(enumerate(opened.tolist()))
-    latest: dict[int, int] = {}
+    latest: dict[int, int] = dict(enumerate(waits.tolist()))
     closed: set[int] = set()
     since: dict[int, int] = {}
     columns = zip(*(column.tolist() for column in (sessions, kinds, starts, ends)), strict=True)

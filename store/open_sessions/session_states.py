@@ -12,10 +12,13 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 
 from store.identities.prf import Words
-from store.open_sessions.session_numbers import NO_TIME, SessionNumbers, gather
+from store.open_sessions.session_numbers import NO_TIME, RANK, SessionNumbers, gather
 from store.open_sessions.session_rows import MARKS, RANKS
+
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -43,6 +46,8 @@ class SessionStates:
         """The end of a session that ended; of one that runs, the end of the use of its key before."""
         self.started_us: Ints = np.zeros(0, np.int64)
         """The start of a session that ended; of one that runs, what its opening told."""
+        self.waits_us: Ints = np.zeros(0, np.int64)
+        """The end that waits for its opening, of a session that has nothing else."""
         self._block: Ints = np.zeros(0, np.int64)
         self._row: Ints = np.zeros(0, np.int64)
         self._scratch: Ints = np.zeros(0, np.int64)
@@ -61,6 +66,7 @@ class SessionStates:
             self.changed = np.append(self.changed, np.zeros(room, np.bool_))
             self.ended_us = np.append(self.ended_us, np.full(room, NO_END, np.int64))
             self.started_us = np.append(self.started_us, np.full(room, NO_TIME, np.int64))
+            self.waits_us = np.append(self.waits_us, np.full(room, NO_TIME, np.int64))
             self._block = np.append(self._block, np.full(room, _NOWHERE, np.int64))
             self._row = np.append(self._row, np.zeros(room, np.int64))
             self._scratch = np.append(self._scratch, np.full(room, -1, np.int64))
@@ -100,6 +106,7 @@ class SessionStates:
         """Set the fields of sessions, a row each; labels may be encoded."""
         if not len(numbers):
             return
+        self.waits_us[numbers] = _waiting(rows)
         self._write(numbers, _plain(rows))
         while len(self._blocks) > 1:
             (before, last) = list(self._blocks)[-2:]
@@ -113,6 +120,7 @@ class SessionStates:
 
     def drop_rows(self, numbers: Ints) -> None:
         """Forget the fields of sessions."""
+        self.waits_us[numbers] = NO_TIME
         self._block[numbers] = _NOWHERE
 
     def _write(self, numbers: Ints, rows: pa.Table) -> None:
@@ -125,6 +133,14 @@ class SessionStates:
         owners = self._blocks[block][1]
         live: Ints = owners[(self._block[owners] == block) & (self._row[owners] == np.arange(len(owners)))]
         return live
+
+
+def _waiting(rows: pa.Table) -> Ints:
+    """Return of each row the end that waits for its opening, or `NO_TIME`."""
+    if "end_time" not in rows.column_names:
+        return np.full(rows.num_rows, NO_TIME)
+    ends = np.asarray(pc.fill_null(rows.column("end_time").cast(pa.int64()), NO_TIME))
+    return np.where(np.asarray(rows.column(RANKS)) == RANK["close"], ends, NO_TIME)
 
 
 def _plain(rows: Any) -> pa.Table:

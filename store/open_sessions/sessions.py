@@ -94,7 +94,8 @@ class SessionArea:
         events, positions = self._events(table), _filled(table.column("batch_position"), 0)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
         local, sessions = self._states.gather(events.sessions)
-        in_turn = turns(local, self._states.started_us[sessions], events.kinds, events.starts, events.ends)
+        known = self._states.started_us[sessions], self._states.waits_us[sessions]
+        in_turn = turns(local, *known, events.kinds, events.starts, events.ends)
         if len(in_turn) == 1:
             return self._fold(fields, events, positions)
         folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn]

@@ -69,10 +69,14 @@ class Session:
         """Of what ended its end, of what runs that of the use before."""
 
     @property
+    def waits(self) -> bool:
+        """Whether an end waits for its opening."""
+        return self.rank == RANK["close"] and self.row is not None
+
+    @property
     def since(self) -> int | None:
         """The start of what runs; an end that waits for its opening."""
-        waits = self.rank == RANK["close"] and self.row is not None
-        return self.row["end_time"] if self.row is not None and waits else self.start
+        return self.row["end_time"] if self.row is not None and self.waits else self.start
 
 
 class Model:
@@ -87,16 +91,18 @@ class Model:
         turn_of: dict[str, int] = {}
         begun: dict[str, int | None] = {key: session.start for key, session in self.sessions.items()}
         ends: dict[str, list[int]] = {}
+        waits = {key: session.row["end_time"] for key, session in self.sessions.items() if session.waits}
         for event in events:
             key, start, told = event["session_key"], event["start_time"], ends.get(event["session_key"], [])
             early = event["end_time"] is not None and event["end_time"] < (begun.get(key) or 0)
             anew = event["event"] == "close" and (bool(told) or early)
             if event["event"] == "open" and start is not None:
-                anew = begun.get(key) not in (None, start) or start > max(told or [99 * SECOND_US], default=0)
+                anew = begun.get(key) not in (None, start) or start > (told or [waits.get(key, 99 * SECOND_US)])[-1]
                 begun[key] = start
             if anew and key in turn_of:
                 turn_of[key] += 1
                 ends[key] = []
+                waits.pop(key, None)
             turns.setdefault(turn_of.setdefault(key, 0), []).append(event)
             if event["event"] == "close":
                 ends.setdefault(key, []).append(event["end_time"])
@@ -105,6 +111,7 @@ class Model:
 
     def _fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
         direct: list[Event] = []
+        events = self._openings_first(events)
         fates = [self._fate(event, direct) for event in events]
         told: set[Any] = set()
         for place, event in enumerate(events):  # the same early opening again
@@ -155,6 +162,23 @@ class Model:
                 session.start, session.ended = row["start_time"], row["end_time"]
                 complete.append(row)
         return direct + complete, len(taken) - len(complete) - superseding, duplicates
+
+    def _openings_first(self, events: list[Event]) -> list[Event]:
+        """Return a turn with the ends behind their openings, of sessions that begin anew beside an end that waits."""
+        anew = {
+            event["session_key"]: place
+            for place, event in enumerate(events)
+            if event["event"] == "open"
+            and (session := self.sessions.get(event["session_key"])) is not None
+            and session.waits
+            and event["start_time"] > session.row["end_time"]
+        }
+
+        def place_of(place: int) -> tuple[int, int]:
+            later = anew.get(events[place]["session_key"], -1) if events[place]["event"] == "close" else -1
+            return max(place, later), int(later > place)
+
+        return [events[place] for place in sorted(range(len(events)), key=place_of)]
 
     def _fate(self, event: Event, records: list[Event]) -> str:
         """Tell what an event is to its session; one whose key is used anew without an end goes to the records."""
@@ -346,6 +370,19 @@ def test_a_use_before_one_that_ended_is_a_record_in_a_later_delivery(store: Stor
 def test_one_end_alone_is_told_from_what_began_after_it(store: Store) -> None:
     later, word = happened("open", start_time=4 * SECOND_US), happened("update", start_time=SECOND_US)
     assert_as_the_model_says(store, [[[later]], [[word, happened("close", end_time=2 * SECOND_US)]]])
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("times_out", [False, True])
+@pytest.mark.parametrize(
+    "before", [("update", {"start_time": SECOND_US}), ("close", {"end_time": 5 * SECOND_US, "volume_up_bytes": 1})]
+)
+def test_what_comes_before_an_opening_beside_an_end_that_waits_goes_where_it_belongs(
+    store: Store, before: tuple[str, Any], times_out: bool
+) -> None:
+    waits = happened("close", end_time=3 * SECOND_US, trunk_in="north")
+    stretch = [happened(before[0], **before[1]), happened("open", start_time=4 * SECOND_US)]
+    assert_as_the_model_says(store, [[[waits]], *([None] if times_out else []), [stretch]])
 
 
 def happened(kind: str, **fields: Any) -> Event:
