@@ -82,7 +82,7 @@ def check_headers(request: Request, form: str, settings: Settings) -> str:
         raise HTTPException(
             415, f"the content coding is one of {', '.join(CODINGS)}", {"Accept-Encoding": "gzip, zstd"}
         )
-    length = request.headers.get("content-length", "0")
+    length = request.headers.get("content-length", "0").strip()
     if not length.isdigit() or int(length) > settings.body_bytes_max:
         raise HTTPException(413, "the body is larger than the limit")
     return coding

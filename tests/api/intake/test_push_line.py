@@ -150,6 +150,13 @@ def test_a_refusal_is_the_doors(line: Line, status: int, body: bytes, asked: dic
     assert stored(line.store) == 2
 
 
+def test_spaces_behind_a_length_are_none_of_it(line: Line) -> None:
+    """RFC 9110 section 5.5: white space around a field's value is no part of it."""
+    length = f"Content-Length: {len(CSV)}"
+    request = line.request().replace(length.encode(), f"{length} \t ".encode())
+    assert [answer[0] for answer in line.both(request)] == [202, 202]
+
+
 def test_a_body_of_an_unfit_kind_is_not_decoded_twice(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     from api.intake import spooler
 
