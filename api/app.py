@@ -54,6 +54,7 @@ from api.routes import (
 from api.routes.models import PROBLEM_SCHEMA
 from api.settings import Settings
 from api.telemetry.audit_metrics import AuditMetrics
+from api.telemetry.lock_metrics import LockMetrics
 from api.telemetry.metrics import Metrics
 from api.telemetry.queue_metrics import QueueMetrics
 from api.telemetry.retention_metrics import RetentionMetrics
@@ -139,6 +140,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     app.state.source_metrics = SourceMetrics(store)
     metrics.registry.register(app.state.source_metrics)
     metrics.registry.register(QueueMetrics(store))
+    metrics.registry.register(LockMetrics())
     metrics.registry.register(RetentionMetrics(store))
     app.state.audit_keeper = AuditKeeper.of(store, settings)
     metrics.registry.register(AuditMetrics(store, app.state.audit_keeper))

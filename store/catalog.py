@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError
 from schemas.policy import Policy
-from store import files
+from store import files, locks
 from store.catalog_schema import CATALOG_VERSION, SCHEMA
 from store.model import PartitionStatus, PartRow, RetiredPart
 from store.partitions import PartitionKey, expires_at
@@ -24,6 +24,10 @@ from store.partitions import PartitionKey, expires_at
 T = TypeVar("T")
 
 BUSY_TIMEOUT_S: Final = 60.0
+_BEGIN_TIMEOUT_MS: Final = 500
+"""Of one attempt to begin a transaction; who waits longer tries again."""
+_WAL_WRITE_LOCK: Final = 120
+"""The byte of the catalog's index of the log that a writer locks (sqlite.org/walformat.html, section 2.3.1)."""
 
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON", "temp_store=MEMORY")
 
@@ -122,10 +126,10 @@ class Catalog:
         Raises:
             BusyError: another process held the lock for too long, or the disk does not take the change.
         """
-        with self._write, self._connection() as connection:
+        with locks.within(self._write, "catalog"), self._connection() as connection:
             cursor = connection.cursor()
             try:
-                cursor.execute("BEGIN IMMEDIATE")
+                self._begin(cursor)
             except sqlite3.OperationalError as error:
                 raise BusyError("the catalog is locked by another process", hint="try again") from error
             committing = False
@@ -144,6 +148,27 @@ class Catalog:
                 raise
             finally:
                 cursor.close()
+
+    def _begin(self, cursor: sqlite3.Cursor) -> None:
+        """Begin a transaction as soon as no other process writes; who waits tells it (`store.locks`)."""
+
+        def tried(_: float) -> bool:
+            try:
+                cursor.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                    raise
+                return False
+            return True
+
+        def holder() -> str:
+            return locks.holders(self._path.with_name(self._path.name + "-shm").stat(), _WAL_WRITE_LOCK)
+
+        cursor.execute(f"PRAGMA busy_timeout = {_BEGIN_TIMEOUT_MS}")
+        try:
+            locks.wait("catalog", tried, holder)
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
 
     def _bury(self, connection: sqlite3.Connection) -> None:
         """Make sure that a transaction whose commit failed never comes back.

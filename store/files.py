@@ -24,7 +24,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
-from schemas.errors import BusyError, IntegrityError, NotFoundError, PermissionsError
+from schemas.errors import IntegrityError, NotFoundError, PermissionsError
+from store import locks
 
 SECRET_MODE = 0o600
 SECRET_BYTES_MAX = 64 * 2**20
@@ -378,21 +379,17 @@ def refuse_shared_dir(path: Path) -> None:
 
 
 @contextmanager
-def lock(path: Path, *, exclusive: bool, blocking: bool = True) -> Iterator[None]:
-    """Hold an advisory lock on the file `path`, made if missing and never removed.
+def lock(path: Path, *, exclusive: bool, blocking: bool = True, patient: bool = False) -> Iterator[None]:
+    """Hold an advisory lock on the file `path`, made if missing and never removed; `store.locks` tells who waits.
 
     Processes exclude each other, and so do threads and tasks of one process that each call this.
 
     Raises:
-        BusyError: Somebody else holds it, and `blocking` is not set.
+        BusyError: Somebody else holds it: at once if `blocking` is not set, after `locks.LIMIT_S` unless `patient`.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, SECRET_MODE)
     try:
-        operation = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
-        try:
-            fcntl.flock(fd, operation if blocking else operation | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise BusyError("another process holds the lock", hint="try again when it has finished") from exc
+        locks.take(fd, path, exclusive=exclusive, blocking=blocking, patient=patient)
         yield
     finally:
         os.close(fd)  # which also releases the lock

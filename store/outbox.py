@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from schemas.errors import AuditError, IntegrityError
-from store import files
+from schemas.errors import AuditError, BusyError, IntegrityError
+from store import files, locks
 from store.audit import AuditEntry, AuditLog
 from store.catalog import Catalog
 from store.keys import KeyRef, Keyring, derive, seal, unseal
@@ -53,16 +53,27 @@ class Outbox:
     @contextmanager
     def resting(self) -> Iterator[None]:
         """Keep every process from handing entries to the log: it tells of what the catalog has, and of nothing else."""
-        with self._lock, files.lock(self._lock_path, exclusive=True, blocking=True):
+        with self._alone():
             yield
 
     def flush(self) -> None:
         """Append everything that waits to the audit log; when it returns, it is durable there.
 
         Raises:
-            AuditError: the log cannot take entries; they stay here.
+            AuditError: the log cannot take entries, or another process keeps them; they stay here.
         """
-        with self._lock, files.lock(self._lock_path, exclusive=True, blocking=True):
+        try:
+            self._flush()
+        except BusyError as error:
+            raise AuditError("audit entries wait for another process", hint=error.hint) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with locks.within(self._lock, "outbox"), files.lock(self._lock_path, exclusive=True):
+            yield
+
+    def _flush(self) -> None:
+        with self._alone():
             while waiting := self._waiting():
                 words = {entry.public[REFERENCE] for _, entry in waiting}
                 known: set[Any] = set()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from store import files
+from store import files, locks
 from store.layout import Layout
 
 
@@ -21,11 +21,16 @@ class Writers:
         self._held: AbstractContextManager[Any] | None = None
 
     def acquire(self, batch: object) -> None:
-        """Note that a batch begins."""
-        with self._guard:
+        """Note that a batch begins.
+
+        Raises:
+            BusyError: another process sweeps, and does not end.
+        """
+        with locks.within(self._guard, "writers"):
             if self._held is None:
-                self._held = files.lock(self._path, exclusive=False, blocking=True)
-                self._held.__enter__()
+                held = files.lock(self._path, exclusive=False)
+                held.__enter__()
+                self._held = held
             self._active.add(id(batch))
 
     def release(self, batch: object) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
-from schemas.errors import AuditError, IntegrityError, LagrumError
-from store import files
+from schemas.errors import AuditError, BusyError, IntegrityError, LagrumError
+from store import files, locks
 from store.audit import merkle, paths
 from store.audit.checkpoint import Checkpoint, Signer, VerifierKey, check_name, open_checkpoint
 from store.audit.entries import (
@@ -55,6 +55,9 @@ class Appended:
     first_index: int
     size: int
     checkpoint: str
+
+
+_SEE_TO: Final = "see to the space, the permissions and the state of the audit directory"
 
 
 class _Request:
@@ -148,7 +151,7 @@ class AuditLog(LogView):
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Keep other threads and processes out."""
-        with self._lock, files.lock(paths.lock_path(self._directory), exclusive=True):
+        with locks.within(self._lock, "audit"), files.lock(paths.lock_path(self._directory), exclusive=True):
             yield
 
     @contextmanager
@@ -262,7 +265,7 @@ class AuditLog(LogView):
         except (OSError, LagrumError) as e:
             error = AuditError(
                 "the audit entry could not be made durable",
-                hint="see to the space, the permissions and the state of the audit directory",
+                hint=e.hint if isinstance(e, BusyError) else _SEE_TO,
             )
             error.__cause__ = e
             for request in requests:

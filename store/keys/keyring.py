@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.errors import BusyError, ConfigurationError, LagrumError, NotFoundError
-from store import files
+from store import files, locks
 from store.keys import homes, layout, ringfile
 from store.keys.modules import roots_at
 from store.keys.refs import KeyRef
@@ -256,7 +256,8 @@ class Keyring(KeyringView):
 
     @contextmanager
     def _writing(self, *, recover: bool = True) -> Iterator[None]:
-        with self._writers, _writable(), files.lock(layout.lock_path(self._root), exclusive=True):
+        path = layout.lock_path(self._root)
+        with locks.within(self._writers, "keyring"), _writable(), files.lock(path, exclusive=True):
             try:
                 if not self._unchanged(self._state):
                     self._install(self._load())

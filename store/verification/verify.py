@@ -73,7 +73,7 @@ def _settled(store: Store, check: Callable[[], list[Problem]]) -> list[Problem]:
     """Run a check; if it finds something, again while nothing is being erased."""
     if not check():
         return []
-    with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
+    with files.lock(store.layout.erasure_lock, exclusive=True, patient=True):
         store.renew_leases()
         return check()
 
