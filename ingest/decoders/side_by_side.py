@@ -38,12 +38,18 @@ def _in_place(blocks: Iterable[Block], work: Callable[[Block], tuple[int, Decode
 
 
 def gathered(parts: Iterable[Decoded]) -> Iterator[Decoded]:
-    """Yield parts of a delivery in their order, small ones as one stretch; none says anything of the file."""
+    """Yield parts of a delivery in their order, small ones as one stretch; none says anything of the file.
+
+    Parts stay apart where a column has another form: identifiers are packed in one part, and texts in the next.
+    """
     held: list[Decoded] = []
     rows = 0
     try:
         for part in parts:
             assert part.series is None and not part.is_nothing
+            if any(not _are_alike(part.table.schema, one.table.schema) for one in held):
+                yield _as_one(held)
+                held, rows = [], 0
             held.append(part)
             rows += part.table.num_rows
             if rows >= STRETCH_ROWS or len(held) >= STRETCH_PARTS_MAX:
@@ -55,6 +61,12 @@ def gathered(parts: Iterable[Decoded]) -> Iterator[Decoded]:
         raise
     if held:
         yield _as_one(held)
+
+
+def _are_alike(schema: pa.Schema, other: pa.Schema) -> bool:
+    """Tell whether every column that both have is of one type, or null in one of them."""
+    kinds = ({field.type, other.field(field.name).type} for field in schema if field.name in other.names)
+    return all(len(both - {pa.null()}) < 2 for both in kinds)
 
 
 def _as_one(parts: Sequence[Decoded]) -> Decoded:

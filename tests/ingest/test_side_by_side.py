@@ -73,6 +73,24 @@ def test_small_parts_become_one_stretch() -> None:
     assert list(gathered([large, large])) == [large, large]
 
 
+def test_parts_whose_columns_have_other_forms_are_told_apart() -> None:
+    digits, words = pa.table({"callee": pa.array([10**9])}), pa.table({"callee": pa.array(["alice"])})
+    without = pa.table({"callee": pa.nulls(1), "caller": pa.array(["bob"])})
+    told = gathered(Decoded(table) for table in (digits, without, words, words, digits))
+    assert [part.table["callee"].to_pylist() for part in told] == [[10**9, None], ["alice", "alice"], [10**9]]
+
+
+def test_a_block_with_names_follows_one_with_numbers() -> None:
+    lines = [
+        b'{"method":"INVITE","from_tag":"a%d","to_tag":"b","callid":"c%d","sip_code":"200","sip_reason":"OK",'
+        b'"time":"1795000000","src_user":"%s","dst_user":"46701740001","user_agent":"%s"}\n'
+        % (row, row, b"46701740002" if row < 1500 else b"alice", b"x" * 250)
+        for row in range(3000)
+    ]
+    rows, rejects = in_blocks("kamailio-json", b"".join(lines), 3 << 18)
+    assert not rejects and [row["calling_number"] for row in rows[1499:1501]] == ["46701740002", "alice"]
+
+
 def test_what_was_gathered_before_a_failure_is_told_first() -> None:
     def failing() -> Iterator[Decoded]:
         yield part(1, 3, None)
