@@ -26,7 +26,8 @@ import subprocess
 import sys
 import types
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -165,6 +166,8 @@ GUARDS: Final = (
 WALKS: Final = 12
 RESULTS: Final = OUT / "mutants.json"
 SUITE_SECONDS_MAX: Final = 900
+PASSED, FAILED = 10, 11
+"""How a process says what its tests said: a process that cannot run them ends with 1, too."""
 
 
 @dataclass(frozen=True)
@@ -314,22 +317,36 @@ def noticed(mutant: Mutant) -> bool:
 
 
 def tested(mutant: Mutant) -> bool:
-    """Whether the tests of its module fail, in a process of their own."""
-    paths = [str(HERE / name) for name in MODULES[mutant.module] if (HERE / name).exists()]
+    """Whether the tests of its module fail, in a process of their own; without a mutant they have to pass.
+
+    Raises:
+        RuntimeError: they fail with every guard in place, or there are none.
+    """
+    paths = tuple(str(HERE / name) for name in MODULES[mutant.module] if (HERE / name).exists())
+    if not _passes(replace(mutants((mutant.module,))[0], number=-1), paths):
+        raise RuntimeError(f"the tests of {mutant.module} fail as it is")
+    return not _passes(mutant, paths)
+
+
+@cache
+def _passes(mutant: Mutant, paths: tuple[str, ...]) -> bool:
     command = [sys.executable, "-m", "tests.fault.mutate_guards", "--suite", json.dumps(asdict(mutant)), *paths]
     try:
         done = subprocess.run(command, cwd=HERE.parent, capture_output=True, timeout=SUITE_SECONDS_MAX, check=False)
     except subprocess.TimeoutExpired:
-        return True
-    if done.returncode not in (0, 1):
+        return False
+    if done.returncode not in (PASSED, FAILED):
         raise RuntimeError(done.stderr.decode()[-500:] + done.stdout.decode()[-500:])
-    return done.returncode == 1
+    return done.returncode == PASSED
 
 
 def suite(mutant: Mutant, paths: list[str]) -> int:
     """Run tests with the mutant in this process."""
+    options = ["-x", "-m", "not torture", "--rootdir", str(HERE.parent)]
+    options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # the program is loaded before pytest begins
     with living(mutant):
-        return int(pytest.main(["-x", "-m", "not torture", "--rootdir", str(HERE.parent), *paths]))
+        code = pytest.main([*options, *paths])
+    return {0: PASSED, 1: FAILED}.get(int(code), int(code))
 
 
 def verdict(mutant: Mutant) -> bool:

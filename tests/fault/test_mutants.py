@@ -38,6 +38,38 @@ def test_the_program_as_it_is_passes_the_attacks() -> None:
             assert not mutate_guards._attacked(nothing, town)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_noticed"),
+    [
+        ("assert True", False),
+        (
+            "with pytest.raises(ProcedureError): refuse_same({'by': '', 'key_id': ''}, SimpleNamespace(person_id=''))",
+            True,
+        ),
+    ],
+)
+def test_tests_without_a_guard_tell_whether_it_is_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, is_noticed: bool
+) -> None:
+    """In a process of their own, as the campaign runs them."""
+    path = tmp_path / "test_it.py"
+    known = "import pytest\nfrom api.people.custodians import requested_of\n"
+    path.write_text(f"{known}from schemas.errors import ProcedureError\ndef test_it():\n    {text}\n")
+    monkeypatch.setitem(mutate_guards.MODULES, "api.people.custodians", (str(path),))
+    mutant = next(item for item in mutants(("api.people.custodians",)) if item.function == "requested_of")
+    assert mutate_guards.tested(mutant) is is_noticed
+
+
+def test_tests_that_fail_with_every_guard_in_place_tell_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "test_it.py"
+    path.write_text("def test_it():\n    assert False\n")
+    monkeypatch.setitem(mutate_guards.MODULES, "api.people.custodians", (str(path),))
+    with pytest.raises(RuntimeError, match="fail as it is"):
+        mutate_guards.tested(mutants(("api.people.custodians",))[0])
+
+
 def town_clock(store: Store) -> FixedClock:
     assert isinstance(store.clock, FixedClock)
     return store.clock
