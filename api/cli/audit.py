@@ -11,7 +11,7 @@ import click
 
 from api.cli.acting import Way, acting
 from api.cli.context import Context
-from api.cli.output import emit, refuse_existing
+from api.cli.output import counted, emit, refuse_existing
 from api.cli.witness import witness
 from schemas.errors import ConfigurationError
 
@@ -151,7 +151,8 @@ def completeness(way: Way, task: str, thorough: bool) -> int:
         for problem in report["problems"]:
             click.echo(problem)
         apart = sum(report["days_not_comparable"].values())
-        click.echo(f"{report['verdict']}: {report['records']} records, {report['days']} days compared, {apart} not")
+        records, days = counted(report["records"], "record"), counted(report["days"], "day")
+        click.echo(f"{report['verdict']}: {records}, {days} compared, {apart} not")
 
     emit(way.context, report, render)
     return 1 if report["problems"] else 0

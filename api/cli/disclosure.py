@@ -60,10 +60,16 @@ def register_task(way: Way, authorisation: str, task_file: Path | None) -> None:
 
 @disclosure.command("check")
 @click.argument("task")
-@click.option("--call-back", type=FILE, metavar="FILE", help="JSON: spoken_with, number, called_at; of an emergency.")
+@click.option("--call-back", type=FILE, metavar="FILE", help="Of an emergency, JSON: the registered number was called.")
 @acting
 def check(way: Way, task: str, call_back: Path | None) -> None:
-    """Confirm as the case handler that the task is what was decided; of an emergency after a call to the authority."""
+    """Confirm as the case handler that the task is what was decided; of an emergency after a call to the authority.
+
+    \b
+    Example of a call-back:
+      {"spoken_with": "duty officer 12", "number": "+46771140000",
+       "called_at": "2026-11-22T14:03:00+01:00"}
+    """
     body = None if call_back is None else {"call_back": read_json(call_back)}
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/check", body))

@@ -55,6 +55,8 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
         match value:
             case {"from": start, "to": end}:
                 facts[name] = f"{start} to {end}"
+            case {"spoken_with": whom, "called_at": time, "by": person}:
+                facts[name] = f"{person} spoke with {whom}, {time}"
             case {"person_id": person}:
                 facts[name] = person
             case {"by": {"person_id": person}, "statement": {"time": time}}:

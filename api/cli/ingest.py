@@ -15,7 +15,7 @@ import click
 
 from api.cli.context import Context
 from api.cli.memory import keep_freed_memory, undisturbed
-from api.cli.output import Bar, emit, note, progress, show_table
+from api.cli.output import Bar, counted, emit, note, progress, show_table
 from schemas.errors import InputError, LagrumError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ _READ: Final = {
     "future": "they end in the future; check the source's zone and the clock of the switch",
     "unsupported": "the format has them, and they are not stored",
     "unknown-service": "their service is not known",
+    "encoding": "they are not UTF-8; a mapping names another encoding (docs/sources/mapping.md)",
 }
 """Reasons of records that were read: their format is the one that was named."""
 
@@ -181,7 +182,7 @@ class _Coming:
         self._size_bytes: int | None = None
         self._done_bytes = 0
         self._bar: Bar | None = None
-        self._error: str | None = None
+        self._error: InputError | None = None
 
     @property
     def is_file(self) -> bool:
@@ -215,9 +216,9 @@ class _Coming:
         except OSError as error:
             if self._delivery is not None:
                 raise
-            self._error = error.strerror or "it cannot be opened"
+            self._error = InputError(error.strerror or "it cannot be opened")
         except InputError as error:
-            self._error = _message(error)
+            self._error = error
 
     def outcome(self) -> dict[str, Any]:
         """Return its receipt, or what is wrong with it; when it returns, the delivery is durable, and let go."""
@@ -228,16 +229,20 @@ class _Coming:
         try:
             receipt = delivery.receipt()
         except InputError as error:
-            return self._unread(_message(error))
+            return self._unread(error)
         if receipt.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
-            note(f"{self._path}: {receipt.rejected} records rejected ({reasons}); `lagrum quarantine list` shows them")
+            rejected = counted(receipt.rejected, "record")
+            note(f"{self._path}: {rejected} rejected ({reasons}); `lagrum quarantine list` shows them")
             if receipt.rejected == receipt.records:
                 note(f"{self._path}: every record was rejected{_why_all(receipt.reject_reasons, self._format)}")
         return {"path": str(self._path), **receipt.as_dict()}
 
-    def _unread(self, message: str) -> dict[str, Any]:
+    def _unread(self, error: InputError) -> dict[str, Any]:
+        message = _message(error)
         note(f"{self._path}: error: {message}")
+        if error.hint:
+            note(f"{self._path}: hint: {error.hint}")
         return {"path": str(self._path), **dict.fromkeys(COUNTS, 0), "seconds": 0.0, "error": message}
 
     def _reach(self, done_bytes: int) -> None:

@@ -10,7 +10,7 @@ import click
 
 from api.cli.acting import Way, acting
 from api.cli.disclosure_common import FILE, read_json
-from api.cli.output import emit, note, refuse_existing, show_table
+from api.cli.output import counted, emit, note, refuse_existing, show_table
 
 OUT: Final = click.Path(path_type=Path, dir_okay=False)
 YEAR: Final = click.IntRange(1970, 9998)
@@ -131,7 +131,9 @@ def _show_look_ups(document: Mapping[str, Any]) -> None:
     )
     show_table(rows, columns, empty="nobody looked")
     eyes = document["four_eyes"]
-    note(f"{eyes['released']} tasks released, {len(eyes['violations'])} without three persons in three roles")
+    note(
+        f"{counted(eyes['released'], 'task')} released, {len(eyes['violations'])} without three persons in three roles"
+    )
     for case in eyes["violations"]:
         note(f"not four eyes: {case}")
 

@@ -52,7 +52,6 @@ PRESERVATION_CHARS_MAX: Final = 200
 
 NO_SUCH_CASE: Final = "there is no such case, or it is another person's"
 CASES_HINT: Final = "`lagrum disclosure list` has those you may see; an authorisation is SE-A-..., its task SE-T-..."
-"""One message and one hint for both, so that the answer does not tell which; the log does."""
 
 _REFERENCE: Final = re.compile(r"[^\x00-\x1f\x7f]{1,120}")
 _WORD: Final = re.compile(r"[a-z][a-z-]{1,39}")
@@ -66,8 +65,7 @@ def require_role(actor: Actor, role: str) -> None:
 
 def require_any_role(actor: Actor, roles: Iterable[str]) -> None:
     """The actor holds one of the roles that the step needs."""
-    needed = sorted(roles)
-    if actor.roles.isdisjoint(needed):
+    if actor.roles.isdisjoint(needed := sorted(roles)):
         hint = f"the step needs the role {' or '.join(needed)}"
         raise ProcedureError("this step belongs to another role", reason="wrong-role", hint=hint)
 
@@ -142,7 +140,7 @@ def require_resumer(actor: Actor, suspension: Suspension | None, officer: Signat
 
 
 def require_same_person(actor: Actor, owner: Signatory | None) -> None:
-    """The actor is the person to whom the step belongs in this case."""
+    """The step is this person's in this case; the answer is that of no such case, and only the log tells which."""
     if owner is None or owner.person_id != actor.person_id:
         raise ProcedureError(NO_SUCH_CASE, reason="not-yours", hint=CASES_HINT)
 
@@ -198,7 +196,7 @@ def require_preserving(basis: LegalBasis, reference: str | None) -> None:
 def require_call_back(authorisation: Authorisation, task: Task) -> None:
     """An emergency is believed after a call to the authority, on record."""
     if authorisation.emergency and task.call_back is None:
-        raise ProcedureError("an emergency order needs a recorded call-back", reason="no-call-back")
+        raise ProcedureError("an emergency order needs a recorded call-back (--call-back)", reason="no-call-back")
 
 
 def require_registered_call(call: CallBack | None, number: str, filed_at_us: int, now_us: int) -> None:

@@ -175,7 +175,8 @@ def next_authorisation(state: AuthorisationState, action: AuthorisationAction) -
     """
     after = AUTHORISATION_TRANSITIONS.get((state, action))
     if after is None:
-        raise ProcedureError(f"an authorisation in state {state} does not {action}", reason="wrong-state")
+        hint = "it is approved with its first task" if state is AuthorisationState.AWAITING_APPROVAL else None
+        raise ProcedureError(f"an authorisation in state {state} does not {action}", reason="wrong-state", hint=hint)
     return after
 
 

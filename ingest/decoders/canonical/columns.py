@@ -59,11 +59,7 @@ def input_columns(names: Sequence[str]) -> list[InputColumn]:
     """
     known = [name for name in names if name in BY_NAME or name in INPUT_ALIASES]
     if not known:
-        raise InputError(
-            "the delivery names no field of the record",
-            position=1,
-            hint="docs/FIELDS.md lists the names; a CSV begins with a line of them",
-        )
+        raise InputError("the delivery names no field of the record", position=1, hint=_no_names_hint(names))
     columns: list[InputColumn] = []
     for number, name in enumerate(names, start=1):
         told = repr(name) if _PRINTABLE_NAME.fullmatch(name) else "its name is not quoted here"
@@ -80,6 +76,16 @@ def input_columns(names: Sequence[str]) -> list[InputColumn]:
             raise InputError(f"column {number} ({told}) carries a field that an earlier column carries", position=1)
         columns.append(InputColumn(name, BY_NAME[field_name], factor))
     return columns
+
+
+def _no_names_hint(names: Sequence[str]) -> str:
+    """Return what to do with a first line that names nothing: spreadsheets divide by semicolons or tabs."""
+    first = names[0] if names else ""
+    if first.startswith("sep=") or (len(names) == 1 and (";" in first or "\t" in first)):
+        return (
+            "its columns are not divided by commas; save it so, or describe it in a mapping (docs/sources/mapping.md)"
+        )
+    return "docs/FIELDS.md lists the names; a CSV begins with a line of them"
 
 
 class Converted(NamedTuple):

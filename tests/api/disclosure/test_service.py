@@ -148,6 +148,14 @@ def test_each_refusal_says_what_to_do_next(office: Office) -> None:
     task = office.lagrum("register", "--as", officer, filed)["id"]
     assert "disclosure show" in office.lagrum("run", "--as", handler, task, expect=1)
     assert "the role case-handler" in office.lagrum("check", "--as", officer, task, expect=1)
+    later = office.keys / "later.json"
+    later.write_text(
+        '{"decision_reference":"B 2","decided_on":"2026-11-21","decided_by":"court","expires_at":"2027-01-01"}'
+    )
+    assert "first task" in office.lagrum("extend", "--as", officer, filed, str(later), expect=1)
+    urgent = office.lagrum("authorise", "--as", officer, office.order(emergency=True))["id"]
+    call = office.lagrum("register", "--as", officer, urgent)["id"]
+    assert "(--call-back)" in office.lagrum("check", "--as", handler, call, expect=1)
     unknown = office.lagrum("show", "--as", handler, "SE-T-0000000000000000", expect=1)
     assert "hint: `lagrum disclosure list`" in unknown
     # What is another officer's answers like what is not there, its hint too.
