@@ -137,8 +137,8 @@ def _take_in(stage: Stage, yesterday: date, total: int) -> list[tuple[str, str]]
     again = stage.lagrum(
         *("ingest", "--source", source, "--format", form, "-"), feed=shifted((FIXTURES / name).read_bytes(), yesterday)
     )
-    rows.append([f"{source} (again)", form, *_counts(again)])
-    stage.table(rows, ("source", "format", "records", "accepted", "duplicates", "conflicts", "rejected", "rows"))
+    rows.append([f"{source} again", form, *_counts(again)])
+    stage.table(rows, ("source", "format", "read", "stored", "twice", "conflict", "refused", "rows"))
     stage.say("the four counts add up to the input; the same file again stores nothing")
 
     first = yesterday - timedelta(days=DAYS - 1)
