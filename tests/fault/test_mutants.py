@@ -42,10 +42,7 @@ def test_the_program_as_it_is_passes_the_attacks() -> None:
     ("text", "is_noticed"),
     [
         ("assert True", False),
-        (
-            "with pytest.raises(ProcedureError): refuse_same({'by': '', 'key_id': ''}, SimpleNamespace(person_id=''))",
-            True,
-        ),
+        ("with pytest.raises(ProcedureError): requested_of(None, 'end')", True),
     ],
 )
 def test_tests_without_a_guard_tell_whether_it_is_missed(
