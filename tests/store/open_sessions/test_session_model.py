@@ -164,7 +164,10 @@ class Model:
         return direct + complete, len(taken) - len(complete) - superseding, duplicates
 
     def _openings_first(self, events: list[Event]) -> list[Event]:
-        """Return a turn with the ends behind their openings, of sessions that begin anew beside an end that waits."""
+        """Return a turn with the ends behind their openings, of sessions that begin anew beside an end that waits.
+
+        Interim words too, unless the session sleeps: then they come too late.
+        """
         anew = {
             event["session_key"]: place
             for place, event in enumerate(events)
@@ -175,7 +178,9 @@ class Model:
         }
 
         def place_of(place: int) -> tuple[int, int]:
-            later = anew.get(events[place]["session_key"], -1) if events[place]["event"] == "close" else -1
+            key, kind = events[place]["session_key"], events[place]["event"]
+            moves = kind == "close" or (kind == "update" and key in anew and not self.sessions[key].closed)
+            later = anew.get(key, -1) if moves else -1
             return max(place, later), int(later > place)
 
         return [events[place] for place in sorted(range(len(events)), key=place_of)]
@@ -357,6 +362,34 @@ def road(request: pytest.FixtureRequest) -> Iterator[None]:
 @settings(max_examples=60, deadline=None)
 def test_events_fold_as_the_model_says(store: Store, deliveries: list[list[list[Event]] | None]) -> None:
     assert_as_the_model_says(store, deliveries)
+
+
+BEFORE = [[], [("open", 3, None)], [("close", None, 3)], [("open", 2, None), ("close", None, 3)], [("update", 3, None)]]
+WORDS = [
+    *(("open", at, None) for at in (1, 3, 4)),
+    *(("close", None, at) for at in (2, 3, 5)),
+    *(("close", 1, 2), ("close", 4, 5)),
+    *(("update", 1, None), ("update", 4, None), ("update", None, None)),
+]
+"""Kinds of events, with their starts and ends in seconds."""
+
+
+@pytest.mark.usefixtures("road")
+@pytest.mark.parametrize("times_out", [False, True])
+def test_all_short_stretches_fold_as_the_model_says(store: Store, times_out: bool) -> None:
+    everything: list[Any] = list(itertools.product(BEFORE, itertools.product(WORDS, repeat=2)))
+    everything += itertools.product([BEFORE[2]], itertools.permutations(WORDS, 3))  # beside an end that waits
+    for at in range(0, len(everything), 60):
+        cases = everything[at : at + 60]
+        named = [(str(place), before, said) for place, (before, said) in enumerate(cases)]
+        first = [worded(name, word) | {"volume_up_bytes": 1} for name, before, _ in named for word in before]
+        then = [worded(name, word) for name, _, said in named for word in said]
+        assert_as_the_model_says(store, [[first], *([None] if times_out else []), [then]])
+
+
+def worded(name: str, word: tuple[str, int | None, int | None]) -> Event:
+    kind, start, end = (at * SECOND_US if isinstance(at, int) else at for at in word)
+    return happened(str(kind), session_key=name, start_time=start, end_time=end, trunk_in=name)
 
 
 @pytest.mark.usefixtures("road")
