@@ -96,23 +96,27 @@ class Layout:
 
     def partition(self, key: PartitionKey) -> Path:
         """Return the directory of a partition, which is its sibling's too."""
-        return self.parts / key.end_date.isoformat() / key.retention_class / key.key_domain
+        return self.root.joinpath("parts", key.end_date.isoformat(), key.retention_class, key.key_domain)
 
     def part(self, key: PartitionKey, file_id: str) -> Path:
         """Return the path of a part's records."""
-        return self.partition(key) / (file_id + PART_SUFFIX)
+        return self._file(key, file_id + PART_SUFFIX)
 
     def identities(self, key: PartitionKey, file_id: str) -> Path:
         """Return the path of a part's identity run."""
-        return self.partition(key) / (file_id + IDENTITY_SUFFIX)
+        return self._file(key, file_id + IDENTITY_SUFFIX)
 
     def index(self, key: PartitionKey, file_id: str) -> Path:
         """Return the path of a part's postings."""
-        return self.partition(key) / (file_id + INDEX_SUFFIX)
+        return self._file(key, file_id + INDEX_SUFFIX)
 
     def location(self, key: PartitionKey, file_id: str) -> Path:
         """Return the path of a part's location: of its partition's sibling, beside the part."""
-        return self.partition(key) / (file_id + LOCATION_SUFFIX)
+        return self._file(key, file_id + LOCATION_SUFFIX)
+
+    def _file(self, key: PartitionKey, name: str) -> Path:
+        # Joined at once: a store has many parts, and joining piece by piece takes far longer.
+        return self.root.joinpath("parts", key.end_date.isoformat(), key.retention_class, key.key_domain, name)
 
     def parse(self, path: Path) -> tuple[PartitionKey, str, str] | None:
         """Return (partition, file id, suffix) of a data file, or None when the path is not one."""

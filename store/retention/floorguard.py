@@ -6,8 +6,10 @@ what it says was published stays on the disk until the log says that it was merg
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Set
+from collections.abc import Container, Iterator, Set
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from store import files
@@ -28,13 +30,21 @@ def sweep(store: Store) -> None:
     known = store.catalog.file_ids()
     lost = {
         parsed: path
-        for path in store.layout.parts.glob("*/*/*/*")
-        if (parsed := store.layout.parse(path)) is not None and parsed[1] not in known
+        for path in _strangers(store.layout.parts, known)
+        if (parsed := store.layout.parse(path)) is not None
     }
     kept = published(store, lost.keys())
     for file, path in lost.items():
         if file not in kept:  # else somebody edited the catalog: `verify` tells
             files.unlink_durable(path, missing_ok=True)
+
+
+def _strangers(folder: Path, known: Container[str]) -> Iterator[Path]:
+    """Yield the files whose id is not known; names are looked at before paths are made of them: there are many."""
+    for directory, _, names in os.walk(folder):
+        for name in names:
+            if name.partition(".")[0] not in known:
+                yield Path(directory, name)
 
 
 def published(store: Store, unknown: Set[DataFile]) -> set[DataFile]:
