@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from schemas.errors import ConfigurationError, LagrumError
+from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import files
 from store.audit import AuditLog, paths
 from store.audit.checkpoint import Checkpoint, parse_note
@@ -33,11 +33,17 @@ def make(
 
     Raises:
         ConfigurationError: there is something already.
+        BusyError: what an interrupted making left cannot be erased.
     """
     if layout.root.exists() and any(layout.root.iterdir()):
         if not is_unfinished(layout):
             raise ConfigurationError("the directory is not empty", hint="name a new directory for the store")
-        clear(layout, replicas)
+        try:
+            clear(layout, replicas)
+        except BusyError as error:
+            # A root key may lie where the interrupted making began, and only whoever made it knows better.
+            hint = "it names another token or address than is there; where no key was ever made, remove the folder"
+            raise BusyError(f"what an interrupted init left is not erased: {error.message}", hint=hint) from error
     files.make_dir(layout.root)
     for directory in (layout.run, layout.parts):
         files.make_dir(directory)

@@ -61,6 +61,17 @@ def test_a_store_is_made_in_the_folder_where_one_stands(
     assert again.code == 2 and "hint: " in again.err
 
 
+def test_a_root_that_remembers_a_wrong_key_service_is_told_so(run: Run, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.touch(mode=0o600)
+    secret.write_text("not-a-token")
+    wrong = run("init", tmp_path / "store", "--transit", "https://127.0.0.1:1", "--secret-file", secret)
+    assert wrong.code == 1 and "cannot be reached" in wrong.err
+    again = run("init", tmp_path / "store")
+    assert again.code == 1
+    assert "what an interrupted init left is not erased" in again.err and "remove the folder" in again.err
+
+
 def test_what_a_command_writes_overwrites_nothing(tmp_path: Path) -> None:
     refuse_existing(tmp_path / "new.json")
     with pytest.raises(ConfigurationError) as refused:
