@@ -2,6 +2,7 @@
 
 What is done to a value, in this order (the same for columns, single values and search targets):
 
+0. Spaces and tabs before and behind a value, which fixed-width exports write, are removed from every value.
 1. A `tel:` URI of a global number becomes that number. Every other URI, and whatever holds letters, `*` or `#`, stays.
 2. Visual separators (space, `-`, `.`, `/`, parentheses, and the `(0)` behind a country
    code, with `+` or an international prefix or without) and marks of the direction of writing are removed from numbers.
@@ -58,6 +59,7 @@ _HYPHENS: Final = "\u2010-\u2015\u2212"
 _SEPARATORS: Final = str.maketrans(
     "", "", " -./()\u00a0\u202f\u3000\u2212" + "".join(map(chr, (*range(0x2000, 0x200B), *range(0x2010, 0x2016))))
 )
+_PADDING: Final = " \t\u00a0\u202f\u3000"
 _NUMBER: Final = re.compile(rf"\+?[0-9 \-./(){_SPACES}{_HYPHENS}]+")
 _UNSEEN: Final = str.maketrans(
     "", "", "\u00ad\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
@@ -147,6 +149,7 @@ def normalise_number(text: str, rules: CountryRules) -> str:
 
 def read_number(text: str, rules: CountryRules) -> str:
     """Return the normal form of one number, a national prefix behind its country code left where it is."""
+    text = text.strip(_PADDING) or text
     if text.isascii() and text.isdigit():
         return _normalise_digits(text, rules)
     number = text if text.isascii() else text.translate(_UNSEEN)
@@ -182,7 +185,7 @@ def spoiled(text: Column, *, exponents_only: bool = False) -> Mask | None:
         patterns.append(_CELL)
     if not patterns:
         return None
-    found = pc.match_substring_regex(text, "|".join(patterns))
+    found = pc.match_substring_regex(pc.utf8_trim(text, characters=_PADDING), "|".join(patterns))
     mask: Mask = np.asarray(pc.fill_null(found, False))
     return mask if mask.any() else None
 
@@ -368,14 +371,24 @@ def _normalise_text(packed: Column, text: Column, rules: CountryRules) -> tuple[
         after = map_unique(before, lambda one: read_number(one, rules), pa.string())
         differs = np.asarray(pc.not_equal(before, after))
         made, still_text = pack_identifier(after)
-        assert still_text.filter(pa.array(differs)).null_count == differs.sum(), "a number became text"
-        chosen = rows[others[differs]]
-        digits[chosen], is_digits[chosen] = np.asarray(pc.fill_null(made, 0))[differs], True
-        changed[chosen] = True
+        numeric = differs & valid_mask(made)
+        chosen = rows[others[numeric]]
+        digits[chosen], is_digits[chosen] = np.asarray(pc.fill_null(made, 0))[numeric], True
+        changed[rows[others[differs]]] = True
+        text = _replaced(text, rows[others[differs & ~numeric]], still_text.filter(pa.array(differs & ~numeric)))
     if not changed.any():
         return packed, text, changed
     packed = pc.if_else(pa.array(is_digits), pa.array(digits), packed)
     return packed, pc.if_else(pa.array(is_digits), pa.scalar(None, pa.string()), text), changed
+
+
+def _replaced(column: Column, rows: Ints, values: Column) -> Column:
+    """Return a column with other values in some rows, which ascend."""
+    if not len(rows):
+        return column
+    mask = flags(len(column))
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), values.cast(column.type))
 
 
 def imei_match_ranges(text: str) -> list[tuple[int, int]]:

@@ -16,8 +16,9 @@ from schemas.numbers import (
     normalise_numbers,
     normalise_packed,
     rules,
+    spoiled,
 )
-from schemas.packing import KERNEL_ROWS_MIN, pack_identifier, pack_identifier_value
+from schemas.packing import KERNEL_ROWS_MIN, pack_identifier, pack_identifier_value, unpack_identifier
 from store import native
 
 COUNTRIES = ["SE", "NO", "US", "GB", "IT", "RU", "HU", "BR", "JP", "AU", "FI", "CN", "AR", "KR", "BY", "GA", "AG", None]
@@ -86,6 +87,30 @@ def test_countries_write_numbers_their_own_way(country: str | None, text: str, e
 def test_what_is_no_number_stays_as_it_is(text: str, country: str | None) -> None:
     assert normalise_number(text, rules(country)) == text
     assert normalise_numbers(pa.array([text, None]), rules(country)).to_pylist() == [text, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *(("112 ", "112"), ("  ACME\t", "ACME"), (" +46701234567 ", "46701234567"), ("sip:a@b.c\u00a0", "sip:a@b.c")),
+        *(("TELIA 1 ", "TELIA 1"), ("*21# ", "*21#"), ("   ", "   ")),
+    ],
+)
+@pytest.mark.parametrize("country", [None, "SE", "US"])
+def test_what_pads_a_value_is_no_part_of_it(text: str, expected: str, country: str | None) -> None:
+    law = rules(country)
+    assert normalise_number(text, law) == expected
+    packed, texts = pack_identifier(pa.array([text, None, "Anna"]))
+    packed, texts, changed = normalise_packed(packed, texts, law)
+    assert unpack_identifier(packed, texts).to_pylist() == [expected, None, "Anna"]
+    assert changed.tolist() == [text != expected, False, False]
+
+
+@pytest.mark.parametrize("text", ["4.67E+10 ", " 46701740605.0", "######## "])
+def test_padding_hides_no_spoiled_number(text: str) -> None:
+    found = spoiled(pa.array([text, "46701740605 "]))
+    assert found is not None
+    assert found.tolist() == [True, False]
 
 
 DIGITS = st.text("0123456789", max_size=19)
