@@ -106,9 +106,12 @@ def test_a_subscription_that_is_changed_afterwards_does_not_make_a_delivery_wron
     import_rows(court.store, enumerate(kept, 1))
 
 
-def test_a_day_on_which_nobody_held_it_stops_the_search_and_looks_like_zero_beforehand(court: Court) -> None:
+def test_a_day_on_which_nobody_held_it_stops_the_search_and_is_told_beforehand(court: Court) -> None:
     task = court.checked(targets=target(CHANGED))
-    assert court.procedure.preflight(court.actor("approver-1"), task.id) == {"records": "0", "days": "0"}
+    with pytest.raises(ProcedureError) as beforehand:
+        court.procedure.preflight(court.actor("approver-1"), task.id)
+    assert beforehand.value.reason == "no-subscription"
+    assert court.procedure.preflight(court.actor("officer-1"), task.id) == {"records": "0", "days": "0"}
     court.approve(task.id)
     with pytest.raises(ProcedureError) as refusal:
         court.run(task.id)

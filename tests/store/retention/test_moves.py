@@ -199,7 +199,10 @@ def test_a_batch_that_is_under_way_when_the_period_ends_is_not_published(
     assert store.verify() == []
 
 
-def test_a_scan_that_is_under_way_when_the_period_ends_stops(store: Store, batch: int, clock: FixedClock) -> None:
+def test_a_scan_that_is_under_way_when_the_period_ends_stops(
+    store: Store, batch: int, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.reading.batches.BATCH_ROWS", 1)  # each part's records by themselves
     deliver(store, records(10, first_key=800))
     move(store, clock, ENDS_US - 60_000_000)
     running = store.scan(EVER)
