@@ -49,6 +49,7 @@ BOTH_BYTES_MAX: Final = 256 << 20
 """Two stretches are encoded at once only while both together have no more in memory."""
 FAN_IN: Final = 4
 """So many parts of like size are merged into one of the next."""
+_OF_PARTITION: Final = "q.end_date = ? AND q.retention_class = ? AND q.key_domain = ?"
 _FRESH: Final = "bytes_compacted_fresh"
 _MERGED: Final = "bytes_compacted_written"
 _TIER_BITS: Final = 2  # a tier holds parts up to four times as large as the one below
@@ -122,10 +123,9 @@ def compact(store: Store, *, everything: bool = False, partition: PartitionKey |
     done: list[_Done] = []
     with files.lock(store.layout.compaction_lock, exclusive=True, blocking=False):
         verdict = store.clock_guard.verdict()
-        for key in sorted({part.partition for part in store.catalog.parts()}):
-            if partition is None or key == partition:
-                above_floor = verdict.is_trusted and is_above_floor(key, verdict.erase_us)
-                done += _compact_partition(store, key, everything=everything, above_floor=above_floor)
+        for key in sorted({part.partition for part in store.catalog.parts()}) if partition is None else (partition,):
+            above_floor = verdict.is_trusted and is_above_floor(key, verdict.erase_us)
+            done += _compact_partition(store, key, everything=everything, above_floor=above_floor)
     store.flush_outbox()
     written = [part for one in done for part in one.written]
     return Compacted(
@@ -151,7 +151,7 @@ def write_amplification(store: Store) -> float:
 def _compact_partition(store: Store, key: PartitionKey, *, everything: bool, above_floor: bool) -> list[_Done]:
     done: list[_Done] = []
     while True:
-        parts = [part for part in store.catalog.parts() if part.partition == key]
+        parts = store.catalog.parts(_OF_PARTITION, (key.end_date.isoformat(), key.retention_class, key.key_domain))
         groups = choose(parts, everything=everything, above_floor=above_floor)
         whole = everything and len(groups) == 1 and len(groups[0]) == len(parts)
         if whole and not (above_floor and any(map(_hides, parts))) and _is_final(store, key, parts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,32 @@ def test_what_is_read_is_the_same_before_and_after(store: Store) -> None:
     assert [item.parts for item in store.partitions()] == [1]
     assert len([path for path in store.layout.parts.rglob("*") if path.is_file()]) == len(SUFFIXES)
     assert store.verify() == []
+
+
+def test_a_partition_is_merged_without_a_look_at_the_parts_of_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else merging many partitions costs the square of their number."""
+    for number in range(2):
+        deliver(store, records(60, seed=number, first_key=number * 1000, days=8, days_ago=9))
+    made = store.catalog.parts
+    seen: list[int] = []
+
+    def parts(where: str = "1", parameters: Sequence[Any] = ()) -> list[PartRow]:
+        seen.append(len(made(where, parameters)))
+        return made(where, parameters)
+
+    monkeypatch.setattr(store.catalog, "parts", parts)
+    before = rows(store)
+    partitions = len(store.partitions())
+    seen.clear()
+    result = store.compact(everything=True)
+    assert (result.partitions, partitions) == (8, 8)
+    assert sorted(seen) == [2] * 8 + [16]
+    seen.clear()
+    only = store.partitions()[0].key
+    assert store.compact(everything=True, partition=only).merged == 0 and seen == [1]
+    assert rows(store) == before
 
 
 def test_parts_are_merged_by_like_size_and_never_beyond_the_bound() -> None:
