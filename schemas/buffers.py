@@ -86,3 +86,12 @@ def map_unique(array: Column, function: Callable[[str], Any], kind: pa.DataType)
 def flags(rows: int, *, value: bool = False) -> Mask:
     """Return a mask of one value."""
     return np.full(rows, value, np.bool_)
+
+
+def replaced(column: Column, rows: Ints, values: Column) -> Column:
+    """Return a column with other values in some rows, which ascend."""
+    if not len(rows):
+        return column
+    mask = flags(len(column))
+    mask[rows] = True
+    return pc.replace_with_mask(column, pa.array(mask), values.cast(column.type))

@@ -34,7 +34,19 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from schemas.buffers import Column, Ints, Mask, flags, flat, map_unique, pc, text_views, valid_mask, values_int64
+from schemas.buffers import (
+    Column,
+    Ints,
+    Mask,
+    flags,
+    flat,
+    map_unique,
+    pc,
+    replaced,
+    text_views,
+    valid_mask,
+    values_int64,
+)
 from schemas.errors import ConfigurationError, InputError
 from schemas.misplaced_prefixes import mend, without_misplaced_prefix
 from schemas.packing import DIGITS_MAX, digit_counts, looking, pack_identifier, unpack_identifier
@@ -375,20 +387,11 @@ def _normalise_text(packed: Column, text: Column, rules: CountryRules) -> tuple[
         chosen = rows[others[numeric]]
         digits[chosen], is_digits[chosen] = np.asarray(pc.fill_null(made, 0))[numeric], True
         changed[rows[others[differs]]] = True
-        text = _replaced(text, rows[others[differs & ~numeric]], still_text.filter(pa.array(differs & ~numeric)))
+        text = replaced(text, rows[others[differs & ~numeric]], still_text.filter(pa.array(differs & ~numeric)))
     if not changed.any():
         return packed, text, changed
     packed = pc.if_else(pa.array(is_digits), pa.array(digits), packed)
     return packed, pc.if_else(pa.array(is_digits), pa.scalar(None, pa.string()), text), changed
-
-
-def _replaced(column: Column, rows: Ints, values: Column) -> Column:
-    """Return a column with other values in some rows, which ascend."""
-    if not len(rows):
-        return column
-    mask = flags(len(column))
-    mask[rows] = True
-    return pc.replace_with_mask(column, pa.array(mask), values.cast(column.type))
 
 
 def imei_match_ranges(text: str) -> list[tuple[int, int]]:
