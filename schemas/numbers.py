@@ -47,13 +47,12 @@ from schemas.buffers import (
     valid_mask,
     values_int64,
 )
-from schemas.errors import ConfigurationError, InputError
+from schemas.errors import ConfigurationError
 from schemas.misplaced_prefixes import mend, without_misplaced_prefix
 from schemas.packing import DIGITS_MAX, digit_counts, looking, pack_identifier, unpack_identifier
 
 __all__ = [
     "CountryRules",
-    "imei_match_ranges",
     "normalise_number",
     "normalise_numbers",
     "normalise_packed",
@@ -68,7 +67,7 @@ INTERNATIONAL_DIGITS_MIN: Final = 5
 
 _SPACES: Final = "\u00a0\u2000-\u200a\u202f\u3000"
 _HYPHENS: Final = "\u2010-\u2015\u2212"
-_SEPARATORS: Final = str.maketrans(
+SEPARATORS: Final = str.maketrans(
     "", "", " -./()\u00a0\u202f\u3000\u2212" + "".join(map(chr, (*range(0x2000, 0x200B), *range(0x2010, 0x2016))))
 )
 _PADDING: Final = " \t\u00a0\u202f\u3000"
@@ -173,9 +172,9 @@ def read_number(text: str, rules: CountryRules) -> str:
     if _NUMBER.fullmatch(number) is None or _DOTTED_QUAD.fullmatch(number) or _SPOILED_NUMBER.match(number):
         return text
     if number.startswith("+"):
-        digits = number[1:].replace("(0)", "").translate(_SEPARATORS)
+        digits = number[1:].replace("(0)", "").translate(SEPARATORS)
         return digits if _is_international(digits) else text
-    digits = _without_trunk_mark(number, rules).translate(_SEPARATORS)
+    digits = _without_trunk_mark(number, rules).translate(SEPARATORS)
     if SHORT_CODE_DIGITS_MAX < len(digits) <= DIGITS_MAX:
         return _normalise_digits(digits, rules)
     return text
@@ -205,7 +204,7 @@ def spoiled(text: Column, *, exponents_only: bool = False) -> Mask | None:
 def _without_trunk_mark(number: str, rules: CountryRules) -> str:
     """Return a number written without `+` less the `(0)` behind its country code, as `0046 (0)70-123 45 67` has it."""
     before, mark, after = number.partition("(0)")
-    code = before.translate(_SEPARATORS)
+    code = before.translate(SEPARATORS)
     prefix = rules.international.match(code)
     is_code = code == rules.code or (prefix is not None and code[0] == "0" and 0 < len(code) - prefix.end() <= 3)
     return before + after if mark and code and is_code else number
@@ -392,20 +391,3 @@ def _normalise_text(packed: Column, text: Column, rules: CountryRules) -> tuple[
         return packed, text, changed
     packed = pc.if_else(pa.array(is_digits), pa.array(digits), packed)
     return packed, pc.if_else(pa.array(is_digits), pa.scalar(None, pa.string()), text), changed
-
-
-def imei_match_ranges(text: str) -> list[tuple[int, int]]:
-    """Return the half-open ranges of packed values that match an IMEI or IMEISV on its first 14 digits.
-
-    The check digit and the software version are not looked at: switches leave out the first or set it to 0.
-
-    Raises:
-        InputError: the text is not 14 to 16 digits.
-
-    Source: 3GPP TS 23.003 §6.2.
-    """
-    digits = text.translate(_SEPARATORS)
-    if not (digits.isascii() and digits.isdigit() and 14 <= len(digits) <= 16):
-        raise InputError("an IMEI has 14 to 16 digits")
-    body = int("1" + digits[:14])
-    return [(body * 10**more, (body + 1) * 10**more) for more in range(3)]

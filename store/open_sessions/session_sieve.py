@@ -22,7 +22,7 @@ import pyarrow as pa
 from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.buffers import Column
 from schemas.fields import BY_NAME, Kind
-from schemas.numbers import imei_match_ranges
+from schemas.imei import imei_match_ranges
 from schemas.packing import pack_identifier_value
 from store.identities.prf import BulkCmac, Words
 from store.keys import Keyring, derive

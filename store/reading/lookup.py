@@ -13,7 +13,7 @@ from typing import Final
 
 from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.fields import BY_NAME, Kind
-from schemas.numbers import imei_match_ranges
+from schemas.imei import imei_match_ranges
 from schemas.packing import pack_identifier_value
 from store.index import Key, PartIndex, find_in
 from store.index.entries import ANY_BLOCK, V6_BITS, V6_LEVELS, Traits, network_words

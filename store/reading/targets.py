@@ -14,7 +14,7 @@ from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.buffers import Column
 from schemas.errors import ConfigurationError, InputError
 from schemas.fields import BY_NAME, FIELDS, Kind
-from schemas.numbers import imei_match_ranges
+from schemas.imei import imei_match_ranges
 from schemas.packing import pack_identifier_value
 from store.encoding.codes import Range
 from store.model import TARGET_KINDS, TargetIdentifier

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError, InputError
+from schemas.imei import imei_match_ranges
 from schemas.numbers import (
-    imei_match_ranges,
     normalise_number,
     normalise_numbers,
     normalise_packed,

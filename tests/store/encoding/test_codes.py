@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.numbers import imei_match_ranges
+from schemas.imei import imei_match_ranges
 from store.encoding import derivations, forms, words
 from store.encoding.codes import Range, sought
 from store.encoding.figures import Figures
