@@ -9,7 +9,7 @@ import pytest
 
 from tests.fault import campaign_full, campaign_kill, campaign_power, campaign_strace
 from tests.fault.campaign_power import History
-from tests.fault.ledger import Ledger, compare
+from tests.fault.ledger import Ledger, check, compare
 from tests.fault.nursery import Nursery, Template, may_trace
 from tests.fault.report import Report
 from tests.fault.torture import scratch
@@ -103,6 +103,16 @@ def test_the_check_refuses_what_it_shall(template: Template) -> None:
     assert "beyond its period" in problems(whole, now_us=template.clock.later(1).now_us())
     unknown = Ledger(template.ledger.delivered, template.ledger.acknowledged - {deliveries[0].number})
     assert "half visible" in problems({key: 1 for key in whole if key != first}, unknown)
+
+
+def test_a_rectified_record_is_not_taken_for_an_erased_one(place: Path, nursery: Nursery, template: Template) -> None:
+    """Records to erase follow each other, and beside the erasures their neighbours are rectified."""
+    root, ledger = template.copy(place / "rectified"), template.ledger.copy()
+    targets = ledger.to_erase(template.clock, 3)
+    assert targets[0] + 1 in targets
+    child = nursery.run("rectify", template.clock, root, *(str(target + 1) for target in targets))
+    ledger.acknowledge(child.acknowledged)
+    assert (child.code, ledger.erased, check(root, template.clock, ledger)) == (0, set(), [])
 
 
 @needs_strace

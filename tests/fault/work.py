@@ -120,6 +120,7 @@ def rectify(clock: list[int], root: str, *keys: str) -> int:
 def _correct(clock: list[int], root: str, keys: Sequence[str], kind: str, fields: dict[str, str]) -> int:
     from schemas.errors import BusyError, LagrumError, NotFoundError
     from store import Store
+    from store.retention import erasing
 
     try:
         with Store.open(Path(root), clock=SharedClock(*clock)) as store:
@@ -128,7 +129,8 @@ def _correct(clock: list[int], root: str, keys: Sequence[str], kind: str, fields
                     with suppress(BusyError):
                         with suppress(NotFoundError):  # its partition ended, or an earlier run has done it
                             _correct_one(store, int(key), kind, fields)
-                        _acknowledge(key)
+                        if kind == erasing.ERASED:
+                            _acknowledge(key)
                         break
     except (LagrumError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
