@@ -121,7 +121,7 @@ def delivered(world: World, source: str) -> int:
 def figures(world: World, source: str) -> tuple[int, int, int]:
     """Count what was delivered, told before, refused.
 
-    `acc` and `missed_calls` read the clock one after the other; where a second ends between them, the later is a conflict.
+    `acc` and `missed_calls` read the clock one after the other; if a second ends between them, the later is a conflict.
     """
     found = world.store.reconcile(source)
     return (
