@@ -73,6 +73,8 @@ def test_every_way_of_writing_gives_the_value_that_is_searched_for(kind: str, wr
         ("number", "46701740007", 5060),
         ("account", "x" * 300, None),
         ("account", "a\nb", None),
+        ("account", "", None),
+        ("imsi", "\u0662\u0664\u0660\u0660\u0661" * 3, None),
     ],
 )
 def test_a_value_without_its_kinds_form_is_refused_and_not_quoted(kind: str, written: str, port: int | None) -> None:
@@ -80,6 +82,32 @@ def test_a_value_without_its_kinds_form_is_refused_and_not_quoted(kind: str, wri
         normalise_target(kind, written, country="SE", port=port)
     assert refusal.value.reason == "bad-target"
     assert not written or written not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "narrowed"),
+    [
+        ("account", "0099", {"held_on": "2026-01-01"}),
+        ("number", "46701740007", {"held_on": "2026-1-1"}),
+        ("number", "46701740007", {"tenant": "acme"}),
+        ("ip", "203.0.113.5", {"tenant": "a b"}),
+        ("number", "46701740007", {"element": "cgn-1"}),
+        ("ip", "203.0.113.5", {"element": ""}),
+        ("ip", "203.0.113.5", {"element": "x" * 256}),
+        ("ip", "203.0.113.5", {"element": "a\nb"}),
+    ],
+)
+def test_what_narrows_a_target_has_a_form_too(kind: str, written: str, narrowed: dict[str, str]) -> None:
+    assert normalise_target(kind, written, country="SE")
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target(kind, written, country="SE", **narrowed)
+    assert refusal.value.reason == "bad-target"
+
+
+def test_a_kind_that_there_is_not_is_refused_whatever_its_value() -> None:
+    with pytest.raises(ProcedureError) as refusal:
+        normalise_target("address", "203.0.113.5", country="SE")
+    assert refusal.value.reason == "target-kind"
 
 
 def test_a_target_shows_its_kind_only() -> None:
