@@ -71,7 +71,9 @@ ENVELOPES: Final = (
 )
 KEPT: Final = "store/retention"
 RETENTION: Final[dict[str, tuple[str, ...]]] = {
-    "store.retention.expiry": tuple(f"{KEPT}/test_{name}.py" for name in ("expiry", "holds", "promised", "floor")),
+    "store.retention.expiry": tuple(
+        f"{KEPT}/test_{name}.py" for name in ("expiry", "holds", "promised", "floor", "clockguard")
+    ),
     "store.retention.moving": (f"{KEPT}/test_moves.py", f"{KEPT}/test_promised.py"),
     "store.retention.erasing": (f"{KEPT}/test_erasing.py",),
     "store.retention.rewriting": (f"{KEPT}/test_erasing.py", f"{KEPT}/test_moves.py"),
