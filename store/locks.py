@@ -57,7 +57,8 @@ def take(fd: int, path: Path, *, exclusive: bool, blocking: bool, patient: bool)
     operation = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB
 
     def tried(pause_s: float) -> bool:
-        time.sleep(pause_s)
+        if pause_s:
+            time.sleep(pause_s)
         try:
             fcntl.flock(fd, operation)
         except BlockingIOError:

@@ -144,7 +144,7 @@ def test_rejects_are_counted_told_and_shown_without_a_value(run: Run, root: Path
     )
     ran = run("--root", root, "--json", "ingest", "--source", "core", "--format", "csv", path)
     assert (ran.code, ran.json["accepted"], ran.json["rejected"]) == (0, 1, 1)
-    assert "1 records rejected" in ran.err
+    assert "1 record rejected" in ran.err
     listed = run("--root", root, "--json", "quarantine", "list").json
     assert listed["rejects"] == 1
     shown = run("--root", root, "quarantine", "show", str(listed["entries"][0]["id"]), "--json")
