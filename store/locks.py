@@ -24,7 +24,10 @@ from schemas.errors import BusyError
 TELL_AFTER_S: Final = 3.0
 LIMIT_S: Final = 60.0
 PAUSE_S_MIN: Final = 0.0005
-PAUSE_S_MAX: Final = 0.05
+PAUSE_S_MAX: Final = 0.002
+"""Of who has not waited long: an acknowledgement may hang on it."""
+LONG_PAUSE_S: Final = 0.05
+LONG_S: Final = 1.0
 HOLDERS_MAX: Final = 3
 """Of those that hold a shared lock, as many are told."""
 _KERNEL: Final = Path("/proc")
@@ -103,7 +106,7 @@ def wait(name: str, tried: Callable[[float], bool], held: Callable[[], str], *, 
                 _log.warning("waiting for the %s lock; %s", name, held())
             if waited_s >= LIMIT_S and not patient:
                 raise BusyError(f"the {name} lock was not free in {LIMIT_S:.0f} s", hint=f"{held()}; then try again")
-            pause_s = min(2 * pause_s, PAUSE_S_MAX)
+            pause_s = min(2 * pause_s, PAUSE_S_MAX if waited_s < LONG_S else LONG_PAUSE_S)
     finally:
         del _waits[me]
 
