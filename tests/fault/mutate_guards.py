@@ -139,7 +139,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "api/custody/test_holds.py",
     ),
     "api.people.bindings": ("api/people/test_bindings.py", "api/people/test_oidc.py"),
-    "api.people.enrolment": tuple(f"api/people/test_{name}.py" for name in ("custodians", "persons", "brought_back")),
+    "api.people.enrolment": tuple(
+        f"api/people/test_{name}.py" for name in ("custodians", "persons", "brought_back", "authorities", "bootstrap")
+    ),
     "api.people.roles": ("api/people/test_roles.py",),
     "api.people.authorities": (*PROCEDURE, "api/people/test_authorities.py"),
     "api.people.signing": ("api/people/test_signing.py", *PROCEDURE),

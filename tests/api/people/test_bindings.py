@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 
 from api import cli
 from api.people import authority_register as procedure
-from api.people import bindings
+from api.people import bindings, enrolment
 from api.people.bindings import BindingKind
 from api.people.signing import PersonKey, write_key_file
 from api.settings import Settings
@@ -93,7 +93,14 @@ def test_a_subject_is_one_persons_at_a_time_and_a_certificate_one_persons_for_ev
 
 
 def test_a_wrong_signature_or_value_binds_nothing(staffed: World) -> None:
-    for value, issuer in (("", ISSUER), ("s" * 256, ISSUER), ("a\nb", ISSUER), ("AB" * 32, None), ("ab", None)):
+    for value, issuer in (
+        ("", ISSUER),
+        ("s" * 256, ISSUER),
+        ("a\nb", ISSUER),
+        ("s-\u00e9", ISSUER),
+        ("AB" * 32, None),
+        ("ab", None),
+    ):
         with pytest.raises(ConfigurationError):
             _request(staffed, "auditor-1", value, issuer)
     digest = bindings.digest(staffed.store.store_id, "auditor-1", "subject", "s-1", ISSUER)
@@ -185,6 +192,34 @@ def test_a_binding_is_of_somebody_who_is_there(staffed: World) -> None:
     staffed.keys["ghost-1"] = PersonKey.generate("ghost-1")
     with pytest.raises(Exception, match="no such person"):
         _request(staffed, "ghost-1", "s-9")
+
+
+def _revoked(world: World, person_id: str) -> None:
+    digest = enrolment.revocation_digest(world.store.store_id, person_id, "left")
+    asked = world.approval(world.keys["custodian-1"], enrolment.REVOKE_REQUEST, person_id, digest)
+    enrolment.request_revocation(world.store, "custodian-1", person_id, "left", asked)
+    agreed = world.approval(world.keys["custodian-2"], enrolment.REVOKE_CONFIRM, person_id, digest)
+    enrolment.confirm_revocation(world.store, "custodian-2", person_id, agreed)
+
+
+def test_nobody_who_is_revoked_gets_a_binding(staffed: World) -> None:
+    waits = _request(staffed, "auditor-1", "s-1")
+    _revoked(staffed, "auditor-1")
+    _refused("state", lambda: _confirm(staffed, waits))
+    _refused("state", lambda: _request(staffed, "auditor-1", "s-2"))
+    assert bindings.person_of(staffed.store, BindingKind.SUBJECT, "s-1", ISSUER) is None
+
+
+def test_a_certificate_has_no_issuer_and_a_subject_has_one(staffed: World) -> None:
+    for kind, value, issuer in (
+        (BindingKind.CERTIFICATE, FINGERPRINT, ISSUER),
+        (BindingKind.SUBJECT, "s-1", None),
+        (BindingKind.SUBJECT, "s-1", ""),
+    ):
+        digest = bindings.digest(staffed.store.store_id, "auditor-1", kind, value, issuer)
+        approval = staffed.approval(staffed.keys["custodian-1"], bindings.BIND_REQUEST, "auditor-1", digest)
+        with pytest.raises(ConfigurationError):
+            bindings.request(staffed.store, "custodian-1", "auditor-1", kind, value, approval, issuer=issuer)
 
 
 def test_the_command_line_binds_confirms_and_unbinds(
