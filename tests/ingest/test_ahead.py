@@ -66,7 +66,9 @@ def test_work_that_fails_is_told_at_its_place(count: int) -> None:
 
 
 def test_who_stops_early_leaves_no_thread() -> None:
+    before = set(threading.enumerate())
     pairs = in_order(range(100), str)
     next(pairs)
+    assert set(threading.enumerate()) - before
     pairs.close()  # type: ignore[attr-defined]
-    assert not [one for one in threading.enumerate() if one.name.startswith("lagrum-ahead")]
+    assert not set(threading.enumerate()) - before

@@ -10,6 +10,7 @@ import pytest
 
 from store.descriptors import share
 from store.syncing import Syncs
+from tests.store.opened import opened
 
 
 @pytest.fixture
@@ -21,23 +22,19 @@ def few_files() -> Iterator[int]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_files_that_wait_for_the_disk_leave_descriptors_to_others(tmp_path: Path, few_files: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x")
-    before, most = descriptors(), 0
+    most = 0
     batches = [Syncs() for _ in range(4)]
     for _ in range(few_files // 4):
         for syncs in batches:
             syncs.add(path)
-        most = max(most, descriptors() - before)
+        most = max(most, opened(tmp_path))
     for syncs in batches:
         syncs.finish()
-    assert most <= few_files // 8
-    assert descriptors() == before
+    assert 0 < most <= few_files // 8
+    assert opened(tmp_path) == 0
 
 
 @pytest.mark.parametrize(("limit", "found"), [(1_024, 256), (100_000, 2_048), (resource.RLIM_INFINITY, 2_048)])

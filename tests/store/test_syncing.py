@@ -11,6 +11,7 @@ import pytest
 from store import files, syncing
 from store.syncing import Syncs
 from tests.fault.disk import Disk, run_until
+from tests.store.opened import opened
 
 
 def written(folder: Path, count: int) -> list[Path]:
@@ -20,15 +21,11 @@ def written(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_nothing_is_synced_before_the_end_and_then_everything_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "EARLY_BYTES_MIN", 1)
-    paths, syncs, disk, before = written(tmp_path, 5), Syncs(), Disk(), descriptors()
+    paths, syncs, disk = written(tmp_path, 5), Syncs(), Disk()
 
     def add() -> None:
         for path in paths:
@@ -38,21 +35,21 @@ def test_nothing_is_synced_before_the_end_and_then_everything_once(
     assert disk.steps == []
     run_until(monkeypatch, disk, lambda: (syncs.finish(), syncs.finish()))
     assert disk.steps == [("fsync", path) for path in paths]
-    assert descriptors() == before
+    assert opened(tmp_path) == 0
 
 
 def test_descriptors_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(syncing, "FILES_MAX", 3)
-    syncs, before = Syncs(), descriptors()
+    syncs = Syncs()
     for path in written(tmp_path, 10):
         syncs.add(path)
-        assert descriptors() < before + 3
+        assert opened(tmp_path) < 3
     syncs.drop()
-    assert descriptors() == before
+    assert opened(tmp_path) == 0
 
 
 def test_a_sync_that_fails_is_told_and_no_descriptor_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    syncs, before, asked = Syncs(), descriptors(), []
+    syncs, asked = Syncs(), list[int]()
 
     def failing(descriptor: int) -> None:
         asked.append(descriptor)
@@ -65,7 +62,7 @@ def test_a_sync_that_fails_is_told_and_no_descriptor_stays(tmp_path: Path, monke
     with pytest.raises(OSError, match="injected"):
         syncs.finish()
     assert len(asked) == 2
-    assert descriptors() == before
+    assert opened(tmp_path) == 0
 
 
 def test_a_system_that_cannot_begin_early_syncs_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,6 +120,7 @@ def test_of_large_records_fewer_are_at_hand_and_one_stretch_is_written(tmp_path:
 
 
 def test_a_merge_that_fails_or_is_left_ends_its_readers_first(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     with ExitStack() as stack:
         readers = [
             stack.enter_context(made(tmp_path / str(n), records(4_000, seed=n, first_key=n * 10_000))) for n in range(3)
@@ -134,7 +135,8 @@ def test_a_merge_that_fails_or_is_left_ends_its_readers_first(tmp_path: Path) ->
         left = merging.merged(readers[:2], [as_it_is] * 2, 1_000)
         next(left)
         left.close()
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("lagrum-read")]
+        begun = set(threading.enumerate()) - before
+        assert not [thread for thread in begun if thread.name.startswith("lagrum-read")]
 
 
 def test_a_large_partition_becomes_parts_of_parties_of_their_own(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
