@@ -63,10 +63,6 @@ class Consumed:
         for name in ("records", "accepted", "duplicates", "conflicts", "rejected"):
             setattr(self, name, getattr(self, name) + getattr(receipt, name))
 
-    def as_dict(self) -> dict[str, int]:
-        """Return it as JSON-ready data."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 class Consumer:
     """One consumer of one queue, for one source in one format."""

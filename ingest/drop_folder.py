@@ -86,10 +86,6 @@ class Totals:
         for name in ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes"):
             setattr(self, name, getattr(self, name) + getattr(receipt, name))
 
-    def as_dict(self) -> dict[str, int]:
-        """Return it as JSON-ready data."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 class DropFolder:
     """One folder that delivers for one source in one format; one process at a time watches it."""

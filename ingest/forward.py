@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
 from ingest.folder import ChangedError, Folder, Steady
@@ -49,10 +49,6 @@ class Forwarded:
     failed: int = 0
     waiting: int = 0
     in_spool: int = 0
-
-    def as_dict(self) -> dict[str, int]:
-        """Return it as JSON-ready data."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)

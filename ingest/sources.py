@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ingest.mapping import read_mapping
 from ingest.source import FILE_NAME, MAPPING, RECEIVED_US, TRANSPORT, SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError
 from schemas.fields import SERVICE_TYPES
@@ -44,6 +43,8 @@ def check(source: SourceConfig) -> None:
         if name in source.options:
             raise ConfigurationError(f"the option {name} is a delivery's own and cannot be stored with a source")
     if MAPPING in source.options:
+        from ingest.mapping import read_mapping
+
         read_mapping(source.options[MAPPING])
     if source.expect_every_s is not None and not 1 <= source.expect_every_s <= EXPECT_EVERY_S_MAX:
         raise ConfigurationError(f"the expected interval is from 1 to {EXPECT_EVERY_S_MAX} seconds")

@@ -67,8 +67,8 @@ class CountingReader(io.RawIOBase):
 
 
 def read_into(stream: BinaryIO, view: memoryview) -> int:
-    """Read once, without a copy where the stream is a file or a buffered one; return how much, 0 at the end."""
-    if isinstance(stream, io.BufferedReader | io.FileIO):
+    """Read once, without a copy where the stream is a file, a buffered one or memory; return how much, 0 at the end."""
+    if isinstance(stream, io.BufferedReader | io.FileIO | io.BytesIO):
         return stream.readinto(view) or 0
     data = stream.read(len(view))
     view[: len(data)] = data

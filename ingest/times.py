@@ -257,6 +257,18 @@ class ZoneTimes:
         chosen = np.flatnonzero(plain) if isinstance(rows, slice) else rows[plain]
         time[chosen], offset[chosen], good[chosen] = times[plain], known[plain, 1], True
 
+    @property
+    def is_iso(self) -> bool:
+        """Whether it reads times written `YYYY-MM-DD HH:MM:SS`."""
+        return self._parse is parse_iso
+
+    def hours(self, figures: Ints) -> tuple[Ints, npt.NDArray[np.int32]] | None:
+        """Return seconds since 1970 UTC and offsets of hours `YYYYMMDDHH`; None where one has no one offset."""
+        known = np.array([self._hour(int(one)) for one in figures], np.int64).reshape(-1, 2)
+        if (known[:, 1] == _NEVER_S).any():
+            return None
+        return known[:, 0].copy(), known[:, 1].astype(np.int32)
+
     def _hour(self, figures: int) -> tuple[int, int]:
         """Return seconds since 1970 UTC and offset of the hour `YYYYMMDDHH`; `_NEVER_S` where it has no one offset."""
         date, hour = divmod(figures, 100)

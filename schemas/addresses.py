@@ -174,13 +174,6 @@ def unpack_address(v4: Column | None, v6: Column | None = None) -> Column:
     return long if dotted is None else pc.coalesce(dotted, long)
 
 
-def unpack_address_value(v4: int | None, v6: bytes | None) -> str | None:
-    """Return one address as text."""
-    if v4 is not None:
-        return str(IPv4Address(v4))
-    return str(IPv6Address(v6)) if v6 is not None else None
-
-
 def pack_mac(array: Column) -> tuple[Column, Mask]:
     """Pack MAC addresses in any usual writing: (int64 of 48 bits, which rows are no MAC addresses).
 
@@ -239,8 +232,3 @@ def unpack_mac(packed: Column) -> Column:
     octets = values.view(np.uint8).reshape(-1, 8)[:, 2:]
     texts = [_OCTET_HEX.take(pa.array(np.ascontiguousarray(octets[:, place]))) for place in range(6)]
     return pc.if_else(column.is_valid(), pc.binary_join_element_wise(*texts, ":"), pa.scalar(None, pa.string()))
-
-
-def unpack_mac_value(packed: int) -> str:
-    """Return one MAC address as aa:bb:cc:dd:ee:ff."""
-    return ":".join(f"{octet:02x}" for octet in packed.to_bytes(6, "big"))

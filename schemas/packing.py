@@ -19,9 +19,7 @@ from schemas.addresses import (
     pack_mac,
     pack_mac_value,
     unpack_address,
-    unpack_address_value,
     unpack_mac,
-    unpack_mac_value,
 )
 from schemas.arrow import delivered_type
 from schemas.buffers import Bytes, Column, Ints, as_text, flat, pc, text_views, valid_mask
@@ -39,11 +37,9 @@ __all__ = [
     "pack_mac",
     "pack_mac_value",
     "unpack_address",
-    "unpack_address_value",
     "unpack_identifier",
     "unpack_identifier_value",
     "unpack_mac",
-    "unpack_mac_value",
     "unpack_table",
 ]
 

@@ -32,7 +32,7 @@ def split_row(data: bytes) -> list[str] | None:
     Raises:
         UnicodeDecodeError: the row is not UTF-8.
     """
-    text = data.decode()
+    text = data.decode().removesuffix("\r")  # of a line end that was cut within
     if '"' not in text:
         return text.split(",")
     try:

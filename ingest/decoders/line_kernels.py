@@ -1,8 +1,7 @@
-"""Compiled loops over lines and slices of text (ADR 7): copies, RADIUS attributes by name, and the values of plain CSV.
+"""Compiled loops over lines and slices of text (ADR 7): copies, and the values of plain CSV.
 
-The twins that the tests compare these with are the NumPy roads of `ingest.decoders.slices` and
-`ingest.decoders.radius.detail`, and the row-by-row roads of CSV. There are no bounds checks: slices lie inside the
-data, and a line of attributes has at least one byte before it and behind it.
+The twins that the tests compare these with are the NumPy roads of `ingest.decoders.slices`, and the row-by-row roads of
+CSV. There are no bounds checks: slices lie inside the data.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ WORD_BYTES: Final = 8
 _BYTES: Final = types.Array(types.uint8, 1, "C", readonly=True)
 _PLACES: Final = types.Array(types.int64, 1, "C", readonly=True)
 _OFFSETS: Final = types.Array(types.int32, 1, "C", readonly=True)
-_SPACE: Final = np.uint8(0x20)
 _DASH: Final = np.uint8(0x2D)
 _DOT: Final = np.uint8(0x2E)
 _SLASH: Final = np.uint8(0x2F)
@@ -47,7 +45,6 @@ _NINE: Final = np.uint8(0x39)
 _SEMICOLON: Final = np.uint8(0x3B)
 _LOW_A: Final = np.uint8(0x61)
 _LOW_F: Final = np.uint8(0x66)
-_EQUALS: Final = np.uint8(0x3D)
 _QUOTE: Final = np.uint8(0x22)
 _COMMA: Final = np.uint8(0x2C)
 _NEWLINE: Final = np.uint8(0x0A)
@@ -88,61 +85,26 @@ copy_slices: Any = numba.njit(
 )(_copy_slices_of)
 
 
-def _attributes_of(
-    data: Any,
-    starts: Any,
-    ends: Any,
-    wanted: Any,
-    names: Any,
-    bounds: Any,
-    offsets: Any,
-    told: Any,
-    equals: Any,
-    codes: Any,
-) -> None:
-    """Find ` = ` in each line (-1: there is none), and which wanted name stands before it (-1: none).
+def _measure_slices_of(starts: Any, ends: Any, offsets: Any, valid: Any) -> Any:
+    """Write where the slices `starts[i]:ends[i]` go, one behind the other; return how many begin below 0.
 
-    `names` are the wanted names, shorter ones first, name `n` in `offsets[n]:offsets[n + 1]`; those of `length` bytes
-    are `bounds[length]` to `bounds[length + 1]`, and `told[n]` is what code a name has. `wanted` picks lines.
+    Those are empty; the others' bits are set in `valid`, zeros on entry, the lowest bit of an octet first.
     """
-    longest = len(bounds) - 2
+    place, absent = np.int64(0), np.int64(0)
+    offsets[0] = 0
     for index in range(len(starts)):
-        start, end = starts[index], ends[index]
-        found = -1
-        for at in range(start, end):
-            if data[at] == _EQUALS and data[at - 1] == _SPACE and data[at + 1] == _SPACE:
-                found = at
-                break
-        equals[index] = found
-        code = -1
-        length = found - 2 - start
-        if wanted[index] and found >= 0 and 0 < length <= longest:
-            for name in range(bounds[length], bounds[length + 1]):
-                base = offsets[name]
-                place = length - 1
-                while place >= 0 and names[base + place] == data[start + 1 + place]:
-                    place -= 1
-                if place < 0:
-                    code = told[name]
-                    break
-        codes[index] = code
+        if starts[index] < 0:
+            absent += 1
+        else:
+            place += ends[index] - starts[index]
+            valid[index >> 3] |= np.uint8(1 << (index & 7))
+        offsets[index + 1] = place
+    return absent
 
 
-attributes: Any = numba.njit(
-    types.void(
-        _BYTES,
-        _PLACES,
-        _PLACES,
-        _BYTES,
-        _BYTES,
-        _PLACES,
-        _PLACES,
-        _PLACES,
-        types.Array(types.int64, 1, "C"),
-        types.Array(types.int64, 1, "C"),
-    ),
-    nogil=True,
-)(_attributes_of)
+measure_slices: Any = numba.njit(
+    types.int64(_PLACES, _PLACES, types.Array(types.int32, 1, "C"), types.Array(types.uint8, 1, "C")), nogil=True
+)(_measure_slices_of)
 
 
 def _masks_of(data: Any, base: Any, at: Any) -> Any:

@@ -22,7 +22,8 @@ from ingest.ahead import in_order
 from ingest.decoders.base import Decoded
 from ingest.decoders.canonical.lines import lines_are_short
 from ingest.decoders.delimited import Convert
-from ingest.decoders.slices import Block, Column, Faults, Lines, compute, gather, is_utf8, line_kernels
+from ingest.decoders.plain_columns import PlainColumns, Slices
+from ingest.decoders.slices import Block, Faults, Lines, is_utf8, line_kernels
 from ingest.lines import Line
 from ingest.row_faults import RawOf
 from schemas.buffers import Bytes, Ints
@@ -35,10 +36,10 @@ Made = TypeVar("Made")
 
 
 class PlainRows:
-    """A block's plain rows: `columns` as texts by name, `indices` the line of each; and all its lines, `odd` set where
+    """A block's plain rows: `columns` by name, `indices` the line of each; and all its lines, `odd` set where
     one is not plain. Positions count from the block's first line."""
 
-    def __init__(self, block: Block, columns: dict[str, Column], odd: Bytes) -> None:
+    def __init__(self, block: Block, columns: PlainColumns, odd: Bytes) -> None:
         self.block, self.columns, self.odd = block, columns, odd
         self.indices: Ints = np.flatnonzero(odd == 0)
         counted = np.ones(len(odd), np.bool_) if len(self.indices) == len(odd) else ~self.lines.blank()
@@ -110,14 +111,11 @@ def plain_rows(block: Block, width: int, wanted: Mapping[str, int | None], *, qu
         chosen = np.flatnonzero(~strange[odd == 0])
         odd |= strange
     rows = lines - int(np.count_nonzero(odd))
-    columns = {}
+    found: dict[str, Slices | None] = {}
     for name, place in wanted.items():
-        if place is None:
-            columns[name] = pa.repeat("", rows)
-            continue
-        column = gather(data, starts[into[place], chosen], ends[into[place], chosen])
-        columns[name] = compute.replace_substring(column, '""', '"') if doubled[into[place]] else column
-    return PlainRows(block, columns, odd)
+        line = None if place is None else into[place]
+        found[name] = None if line is None else Slices(starts[line, chosen], ends[line, chosen], bool(doubled[line]))
+    return PlainRows(block, PlainColumns(block.data, rows, found), odd)
 
 
 class PlainBlocks(Generic[Made]):

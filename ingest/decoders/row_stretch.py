@@ -18,6 +18,8 @@ import pyarrow as pa
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch.values import Refusal
 from schemas.arrow import DELIVERED
+from schemas.buffers import flat
+from schemas.packing import unpack_identifier
 from schemas.rejects import Reject, RejectReason
 
 __all__ = ["STRETCH_BYTES", "STRETCH_RECORDS", "Columns", "Refusal", "RowStretch", "kept_values"]
@@ -58,6 +60,17 @@ class Columns:
                 raise Refusal(RejectReason.ENCODING, self.names[index]) from None
             if "\x00" in text:
                 raise Refusal(RejectReason.ENCODING, self.names[index])
+
+    def delivered(self, table: pa.Table) -> pa.Table:
+        """Return records whose identifiers are packed and whose labels are encoded as a table of texts."""
+        arrays = []
+        for name, kind in zip(self.names, self.types, strict=True):
+            column = flat(table.column(name))
+            if kind == pa.string() and column.type == pa.int64():
+                rest = f"{name}_text"
+                column = unpack_identifier(column, flat(table.column(rest)) if rest in table.column_names else None)
+            arrays.append(column.cast(kind))
+        return pa.Table.from_arrays(arrays, names=list(self.names))
 
     def table(self, records: Sequence[tuple[Any, ...]]) -> pa.Table:
         """Return records as a table."""

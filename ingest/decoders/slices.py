@@ -32,6 +32,9 @@ LOAD_BYTES_MIN: Final = 1 << 18
 
 _KERNELS: Final = "ingest.decoders.line_kernels"
 
+_PLACE_BYTES: Final = 16
+"""So much of two numbers is read for each slice."""
+
 LINE_END: Final = (b"\n",)
 BLANK_LINE: Final = (b"\n\n", b"\n\r\n")
 
@@ -211,6 +214,9 @@ def gather(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Column:
 
     A slice that begins below 0 becomes null.
     """
+    kernels = line_kernels(_PLACE_BYTES * len(starts))
+    if kernels is not None:
+        return _gathered(kernels, data, starts, ends)
     absent = starts < 0
     lengths = np.where(absent, 0, ends - starts)
     offsets = np.zeros(len(starts) + 1, np.int32)
@@ -225,6 +231,19 @@ def gather(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Column:
         _buffer(values),
         validity,
     )
+
+
+def _gathered(kernels: Any, data: npt.NDArray[np.uint8], starts: Ints, ends: Ints) -> Column:
+    """Do as `gather`, by the compiled loops."""
+    rows = len(starts)
+    begins, stops = np.ascontiguousarray(starts, np.int64), np.ascontiguousarray(ends, np.int64)
+    offsets, valid = np.empty(rows + 1, np.int32), np.zeros((rows + 7) // 8, np.uint8)
+    absent = kernels.measure_slices(begins, stops, offsets, valid)
+    if absent == rows:
+        return pa.nulls(rows, pa.string())
+    values = _copied(data, begins, stops, offsets)
+    validity = _buffer(valid) if absent else None
+    return pa.StringArray.from_buffers(rows, _buffer(offsets), _buffer(values), validity, absent)
 
 
 def _copied(data: npt.NDArray[np.uint8], starts: Ints, ends: Ints, offsets: npt.NDArray[np.int32]) -> Any:

@@ -8,8 +8,7 @@ the network lost shows in the sequence numbers.
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from ingest import sources
@@ -17,14 +16,12 @@ from ingest.decoders.base import Decoded
 from ingest.decoders.cgnat.ipfix import Chunk, Ipfix
 from ingest.decoders.cgnat.ipfix_messages import Exporters
 from ingest.listeners import groups, peers
-from ingest.listeners.peers import Peers
-from ingest.listeners.tallies import Tallies
+from ingest.listeners.listener import Listener
 from ingest.listeners.udp import Datagram, UdpPort
 from ingest.normalise import Normalised, normalise
 from ingest.source import SourceConfig
 from store import Store
 
-GROUP_MAX: Final = 5000
 GATHER_S: Final = 1.0
 RETRY_S: Final = 1.0
 STOP_TRIES: Final = 3
@@ -32,68 +29,39 @@ STOP_TRIES: Final = 3
 _log = logging.getLogger("lagrum.intake")
 
 
-class FlowCollector:
-    """Takes flow messages from a port until it is stopped."""
+class FlowCollector(Listener[Datagram]):
+    """Takes flow messages from a port until it is stopped; then it gives up what waits for a template."""
+
+    role = peers.FLOW
+    group_max = 5000
 
     def __init__(self, store: Store, port: UdpPort, *, gather_s: float = GATHER_S) -> None:
-        self._store, self._port, self._gather_s = store, port, gather_s
-        self._peers = Peers(peers.registered(store, peers.FLOW))
+        super().__init__(store, port, gather_s=gather_s)
         self._exporters: dict[str, Exporters] = {}
-        self.stop = threading.Event()
-        self.tallies = Tallies(store, f"flow-{port.number}")
-        self.counts = self.tallies.counts
 
-    def run(self) -> None:
-        """Listen until `stop` is set; then finish what came, and give up what waits for a template."""
-        while not self.stop.is_set():
-            self.step()
-        self._port.stop_receiving()
-        while self.step(wait_s=0.0):
-            pass
-        for name, exporters in self._exporters.items():
-            chunk = Chunk(name)
-            chunk.take(exporters.give_up())
-            self._commit(name, chunk, [])
-        self._tell_gaps()
-        self.tallies.tell(at_once=True)
+    def _accepted(self, datagrams: Sequence[Datagram]) -> Iterator[tuple[str, Datagram]]:
+        for datagram in datagrams:
+            peer = self._peers.of(datagram.address)
+            if peer is None:
+                self.counts["stranger"] += 1
+            else:
+                yield peer.source, datagram
 
-    def step(self, wait_s: float = 0.5) -> int:
-        """Take one group in; return how many datagrams came."""
-        datagrams = self._port.take(GROUP_MAX, wait_s=wait_s, gather_s=self._gather_s)
-        self.counts["kernel-dropped"] = self._port.kernel_drops()
-        if datagrams:
-            self._renew()
-            self.counts["received"] += len(datagrams)
-            by_source: dict[str, list[Datagram]] = {}
-            for datagram in datagrams:
-                peer = self._peers.of(datagram.address)
-                if peer is None:
-                    self.counts["stranger"] += 1
-                else:
-                    by_source.setdefault(peer.source, []).append(datagram)
-            for name, own in by_source.items():
-                self._take(name, own)
-        self._tell_gaps()
-        self.counts["waiting-octets"] = sum(one.waiting_octets for one in self._exporters.values())
-        self.tallies.tell()
-        self._store.renew_leases()
-        return len(datagrams)
-
-    def _renew(self) -> None:
-        """Look who may send, from time to time; who cannot be asked for stays as known."""
-        try:
-            peers_now = self._peers.renewed(self._store, peers.FLOW)
-        except groups.FAILURES:
-            return
-        self._peers = peers_now
-
-    def _tell_gaps(self) -> None:
-        """Count what did not come, once it had time to come late."""
+    def _refresh_counts(self) -> None:
+        """Count what did not come, once it had time to come late, and what waits for a template."""
         for exporters in self._exporters.values():
             for gap in exporters.sequences.take_gaps():
                 self.counts["gaps"] += 1
                 self.counts["missing"] += gap.missing
         self.counts["late"] = sum(one.sequences.late for one in self._exporters.values())
+        self.counts["waiting-octets"] = sum(one.waiting_octets for one in self._exporters.values())
+
+    def _finish(self) -> None:
+        for name, exporters in self._exporters.items():
+            chunk = Chunk(name)
+            chunk.take(exporters.give_up())
+            self._commit(name, chunk, [])
+        self._refresh_counts()
 
     def _take(self, name: str, datagrams: Sequence[Datagram]) -> None:
         exporters = self._exporters.setdefault(name, Exporters())
@@ -117,7 +85,7 @@ class FlowCollector:
                 if source is None:
                     source = sources.get_or_create(self._store, name)
                     parts = [normalise(part, source, now_us) for part in decoded]
-                self._keep(source, parts, datagrams)
+                self._count(groups.commit(self._store, source, Ipfix.name, parts, datagrams))
                 return
             except groups.FAILURES as error:
                 _log.error("a group of flows waits for the store: %s", type(error).__name__)
@@ -134,8 +102,3 @@ class FlowCollector:
 
     def _lose(self, decoded: Sequence[Decoded]) -> None:
         self.counts["lost"] += sum(part.table.num_rows + len(part.rejects) for part in decoded)
-
-    def _keep(self, source: SourceConfig, parts: Sequence[Normalised], datagrams: Sequence[bytes]) -> None:
-        receipt = groups.commit(self._store, source, Ipfix.name, parts, datagrams)
-        for outcome in ("accepted", "duplicates", "conflicts", "rejected"):
-            self.counts[outcome] += getattr(receipt, outcome)

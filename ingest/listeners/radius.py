@@ -13,7 +13,6 @@ import hashlib
 import io
 import logging
 import re
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,16 +25,15 @@ from ingest.decoders.radius.detail import RadiusDetail
 from ingest.events import event
 from ingest.listeners import groups, peers
 from ingest.listeners import radius_packets as packets
-from ingest.listeners.peers import Peer, Peers
+from ingest.listeners.listener import Listener
+from ingest.listeners.peers import Peer
 from ingest.listeners.radius_packets import OFF, ON, Packet
-from ingest.listeners.tallies import Tallies
 from ingest.listeners.udp import Datagram, UdpPort
 from ingest.normalise import Normalised, normalise
 from ingest.source import SourceConfig
 from schemas.packing import unpack_table
 from store import Store
 
-GROUP_MAX: Final = 2000
 RETRY_S: Final = 0.5
 """After a group that could not be made durable, the next one waits so long."""
 REMEMBERED_MAX: Final = 100_000
@@ -57,53 +55,24 @@ class Request:
     event_s: int
 
 
-class RadiusListener:
-    """Takes accounting packets from a port until it is stopped."""
+class RadiusListener(Listener[Request]):
+    """Takes accounting packets from a port, and answers those that are durable, until it is stopped."""
+
+    role = peers.RADIUS
+    group_max = 2000
 
     def __init__(self, store: Store, port: UdpPort, *, gather_s: float = groups.GATHER_S) -> None:
-        self._store, self._port, self._gather_s = store, port, gather_s
-        self._peers = Peers(peers.registered(store, peers.RADIUS))
+        super().__init__(store, port, gather_s=gather_s)
         self._sources: dict[str, SourceConfig] = {}
         self._first: OrderedDict[bytes, int] = OrderedDict()
-        self.stop = threading.Event()
-        self.tallies = Tallies(store, f"radius-{port.number}")
-        self.counts = self.tallies.counts
-
-    def run(self) -> None:
-        """Listen until `stop` is set; then finish what came."""
-        while not self.stop.is_set():
-            self.step()
-        self._port.stop_receiving()
-        while self.step(wait_s=0.0):
-            pass
-        self.tallies.tell(at_once=True)
-
-    def step(self, wait_s: float = 0.5) -> int:
-        """Take one group in and answer it; return how many packets came."""
-        datagrams = self._port.take(GROUP_MAX, wait_s=wait_s, gather_s=self._gather_s)
-        self.counts["kernel-dropped"] = self._port.kernel_drops()
-        if datagrams:
-            self._renew()
-            self.counts["received"] += len(datagrams)
-            by_source: dict[str, list[Request]] = {}
-            for request in self._authentic(datagrams):
-                by_source.setdefault(request.peer.source, []).append(request)
-            for name, requests in by_source.items():
-                self._take(name, requests)
-        self.tallies.tell()
-        self._store.renew_leases()
-        return len(datagrams)
 
     def _renew(self) -> None:
-        """Look who may send, and for which source, from time to time; who cannot be asked for stays as known."""
-        try:
-            peers_now = self._peers.renewed(self._store, peers.RADIUS)
-        except groups.FAILURES:
-            return
-        if peers_now is not self._peers:
-            self._peers, self._sources = peers_now, {}
+        known = self._peers
+        super()._renew()
+        if self._peers is not known:
+            self._sources = {}
 
-    def _authentic(self, datagrams: Sequence[Datagram]) -> Iterator[Request]:
+    def _accepted(self, datagrams: Sequence[Datagram]) -> Iterator[tuple[str, Request]]:
         """Yield what clients sent; strangers and forgeries get no answer (RFC 2865 §3), and are counted."""
         received_s = self._store.clock.now_us() // _SECOND_US
         for datagram in datagrams:
@@ -117,7 +86,7 @@ class RadiusListener:
             elif not packets.is_authentic(packet, peer.secret):
                 self.counts["forged"] += 1
             else:
-                yield Request(packet, datagram, peer, self._event_s(packet, peer, received_s))
+                yield peer.source, Request(packet, datagram, peer, self._event_s(packet, peer, received_s))
 
     def _event_s(self, packet: Packet, peer: Peer, received_s: int) -> int:
         """Return a packet's time; a repetition of one that tells none gets that of its first receipt."""
@@ -169,8 +138,7 @@ class RadiusListener:
                 return []
             half = len(requests) // 2
             return self._events(source, requests[:half]) + self._events(source, requests[half:])
-        for outcome in ("accepted", "duplicates", "conflicts", "rejected"):
-            self.counts[outcome] += getattr(receipt, outcome)
+        self._count(receipt)
         return list(requests)
 
     def _decoded(self, source: SourceConfig, blocks: bytes) -> list[Normalised]:

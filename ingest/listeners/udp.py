@@ -1,7 +1,7 @@
 """A UDP port: datagrams received by a thread of their own into bounded memory, and what the kernel dropped.
 
 When the memory is full nothing is read: the kernel's buffer fills, and then it drops. It counts what it drops, per
-socket, and that count is told.
+socket, and that count is told. What it holds when the port stops is read, beyond that limit too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import socket
 import threading
 from collections import deque
 from pathlib import Path
+from select import POLLIN, poll
 from time import monotonic
 from types import TracebackType
 from typing import Any, Final, NamedTuple
@@ -115,7 +116,7 @@ class UdpPort:
         return 0
 
     def stop_receiving(self) -> None:
-        """Read no more; what is in memory can still be taken, and answered."""
+        """Read what the kernel holds, and no more; what is in memory can still be taken, and answered."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -131,17 +132,23 @@ class UdpPort:
             with self._changed:
                 self._changed.wait_for(lambda: self._octets < self._queue_octets_max or self._stopped)
                 if self._stopped:
-                    return
-            try:
-                data, peer = self._socket.recvfrom(DATAGRAM_OCTETS_MAX)
-            except TimeoutError:
-                continue
-            except OSError:
-                continue  # an error that an earlier answer met, such as a port that nobody listens on
-            with self._changed:
-                self._queue.append(Datagram(peer, data))
-                self._octets += len(data) + _KEEPING_OCTETS
-                self._changed.notify_all()
+                    break
+            self._read()
+        # Nobody sends a flow again: what the kernel holds by now came in time. It is no more than its buffer.
+        end, held = self._octets + RECEIVE_BUFFER_OCTETS, poll()
+        held.register(self._socket, POLLIN)
+        while self._octets < end and held.poll(0):
+            self._read()
+
+    def _read(self) -> None:
+        try:
+            data, peer = self._socket.recvfrom(DATAGRAM_OCTETS_MAX)
+        except OSError:
+            return  # nothing for a while, or an error that an earlier answer met: a port that nobody listens on
+        with self._changed:
+            self._queue.append(Datagram(peer, data))
+            self._octets += len(data) + _KEEPING_OCTETS
+            self._changed.notify_all()
 
 
 def _bound(host: str, port: int) -> socket.socket:

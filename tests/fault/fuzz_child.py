@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from bench import formats
 from ingest import times
@@ -152,7 +152,8 @@ def tried(name: str, data: bytes, source: SourceConfig, *, normalised: bool) -> 
     try:
         for part in decoder(name).decode(io.BytesIO(data), source):
             rows = part.table.num_rows
-            positions += part.table.column("position").to_pylist()
+            told: list[Any] = part.table.column("position").to_pylist()
+            positions += told
             positions += [reject.position for reject in part.rejects]
             refused += len(part.rejects)
             if normalised:

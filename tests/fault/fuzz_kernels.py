@@ -222,7 +222,8 @@ def blocks(spec: Spec, kernel: Any, calls: Sequence[Call], seed: int, first: int
             rng.integers(256, size=total),
         ]
         changes = np.stack(columns, axis=1).tolist()
-        problems, at = [], 0
+        problems: list[str] = []
+        at = 0
         for case, number in enumerate(numbers.tolist()):
             seat.restore()
             seat.change(changes[at : at + number])

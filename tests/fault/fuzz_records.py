@@ -87,7 +87,7 @@ def outcome(name: str, data: bytes, *, normalised: bool) -> Outcome:
     )
     positions = np.asarray(whole.column("position").combine_chunks())
     order = np.argsort(positions, kind="stable")
-    columns = {key: whole.column(key).combine_chunks().take(pa.array(order)) for key in whole.column_names}
+    columns = {key: whole.column(key).combine_chunks().take(order) for key in whole.column_names}
     return Outcome(positions[order], columns, rejects, lost)
 
 
@@ -136,7 +136,7 @@ def _contents(outcome: Outcome, names: Sequence[str]) -> list[tuple[Any, ...]]:
     return [tuple(None if value is False else value for value in row) for row in zip(*columns, strict=True)]
 
 
-def _values(column: pa.Array) -> list[Any]:
+def _values(column: pa.Array[Any]) -> list[Any]:
     """Return values; an instant as a number, because a damaged one may lie where no calendar reaches."""
     return (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
 
@@ -149,7 +149,7 @@ def _columns(found: Outcome, expected: Outcome, mine: Any, theirs: Any) -> str:
             for side, rows in ((found, mine), (expected, theirs))
         )
         if one is None or two is None:
-            rest = two if one is None else one
+            rest: Any = two if one is None else one
             if rest.null_count != len(rest) and not (pa.types.is_boolean(rest.type) and not rest.true_count):
                 return f"undamaged records have {name} in one delivery only"
             continue

@@ -84,14 +84,11 @@ def _slices(a: Arguments, _result: Any, data: bytes) -> bool:
     return bool(a[4][: len(want)].tobytes() == want)
 
 
-def _attributes(a: Arguments, _result: Any, data: bytes) -> bool:
-    for start, end, at, code in zip(a[1].tolist(), a[2].tolist(), a[8].tolist(), a[9].tolist(), strict=True):
-        found = data[start:end].find(b"=") if at >= 0 else -1
-        if at >= 0 and not (found >= 0 and start <= at < end and data[at : at + 1] == b"="):
-            return False
-        if code >= 0 and (at < 0 or code not in a[7]):
-            return False
-    return True
+def _measured(a: Arguments, result: Any, _data: bytes) -> bool:
+    there = a[0] >= 0
+    sizes = np.where(there, a[1] - a[0], 0)
+    valid = np.unpackbits(a[3], count=len(there), bitorder="little")
+    return bool(result == np.count_nonzero(~there) and (np.diff(a[2]) == sizes).all() and (valid == there).all())
 
 
 def _plain_values(a: Arguments, result: Any, data: bytes) -> bool:
@@ -184,17 +181,6 @@ def _trimmed(a: Arguments, _result: Any, data: bytes) -> bool:
     return bool(a[4][: offsets[len(rows)]].tobytes() == b"".join(rows) and (np.diff(offsets) >= 0).all())
 
 
-def _grouped(a: Arguments, result: Any, data: bytes) -> bool:
-    starts, lengths, firsts, groups = a[1], a[2], a[4], a[5]
-    if result < 0:
-        return True
-    told = zip(starts.tolist(), lengths.tolist(), groups.tolist(), strict=True)
-    of = [data[int(starts[row]) : int(starts[row] + lengths[row])] for row in firsts[:result]]
-    return len(set(of)) == result and all(
-        group == -1 if start < 0 else of[group] == data[start : start + length] for start, length, group in told
-    )
-
-
 def _valued(starts: int, ends: int, good: int) -> Checked:
     def keeps(a: Arguments, _result: Any, _data: bytes) -> bool:
         some = (a[starts] >= 0) & a[good]
@@ -209,6 +195,29 @@ def _told(a: Arguments, _result: Any, _data: bytes) -> bool:
     ends = [(offsets >= 0).all() and (np.diff(offsets) >= 0).all() and offsets[-1] <= room for offsets in (a[7], a[9])]
     own, kinds = np.diff(a[9]), told[0][good]
     return bool(all(ends) and (own[~good] == 0).all() and (own[good] > 0).all() and ((kinds >= 0) & (kinds <= 2)).all())
+
+
+def _ended(a: Arguments, _result: Any, _data: bytes) -> bool:
+    good, told, offsets = a[4], a[5], a[7]
+    own = np.diff(offsets)
+    times = (told[1] <= told[2]) & (told[2] <= told[3])
+    keys = offsets[-1] <= _keys_room(a) and (own[~good] == 0).all() and (own[good] > 0).all()
+    return bool(keys and times[good].all())
+
+
+def _sliced(values: int, kinds: int) -> Checked:
+    def keeps(a: Arguments, _result: Any, _data: bytes) -> bool:
+        return bool((a[values] >= 0).all() and (a[kinds] <= 2).all() and (a[values][a[kinds] != 0] == 0).all())
+
+    return keeps
+
+
+def _sound(a: Arguments, _result: Any, _data: bytes) -> bool:
+    return bool((a[2] - a[1] == 36)[a[4]].all())
+
+
+def _coded(a: Arguments, result: Any, _data: bytes) -> bool:
+    return bool(result < 0 or ((a[3] >= -1) & (a[3] < max(result, 1))).all())
 
 
 def _legs(a: Arguments, _result: Any, _data: bytes) -> bool:
@@ -300,6 +309,8 @@ _BER: Final = _D + "ber.kernels"
 _BER_VALUES: Final = _D + "ber.value_kernels"
 _LINES: Final = _D + "line_kernels"
 _KAMAILIO: Final = _D + "kamailio.walk_kernels"
+_ENDED_CALLS: Final = _D + "kamailio.ended_kernels"
+_SLICES: Final = _D + "slice_kernels"
 _SLACK_BYTES: Final = 72
 _TIME_BYTES: Final = 19
 
@@ -326,7 +337,7 @@ SPECS: Final = (
     ),
     Spec(_D + "csv_kernels", "copy_texts", 0, _copied, far={0: (_texts_end, 0, 0)}),
     Spec(_LINES, "copy_slices", 0, _slices, {1: 0, 5: 4}),
-    Spec(_LINES, "attributes", 0, _attributes, lined=True),
+    Spec(_LINES, "measure_slices", 0, _measured),
     Spec(_LINES, "plain_values", 0, _plain_values, {1: 0}, counted=True),
     Spec(_LINES, "peers", 0, _names),
     Spec(_LINES, "systems", 0, _names),
@@ -353,6 +364,12 @@ SPECS: Final = (
         _told,
         far={0: (_upto(3), PAD_BYTES, PAD_BYTES), 6: (_keys_room, 0, 0), 8: (_keys_room, 0, 0)},
     ),
+    Spec(_ENDED_CALLS, "ended", 0, _ended, far={0: (_upto(3), PAD_BYTES, PAD_BYTES), 6: (_keys_room, 0, 0)}),
+    Spec(_SLICES, "identifiers", 0, _sliced(3, 4), far={0: _BASE}),
+    Spec(_SLICES, "figures", 0, _sliced(4, 5), far={0: _BASE}),
+    Spec(_SLICES, "labels", 0, _coded, far={0: _BASE}),
+    Spec(_SLICES, "uuids", 0, _sound, far={0: _BASE, 3: (lambda a: 36 * len(a[4]), 0, 0)}),
+    Spec(_SLICES, "stamps", 0, _sliced(5, 6), far={0: _BASE}),
     _elements("freeswitch.document_kernels"),
     _elements("freeswitch.element_kernels"),
     _elements("broadworks_kernels"),

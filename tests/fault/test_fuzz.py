@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +72,6 @@ def test_a_process_that_dies_is_a_failure_and_the_cases_behind_it_are_tried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     report = Report("fuzz", expected=False)
-    monkeypatch.setattr(campaign_fuzz.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     campaign_fuzz.deliveries(report, tmp_path, 3, 0, formats=("kannel",))
     assert (report.runs, report.failed) == (3, 3)

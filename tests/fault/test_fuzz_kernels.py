@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 FORMATS = (
     "csv", "asterisk-csv", "freeswitch-json", "freeswitch-xml", "kamailio-acc", "kamailio-json", "3gpp-32297",
     "3gpp-ber", "tap3", "radius-detail", "conntrack", "cgnat-syslog",
-    "broadworks-xml", "freeswitch-csv",
+    "broadworks-xml", "freeswitch-csv", "opensips-acc",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest import ber_encoder as ber
 from tests.ingest import ber_reference as reference
 from tests.ingest.threegpp_made import CET, calls, decoded, mo, pgw
@@ -29,7 +30,7 @@ def cdr_modules() -> Any:
         pytest.skip("pycrate is not installed")
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(st.data())
 def test_a_damaged_call_is_read_as_a_slow_reader_reads_it(data: st.DataObject):
     original = mo()

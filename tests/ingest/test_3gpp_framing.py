@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest import ber_encoder as ber
 from tests.ingest.decoding import DripStream, EndlessLine
 from tests.ingest.reading import Pipe, taken
@@ -164,7 +165,7 @@ def test_every_call_comes_out_as_it_was_written(made: list[tuple[bytes, dict[str
         assert {name: row.get(name) for name in expected} == expected
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(st.data())
 def test_damaged_bytes_leave_every_record_accounted_for(data: st.DataObject):
     original = b"".join(EVERY)
@@ -178,7 +179,7 @@ def test_damaged_bytes_leave_every_record_accounted_for(data: st.DataObject):
         taken("3gpp-ber", io.BytesIO(bytes(damaged)), SWEDEN)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(st.binary(max_size=300), st.sampled_from([0xA0, 0xA1, 0xA6, 0xA7, 0xB4, 0xBF]))
 def test_any_bytes_are_records_or_rejects(content: bytes, first: int):
     with contextlib.suppress(InputError):

@@ -15,6 +15,7 @@ from ingest.decoders.ber import values
 from ingest.decoders.ber.values import Numbers
 from ingest.source import SourceConfig
 from schemas.packing import pack_identifier
+from tests.examples import examples
 from tests.ingest import ber_encoder as ber
 from tests.ingest.test_ber_kernels import DIGITS, TBCD, by_kernels, spans_of
 from tests.ingest.threegpp_made import SOURCE, decoded, mo, pgw
@@ -23,7 +24,7 @@ PLAIN = st.integers(0, 10**17).map(lambda value: ber.tbcd(str(value)))
 FIGURES = st.integers(0, 10**18 - 1) | st.integers(0, 18).map(lambda power: 10**power - 1)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(st.lists(st.none() | PLAIN, min_size=1, max_size=12), st.none() | TBCD | DIGITS, st.booleans())
 def test_digits_are_packed_as_their_texts_are(contents: list[Any], odd: bytes | None, high_first: bool) -> None:
     data, span = spans_of([*contents, odd])

@@ -18,6 +18,7 @@ from ingest.decoders.threegpp import bare as threegpp
 from ingest.decoders.threegpp.tables import RECORD_TYPES
 from ingest.source import SourceConfig
 from schemas.errors import InputError
+from tests.examples import examples
 from tests.ingest import ber_encoder
 from tests.ingest.reading import taken
 from tests.ingest.test_decode_tap3 import batch, gprs, moc, mtc
@@ -60,7 +61,7 @@ OCTETS = st.one_of(
 
 
 @pytest.mark.parametrize("level", LEVELS, ids=["nested", "first", "call"])
-@settings(max_examples=120, deadline=None)
+@examples(40)
 @given(records=st.lists(st.lists(OCTETS, max_size=6).map(b"".join), min_size=1, max_size=8))
 def test_a_level_is_walked_alike(level: Level, records: list[bytes]) -> None:
     ends = np.cumsum([len(one) for one in records]).tolist()
@@ -79,7 +80,7 @@ def test_a_level_has_so_many_elements_at_most(elements: int) -> None:
             assert walked(data, [0], [len(data)], LEVELS[0])[1] == [elements > ber.ELEMENTS_MAX]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     pieces=st.lists(
         st.one_of(
@@ -134,7 +135,7 @@ def outcome(name: str, data: bytes, *, wanted: bool) -> Any:
     return told(rows), rejects
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     events=st.lists(st.sampled_from(EVENTS), min_size=1, max_size=6),
     indefinite=st.booleans(),
@@ -211,7 +212,7 @@ def spans_of(contents: list[bytes | None]) -> tuple[Any, Span]:
     return ber.padded(b"".join(one or b"" for one in contents)), Span(np.where(absent, -1, ends - lengths), lengths)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(contents=st.lists(CONTENTS, min_size=1, max_size=12))
 def test_values_are_read_alike(contents: list[bytes | None]) -> None:
     data, span = spans_of(contents)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import window
 from ingest.source import SourceConfig
+from tests.examples import examples
 from tests.ingest.decoding import fixture
 from tests.ingest.spoilt import spoilt
 from tests.ingest.test_freeswitch_roads import same
@@ -131,7 +132,7 @@ VALUES = {
 TEXTS = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in VALUES.items()})
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(legs=st.lists(st.tuples(TEXTS, st.booleans()), min_size=1, max_size=5))
 def test_drawn_records_are_read_alike(legs: list[tuple[dict[str, str], bool]]) -> None:
     made = []
@@ -143,7 +144,7 @@ def test_drawn_records_are_read_alike(legs: list[tuple[dict[str, str], bool]]) -
     roads(UTF8 + b"".join(made) + FOOT)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(data=spoilt([HEAD, UTF8, FOOT, *RECORDS, *LEGS, b"\n", b"</cdrData>"], pieces_max=6))
 def test_damaged_files_are_read_alike(data: bytes) -> None:
     roads(data)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.workload import HEADER, write_csv
@@ -18,6 +18,7 @@ from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.packing import unpack_table
 from schemas.rejects import Reject, RejectReason
+from tests.examples import examples
 
 NOW_US = 1_795_348_800_000_000
 LINE = (
@@ -294,7 +295,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(st.lists(PIECES, max_size=4).map(b"".join), max_size=12))
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_no_bytes_make_it_fall_over_or_lose_a_line(lines: list[bytes]) -> None:
     data = file(*lines)
     table, rejects = whole(data)

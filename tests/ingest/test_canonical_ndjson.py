@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.workload import tables, write_csv
 from ingest.decoders.base import RECORD_BYTES_MAX
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest.reading import Pipe, packed, taken
 
 RECORD: dict[str, Any] = {
@@ -149,7 +150,7 @@ def _dumps(value: dict[str, Any]) -> bytes:
 
 
 @given(st.lists(OBJECTS.map(_dumps) | st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"")), max_size=8))
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_no_lines_make_it_fall_over_or_get_lost(lines: list[bytes]) -> None:
     records, rejects = taken("ndjson", b"\n".join([line(), *lines]))
     assert len(records) + len(rejects) == 1 + len([one for one in lines if one.strip()])

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.workload import HEADER, write_csv
@@ -17,6 +17,7 @@ from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
+from tests.examples import examples
 from tests.ingest.roads import EVERY, GOOD, NOW_US, VALUES, same, taken
 
 LINE = (
@@ -61,7 +62,7 @@ def lines(draw: st.DrawFn) -> bytes:
     st.sampled_from([b"\n", b"\r\n"]),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_any_values_come_out_the_same(
     rows: list[bytes], country: str | None, zone: str | None, end: bytes, terminated: bool
 ) -> None:
@@ -76,7 +77,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(st.lists(PIECES, max_size=4).map(b"".join), max_size=12), st.booleans())
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_any_bytes_come_out_the_same(rows: list[bytes], returned: bool) -> None:
     same(file(*rows, end=b"\r\n" if returned else b"\n"), SourceConfig("switch"))
 
@@ -135,6 +136,15 @@ def test_a_line_longer_than_any_record_does_not_end_the_delivery_on_any_road() -
     same(b"\xef\xbb\xbf" + data, SourceConfig("switch"), 1 << 18)
     rows, rejects = taken(data, SourceConfig("switch"), compiled=True, block_bytes=1 << 18)
     assert (len(rows), [reject.position for reject in rejects]) == (2_000, [1_001])
+
+
+def test_a_byte_order_mark_behind_the_header_has_one_fate_on_all_roads() -> None:
+    marked, source = b"\xef\xbb\xbf" + LINE, SourceConfig("switch")
+    same(file(marked, LINE), source)
+    for lines in ((marked,), (marked, b"odd"), (b"odd", marked), (LINE.replace(b"01,", b"02,", 1), marked)):
+        rejects = taken(file(*lines), source, compiled=False)[1]
+        fates = {reject.position: (reject.reason.value, reject.field) for reject in rejects}
+        assert fates[lines.index(marked) + 1] == ("encoding", "record_key")
 
 
 def test_a_table_of_packed_columns_is_normalised_like_one_of_texts() -> None:

@@ -6,13 +6,14 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.threegpp.file import Closure, read_header
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest import ber_encoder as ber
 from tests.ingest.reading import Pipe, taken
 from tests.ingest.threegpp_made import EVERY, decoded, mo, pgw
@@ -140,7 +141,7 @@ def test_an_unknown_framing_is_a_setting_that_cannot_work():
         read(file([mo()]), SourceConfig("cgf", options={"framing": "maybe"}))
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(st.data())
 def test_damaged_files_are_refused_or_every_record_is_accounted_for(data: st.DataObject):
     damaged = bytearray(file(EVERY))

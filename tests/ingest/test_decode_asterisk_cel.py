@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ingest.decoders import decoder
 from ingest.pipeline import ingest_stream
@@ -20,6 +20,7 @@ from schemas.packing import unpack_table
 from schemas.rejects import RejectReason
 from store import Receipt, ScanQuery, Store
 from tests.conftest import FixedClock
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, decode, fixture
 from tests.ingest.spoilt import accounts_for, spoilt
 
@@ -193,7 +194,7 @@ def test_small_reads_give_the_same() -> None:
     assert decode("asterisk-cel", DripStream(CEL)) == decode("asterisk-cel", CEL)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(spoilt([row for data in LAYOUTS.values() for row in data.splitlines(keepends=True)]))
 def test_anything_at_all_is_accounted_for(data: bytes) -> None:
     accounts_for("asterisk-cel", data)

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ingest.decoders import decoder
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, decode, fixture
 from tests.ingest.reading import taken
 from tests.ingest.spoilt import accounts_for, spoilt
@@ -127,7 +128,7 @@ def test_small_reads_give_the_same() -> None:
     assert decode("broadworks-xml", DripStream(FILE)) == decode("broadworks-xml", FILE)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(spoilt([HEAD, FOOT, *RECORDS, b"\n", b"</cdrData>"], pieces_max=6))
 def test_anything_at_all_is_accounted_for(data: bytes) -> None:
     accounts_for("broadworks-xml", data)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ingest import sources
 from ingest.pipeline import ingest_stream
@@ -17,6 +17,7 @@ from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
 from store import Store
 from tests.conftest import FixedClock
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, decode, fixture
 from tests.ingest.spoilt import accounts_for_lines, spoilt_lines
 from tests.ingest.test_ipfix_lookup import who
@@ -78,6 +79,14 @@ def test_addresses_and_ports_in_hexadecimal_are_the_same_as_in_text() -> None:
     assert {key: value for key, value in rows[0].items() if key != "position"} == {
         key: value for key, value in rows[1].items() if key != "position"
     }
+
+
+def test_an_end_without_dots_is_hexadecimal_of_eight_digits_or_no_end() -> None:
+    stamp = b"2026-11-20T09:06:00+00:00 thunder2 NAT-TCP-C: "
+    for odd in (b"1234567", b"087654321", b"1006400108", b"....", b"6440010"):
+        for line in (odd + b":4005<-->203.0.113.73:4006", b"100.64.1.8:4005<-->" + odd + b":4006"):
+            rows, rejects = decode(FORMAT, stamp + line + b"\n")
+            assert not rows and [reject.reason for reject in rejects] == [RejectReason.MALFORMED]
 
 
 @pytest.mark.parametrize("letter", [b"C", b"D"])
@@ -194,7 +203,7 @@ def test_a_line_that_is_cut_off_is_refused_and_small_reads_change_nothing() -> N
         assert (len(rows), [reject.reason for reject in rejects]) == (1, [RejectReason.MALFORMED])
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(spoilt_lines(BOTH.splitlines()))
 def test_mutated_lines_are_all_accounted_for(data: bytes) -> None:
     accounts_for_lines(FORMAT, data, SOURCE)

@@ -17,6 +17,7 @@ from ingest.decoders import decoder
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, content, decode, fixture
 from tests.ingest.reading import taken
 
@@ -120,7 +121,7 @@ def test_a_file_without_names_may_be_of_an_older_or_newer_release(width: int) ->
     assert not rejects and rows[0]["called_number"] == "46701740611"
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(st.ip_addresses(v=4))
 def test_every_packed_address_is_read(address: IPv4Address) -> None:
     number = struct.unpack("<i", address.packed)[0]
@@ -196,6 +197,14 @@ def test_a_file_cut_anywhere_accounts_for_every_row() -> None:
     for place in range(len(CDR) - 700, len(CDR), 7):
         rows, rejects = decode("cucm-cdr", CDR[:place])
         assert len(rows) + len(rejects) == len(CDR[:place].rstrip(b"\n").splitlines()) - 2
+
+
+def test_a_last_row_cut_within_its_line_end_is_as_one_without() -> None:
+    head = b"cdrRecordType,pkid,dateTimeOrigination,globalCallId_ClusterID\n"
+    row = b"1,0b7e2c1a-9f60-4d15-8e0a-000000000001,1793491200,nord"
+    for end in (b"", b"\r", b"\r\n"):
+        rows, rejects = decode("cucm-cdr", head + row + end)
+        assert rejects == [] and rows[0]["switch"] == "nord"
 
 
 def test_quality_reports_are_records_that_are_not_charged() -> None:

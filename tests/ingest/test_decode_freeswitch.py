@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.freeswitch.json_cdr import FreeswitchJson
@@ -21,6 +21,7 @@ from ingest.source import SourceConfig
 from schemas.arrow import DELIVERED
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason
+from tests.examples import examples
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "freeswitch"
 LEGS = (FIXTURES / "legs.ndjson").read_bytes()
@@ -447,7 +448,7 @@ def mutated_documents(draw: st.DrawFn) -> bytes:
     return json.dumps(document).encode()
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(st.one_of(st.binary(max_size=300), mutated_bytes(), mutated_documents()))
 def test_whatever_comes_is_a_record_or_a_reject(data: bytes) -> None:
     try:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders import decoder
@@ -16,6 +16,7 @@ from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, decode, fixture
 from tests.ingest.spoilt import accounts_for, spoilt
 
@@ -185,7 +186,7 @@ def test_small_reads_give_the_same() -> None:
     assert decode("freeswitch-csv", DripStream(data), STOCKHOLM) == decode("freeswitch-csv", data, STOCKHOLM)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     spoilt([line for data in MASTERS.values() for line in data.splitlines(True)]), st.sampled_from([None, *TEMPLATES])
 )

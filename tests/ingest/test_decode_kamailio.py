@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.decoders.kamailio import walk
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
@@ -114,6 +115,23 @@ def test_identity_by_dialog_needs_the_tags_in_cdr_extra():
     assert calls[0]["record_key"] == calls[1]["record_key"] == "call one two c@h"
     rejects = decode("kamailio-json", b'{"start_time":"1","end_time":"2","duration":"1","callid":"c"}', source)[1]
     assert [(one.reason, one.field) for one in rejects] == [(RejectReason.MISSING_FIELD, "from_tag")]
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_the_order_that_an_option_gives_may_begin_with_any_column(rows: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(walk, "LOAD_BYTES_MIN", 0)
+    columns = "time,method,from_tag,to_tag,callid,sip_code,src_user,dst_user,x"
+    cdr_columns = "callid,caller,callee,start_time,end_time,duration"
+    made = [b"1795313230|INVITE|f|t|%d|486|4670|4671|\n" % number for number in range(rows)]
+    cdr = b"%s|4670|4671|1795313230|1795313260|30.000000\n"
+    source = SourceConfig("s", options={"columns": columns, "cdr_columns": cdr_columns})
+    taken, rejects = decode("kamailio-acc", b"".join(made) + cdr % b"a1@h" + cdr % b"1a@h", source)
+    assert rejects == [] and len(taken) == rows + 2
+    assert Counter(row["disposition"] for row in taken) == {"busy": rows, "answered": 2}
+    source = SourceConfig("s", options={"columns": columns})
+    cdr = b"1795313230|1795313260|30.000000|c@h|4670|4671|192.0.2.1||\n"
+    taken, rejects = decode("kamailio-acc", b"".join(made) + cdr, source)
+    assert rejects == [] and Counter(row["disposition"] for row in taken) == {"busy": rows, "answered": 1}
 
 
 def test_a_row_with_another_number_of_columns_is_refused():

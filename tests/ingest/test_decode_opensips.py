@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ingest.decoders import decoder
 from ingest.pipeline import ingest_stream
@@ -18,6 +18,7 @@ from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
 from store import Store
 from tests.conftest import FixedClock
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, decode, fixture
 from tests.ingest.spoilt import accounts_for, spoilt
 
@@ -148,7 +149,7 @@ def test_small_reads_give_the_same() -> None:
     assert decode("opensips-acc", DripStream(SYSLOG + FLAT)) == decode("opensips-acc", SYSLOG + FLAT)
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(spoilt([*LINES, *FLAT.splitlines(keepends=True)]))
 def test_anything_at_all_is_accounted_for(data: bytes) -> None:
     accounts_for("opensips-acc", data)

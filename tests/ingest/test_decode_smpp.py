@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
@@ -14,6 +14,7 @@ from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
 from store import ScanQuery, Store
 from tests.conftest import FixedClock
+from tests.examples import examples
 from tests.ingest.decoding import DripStream, decode, fixture
 from tests.ingest.spoilt import accounts_for_lines, spoilt_lines
 
@@ -103,7 +104,7 @@ def test_a_zone_is_needed_and_a_line_without_its_end_is_refused() -> None:
     assert [one.reason for one in decode("smpp", LOG[:-1])[1]] == [RejectReason.MALFORMED]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(spoilt_lines(LOG.splitlines()))
 def test_mutated_lines_are_all_accounted_for(data: bytes) -> None:
     accounts_for_lines("smpp", data)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest import ber_encoder as ber
 from tests.ingest.reading import Pipe, taken
 from tests.ingest.threegpp_made import as_it_stands, told
@@ -254,7 +255,7 @@ def test_an_event_without_its_form_is_refused_alone_and_can_be_replayed():
     assert decoded(rejects[0].raw)[1][0].length_bytes == len(nameless)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(st.data())
 def test_damaged_batches_are_refused_or_every_event_is_accounted_for(data: st.DataObject):
     damaged = bytearray(batch([moc(), mtc(), gprs(), moc(indefinite=True)], indefinite=data.draw(st.booleans())))

@@ -20,6 +20,7 @@ from ingest.decoders.freeswitch import walk as freeswitch_walk
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject
+from tests.examples import examples
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "freeswitch"
 LEGS = (FIXTURES / "legs.ndjson").read_bytes()
@@ -345,7 +346,7 @@ PIECES += [
 
 
 @given(st.data())
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_any_damage_comes_out_the_same(drawn: st.DataObject) -> None:
     data = bytearray(
         b"\n".join(drawn.draw(st.lists(st.sampled_from(LEGS.splitlines()), min_size=1, max_size=4))) + b"\n"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ingest import window
 from ingest.decoders.freeswitch import walk as freeswitch_walk
 from ingest.source import SourceConfig
+from tests.examples import examples
 from tests.ingest.decoding import fixture
 from tests.ingest.test_freeswitch_roads import DOCUMENTS, ODD_VALUES, documents, same
 
@@ -128,7 +129,7 @@ PIECES += [
 
 
 @given(st.data())
-@settings(max_examples=250, deadline=None)
+@examples(80)
 def test_any_damage_comes_out_the_same(drawn: st.DataObject) -> None:
     data = bytearray(b"".join(drawn.draw(st.lists(st.sampled_from(SPLIT + FLAT.splitlines()), min_size=1, max_size=3))))
     for _ in range(drawn.draw(st.integers(1, 4))):

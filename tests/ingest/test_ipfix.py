@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.cgnat import ipfix_messages as messages
@@ -17,6 +17,7 @@ from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.fields import vrf_of
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest.ipfix_made import (
     BLOCK,
     EXPORT_S,
@@ -278,7 +279,7 @@ MESSAGES = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(sent=st.lists(MESSAGES, max_size=4), cut=st.integers(1, 70))
 def test_any_bytes_every_record_is_accounted_for_and_pieces_make_no_difference(sent: list[bytes], cut: int) -> None:
     data = b"".join(sent)

@@ -9,11 +9,12 @@ from collections import Counter
 from datetime import UTC
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.cgnat.ipfix import Ipfix
 from ingest.source import SourceConfig
+from tests.examples import examples
 from tests.ingest import ipfix_reference
 from tests.ingest.ipfix_made import EXPORT_S, NAT44, ipfix, nat44, one_set, template
 
@@ -138,7 +139,7 @@ def same(data: bytes) -> ipfix_reference.Read:
     return expected
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(data=files())
 def test_drawn_files_tell_the_same_events(data: bytes) -> None:
     same(data)

@@ -157,6 +157,24 @@ def test_a_flood_is_received_or_counted_as_dropped_and_memory_is_bounded(
         assert drops > 0 and received + drops == sent
 
 
+def test_what_the_kernel_holds_when_a_listener_stops_is_taken_in() -> None:
+    """Nobody sends a flow again: what came before the stop is kept, or counted as dropped."""
+    sent = 3000
+    with (
+        UdpPort("127.0.0.1", 0, queue_octets_max=10_000) as port,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter,
+    ):
+        for _ in range(sent):
+            exporter.sendto(b"x", ("127.0.0.1", port.number))
+        port.stop_receiving()
+        received = len(port.take(sent, wait_s=0.0, gather_s=0.0))
+        if not any(table.exists() for table in udp._TABLES):
+            pytest.skip("no /proc/net/udp here: what the kernel drops cannot be told")
+        assert received + port.kernel_drops() == sent
+        exporter.sendto(b"late", ("127.0.0.1", port.number))
+        assert port.take(1, wait_s=0.0, gather_s=0.0) == []
+
+
 def test_a_taken_port_and_a_foreign_address_are_refused() -> None:
     with UdpPort("127.0.0.1", 0) as port, pytest.raises(ConfigurationError):
         UdpPort("127.0.0.1", port.number)

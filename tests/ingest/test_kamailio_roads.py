@@ -7,13 +7,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders import decoder
 from ingest.decoders.kamailio import records, walk
 from ingest.normalise import normalise
 from ingest.source import SourceConfig
+from tests.examples import examples
 from tests.ingest.roads import NOW_US
 
 SOURCE = SourceConfig("east", country="SE")
@@ -59,6 +60,30 @@ LINES_OF_ACC = st.one_of(
 )  # fmt: skip
 
 
+CALL = ["INVITE", "f", "t", "c@h", "200", "OK", "1795313230", "60", "60250", "5", "1795313225"]
+CALLS = st.builds(
+    lambda changes, cut, more: "|".join([changes.get(place, word) for place, word in enumerate(CALL[:cut])] + more),
+    st.dictionaries(
+        st.integers(0, 10), st.one_of(WORDS, st.sampled_from(["0", "00", "202", "2x0", "9" * 12, "9" * 13])), max_size=3
+    ),
+    st.sampled_from([7, 11, 11, 11, 10]),
+    st.lists(WORDS, max_size=1),
+)
+CALLS_OF_ACC = st.one_of(
+    CALLS.map(str.encode),
+    LINES_OF_ACC,
+    st.just(
+        b"Nov 1 host opensips[1]: ACC: call ended: timestamp=1795313230;method=INVITE;from_tag=f;to_tag=t;call_id=c;"
+        b"code=200;reason=OK;duration=60"
+    ),
+)
+COLUMNS = (
+    None,
+    "method,from_tag,to_tag,callid,sip_code,sip_reason,time,duration,caller,callee,dst_ouser",
+    "method,src_user,src_ip,call_id,callid,code,time,ms_duration,call_start_time,x,created",
+)
+
+
 def told(name: str, data: bytes, source: SourceConfig, *, walked: bool) -> tuple[list[Any], list[Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walk, "loaded", lambda size: walked and size > 0)
@@ -74,7 +99,7 @@ def same(name: str, data: bytes, source: SourceConfig = SOURCE) -> None:
 
 
 @given(lines=st.lists(LINES, min_size=1, max_size=4), plain=st.integers(0, 3), end=st.sampled_from([b"\n", b""]))
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_both_roads_tell_the_same_of_bodies(lines: list[bytes], plain: int, end: bytes) -> None:
     same("kamailio-json", b"\n".join([json.dumps(PLAIN).encode()] * plain + lines) + end)
 
@@ -85,16 +110,32 @@ def test_both_roads_tell_the_same_of_bodies(lines: list[bytes], plain: int, end:
     end=st.sampled_from([b"\n", b""]),
     identity=st.sampled_from(["call-id", "dialog"]),
 )
-@settings(max_examples=400, deadline=None)
+@examples(120)
 def test_both_roads_tell_the_same_of_rows(lines: list[bytes], plain: int, end: bytes, identity: str) -> None:
     source = SourceConfig("east", country="SE", options={"identity": identity})
     same("kamailio-acc", b"\n".join(["|".join(ROW).encode()] * plain + lines) + end, source)
 
 
 @given(
+    lines=st.lists(CALLS_OF_ACC, min_size=1, max_size=4),
+    plain=st.integers(0, 2),
+    end=st.sampled_from([b"\n", b"", b"\r\n"]),
+    identity=st.sampled_from(["call-id", "dialog"]),
+    columns=st.sampled_from(COLUMNS),
+)
+@examples(120)
+def test_both_roads_tell_the_same_of_calls_that_ended(
+    lines: list[bytes], plain: int, end: bytes, identity: str, columns: str | None
+) -> None:
+    options = {"identity": identity} | ({} if columns is None else {"columns": columns})
+    source = SourceConfig("east", country="SE", options=options)
+    same("opensips-acc", b"\n".join(["|".join(CALL).encode()] * plain + lines) + end, source)
+
+
+@given(
     values=st.dictionaries(st.sampled_from([*PLAIN, "call_id", "time_sec", "caller", "callee"]), WORDS), cut=st.data()
 )
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_both_roads_tell_the_same_of_damaged_bytes(values: dict[str, str], cut: st.DataObject) -> None:
     data = bytearray(b"\n".join([json.dumps(PLAIN | values, ensure_ascii=False).encode()] * 2) + b"\n")
     place = cut.draw(st.integers(0, len(data) - 1))
@@ -109,3 +150,7 @@ def test_plain_bodies_and_rows_go_the_short_road(monkeypatch: pytest.MonkeyPatch
     rows, rejects = told("kamailio-acc", "|".join(ROW).encode() + b"\n", SOURCE, walked=True)
     assert (len(rows), rejects) == (1, [])
     assert rows[0]["calling_number"] == 10**11 + 46700000001
+    monkeypatch.setattr(records, "ended_calls", None)
+    rows, rejects = told("opensips-acc", "|".join(CALL).encode() + b"\n", SOURCE, walked=True)
+    assert (len(rows), rejects) == (1, [])
+    assert (rows[0]["duration_ms"], rows[0]["billable_duration_ms"]) == (65_250, 60_250)

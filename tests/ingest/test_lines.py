@@ -8,12 +8,13 @@ import tracemalloc
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.lines import Line, read_lines, read_records
 from schemas.errors import InputError
 from schemas.rejects import RejectReason
+from tests.examples import examples
 
 
 def lines(data: bytes, **options: int | bool) -> list[Line]:
@@ -158,7 +159,7 @@ def _nonblank(data: bytes) -> Iterator[bytes]:
     return (line for line in data.split(b"\n") if line.strip())
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(st.lists(st.sampled_from([b"a", b'"', b",", b"\n", b"\r\n", b" ", b"\x00", b"\xc3\xa5", b"longish"])))
 def test_every_line_is_told_once_whatever_the_bytes(pieces: list[bytes]) -> None:
     data = b"".join(pieces)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.workload import tables
@@ -18,6 +18,7 @@ from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block
 from ingest.source import SourceConfig
 from schemas.fields import Kind
+from tests.examples import examples
 from tests.ingest.roads import GOOD, VALUES, same
 
 PLAIN = {
@@ -71,7 +72,7 @@ def values(draw: st.DrawFn) -> dict[str, Any]:
     st.sampled_from([None, "Europe/Stockholm"]),
     st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_any_values_come_out_the_same(
     rows: list[dict[str, Any]], odd: list[tuple[int, str, Any]], country: str | None, zone: str | None, spaced: bool
 ) -> None:
@@ -89,7 +90,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(st.lists(PIECES, max_size=3).map(b"".join), max_size=10))
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_any_bytes_come_out_the_same(lines: list[bytes]) -> None:
     same(b"\n".join([LINE, *lines]), SourceConfig("switch"), name="ndjson")
 

@@ -23,6 +23,7 @@ from ingest.decoders.asterisk import rows as asterisk_rows
 from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.decoders.plain_rows import plain_rows
 from ingest.source import SourceConfig
+from tests.examples import examples
 from tests.ingest.decoding import fixture
 from tests.ingest.reading import taken
 from tests.ingest.threegpp_made import told
@@ -80,7 +81,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=120, deadline=None)
+@examples(40)
 @given(
     pieces=st.lists(PIECES, max_size=8),
     headed=st.booleans(),
@@ -111,7 +112,7 @@ CALLS = st.lists(st.sampled_from(CHANGES), max_size=2).map(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     rows=st.lists(st.one_of(CALLS, st.sampled_from([*ASTERISK, "\n", HEADER])), max_size=8),
     kept=st.sampled_from([[], [16], [17], [16, 17], [18, 19, 20], [16, 18, 19, 20], [16, 17, 18, 19, 20]]),
@@ -163,7 +164,7 @@ LEG = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(
     rows=st.lists(LEG | st.sampled_from(["\n", '"\n', "INSERT INTO cdr VALUES ();\n"]), max_size=8),
     of=st.sampled_from([None, *LEGS]),

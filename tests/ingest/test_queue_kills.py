@@ -18,9 +18,9 @@ from store.clock import SystemClock
 from tests.ingest.broker import Broker, running
 
 HEAD = b"record_key,switch,service_type,calling_number,called_number,start_time,duration_s\n"
-MESSAGES = 2_000
+MESSAGES = 1_200
 STEP = 100
-KILLS = 6
+KILLS = 4
 
 
 def body(key: int, day: bytes) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.radius.detail import RadiusDetail
@@ -32,6 +32,7 @@ from schemas.errors import BusyError, ConfigurationError
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, SystemClock
 from tests.conftest import FixedClock
+from tests.examples import examples
 
 SECRET = b"a secret of many octets"
 NOW_S = 1_795_348_800
@@ -296,7 +297,7 @@ def test_a_flood_of_forgeries_does_not_keep_a_client_out(world: World) -> None:
     assert world.count("forged") + drops >= 2000 and world.count("forged") <= 2000
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     attributes=st.lists(st.builds(attribute, st.integers(0, 255), st.binary(max_size=20)), max_size=8),
     cut=st.binary(max_size=9),

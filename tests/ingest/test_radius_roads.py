@@ -6,13 +6,14 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders import slices
 from ingest.decoders.radius import records, walk
 from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
+from tests.examples import examples
 from tests.ingest.decoding import decode, fixture
 from tests.ingest.spoilt import spoilt
 
@@ -52,12 +53,14 @@ def test_many_blocks_bring_the_same() -> None:
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        (b"\n", b"\r\n"),
         (b"Acct-Session-Id = ", b"Acct-Session-Id="),
         (b"\tAcct-Session-Id", b"    Acct-Session-Id"),
         (b'Acct-Session-Id = "', b"Acct-Session-Id = '\xff"),
         (b'Acct-Session-Id = "', b'Acct-Session-Id = "\0'),
         (b"\n\tUser-Name", b"\n\n\tUser-Name"),
+        (b"\n\tUser-Name", b"\n\r\n\tUser-Name"),
+        (b"\n\tUser-Name", b"\n\r\tUser-Name"),
+        (b"\n\tUser-Name", b"\n\r\r\n\tUser-Name"),
         (b"\n\tUser-Name", b"\nhead\n\tUser-Name"),
         (b"\n\tUser-Name", b"\n\t\n\tUser-Name"),
         (b"\tUser-Name", b"\t" + b"x" * 300 + b" = 1\n\tUser-Name"),
@@ -66,6 +69,32 @@ def test_many_blocks_bring_the_same() -> None:
 def test_what_is_written_otherwise_is_left(old: bytes, new: bytes) -> None:
     assert not same(DETAIL.replace(old, new))[1]
     assert not same(PACKETS[0].replace(old, new, 1) + DETAIL)[1]
+
+
+def crlf(data: bytes) -> bytes:
+    return data.replace(b"\n", b"\r\n")
+
+
+def test_lines_that_end_with_cr_lf_are_walked_to_the_same_records() -> None:
+    (rows, rejects), walked = same(crlf(DETAIL))
+    assert walked and not rejects and rows == same(DETAIL)[0][0]
+    mixed = b"".join(crlf(packet) if place % 2 else packet for place, packet in enumerate(PACKETS))
+    assert same(mixed) == ((rows, []), True)
+
+
+def test_a_lone_cr_is_part_of_what_it_stands_in() -> None:
+    data = DETAIL.replace(b"\tUser-Name = ", b"\tUser-Name = a\rb\r\r\n\tUser-Name = ")
+    (rows, _), walked = same(data)
+    assert walked and rows[0]["account"] == "a\rb\r"
+    assert not same(crlf(DETAIL).replace(b"\r\n\r\n", b"\r\n\r\r\n"))[1]
+
+
+def test_a_refused_packet_of_cr_lf_is_kept_alike() -> None:
+    spoilt_one = crlf(PACKETS[3].replace(b"Acct-Session-Id", b"Acct-Session-Ix"))
+    ((_, rejects), walked) = same(crlf(PACKETS[0]) + spoilt_one + crlf(PACKETS[1]))
+    assert walked and [reject.position for reject in rejects] == [2]
+    assert rejects[0].raw is not None and b"\r" not in rejects[0].raw
+    assert rejects[0].length_bytes == len(spoilt_one.rstrip())
 
 
 def test_a_file_that_is_cut_off_is_left() -> None:
@@ -105,14 +134,14 @@ DRAWN = st.lists(st.builds("\t{} = {}\n".format, NAMES, VALUES), max_size=12).ma
 )
 
 
-@settings(max_examples=120, deadline=None)
+@examples(40)
 @given(packets=st.lists(DRAWN, min_size=1, max_size=6))
 def test_drawn_packets_are_read_alike(packets: list[bytes]) -> None:
     same(b"".join(packets))
 
 
-@settings(max_examples=120, deadline=None)
-@given(data=spoilt([*PACKETS[:12], b"\n", b"\tTimestamp = 1\n"], pieces_max=5))
+@examples(40)
+@given(data=spoilt([*PACKETS[:12], *map(crlf, PACKETS[:6]), b"\r", b"\n", b"\tTimestamp = 1\n"], pieces_max=5))
 def test_damaged_packets_are_read_alike(data: bytes) -> None:
     if data[:2] not in (b"\xff\xfe", b"\xfe\xff"):
         same(data)

@@ -9,7 +9,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders import decoder, shapes, slices
@@ -19,6 +19,7 @@ from ingest.normalise import normalise
 from ingest.source import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject
+from tests.examples import examples
 from tests.ingest.decoding import fixture
 
 NOW_US = 1_795_348_800_000_000
@@ -144,25 +145,25 @@ def test_whole_logs_are_read_the_same(source: SourceConfig) -> None:
 
 
 @given(data=spoilt(CGNAT))
-@settings(max_examples=400, deadline=None)
+@examples(120)
 def test_spoilt_lines_of_translations_are_read_the_same(data: bytes) -> None:
     same("cgnat-syslog", data)
 
 
 @given(data=spoilt(CONNTRACK))
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_spoilt_lines_of_conntrack_are_read_the_same(data: bytes) -> None:
     same("conntrack", data)
 
 
 @given(data=spoilt(KANNEL))
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_spoilt_messages_of_kannel_are_read_the_same(data: bytes) -> None:
     same("kannel", data)
 
 
 @given(data=spoilt(SMPP))
-@settings(max_examples=300, deadline=None)
+@examples(100)
 def test_spoilt_lines_of_a_gateway_are_read_the_same(data: bytes) -> None:
     same("smpp", data)
 
@@ -187,7 +188,7 @@ TEXTS = st.lists(st.text("aZ09.: ", max_size=12), min_size=1, max_size=5)
 
 
 @given(texts=TEXTS, data=st.data())
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_keys_are_what_arrow_joins(texts: list[str], data: st.DataObject) -> None:
     held = np.frombuffer("".join(texts).encode() + b".", np.uint8)
     bounds = np.cumsum([0, *map(len, texts)])

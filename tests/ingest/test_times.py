@@ -8,12 +8,13 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import times
 from ingest.source import SourceConfig
 from schemas.errors import ConfigurationError
+from tests.examples import examples
 
 STOCKHOLM = times.ZoneTimes("Europe/Stockholm")
 
@@ -163,7 +164,7 @@ def test_no_text_raises(text):
 @pytest.mark.parametrize(
     "zone", ["UTC", "Europe/Stockholm", "Australia/Lord_Howe", "Africa/Monrovia", "Asia/Kathmandu"]
 )
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(
     moments=st.lists(st.integers(-(10**6), 2 * 10**9), max_size=8),
     odd=st.lists(
@@ -190,7 +191,7 @@ CLOCKS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(texts=st.lists(CLOCKS, max_size=8), first=st.integers(0, 2))
 def test_columns_of_times_are_read_alike(texts: list[str | None], first: int) -> None:
     column = pa.array(texts, pa.string()).slice(min(first, len(texts)))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
 from schemas.fields import SERVICE_TYPES
-from schemas.policy import DEFAULT_POLICY, FIRST, PURPOSES, Policy, Version, Window
+from schemas.policy import CLASSES_MAX, DEFAULT_POLICY, FIRST, PURPOSES, TEXT_CHARS_MAX, Policy, Version, Window
 from schemas.retention import (
     CATEGORY_FLOORS,
     CEILING_MONTHS,
@@ -61,6 +61,9 @@ def test_a_period_at_the_bounds_is_taken(months: int) -> None:
         {"classes": {"standard": {"months": 12, "legal_basis": "duty"}}},
         {"classes": {"standard": {"months": "12", "legal_basis": "duty", "citation": "Act"}}},
         {"classes": {"standard": {"months": True, "legal_basis": "duty", "citation": "Act"}}},
+        {"classes": {"standard": {"months": 12.0, "legal_basis": "duty", "citation": "Act"}}},
+        {"version": "2"},
+        {"version": 2.0},
         {"classes": {"standard": {"months": 12, "legal_basis": "", "citation": "Act"}}},
         {"classes": {"../x": {"months": 12, "legal_basis": "duty", "citation": "Act"}}},
         {"classes": {"standard": {"months": 12, "legal_basis": "duty", "citation": "Act", "unless": "asked"}}},
@@ -80,6 +83,31 @@ def test_a_period_at_the_bounds_is_taken(months: int) -> None:
 def test_what_is_no_policy_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         Version.from_dict(body(**changed))
+
+
+@pytest.mark.parametrize("text", ["", " ", "x" * (TEXT_CHARS_MAX + 1), "Act\n1", "Act\x001"])
+@pytest.mark.parametrize("where", ["legal_basis", "citation"])
+def test_a_text_that_is_empty_too_long_or_not_printable_is_refused(where: str, text: str) -> None:
+    own = {"months": 12, "legal_basis": "duty", "citation": "x" * TEXT_CHARS_MAX}
+    assert Version.from_dict(body(classes={"standard": own})).classes[0].citation == own["citation"]
+    with pytest.raises(ConfigurationError, match="printable"):
+        Version.from_dict(body(classes={"standard": {**own, where: text}}))
+
+
+@pytest.mark.parametrize("name", ["../x", "Standard", "-x", "x" * 32, "", "a b"])
+def test_a_class_is_named_in_few_small_letters(name: str) -> None:
+    own = {"months": 12, "legal_basis": "duty", "citation": "Act"}
+    with pytest.raises(ConfigurationError, match="is named with"):
+        Version.from_dict(body(classes={"standard": own, name: own}))
+
+
+def test_a_version_whose_classes_or_windows_are_ambiguous_is_not_made() -> None:
+    (standard,) = FIRST.classes
+    with pytest.raises(ConfigurationError, match="one name"):
+        replace(FIRST, classes=(standard, replace(standard, period_months=6)))
+    for windows in (FIRST.windows[1:], FIRST.windows[::-1], (*FIRST.windows, FIRST.windows[0])):
+        with pytest.raises(ConfigurationError, match="a window"):
+            replace(FIRST, windows=windows)
 
 
 def test_a_version_reads_what_it_writes_and_its_digest_tells_any_change() -> None:
@@ -151,14 +179,23 @@ def test_a_class_that_no_version_has_is_kept_to_the_ceiling() -> None:
 def test_what_does_not_follow_from_the_versions_before_is_refused() -> None:
     tomorrow = TODAY + timedelta(days=1)
     policy = DEFAULT_POLICY.extended(version(2, tomorrow, 24, short=6), TODAY, is_empty=False)
-    for wrong, is_empty in (
-        (version(4, tomorrow), False),
-        (version(3, TODAY, short=6), False),
-        (version(3, date(1970, 1, 1), short=6), True),
-        (version(3, tomorrow), False),
+    for wrong, is_empty, what in (
+        (version(4, tomorrow, short=6), False, "has the number 3"),
+        (version(2, tomorrow, short=6), False, "has the number 3"),
+        (version(3, TODAY, short=6), False, "tomorrow at the earliest"),
+        (version(3, date(1970, 1, 1), short=6), True, "before the one"),
+        (version(3, tomorrow), False, "keep a period: short"),
     ):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(ConfigurationError, match=what):
             policy.extended(wrong, TODAY, is_empty=is_empty)
+
+
+def test_a_policy_has_a_bounded_number_of_classes() -> None:
+    start = TODAY + timedelta(days=1)
+    many = {f"c{number}": 6 for number in range(CLASSES_MAX - 1)}
+    assert len(DEFAULT_POLICY.extended(version(2, start, **many), TODAY, is_empty=False).class_names) == CLASSES_MAX
+    with pytest.raises(ConfigurationError, match=f"at most {CLASSES_MAX}"):
+        DEFAULT_POLICY.extended(version(2, start, **many, more=6), TODAY, is_empty=False)
 
 
 def test_a_category_that_moves_to_a_class_that_ends_sooner_takes_what_is_stored_with_it() -> None:

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import pyarrow as pa
 
-from ingest.decoders.asterisk.columns import PLAIN, numbered, plain_records
+from ingest.decoders.asterisk.columns import PLAIN, RECORDS, numbered, plain_records
 from ingest.decoders.asterisk.rows import (
     USED,
     Occurrences,
@@ -261,7 +261,9 @@ class _ByRow:
         if not rest.records and not rest.rejects:
             return Decoded(table, [], raw_of)
         part = rest.decoded(self._occurrences)
-        return Decoded(pa.concat_tables([table, part.table]).sort_by("position"), part.rejects, raw_of)
+        return Decoded(
+            pa.concat_tables([RECORDS.delivered(table), part.table]).sort_by("position"), part.rejects, raw_of
+        )
 
     def _take(self, stretch: _Stretch, line: Line) -> None:
         stretch.size_bytes += len(line.data)

@@ -15,7 +15,6 @@ import pyarrow as pa
 from ingest.decoders.asterisk.rows import (
     COLUMNS,
     DISPOSITIONS,
-    KINDS,
     ROW_DIGEST,
     USED,
     Occurrences,
@@ -23,7 +22,9 @@ from ingest.decoders.asterisk.rows import (
     key_of,
     row_digest,
 )
-from ingest.decoders.slices import Column, compute, empty_to_null, figures, fill, gather
+from ingest.decoders.plain_columns import PlainColumns
+from ingest.decoders.row_stretch import Columns
+from ingest.decoders.slices import Column, compute, fill, gather
 from ingest.times import LocalTimes
 from schemas.buffers import Ints, Mask, flat, map_unique, text_views
 from store import native
@@ -31,11 +32,13 @@ from store import native
 PLAIN: Final = tuple(name for name in USED if name != "clid")
 """Columns that are read here: the caller's name and number stand in for a party that is not there."""
 
+RECORDS: Final = Columns(COLUMNS)
+
 _KERNELS: Final = "ingest.decoders.line_kernels"
 
 
 def plain_records(
-    columns: Mapping[str, Column],
+    columns: PlainColumns,
     positions: Ints,
     rows: Rows,
     lines_of: Callable[[Ints], Iterable[bytes]],
@@ -49,23 +52,26 @@ def plain_records(
         lines_of: returns the lines of rows.
     """
     count = len(positions)
-    start, end, answer = (rows.zone.convert_column(empty_to_null(columns[name])) for name in ("start", "end", "answer"))
+    start, end, answer = (columns.times(name, rows.zone) for name in ("start", "end", "answer"))
     understood = ~(_doubtful(start) | _doubtful(end) | _doubtful(answer))
     understood &= np.asarray(start.times.is_valid()) & np.asarray(end.times.is_valid())
-    duration, billsec = _milliseconds(columns["duration"], understood), _milliseconds(columns["billsec"], understood)
-    understood &= np.asarray(compute.not_equal(columns["src"], "")) & ~figures(columns["sequence"], 18)[1]
+    duration, billsec = _milliseconds(columns, "duration", understood), _milliseconds(columns, "billsec", understood)
+    understood &= ~columns.figures("sequence", 18)[1]
+    calling = columns.identifiers("src")
+    understood &= np.logical_or.reduce([np.asarray(column.is_valid()) for column in calling.values()])
     ends_late = compute.greater_equal(end.times, start.times)
     understood &= np.asarray(compute.fill_null(ends_late, False))
     system = _system(columns, understood)
     key = _keys(columns, understood, lines_of)
-    word = columns["disposition"]
+    word = columns.labels("disposition")
+    has_cause = columns.has("hangupcause")
     made = {
         "position": pa.array(positions),
         "switch": compute.fill_null(system, rows.element),
         "record_key": key,
         "service_type": pa.repeat(rows.service, count),
-        "calling_number": columns["src"],
-        "called_number": empty_to_null(columns["dst"]),
+        **_named("calling_number", calling),
+        **_named("called_number", columns.identifiers("dst")),
         "start_time": start.times,
         "answer_time": answer.times,
         "end_time": end.times,
@@ -75,14 +81,13 @@ def plain_records(
         "duration_ms": duration,
         "billable_duration_ms": billsec,
         "disposition": map_unique(word, _disposition, pa.string()),
-        "cause": compute.coalesce(empty_to_null(columns["hangupcause"]), empty_to_null(word)),
+        "cause": compute.coalesce(columns.given("hangupcause"), word.cast(pa.string())) if has_cause else word,
         "trunk_in": _trunk(columns["channel"]),
         "trunk_out": _trunk(columns["dstchannel"]),
-        "call_link": compute.coalesce(empty_to_null(columns["linkedid"]), empty_to_null(columns["uniqueid"])),
-        "account": empty_to_null(columns["accountcode"]),
+        "call_link": compute.coalesce(columns.given("linkedid"), columns.given("uniqueid")),
+        **_named("account", columns.identifiers("accountcode")),
     }
-    arrays = [made[name].cast(kind) for name, kind in zip(COLUMNS, KINDS, strict=True)]
-    table = pa.Table.from_arrays(arrays, names=list(COLUMNS))
+    table = pa.table(made)
     return (table if understood.all() else table.filter(pa.array(understood))), understood
 
 
@@ -103,9 +108,14 @@ def _doubtful(times: LocalTimes) -> Mask:
     return doubtful
 
 
-def _milliseconds(column: Column, understood: Mask) -> Column:
+def _named(field: str, found: Mapping[str, Column]) -> dict[str, Column]:
+    """Return columns of identifiers under the name of their field."""
+    return {field + ("_text" if name.endswith("_text") else ""): column for name, column in found.items()}
+
+
+def _milliseconds(columns: PlainColumns, name: str, understood: Mask) -> Column:
     """Return whole seconds in ms, null where there are none; rows with anything else are not understood."""
-    seconds, bad = figures(column, 9)
+    seconds, bad = columns.figures(name, 9)
     understood &= ~bad
     return compute.multiply(seconds, 1000)
 

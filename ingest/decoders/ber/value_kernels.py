@@ -180,11 +180,21 @@ def _group_of(data: Any, starts: Any, lengths: Any, table: Any, firsts: Any, gro
     Rows that begin below 0 have group -1. Returns how many groups there are; -1 when `firsts` has no room for them.
     """
     count: Any = np.int64(0)
+    last: Any = np.int64(-1)
     for row in range(len(starts)):
         start, length = starts[row], lengths[row]
         groups[row] = -1
         if start < 0:
             continue
+        if last >= 0 and lengths[last] == length:  # mostly it is that of the record before
+            step: Any = np.int64(0)
+            before = starts[last]
+            while step < length and data[before + step] == data[start + step]:
+                step += 1
+            if step == length:
+                groups[row] = groups[last]
+                continue
+        last = row
         mixed = _U(length)
         for place in range(start, start + length):
             mixed = (mixed ^ _U(data[place])) * _MIX

@@ -32,7 +32,7 @@ from ingest.decoders.canonical.lines import RawLines, lines_are_short, no_record
 from ingest.decoders.csv_walk import Walker
 from ingest.decoders.padded import Padded, read_padded
 from ingest.decoders.quoting import field_counts, quote_faults
-from ingest.decoders.slices import Faults, Lines
+from ingest.decoders.slices import UTF8_BOM, Faults, Lines
 from ingest.source import SourceConfig
 from schemas.arrow import LABEL_TYPE
 from schemas.buffers import Ints
@@ -170,6 +170,8 @@ class _Reader:
         return table
 
     def _parse(self, data: bytes, options: pa.csv.ConvertOptions) -> pa.Table:
+        if data.startswith(UTF8_BOM):  # one that stands before the first value is skipped
+            data = UTF8_BOM + data
         read = pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names)
         source: Any = pa.py_buffer(data)
         return pa.csv.read_csv(source, read, pa.csv.ParseOptions(newlines_in_values=False), options)

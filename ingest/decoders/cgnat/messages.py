@@ -81,7 +81,7 @@ _BATCH: Final = re.compile(
     r"(?:\bNAT:([0-9]{14}) [0-9a-fA-F]+ )?PortBatch(?:V2)?(Allocated|Freed|InterimUpdate): "
     r"\[(\S+) (\S+) ([0-9]{1,5}) ([0-9]{1,5})\]"
 )
-_A10_END: Final = r"([0-9.]{7,15}:[0-9]{1,5}|[0-9a-fA-F]{8}:[0-9a-fA-F]{1,4})(?![0-9a-fA-F])"
+_A10_END: Final = r"((?=[0-9]*\.)[0-9.]{7,15}:[0-9]{1,5}|[0-9a-fA-F]{8}:[0-9a-fA-F]{1,4})(?![0-9a-fA-F])"
 _A10: Final = re.compile(
     rf"\bNAT-(\w+)-([A-Z]): *{_A10_END} *(<?-+>) *{_A10_END}(?: to {_A10_END}|, *{_A10_END} *<?-+> *[0-9a-fA-F.:]+)?"
 )

@@ -19,7 +19,7 @@ from ingest.decoders.base import Decoded, or_nothing
 from ingest.decoders.cucm import records
 from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
 from ingest.decoders.plain_rows import PlainBlocks, PlainRows, PlainStretch, plain_rows, shifted
-from ingest.decoders.slices import Block, figures, read_blocks
+from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
 from ingest.source import SourceConfig
 from schemas.rejects import RejectReason
@@ -136,7 +136,7 @@ def _plain(block: Block, names: tuple[str, ...], wanted: tuple[str, ...]) -> Pla
     rows = plain_rows(block, len(names), places)
     if rows is None or next(rows.odd_lines(), None) is not None:
         return None
-    kinds, _ = figures(rows.columns[wanted[0]], 3)
+    kinds, _ = rows.columns.figures(wanted[0], 3)
     return None if kinds.null_count else rows
 
 

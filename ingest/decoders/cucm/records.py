@@ -34,6 +34,8 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
+from ingest.decoders.freeswitch.csv_columns import UUID
+from ingest.decoders.plain_columns import PlainColumns, encoded, figures_of
 from ingest.decoders.slices import Column, Faults, compute, empty_to_null, figures, fill
 from ingest.source import SourceConfig
 from schemas.arrow import TIME_TYPE
@@ -103,7 +105,7 @@ _DISPOSITIONS: Final = {"16": "cancelled", "17": "busy", "18": "no-answer", "19"
 
 def calls(columns: Mapping[str, Column], rows: int, faults: Faults, source: SourceConfig) -> pa.Table:
     """Return call detail records as delivered columns (all rows); add to `faults` those that are none."""
-    _check(columns, faults, "1")
+    key = _check(columns, faults, "1")
     start = _epoch(columns, "datetimeorigination", faults)
     answer = _epoch(columns, "datetimeconnect", faults)
     end = _epoch(columns, "datetimedisconnect", faults)
@@ -115,6 +117,51 @@ def calls(columns: Mapping[str, Column], rows: int, faults: Faults, source: Sour
     faults.add(compute.less(end, start), RejectReason.BAD_TIME, "dateTimeDisconnect")
     cause = _cause(columns, faults)
     answered = compute.invert(answer.is_null())
+    words = compute.if_else(answered, pa.scalar("answered"), map_unique(cause, _unanswered, pa.string()))
+    return pa.table(
+        {
+            **_shared(columns, rows, source, key),
+            **_caller(columns),
+            **_called(columns),
+            "start_time": _time(start),
+            "answer_time": _time(answer),
+            "end_time": _time(end),
+            "end_inferred": inferred,
+            "billable_duration_ms": compute.multiply(billable, 1000),
+            "source_ip": _address(columns, "origipv4v6addr", "origipaddr", faults),
+            "destination_ip": _address(columns, "destipv4v6addr", "destipaddr", faults),
+            "mac": _either(
+                _distinct(columns, "origdevicename", _mac_of), _distinct(columns, "destdevicename", _mac_of)
+            ),
+            "disposition": words,
+            "cause": fill(cause, None, compute.equal(cause, "0")),
+            "trunk_in": _distinct(columns, "origdevicename", _trunk_of),
+            "trunk_out": _distinct(columns, "destdevicename", _trunk_of),
+            "account": empty_to_null(columns["clientmattercode"]),
+        }
+    )
+
+
+def _caller(columns: Mapping[str, Column]) -> dict[str, Column]:
+    if isinstance(columns, PlainColumns) and not columns.has("callingpartynumber_uri"):
+        found = columns.identifiers("callingpartynumber")
+        return {name.replace("callingpartynumber", "calling_number"): column for name, column in found.items()}
+    return {"calling_number": _first(columns, "callingpartynumber", "callingpartynumber_uri")}
+
+
+def _called(columns: Mapping[str, Column]) -> dict[str, Column]:
+    """Return the called party, the one that was dialled where it is another, and the one that forwarded the call."""
+    if isinstance(columns, PlainColumns) and not columns.has("finalcalledpartynumber_uri"):
+        found, told = columns.identifiers("finalcalledpartynumber"), columns.identifiers("originalcalledpartynumber")
+        called, dialled = found["finalcalledpartynumber"], told["originalcalledpartynumber"]
+        nobody = not columns.has("lastredirectdn") or columns.given("lastredirectdn").null_count == columns.rows
+        if nobody and len(found) == len(told) == 1 and called.type == dialled.type == pa.int64():
+            differs = compute.fill_null(compute.not_equal(dialled, called), False)
+            return {
+                "called_number": called,
+                "dialled_number": fill(dialled, None, compute.invert(differs)),
+                "forwarded_number": pa.nulls(columns.rows, pa.string()),
+            }
     called = _first(columns, "finalcalledpartynumber", "finalcalledpartynumber_uri")
     dialled = empty_to_null(columns["originalcalledpartynumber"])
     redirecting = empty_to_null(columns["lastredirectdn"])
@@ -126,45 +173,27 @@ def calls(columns: Mapping[str, Column], rows: int, faults: Faults, source: Sour
     forwarded = compute.if_else(
         third, redirecting, fill(called, None, compute.or_(compute.invert(differs), redirecting.is_null()))
     )
-    words = compute.if_else(answered, pa.scalar("answered"), map_unique(cause, _unanswered, pa.string()))
-    return pa.table(
-        {
-            **_shared(columns, rows, source),
-            "calling_number": _first(columns, "callingpartynumber", "callingpartynumber_uri"),
-            "called_number": called,
-            "dialled_number": fill(dialled, None, compute.invert(differs)),
-            "forwarded_number": forwarded,
-            "start_time": _time(start),
-            "answer_time": _time(answer),
-            "end_time": _time(end),
-            "end_inferred": inferred,
-            "billable_duration_ms": compute.multiply(billable, 1000),
-            "source_ip": _address(columns, "origipv4v6addr", "origipaddr", faults),
-            "destination_ip": _address(columns, "destipv4v6addr", "destipaddr", faults),
-            "mac": _either(_mac(columns["origdevicename"]), _mac(columns["destdevicename"])),
-            "disposition": words,
-            "cause": fill(cause, None, compute.equal(cause, "0")),
-            "trunk_in": _trunk(columns["origdevicename"]),
-            "trunk_out": _trunk(columns["destdevicename"]),
-            "account": empty_to_null(columns["clientmattercode"]),
-        }
-    )
+    return {
+        "called_number": called,
+        "dialled_number": fill(dialled, None, compute.invert(differs)),
+        "forwarded_number": forwarded,
+    }
 
 
 def reports(columns: Mapping[str, Column], rows: int, faults: Faults, source: SourceConfig) -> pa.Table:
     """Return call management records as delivered columns (all rows); add to `faults` those that are none."""
-    _check(columns, faults, "2")
+    key = _check(columns, faults, "2")
     end = _epoch(columns, "datetimestamp", faults)
     faults.add(end.is_null(), RejectReason.MISSING_FIELD, "dateTimeStamp")
     seconds = compute.fill_null(_whole(columns, "duration", faults), 0)
     return pa.table(
         {
-            **_shared(columns, rows, source),
+            **_shared(columns, rows, source, key),
             "calling_number": empty_to_null(columns["directorynum"]),
             "start_time": _time(compute.subtract(end, compute.multiply(seconds, 1_000_000))),
             "end_time": _time(end),
             "duration_ms": compute.multiply(seconds, 1000),
-            "mac": _mac(columns["devicename"]),
+            "mac": _distinct(columns, "devicename", _mac_of),
             "volume_up_bytes": _whole(columns, "numberoctetssent", faults),
             "volume_down_bytes": _whole(columns, "numberoctetsreceived", faults),
             "disposition": pa.repeat("delivery-report", rows),
@@ -172,23 +201,28 @@ def reports(columns: Mapping[str, Column], rows: int, faults: Faults, source: So
     )
 
 
-def _check(columns: Mapping[str, Column], faults: Faults, record_type: str) -> None:
-    """Refuse rows without an identity, and records of another type."""
-    kind, key = columns["cdrrecordtype"], columns["pkid"]
-    number, bad = figures(kind, 3)
+def _check(columns: Mapping[str, Column], faults: Faults, record_type: str) -> Column:
+    """Refuse rows without an identity, and records of another type; return the identities, in small letters."""
+    number, bad = figures_of(columns, "cdrrecordtype", 3)
     faults.add(bad | np.asarray(number.is_null()), RejectReason.MALFORMED)
-    faults.add(compute.not_equal(kind, record_type), RejectReason.UNSUPPORTED)
+    faults.add(compute.not_equal(columns["cdrrecordtype"], record_type), RejectReason.UNSUPPORTED)
+    if isinstance(columns, PlainColumns):
+        lower, is_uuid = columns.uuids("pkid", UUID)
+        if is_uuid.all():
+            return lower
+    key = columns["pkid"]
     faults.add(compute.equal(key, ""), RejectReason.MISSING_FIELD, "pkid")
     faults.add(compute.invert(compute.match_substring_regex(key, _KEY)), RejectReason.BAD_FIELD, "pkid")
+    return compute.ascii_lower(key)
 
 
-def _shared(columns: Mapping[str, Column], rows: int, source: SourceConfig) -> dict[str, Column]:
+def _shared(columns: Mapping[str, Column], rows: int, source: SourceConfig, key: Column) -> dict[str, Column]:
     manager = empty_to_null(columns["globalcallid_callmanagerid"])
     call = empty_to_null(columns["globalcallid_callid"])
     cluster = compute.fill_null(empty_to_null(columns["globalcallid_clusterid"]), source.element)
     return {
         "switch": cluster,
-        "record_key": compute.ascii_lower(columns["pkid"]),
+        "record_key": key,
         "service_type": pa.repeat(source.service_type or "voice", rows),
         "call_link": compute.binary_join_element_wise(cluster, manager, call, "/"),
     }
@@ -200,14 +234,14 @@ def _first(columns: Mapping[str, Column], *names: str) -> Column:
 
 def _whole(columns: Mapping[str, Column], name: str, faults: Faults) -> Column:
     """Return whole numbers, null for an empty text."""
-    whole, bad = figures(columns[name], 15)
+    whole, bad = figures_of(columns, name, 15)
     faults.add(bad, RejectReason.BAD_FIELD, name)
     return whole
 
 
 def _epoch(columns: Mapping[str, Column], name: str, faults: Faults) -> Column:
     """Return µs since 1970 of epoch seconds; null where there are none, which 0 stands for as well."""
-    seconds, bad = figures(columns[name], 10)
+    seconds, bad = figures_of(columns, name, 10)
     faults.add(bad, RejectReason.BAD_TIME, name)
     return compute.multiply(fill(seconds, None, compute.equal(seconds, 0)), 1_000_000)
 
@@ -227,13 +261,12 @@ def _unanswered(cause: str) -> str:
 
 
 def _address(columns: Mapping[str, Column], name: str, packed_name: str, faults: Faults) -> Column:
-    packed = columns[packed_name]
-    address = _distinct(packed, _little_endian)
+    address = _distinct(columns, packed_name, _little_endian)
     modern = empty_to_null(columns[name])
     if isinstance(address, pa.DictionaryArray) and modern.null_count == len(modern):
         return address
     address = as_text(address)
-    given = compute.invert(compute.is_in(packed, pa.array(["", "0"])))
+    given = compute.invert(compute.is_in(columns[packed_name], pa.array(["", "0"])))
     wrong = compute.and_(given, compute.and_(address.is_null(), modern.is_null()))
     faults.add(wrong, RejectReason.BAD_FIELD, packed_name)
     return compute.coalesce(modern, address)
@@ -249,13 +282,13 @@ def _little_endian(text: str) -> str | None:
     return str(IPv4Address((number & 0xFFFFFFFF).to_bytes(4, "little")))
 
 
-def _distinct(column: Column, function: Callable[[str], str | None]) -> Column:
-    """Return what a function makes of every text: a dictionary without nulls where it makes something of all."""
-    encoded = column.dictionary_encode()
-    values = pa.array([function(text) for text in encoded.dictionary.to_pylist()], pa.string())
-    if encoded.null_count or values.null_count:
-        return values.take(encoded.indices)
-    return pa.DictionaryArray.from_arrays(encoded.indices, values)
+def _distinct(columns: Mapping[str, Column], name: str, function: Callable[[str], str | None]) -> Column:
+    """Return what a function makes of each text: a dictionary where it makes something of all; of none, null."""
+    texts = encoded(columns, name)
+    values = pa.array([function(text) for text in texts.dictionary.to_pylist()], pa.string())
+    if texts.null_count or values.null_count:
+        return values.take(texts.indices)
+    return pa.DictionaryArray.from_arrays(texts.indices, values)
 
 
 def _either(first: Column, second: Column) -> Column:
@@ -265,17 +298,9 @@ def _either(first: Column, second: Column) -> Column:
     return compute.coalesce(first, as_text(second))
 
 
-def _mac(device: Column) -> Column:
-    return _distinct(device, _mac_of)
-
-
 def _mac_of(name: str) -> str | None:
     found = _TELEPHONE.fullmatch(name)
     return None if found is None else ":".join(re.findall("..", found.group(1)))
-
-
-def _trunk(device: Column) -> Column:
-    return _distinct(device, _trunk_of)
 
 
 def _trunk_of(name: str) -> str | None:

@@ -89,10 +89,15 @@ def _read_blocks(stream: BinaryIO, ends: tuple[bytes, ...]) -> Iterator[Block]:
             refuse_utf16(data)
             offset = len(UTF8_BOM) if data.startswith(UTF8_BOM) else 0
             data = data[offset:]
-        data = pending + data if pending else data
-        cut = len(data) if ended else last_end(data, ends) or len(data)
-        if cut:
-            yield Block(data[:cut], offset, last=ended)
+        cut = 0 if ended else last_end(data, ends)
+        if not cut:  # an end may stand partly in each
+            data, pending = pending + data, b""
+            cut = len(data) if ended else last_end(data, ends) or len(data)
+        whole = not pending and cut == len(data)
+        block = data if whole else b"".join((pending, memoryview(data)[:cut]))
+        pending, data = data[cut:], b""
+        if block:
+            yield Block(block, offset, last=ended)
         if ended:
             return
-        offset, pending = offset + cut, data[cut:]
+        offset += len(block)

@@ -168,7 +168,7 @@ class _Rows:
 
         if not parts:
             return Decoded(table, [], raw_of)
-        table = pa.concat_tables([table, *(part.table for part in parts)]).sort_by("position")
+        table = pa.concat_tables([LEGS.delivered(table), *(part.table for part in parts)]).sort_by("position")
         return Decoded(table, [reject for part in parts for reject in part.rejects], raw_of)
 
 

@@ -6,15 +6,15 @@ others are left to `freeswitch_csv`, which is the twin of this for every row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.freeswitch.json_cdr import DISPOSITIONS, address_of, profile_name
+from ingest.decoders.plain_columns import PlainColumns
 from ingest.decoders.row_stretch import Columns
-from ingest.decoders.slices import Column, compute, empty_to_null, figures, fill
+from ingest.decoders.slices import Column, compute, fill
 from ingest.times import LocalTimes, ZoneTimes
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Ints, Mask, map_unique
@@ -42,64 +42,61 @@ LEGS: Final = Columns(
 
 
 def plain_legs(
-    columns: Mapping[str, Column], positions: Ints, zone: ZoneTimes, names: tuple[str, str], *, starts: bool
+    columns: PlainColumns, positions: Ints, zone: ZoneTimes, names: tuple[str | None, str], *, starts: bool
 ) -> tuple[pa.Table, Mask]:
-    """Return the legs of the rows that are understood, and which rows those are.
+    """Return the legs of the rows that are understood, numbers packed and labels encoded; and which rows those are.
 
     Args:
-        columns: those of `PLAIN`, empty texts for what the template does not write.
+        columns: those of `PLAIN`.
         positions: of the rows.
         zone: of the switch.
         names: switch and service type.
         starts: whether the template writes a start.
     """
     rows = len(positions)
-    get = {name: empty_to_null(column) for name, column in columns.items()}
-    start, end, answer, understood = _times(get, zone, starts=starts)
-    key = compute.ascii_lower(columns["uuid"])
-    understood &= np.asarray(compute.match_substring_regex(key, f"^{UUID}$"))
-    # With a uuid there, a row of template `opencdrrate` is one of `default`.
-    understood &= ~np.asarray(compute.equal(compute.binary_length(columns["network_addr"]), _UUID_BYTES))
-    (duration, bad), (billable, strange) = figures(columns["duration"], 9), figures(columns["billsec"], 9)
+    start, end, answer, understood = _times(columns, zone, starts=starts)
+    key, is_uuid = columns.uuids("uuid", UUID)
+    understood &= is_uuid
+    if columns.has("network_addr"):  # with a uuid there, a row of template `opencdrrate` is one of `default`
+        understood &= ~np.asarray(compute.equal(compute.binary_length(columns["network_addr"]), _UUID_BYTES))
+    (duration, bad), (billable, strange) = columns.figures("duration", 9), columns.figures("billsec", 9)
     understood &= ~bad & ~strange
     duration, billable = compute.multiply(duration, 1000), compute.multiply(billable, 1000)
-    inferred = end.is_null()
-    ends = compute.coalesce(end, compute.add(start.times.view(pa.int64()), compute.multiply(duration, 1000)))
-    understood &= np.asarray(compute.fill_null(compute.greater_equal(ends, start.times.view(pa.int64())), False))
-    cause, gateway = get["hangup_cause"], get["sip_gateway_name"]
-    outbound = compute.equal(columns["direction"], "outbound")
-    lost = map_unique(cause, _unanswered, pa.string())
+    begun = start.times.view(pa.int64())
+    ends = compute.coalesce(end, compute.add(begun, compute.multiply(duration, 1000)))
+    understood &= np.asarray(compute.fill_null(compute.greater_equal(ends, begun), False))
+    cause = columns.labels("hangup_cause")
     made = {
         "position": pa.array(positions),
-        "switch": pa.repeat(names[0], rows),
+        "switch": _constant(names[0], rows),
         "record_key": key,
-        "service_type": pa.repeat(names[1], rows),
-        "calling_number": compute.coalesce(get["caller_id_number"], get["ani"]),
-        "called_number": get["destination_number"],
+        "service_type": _constant(names[1], rows),
+        **_party(columns, "calling_number", "caller_id_number", "ani"),
+        **_party(columns, "called_number", "destination_number"),
         "start_time": start.times,
         "answer_time": answer.view(TIME_TYPE),
         "end_time": ends.view(TIME_TYPE),
-        "end_inferred": inferred,
+        "end_inferred": end.is_null(),
         "utc_offset_s": start.offsets_s,
         "time_ambiguous": pa.repeat(False, rows),
         "duration_ms": duration,
         "billable_duration_ms": billable,
-        "source_ip": map_unique(get["network_addr"], address_of, pa.string()),
-        "user_agent": get["sip_user_agent"],
-        "disposition": compute.if_else(compute.is_valid(answer), pa.scalar("answered"), lost),
+        "source_ip": _addresses(columns),
+        "user_agent": columns.labels("sip_user_agent"),
+        "disposition": _dispositions(cause, np.asarray(answer.is_valid())),
         "cause": cause,
-        "trunk_in": compute.coalesce(_profile(get["channel_name"]), fill(gateway, None, outbound)),
-        "trunk_out": compute.coalesce(_profile(get["bridge_channel"]), fill(gateway, None, compute.invert(outbound))),
+        "trunk_in": _trunk(columns, "channel_name", outbound=False),
+        "trunk_out": _trunk(columns, "bridge_channel", outbound=True),
         "call_link": key,
-        "account": get["accountcode"],
+        **_party(columns, "account", "accountcode"),
     }
-    table = pa.table({name: made[name].cast(kind) for name, kind in zip(LEGS.names, LEGS.types, strict=True)})
+    table = pa.table(made)
     return (table if understood.all() else table.filter(pa.array(understood))), understood
 
 
-def _times(get: Mapping[str, Column], zone: ZoneTimes, *, starts: bool) -> tuple[LocalTimes, Column, Column, Mask]:
+def _times(columns: PlainColumns, zone: ZoneTimes, *, starts: bool) -> tuple[LocalTimes, Column, Column, Mask]:
     """Return the start, µs of end and answer, and which rows have times that are understood."""
-    start, answer, end = (zone.convert_column(get[f"{word}_stamp"]) for word in ("start", "answer", "end"))
+    start, answer, end = (columns.times(f"{word}_stamp", zone) for word in ("start", "answer", "end"))
     understood = ~(_doubtful(start) | _doubtful(answer) | _doubtful(end))
     answered = answer.times.view(pa.int64())
     answered = fill(answered, None, compute.less(answered, NEVER_US))
@@ -115,6 +112,51 @@ def _times(get: Mapping[str, Column], zone: ZoneTimes, *, starts: bool) -> tuple
     return start, end.times.view(pa.int64()), answered, understood
 
 
+def _party(columns: PlainColumns, field: str, *names: str) -> dict[str, Column]:
+    """Return a field of identifiers: the first of some columns that has a text."""
+    there = [name for name in names if columns.has(name)]
+    if len(there) > 1:
+        return {field: compute.coalesce(*map(columns.given, there))}
+    found = columns.identifiers(there[0] if there else names[0])
+    return {field + ("_text" if name.endswith("_text") else ""): column for name, column in found.items()}
+
+
+def _dispositions(cause: Column, answered: Mask) -> Column:
+    """Return what became of legs: answered, or what their cause says."""
+    words = ["answered"]
+    table = np.empty(len(cause.dictionary) + 1, np.int32)
+    for code, word in enumerate(map(_unanswered, cause.dictionary.to_pylist())):
+        if word not in words:
+            words.append(word)
+        table[code] = words.index(word)
+    codes = np.asarray(cause.indices.fill_null(len(cause.dictionary)))
+    absent = (codes == len(cause.dictionary)) & ~answered
+    indices: Any = pa.array(np.where(answered, 0, table[codes]).astype(np.int32), mask=absent if absent.any() else None)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string()))
+
+
+def _addresses(columns: PlainColumns) -> Column:
+    given = columns.given("network_addr")
+    return map_unique(given, address_of, pa.string()) if columns.has("network_addr") else given
+
+
+def _trunk(columns: PlainColumns, name: str, *, outbound: bool) -> Column:
+    """Return the profile of a channel, else the gateway of legs that go out, or of those that do not."""
+    profile = map_unique(columns.given(name), profile_name, pa.string()) if columns.has(name) else columns.given(name)
+    if not columns.has("sip_gateway_name"):
+        return profile
+    goes = compute.equal(columns["direction"], "outbound")
+    others = compute.invert(goes) if outbound else goes
+    return compute.coalesce(profile, fill(columns.given("sip_gateway_name"), None, others))
+
+
+def _constant(text: str | None, rows: int) -> Column:
+    if text is None:
+        return pa.nulls(rows, pa.string())
+    indices: Any = pa.array(np.zeros(rows, np.int32))
+    return pa.DictionaryArray.from_arrays(indices, pa.array([text]))
+
+
 def _doubtful(times: LocalTimes) -> Mask:
     doubtful: Mask = times.bad | np.asarray(compute.fill_null(times.ambiguous, False))
     return doubtful
@@ -122,7 +164,3 @@ def _doubtful(times: LocalTimes) -> Mask:
 
 def _unanswered(cause: str) -> str:
     return DISPOSITIONS.get(cause, "failed")
-
-
-def _profile(channel: Column) -> Column:
-    return map_unique(channel, profile_name, pa.string())

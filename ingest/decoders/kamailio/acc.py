@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.decoders.kamailio import records, walk
+from ingest.decoders.kamailio.walk import Said
 from ingest.decoders.side_by_side import side_by_side
 from ingest.decoders.slices import (
     Block,
@@ -80,25 +81,47 @@ class KamailioAcc:
             rows.walk(transactions)
             if not rows.todo.any():
                 return
-            initial = rows.lines.bytes[rows.lines.starts]
-            numeric = (initial >= 0x30) & (initial <= 0x39)
-            if (syslog := rows.holding(SYSLOG) & rows.todo).any():
+            syslog = rows.holding(SYSLOG) & rows.todo
+            if syslog.any():
                 where = np.flatnonzero(syslog)
                 rows.convert(where, rows.syslog_columns(where), records.transactions)
-            for is_cdr, into, shapes in (
-                (False, records.transactions, transactions),
-                (True, records.cdrs, cdrs),
-            ):
-                for width, names in shapes.items():
-                    where = np.flatnonzero(rows.todo & ~syslog & (numeric == is_cdr) & (rows.widths == width))
-                    if len(where):
-                        rows.convert(where, rows.flat_columns(where, names), into)
+            for width in transactions.keys() | cdrs.keys():
+                where = np.flatnonzero(rows.todo & ~syslog & (rows.widths == width))
+                if len(where):
+                    _flat(rows, where, transactions.get(width, ()), cdrs.get(width, ()))
 
         return rows_of_blocks(stream, chosen, sort)
 
     def decode_bodies(self, bodies: Sequence[bytes], source: SourceConfig) -> Together:
         """Return the records of all bodies, and each body's last position; None when they are read one by one."""
         return lines_together(self.decode, bodies, source)
+
+
+def _flat(rows: Rows, where: Ints, names: tuple[str, ...], cdr_names: tuple[str, ...]) -> None:
+    """Convert rows that have as many columns as transactions, CDRs or both; what is of the other kind is left."""
+    is_cdr = np.full(len(where), not names)
+    if names and cdr_names:
+        begun, method = (_place(one, name) for one, name in ((cdr_names, "start_time"), (names, "method")))
+        is_cdr = _begins(rows, where, begun, b"09") & ~_begins(rows, where, method, b"AZ")
+    elif (names or cdr_names)[0] in (_TRANSACTION[0], *_CDR):
+        is_cdr = _begins(rows, where, 0, b"09")
+    for some, shape, into in (
+        (where[~is_cdr], names, records.transactions),
+        (where[is_cdr], cdr_names, records.cdrs),
+    ):
+        if len(some) and shape:
+            rows.convert(some, rows.flat_columns(some, shape), into)
+
+
+def _place(names: tuple[str, ...], name: str) -> int:
+    return names.index(name) if name in names else 0
+
+
+def _begins(rows: Rows, where: Ints, place: int, ends: bytes) -> Flags:
+    """Return of which lines the column at a place begins with an octet from one to another."""
+    initial = rows.lines.bytes[rows.column_starts(where, place)]
+    begins: Flags = (initial >= ends[0]) & (initial <= ends[1])
+    return begins
 
 
 def shapes_of(source: SourceConfig, option: str, known: tuple[tuple[str, ...], ...]) -> dict[int, tuple[str, ...]]:
@@ -123,7 +146,9 @@ class Rows:
         self._offset = block.offset
         self._chosen = chosen
         self.lines = lines = Lines(block.data)
-        lines.select(~lines.blank())
+        blank = lines.blank()
+        if blank.any():
+            lines.select(~blank)
         self._positions: Ints = np.arange(1, 1 + len(lines), dtype=np.int64)
         self._faults = Faults(len(lines))
         self._faults.add(lines.ends - lines.starts > RECORD_BYTES_MAX, RejectReason.TOO_LONG)
@@ -148,14 +173,22 @@ class Rows:
 
     def walk(self, shapes: Mapping[int, tuple[str, ...]]) -> None:
         """Convert the plain transactions among the lines, shapes being names by the number of columns."""
-        lines = self.lines
-        if not walk.loaded(len(lines.data)):
-            return
-        said = walk.Walk(lines, self.todo).rows(shapes, self._chosen)
-        if said.good.any():
-            self._tables.append(walk.table_of(said, self._chosen))
-            self._places.append(np.flatnonzero(said.good))
-            self.todo &= ~said.good
+        if shapes and walk.loaded(len(self.lines.data)):
+            said = walk.Walk(self.lines, self.todo).rows(shapes, self._chosen)
+            self._take(said, walk.table_of)
+
+    def walk_ended(self, shapes: Mapping[int, tuple[str, ...]]) -> None:
+        """Convert the plain calls that have ended among the lines, as `walk` does transactions."""
+        if shapes and walk.loaded(len(self.lines.data)):
+            said = walk.Walk(self.lines, self.todo, ended=True).ended(shapes, self._chosen)
+            self._take(said, walk.ended_table_of)
+
+    def _take(self, said: Said, table_of: Callable[[Said, records.Settings], pa.Table]) -> None:
+        good = said.good
+        if good.any():
+            self._tables.append(table_of(said, self._chosen))
+            self._places.append(np.flatnonzero(good))
+            self.todo &= ~good
 
     def convert(self, where: Ints, columns: Mapping[str, Column], into: Convert) -> None:
         """Convert some lines, given as columns; those that are refused are noted."""
@@ -175,8 +208,12 @@ class Rows:
             handled[where] = True
         self._faults.add(~handled, RejectReason.COLUMN_COUNT)
         good = ~self._faults.mask
-        kept = [table.filter(pa.array(good[where])) for table, where in zip(self._tables, self._places, strict=True)]
-        where_kept = [self._positions[where[good[where]]] for where in self._places]
+        if good.all():
+            kept, where_kept = self._tables, [self._positions[where] for where in self._places]
+        else:
+            pairs = zip(self._tables, self._places, strict=True)
+            kept = [table.filter(pa.array(good[where])) for table, where in pairs]
+            where_kept = [self._positions[where[good[where]]] for where in self._places]
         rejects = self._faults.rejects(self._positions, self.lines, self._offset)
         return Decoded(positioned(kept, where_kept), rejects)
 
@@ -202,6 +239,10 @@ class Rows:
             rows.append(found if whole else {})
         names = sorted(set().union(*rows).intersection(records.COLUMN_NAMES))
         return {name: pa.array([row.get(name) for row in rows], pa.string()) for name in names}
+
+    def column_starts(self, where: Ints, place: int) -> Ints:
+        """Return where the column at a place begins in lines that have it."""
+        return self.lines.starts[where] if place == 0 else self._pipes[self._before[where] + place - 1] + 1
 
     def flat_columns(self, where: Ints, names: tuple[str, ...]) -> dict[str, Column]:
         """Return the named columns of lines that all have as many as there are names."""

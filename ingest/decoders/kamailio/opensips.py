@@ -48,8 +48,15 @@ class OpensipsAcc:
         """
         chosen = records.settings(source)
         shapes = shapes_of(source, "columns", _SHAPES)
+        calls = {width: names for width, names in shapes.items() if _DURATIONS & set(names)}
+        transactions = {width: names for width, names in shapes.items() if width not in calls}
 
         def sort(rows: Rows) -> None:
+            rows.walk_ended(calls)
+            if rows.todo.any():
+                rows.walk(transactions)
+            if not rows.todo.any():
+                return
             ended = rows.holding(_ENDED) & rows.todo
             others = rows.holding(SYSLOG) & rows.todo & ~ended
             for lines, into in ((ended, records.ended_calls), (others, records.transactions)):

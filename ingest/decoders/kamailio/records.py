@@ -52,7 +52,7 @@ _CHOICES: Final = {
 }
 
 # What a column may be called: Kamailio's own names first, then names that are common in log_extra and cdr_extra.
-_NAMES: Final[dict[str, tuple[str, ...]]] = {
+NAMES: Final[dict[str, tuple[str, ...]]] = {
     "method": ("method",),
     "from_tag": ("from_tag",),
     "to_tag": ("to_tag",),
@@ -70,7 +70,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     "ms_duration": ("ms_duration",),
 }
 
-_SHARED: Final[dict[str, tuple[str, ...]]] = {
+SHARED: Final[dict[str, tuple[str, ...]]] = {
     "calling_number": ("src_user", "caller", "from_user"),
     "called_number": ("dst_user", "callee", "to_user"),
     "dialled_number": ("dst_ouser", "dialled"),
@@ -83,14 +83,14 @@ _SHARED: Final[dict[str, tuple[str, ...]]] = {
     "tenant": ("tenant",),
 }
 
-SHARED_NAMES: Final = tuple(_SHARED)
+SHARED_NAMES: Final = tuple(SHARED)
 """Parties, addresses and trunks, as they are delivered."""
 
 _OF_TRANSACTIONS: Final = ("method", "from_tag", "to_tag", "callid", "code", "seconds", "microseconds")
-TRANSACTION_NAMES: Final = (*(_NAMES[name] for name in _OF_TRANSACTIONS), *_SHARED.values())
+TRANSACTION_NAMES: Final = (*(NAMES[name] for name in _OF_TRANSACTIONS), *SHARED.values())
 """What the values of a transaction may be called, in the order of `ingest.decoders.kamailio.walk_kernels`."""
 
-COLUMN_NAMES: Final = tuple(dict.fromkeys(name for names in (*_NAMES.values(), *_SHARED.values()) for name in names))
+COLUMN_NAMES: Final = tuple(dict.fromkeys(name for names in (*NAMES.values(), *SHARED.values()) for name in names))
 """Every column that is read; others are passed over."""
 
 _DISPOSITIONS: Final = {
@@ -306,7 +306,7 @@ def _transaction_time(columns: Mapping[str, Column], rows: int, faults: Faults) 
 
 def _column(columns: Mapping[str, Column], name: str, rows: int) -> Column:
     """Return the column under the first of its names that has a text, row by row; "" where none has."""
-    given = _first(columns, _NAMES[name])
+    given = _first(columns, NAMES[name])
     return _constant("", rows) if given is None else compute.fill_null(given, "")
 
 
@@ -319,7 +319,7 @@ def _first(columns: Mapping[str, Column], names: tuple[str, ...]) -> Column:
 def _shared(columns: Mapping[str, Column], rows: int) -> dict[str, Column]:
     """Return parties, addresses and trunks: null for empty texts; no dialled number where it is the called one."""
     shared = {}
-    for name, aliases in _SHARED.items():
+    for name, aliases in SHARED.items():
         given = _first(columns, aliases)
         shared[name] = pa.nulls(rows, pa.string()) if given is None else given
     same = compute.fill_null(compute.equal(shared["dialled_number"], shared["called_number"]), False)

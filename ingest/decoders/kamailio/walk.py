@@ -27,6 +27,7 @@ LOAD_BYTES_MIN = 1 << 18
 """Fewer bytes are no reason to load the kernels; when they are there, they are used."""
 
 _KERNELS: Final = "ingest.decoders.kamailio.walk_kernels"
+_ENDED: Final = "ingest.decoders.kamailio.ended_kernels"
 _PAD_BYTES: Final = 64
 _EVENTS: Final = (Event.RECORD.value, Event.OPEN.value, Event.CLOSE.value)
 _CODES_MAX: Final = 700
@@ -47,31 +48,46 @@ class Said(NamedTuple):
 class Walk:
     """The lines of one block on their way through the kernels."""
 
-    def __init__(self, lines: Lines, good: Flags) -> None:
+    def __init__(self, lines: Lines, good: Flags, *, ended: bool = False) -> None:
+        """Begin; `ended` leaves room for what calls that ended tell besides."""
         self._kernels = native.load(_KERNELS)
+        values = native.load(_ENDED).VALUES if ended else self._kernels.VALUES
         size, rows = len(lines.data), len(lines)
         self._memory = np.zeros(size + 2 * _PAD_BYTES, np.uint8)
         self._memory[_PAD_BYTES : _PAD_BYTES + size] = lines.bytes
         self._base = int(self._memory.ctypes.data) + _PAD_BYTES
         self._begins, self._behind = (np.ascontiguousarray(ends, np.int64) for ends in (lines.starts, lines.ends))
         self._good = good.copy()
-        self._starts = np.empty((self._kernels.VALUES, rows), np.int64)
-        self._ends = np.empty((self._kernels.VALUES, rows), np.int64)
-        self._ranks = np.zeros(self._kernels.VALUES, np.int64)
+        self._starts = np.empty((values, rows), np.int64)
+        self._ends = np.empty((values, rows), np.int64)
+        self._ranks = np.zeros(values, np.int64)
         self._bytes = lines.bytes
 
     def rows(self, shapes: Mapping[int, tuple[str, ...]], chosen: records.Settings) -> Said:
         """Read rows with pipes between their columns; a shape is the names of so many columns."""
+        self._cut(shapes, _codes())
+        return self._said(chosen)
+
+    def ended(self, shapes: Mapping[int, tuple[str, ...]], chosen: records.Settings) -> Said:
+        """Read OpenSIPS's rows of calls that have ended, with pipes between their columns."""
+        self._cut(shapes, _ended_codes())
+        rows = len(self._good)
+        told = np.zeros((self._kernels.TOLD, rows), np.int64)
+        text, places = np.empty(len(self._memory) + 16 * rows, np.uint8), np.zeros(rows + 1, np.int32)
+        found = (self._starts, self._ends, self._good, told)
+        native.load(_ENDED).ended(self._base, chosen.identity == "dialog", *found, int(text.ctypes.data), places)
+        record = pa.StringArray.from_buffers(rows, _buffer(places), _buffer(text))
+        return Said(*found, (pa.nulls(rows, pa.string()), record), self._bytes)
+
+    def _cut(self, shapes: Mapping[int, tuple[str, ...]], codes: Mapping[str, int]) -> None:
         wide = self._kernels.COLUMNS_MAX
         plan = np.full((wide, wide), -2, np.int64)
-        codes = _codes()
         for width, names in shapes.items():
             if width < wide:
                 plan[width, :width] = [codes.get(name, -1) for name in names]
         stops = np.empty(wide, np.int64)
         places = (self._begins, self._behind, plan, stops, self._starts, self._ends, self._ranks)
         self._kernels.rows(self._base, *places, self._good)
-        return self._said(chosen)
 
     def bodies(self, chosen: records.Settings) -> Said:
         """Read flat JSON objects, one a line."""
@@ -137,8 +153,36 @@ def table_of(said: Said, chosen: records.Settings) -> pa.Table:
     )
     columns["cause"] = _statuses(told[kernels.STATUS])
     columns["call_link"] = gather(said.octets, said.starts[kernels.CALLID], said.ends[kernels.CALLID])
-    table = pa.table(columns)
-    if packed:
+    return _settled(pa.table(columns), said)
+
+
+def ended_table_of(said: Said, chosen: records.Settings) -> pa.Table:
+    """Return the delivered columns of the good rows, all calls that have ended, as `table_of` does."""
+    kernels, ended = native.load(_KERNELS), native.load(_ENDED)
+    told, packed = said.told, bool(said.good.all())
+    rows = len(said.good)
+    session, record = said.keys
+    columns: dict[str, Column] = {
+        "event": pa.repeat(Event.RECORD.value, rows),
+        "session_key": session,
+        "record_key": record,
+        "service_type": _labels(np.zeros(rows, np.int64), (chosen.service_type,)),
+    }
+    for place, name in enumerate(records.SHARED_NAMES):
+        columns |= _shared(said, kernels, place, name, packed=packed)
+    for name, what in (("start_time", kernels.START), ("answer_time", kernels.ANSWER), ("end_time", kernels.END)):
+        columns[name] = pa.array(told[what]).view(TIME_TYPE)
+    columns["duration_ms"] = pa.array(told[ended.DURATION_MS])
+    columns["billable_duration_ms"] = pa.array(told[ended.BILLABLE_MS])
+    columns["disposition"] = _labels(np.zeros(rows, np.int64), ("answered",))
+    columns["cause"] = _statuses(told[kernels.STATUS])
+    columns["call_link"] = gather(said.octets, said.starts[kernels.CALLID], said.ends[kernels.CALLID])
+    return _settled(pa.table(columns), said)
+
+
+def _settled(table: pa.Table, said: Said) -> pa.Table:
+    """Return the good rows: as they are when all are good, else with texts as the twin's."""
+    if said.good.all():
         return table
     plain = [field.with_type(pa.string()) if field.type == LABEL_TYPE else field for field in table.schema]
     return table.filter(pa.array(said.good)).cast(pa.schema(plain))
@@ -200,6 +244,20 @@ def _codes() -> dict[str, int]:
         for what, names in enumerate(records.TRANSACTION_NAMES)
         for rank, name in enumerate(names)
     }
+
+
+@cache
+def _ended_codes() -> dict[str, int]:
+    """Return the code of each name that calls that have ended have."""
+    kernels, ended = native.load(_KERNELS), native.load(_ENDED)
+    whats = {
+        kernels.METHOD: "method", kernels.FROM_TAG: "from_tag", kernels.TO_TAG: "to_tag", kernels.CALLID: "callid",
+        kernels.CODE: "code", kernels.SECONDS: "answered", ended.DURATION: "duration",
+        ended.MS_DURATION: "ms_duration", ended.CREATED: "created",
+    }  # fmt: skip
+    named = {what: records.NAMES[name] for what, name in whats.items()}
+    named |= {kernels.SHARED + place: names for place, names in enumerate(records.SHARED.values())}
+    return {name: what * kernels.RANKS + rank for what, names in named.items() for rank, name in enumerate(names)}
 
 
 @cache

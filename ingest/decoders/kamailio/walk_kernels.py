@@ -124,7 +124,7 @@ def _rows(
     `shapes` has by number of columns their codes (-1: not read), the first -2 where there is no such shape.
     """
     for row in range(len(begins)):
-        for what in range(VALUES):
+        for what in range(len(starts)):
             starts[what, row] = -1
             ends[what, row] = -1
         if not good[row]:
@@ -241,7 +241,7 @@ def _copy(into: Any, at: Any, source: Any, length: Any) -> Any:
     return at + length
 
 
-_copy_of: Any = inlined(_copy)
+copy_text: Any = inlined(_copy)
 
 
 def _before(one: Any, length: Any, two: Any, other: Any) -> Any:
@@ -253,7 +253,7 @@ def _before(one: Any, length: Any, two: Any, other: Any) -> Any:
     return length <= other
 
 
-_before_of: Any = inlined(_before)
+is_before: Any = inlined(_before)
 
 
 def _kind(base: Any, row: Any, starts: Any, ends: Any, told: Any) -> Any:
@@ -326,7 +326,7 @@ def _parties(base: Any, row: Any, starts: Any, ends: Any, told: Any) -> None:
     told[ADDRESS, row] = quad(base + at, length) if at >= 0 else np.int64(-1)
 
 
-_parties_of: Any = inlined(_parties)
+parties: Any = inlined(_parties)
 
 
 def _transactions(
@@ -359,28 +359,28 @@ def _transactions(
             one, first = base + starts[FROM_TAG, row], max(ends[FROM_TAG, row] - starts[FROM_TAG, row], 0)
             two, second = base + starts[TO_TAG, row], max(ends[TO_TAG, row] - starts[TO_TAG, row], 0)
             if kind != RECORD:
-                if not _before_of(one, first, two, second):
+                if not is_before(one, first, two, second):
                     one, two, first, second = two, one, second, first
                 begin = key
-                key = _copy_of(keys, key, call, length)
+                key = copy_text(keys, key, call, length)
                 store64(keys + key, _U(_SPACE))
-                key = _copy_of(keys, key + 1, one, first)
+                key = copy_text(keys, key + 1, one, first)
                 store64(keys + key, _U(_SPACE))
-                key = _copy_of(keys, key + 1, two, second)
+                key = copy_text(keys, key + 1, two, second)
                 store64(own + mine, _U(_CALL))
                 mine += 5
                 if dialog:
-                    mine = _copy_of(own, mine, keys + begin + length + 1, first + 1 + second)
+                    mine = copy_text(own, mine, keys + begin + length + 1, first + 1 + second)
                     store64(own + mine, _U(_SPACE))
                     mine += 1
             else:
                 for what in (METHOD, CODE, FROM_TAG, TO_TAG):
                     size = max(ends[what, row] - starts[what, row], 0)
-                    mine = _copy_of(own, mine, base + starts[what, row], size)
+                    mine = copy_text(own, mine, base + starts[what, row], size)
                     store64(own + mine, _U(_SPACE))
                     mine += 1
-            mine = _copy_of(own, mine, call, length)
-            _parties_of(base, row, starts, ends, told)
+            mine = copy_text(own, mine, call, length)
+            parties(base, row, starts, ends, told)
         key_ends[row + 1], own_ends[row + 1] = key, mine
 
 

@@ -31,7 +31,6 @@ from ingest.decoders.slices import (
     Ints,
     Lines,
     gather,
-    line_kernels,
     read_blocks,
 )
 from ingest.decoders.together import Together, joined
@@ -172,14 +171,6 @@ class _Packets:
     def _names(self) -> tuple[Ints, Ints]:
         """Return where ` = ` stands in each line, -1 where it does not, and which wanted attribute it names."""
         lines = self._lines
-        kernels = line_kernels(len(lines.bytes))
-        if kernels is not None:
-            equals, codes = np.empty(len(lines), np.int64), np.empty(len(lines), np.int64)
-            told = (_SPELLED, _BY_LENGTH, _PLACES, _TOLD)
-            kernels.attributes(
-                lines.bytes, lines.starts, lines.ends, self._attribute.view(np.uint8), *told, equals, codes
-            )
-            return equals, codes
         equals = self._equals()
         codes = _codes(lines.bytes, lines.starts + 1, equals - 1)
         codes[~self._attribute] = -1
@@ -274,10 +265,6 @@ def _wanted() -> tuple[Ints, Words]:
 
 
 _LENGTHS, _NAMES = _wanted()
-_TOLD: Final = np.argsort(_LENGTHS, kind="stable").astype(np.int64)
-_SPELLED: Final = np.frombuffer("".join(records.ATTRIBUTES[code] for code in _TOLD).encode(), np.uint8)
-_PLACES: Final = np.concatenate([[0], np.cumsum(_LENGTHS[_TOLD])]).astype(np.int64)
-_BY_LENGTH: Final = np.searchsorted(_LENGTHS[_TOLD], np.arange(int(_LENGTHS.max()) + 2)).astype(np.int64)
 _FACTORS: Final = np.array(
     [[0x9E3779B97F4A7C15], [0xC2B2AE3D27D4EB4F], [0x165667B19E3779F9], [0x27D4EB2F165667C5]], np.uint64
 )

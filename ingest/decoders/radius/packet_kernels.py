@@ -1,7 +1,7 @@
 """Compiled walk over the packets of a detail file: where each value that is read stands (ADR 38).
 
-Packets are understood as FreeRADIUS writes them: a header line, lines of a tab, a name and ` = `, an empty line. A
-block with anything else in it is left to the twin, `ingest.decoders.radius.detail`.
+Packets are understood as FreeRADIUS writes them: a header line, lines of a tab, a name and ` = `, an empty line. Lines
+end with LF or CR LF. A block with anything else in it is left to the twin, `ingest.decoders.radius.detail`.
 
 There are no bounds checks. The block ends with an empty line, and behind it are `PAD_BYTES` of padding.
 """
@@ -22,6 +22,7 @@ QUOTED: Final = 2  # some value of the attribute stood in quotes
 NAME_BYTES_MAX: Final = 256
 
 _NEWLINE: Final = 0x0A
+_RETURN: Final = 0x0D
 _TAB: Final = 0x09
 _SPACE: Final = 0x20
 _QUOTE: Final = 0x22
@@ -39,6 +40,17 @@ def _line_end(at: Any) -> Any:
 
 
 _line_end_of: Any = inlined(_line_end)
+
+
+def _empty_line(at: Any) -> Any:
+    """Return the bytes of the line end at an address; 0 when there is none."""
+    byte = load8(at)
+    if byte == _RETURN:
+        return np.int64(2) if load8(at + 1) == _NEWLINE else np.int64(0)
+    return np.int64(byte == _NEWLINE)
+
+
+_empty_line_of: Any = inlined(_empty_line)
 
 
 def _name_bytes(at: Any) -> Any:
@@ -72,14 +84,18 @@ def _walk(
     """
     at, last, count = base + begin, base + end, np.int64(0)
     while True:
-        while at < last and load8(at) == _NEWLINE:
-            at += 1
+        while at < last:
+            step = _empty_line_of(at)
+            if step == 0:
+                break
+            at += step
         if at >= last:
             return count
         if count == starts.shape[1] or load8(at) <= _SPACE:
             return np.int64(-1)
         first = at
         at = _line_end_of(at)
+        stop = at
         for code in range(starts.shape[0]):
             starts[code, count] = -1
         if load8(at + 1) != _TAB:
@@ -91,20 +107,21 @@ def _walk(
                 return np.int64(-1)
             value = name + length + 3
             at = _line_end_of(value)
+            stop = at - np.int64(at > value and load8(at - 1) == _RETURN)
             code, _ = code_of(name, length, np.int64(0), table, names)
             if code < 0:
                 continue
-            kind, behind = PLAIN, at
+            kind, behind = PLAIN, stop
             if load8(value) == _QUOTE:
-                if at - value < 2 or load8(at - 1) != _QUOTE:
+                if stop - value < 2 or load8(stop - 1) != _QUOTE:
                     return np.int64(-1)
-                kind, value, behind = QUOTED, value + 1, at - 1
+                kind, value, behind = QUOTED, value + 1, stop - 1
             if starts[code, count] < 0:
                 starts[code, count], ends[code, count] = value - base, behind - base
                 told[code] |= kind
-        if load8(at + 1) != _NEWLINE or at - first > RECORD_BYTES_MAX:
+        if _empty_line_of(at + 1) == 0 or at - first > RECORD_BYTES_MAX:
             return np.int64(-1)
-        bounds[0, count], bounds[1, count] = first - base, at - base
+        bounds[0, count], bounds[1, count] = first - base, stop - base
         count += 1
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ingest.decoders.freeswitch.walk import Names, names_of
 from ingest.decoders.radius.records import ATTRIBUTES
-from ingest.decoders.slices import KERNEL_BYTES_MIN, LOAD_BYTES_MIN, Block, Column, Ints, gather, is_utf8
+from ingest.decoders.slices import BLANK_LINE, KERNEL_BYTES_MIN, LOAD_BYTES_MIN, Block, Column, Ints, gather, is_utf8
 from store import native
 
 _KERNELS: Final = "ingest.decoders.radius.packet_kernels"
@@ -37,7 +37,7 @@ def walked(block: Block) -> Walked | None:
     data = block.data
     if len(data) < (KERNEL_BYTES_MIN if native.is_loaded(_KERNELS) else LOAD_BYTES_MIN):
         return None
-    if not data.endswith(b"\n\n") or b"\r" in data or b"\0" in data or not (data.isascii() or is_utf8(data)):
+    if not data.endswith(BLANK_LINE) or b"\0" in data or not (data.isascii() or is_utf8(data)):
         return None
     kernels = native.load(_KERNELS)
     native.load(_LINES)  # `gather` copies with them
@@ -73,7 +73,7 @@ def walked(block: Block) -> Walked | None:
 
 def kept(packet: bytes) -> list[bytes]:
     """Return the lines of a packet that was walked: its header, and the attributes that are read."""
-    header, *lines = packet.split(b"\n")
+    header, *lines = packet.replace(b"\r\n", b"\n").split(b"\n")
     return [header, *(line for line in lines if line[1:].partition(b" = ")[0] in _WANTED)]
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 from ingest.decoders.base import Decoded
 from ingest.decoders.ber import values as ber_values
 from ingest.decoders.ber.elements import DEPTH_MAX, definite
+from ingest.decoders.ber.identifiers import alike, first_told, identifiers
 from ingest.decoders.ber.values import Times
 from ingest.decoders.ber.walk import APPLICATION, Fields, Level, compiled, headers, padded, slots_of, walk
 from ingest.decoders.tap3.partner import Partner
@@ -128,6 +129,7 @@ EVENT_TYPES: Final = (
 )
 _UNKNOWN: Final = len(EVENT_TYPES)
 _BY_TAG: Final = slots_of([APPLICATION | one.choice for one in EVENT_TYPES])
+_OPEN: Final = 0x80  # a length octet
 _CONTENT: Final = APPLICATION | 17  # ContentTransaction: what was bought may be in it
 
 
@@ -180,17 +182,19 @@ def _made_definite(data: bytes, starts: Ints, ends: Ints) -> tuple[Bytes, Ints, 
     Events that have one are rewritten behind the others. In a definite one the octet 0x80 may mean anything.
     """
     octets = padded(data)
-    good = np.zeros(len(starts), np.uint8)
+    places = np.flatnonzero(octets == _OPEN)
+    rows = np.searchsorted(starts, places, side="right") - 1
+    held = rows[(rows >= 0) & (places < ends[rows])]
+    asked = held[np.append(True, held[1:] != held[:-1])[: len(held)]]
+    good, told = np.ones(len(starts), np.bool_), np.zeros(len(asked), np.uint8)
     kernels = compiled(len(data))
     if kernels is not None:
-        kernels.find_definite(octets, starts, ends, np.empty(DEPTH_MAX, np.int64), good)
+        kernels.find_definite(octets, starts[asked], ends[asked], np.empty(DEPTH_MAX, np.int64), told)
+    good[asked] = told
     pieces, size = [data], len(data)
     begins, stops, whole = starts.copy(), ends.copy(), np.ones(len(starts), np.bool_)
-    for row in np.flatnonzero(good == 0).tolist():
-        raw = data[starts[row] : ends[row]]
-        if b"\x80" not in raw:
-            continue
-        made = definite(raw) or b""
+    for row in np.flatnonzero(~good).tolist():
+        made = definite(data[starts[row] : ends[row]]) or b""
         pieces.append(made or b"\0\0")
         begins[row], whole[row] = size, bool(made)
         size += len(pieces[-1])
@@ -232,10 +236,10 @@ class _Event(Columns):
     def local_times(self) -> Times:
         """Return the start: `CCYYMMDDhhmmss` in local time, with an offset by code. Source: TD.57 (LocalTimeStamp)."""
         span, code = self.fields["start"], self.integers("offset_code", "start_time")
-        digits = ber_values.lane(self.data, np.maximum(span.starts, 0), 16)[:, :14].astype(np.int64) - 0x30
-        bad = (span.lengths != 14) | ((digits < 0) | (digits > 9)).any(axis=1)
-        pairs = digits[:, ::2] * 10 + digits[:, 1::2]
-        clock = pairs[:, 1:].T.copy()
+        digits = ber_values.lane(self.data, np.maximum(span.starts, 0), 16)[:, :14] - np.uint8(0x30)
+        bad = (span.lengths != 14) | (digits > 9).any(axis=1)
+        pairs = digits[:, ::2] * np.uint8(10) + digits[:, 1::2]  # of a bad one anything
+        clock = pairs[:, 1:].T.astype(np.int64)
         bad |= pairs[:, 0] != 20
         distinct, which = np.unique(code.values, return_inverse=True)
         known = np.array([value in self.partner.offsets_s for value in distinct.tolist()], np.bool_)[which]
@@ -277,14 +281,23 @@ class _Event(Columns):
         return np.asarray(code.present & (code.values % 2 == 0) & ~asked)
 
     def _bcd(self, name: str, field: str) -> Column:
-        chars, bad = ber_values.digit_chars(self.data, self.fields[name], high_first=True)
+        """Return a BCDString, packed if all are digits."""
+        span = self.fields[name]
+        if not span.present.any():
+            return pa.nulls(self.rows, pa.string())
+        found = identifiers(self.data, span, high_first=True)
+        if found is not None:
+            column, bad = found.column, found.bad
+        else:
+            chars, bad = ber_values.digit_chars(self.data, span, high_first=True)
+            column = ber_values.strings(chars, chars[:, 0] == 0)
         self.faults.add(bad, RejectReason.BAD_FIELD, field)
-        return ber_values.strings(chars, chars[:, 0] == 0)
+        return column
 
     def _parties(self) -> None:
         called = self._terminated()
-        own = pc.coalesce(self._bcd("msisdn", "calling_number"), self.texts("user", "calling_number"))
-        other = pc.coalesce(
+        own = first_told(self._bcd("msisdn", "calling_number"), self.texts("user", "calling_number"))
+        other = first_told(
             self._bcd("called", "called_number"),
             self._bcd("calling", "calling_number"),
             *(self._bcd(name, "called_number") for name in ("other", "requested")),
@@ -295,14 +308,15 @@ class _Event(Columns):
         )
         dialled = self.texts("dialled", "dialled_number")
         if dialled.null_count < self.rows:
-            other = pc.coalesce(other, dialled)
+            other = first_told(other, dialled)
             self.keep("dialled_number", pc.if_else(pc.equal(other, dialled), pa.scalar(None, pa.string()), dialled))
+        own, other = alike(own, other)
         mask = pa.array(called)
         self.keep("calling_number", pc.if_else(mask, other, own))
         self.keep("called_number", pc.if_else(mask, own, other))
         self.keep("forwarded_number", self._bcd("third", "forwarded_number"))
-        nothing = pa.nulls(self.rows, pa.string())
         for name, column in (("imsi", self._bcd("imsi", "imsi")), ("imei", self._bcd("imei", "imei"))):
+            nothing = pa.nulls(self.rows, column.type)
             self.keep(name, pc.if_else(mask, nothing, column))
             self.keep("called_" + name, pc.if_else(mask, column, nothing))
 

@@ -258,6 +258,8 @@ def first_of(*choices: Times) -> Times:
     """Return, by record, the first of several times that it has."""
     values, offsets, present, bad = choices[0]
     for other in choices[1:]:
+        if present.all():
+            break
         values = np.where(present, values, other.values_us)
         offsets = np.where(present, offsets, other.offsets_s)
         bad = np.where(present, bad, other.bad)
