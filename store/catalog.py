@@ -262,6 +262,19 @@ class Catalog:
         rows = self.query("SELECT end_date, retention_class, key_domain, state FROM partitions")
         return {PartitionKey(date.fromisoformat(row[0]), row[1], row[2]): row[3] for row in rows}
 
+    def services(self) -> dict[PartitionKey, dict[str, int]]:
+        """Return the records of live partitions by category of service; those without one are not counted."""
+        rows = self.query(
+            "SELECT end_date, retention_class, key_domain, services.key, sum(services.value) "
+            "FROM partitions JOIN parts USING (partition_id), json_each(parts.services) services "
+            "WHERE state = 'live' GROUP BY partition_id, services.key ORDER BY partition_id, services.key"
+        )
+        found: dict[PartitionKey, dict[str, int]] = {}
+        for day, retention_class, key_domain, service, records in rows:
+            key = PartitionKey(date.fromisoformat(day), retention_class, key_domain)
+            found.setdefault(key, {})[service] = records
+        return found
+
     def locations(self, policy: Policy) -> list[PartitionStatus]:
         """Return the siblings with a location that is not dropped, oldest first, with their ends by the policy."""
         rows = self.query(

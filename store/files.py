@@ -11,21 +11,20 @@ the pages may be gone although the file still reads well: never sync the same fi
 from __future__ import annotations
 
 import ctypes
-import fcntl
 import hashlib
 import os
 import secrets
 import stat
-import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from errno import ENOTEMPTY
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeVar
 
 from schemas.errors import IntegrityError, NotFoundError, PermissionsError
-from store import locks
+from store import immutable, locks
 
 SECRET_MODE = 0o600
 SECRET_BYTES_MAX = 64 * 2**20
@@ -34,7 +33,6 @@ COPY_CHUNK_BYTES = 2**20
 EARLY_BYTES_MIN = 2**18
 TEMPORARY_SUFFIX = ".tmp"
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
-_FS_IOC_GETFLAGS, _FS_IOC_SETFLAGS, _FS_IMMUTABLE_FL = 0x80086601, 0x40086602, 0x10  # linux/fs.h, 64 bits
 
 _T = TypeVar("_T")
 
@@ -242,7 +240,7 @@ def _unlink(path: Path, *, missing_ok: bool) -> None:
     try:
         path.unlink(missing_ok=missing_ok)
     except PermissionError:
-        if not _set_immutable(path, False):  # then it was something else
+        if not immutable.mark(path, False):  # then it was something else
             raise
         path.unlink(missing_ok=missing_ok)
 
@@ -251,41 +249,47 @@ def protect(path: Path) -> bool:
     """Make the file at `path` immutable, as `chattr +i` does; False where the file system or the rights forbid it.
 
     From then on nobody opens it for writing, renames or removes it without clearing the mark, root included;
-    `unlink_durable`, `unlink_all` and `empty_dir` clear it themselves.
+    `unlink_durable`, `unlink_all`, `empty_dir` and `remove_dirs` clear it themselves.
     """
-    return _perform("protect", path, partial(_set_immutable, path, True))
+    return _perform("protect", path, partial(immutable.mark, path, True))
 
 
-def _set_immutable(path: Path, wanted: bool) -> bool:
-    """Set or clear the mark; False if it is not allowed, or if there was none to clear."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        (flags,) = struct.unpack("l", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(struct.calcsize("l"))))
-        after = flags | _FS_IMMUTABLE_FL if wanted else flags & ~_FS_IMMUTABLE_FL
-        if after == flags:
-            return wanted
-        fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", after))
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-    return True
-
-
-def empty_dir(path: Path, suffix: str = "") -> None:
+def empty_dir(path: Path, suffix: str) -> None:
     """Remove the files of the directory `path` whose names end so, durably: one sync at the end, however many."""
     for file in sorted(path.glob(f"*{suffix}")):
         _perform("unlink", file, partial(_unlink, file, missing_ok=True))
     fsync_dir(path)
 
 
-def remove_dir(path: Path) -> None:
-    """Remove the empty directory `path`, durably."""
-    _perform("rmdir", path, path.rmdir)
-    fsync_dir(path.parent)
+def remove_dirs(paths: Iterable[Path], top: Path) -> None:
+    """Remove directories with their files, and those above them that are empty then, below `top`; durably.
+
+    All goes before anything is synced, and only what stays is: the disk writes its journal once, and no other sync
+    waits meanwhile. A directory in which another file has appeared stays.
+    """
+    stays: dict[Path, None] = {}
+    for path in paths:
+        place = path
+        for file in sorted(path.glob("*")):
+            _perform("unlink", file, partial(_unlink, file, missing_ok=True))
+        while place != top and _perform("rmdir", place, partial(_rmdir, place)):
+            place = place.parent
+        stays[place] = None
+    for place in stays:
+        with suppress(FileNotFoundError):  # a later one took it along
+            fsync_dir(place)
+
+
+def _rmdir(path: Path) -> bool:
+    """Tell whether a directory is gone, not whether that is durable; False if others lie in it."""
+    try:
+        with suppress(FileNotFoundError):
+            path.rmdir()
+    except OSError as error:
+        if error.errno != ENOTEMPTY:
+            raise
+        return False
+    return True
 
 
 def overwrite_and_unlink(path: Path, *, missing_ok: bool = False) -> None:

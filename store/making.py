@@ -33,11 +33,14 @@ def make(
 
     Raises:
         ConfigurationError: there is something already.
-        BusyError: what an interrupted making left cannot be erased.
+        BusyError: what an interrupted making left cannot be erased, or where root keys live cannot be reached.
     """
-    if layout.root.exists() and any(layout.root.iterdir()):
-        if not is_unfinished(layout):
-            raise ConfigurationError("the directory is not empty", hint="name a new directory for the store")
+    is_begun = layout.root.exists() and any(layout.root.iterdir())
+    if is_begun and not is_unfinished(layout):
+        raise ConfigurationError("the directory is not empty", hint="name a new directory for the store")
+    if roots is not None:
+        roots.reach()  # a mistyped label or address leaves nothing behind
+    if is_begun:
         try:
             clear(layout, replicas)
         except BusyError as error:

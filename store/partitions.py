@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -25,6 +26,8 @@ LOCATION: Final = Category.LOCATION.value
 PARTITION_KIND: Final = "partition"
 KEY_KINDS: Final = (PARTITION_KIND, LOCATION)
 """Kinds of keys of the keyring that a partition or a sibling has."""
+_REFS_MAX: Final = 4_096
+"""Names of keys that a process keeps: every part of a partition asks for the same one."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,8 +56,7 @@ class PartitionKey:
     @property
     def ref(self) -> KeyRef:
         """Where the keyring keeps this partition's key."""
-        kind = self.category or PARTITION_KIND
-        return KeyRef(kind, self.end_date.isoformat(), self.retention_class, self.key_domain)
+        return _ref(self)
 
     @property
     def location(self) -> PartitionKey:
@@ -74,6 +76,12 @@ class PartitionKey:
     def __str__(self) -> str:
         name = f"{self.end_date.isoformat()}/{self.retention_class}/{self.key_domain}"
         return f"{name}/{self.category}" if self.category else name
+
+
+@lru_cache(_REFS_MAX)
+def _ref(key: PartitionKey) -> KeyRef:
+    kind = key.category or PARTITION_KIND
+    return KeyRef(kind, key.end_date.isoformat(), key.retention_class, key.key_domain)
 
 
 def successor(key: PartitionKey) -> PartitionKey:

@@ -308,6 +308,10 @@ class PartStore:
                 files.fsync_dir(directory)
         self._named.update(map(self._layout.partition, partitions))
 
+    def is_published(self, partition: PartitionKey) -> None:
+        """Note that the directories of a partition are durable: parts in it are published."""
+        self._named.add(self._layout.partition(partition))
+
     def discard(self, *parts: WrittenPart | PartRow | RetiredPart) -> None:
         """Remove the files of parts that no catalog knows (an aborted batch, or rows replaced before publication)."""
         roles = (self._layout.part, self._layout.identities, self._layout.index, self._layout.location)

@@ -157,7 +157,7 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     siblings.refuse_over(batch.parts, clock)
     if store.catalog.withdrawals() != batch.withdrawals:  # its records may be what made ours duplicates
         raise BusyError("a batch was withdrawn meanwhile", hint="deliver the batch again")
-    newer = [part for part in store.parts_of_days(near) if part.part_id > batch.snapshot]
+    newer = store.parts_of_days(near, after=batch.snapshot)
     newer = [part for part in newer if part.file_id not in batch.seen]
     if not newer:
         return batch
@@ -165,8 +165,10 @@ def _against_newer(store: Store, batch: Publication) -> Publication:
     parts: list[WrittenPart] = []
     counts: Counter[str] = Counter()
     for part in batch.parts:
-        own = PartSource(store.known, part).asked()
-        shared = [other for other in known if len(other.find(own)[0])]
+        source = PartSource(store.known, part)
+        own = source.asked()
+        near_by = [other for other in known if abs(other.day - source.day) <= HORIZON_DAYS]
+        shared = [other for other in near_by if len(other.find(own)[0])]
         if not shared:
             parts.append(part)
             continue

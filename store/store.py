@@ -8,18 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
-from schemas.errors import (
-    BusyError,
-    ClockError,
-    ConfigurationError,
-    LagrumError,
-    NotFoundError,
-    ProcedureError,
-)
+from schemas.errors import BusyError, ClockError, ConfigurationError, LagrumError, NotFoundError, ProcedureError
 from store import files, making, quarantine
 from store.audit import AuditEntry, AuditLog
 from store.batch import BatchWriter
@@ -52,8 +45,10 @@ from store.retention.policies import Policies
 from store.spooling import spool_drain
 from store.spooling.spool import Spool
 from store.told import Told
-from store.verification import verify
 from store.writers import Writers
+
+if TYPE_CHECKING:
+    from store.verification.verify import Progress
 
 FORMAT_VERSION: Final = 2
 IMMUTABLE: Final = "immutable_parts"
@@ -304,9 +299,11 @@ class Store:
         """Tell whether a partition's period is over (see `store.retention.clockguard.ClockGuard.is_over`)."""
         return self.clock_guard.is_over(key)
 
-    def verify(self, progress: verify.Progress | None = None) -> list[Problem]:
+    def verify(self, progress: Progress | None = None) -> list[Problem]:
         """Derive everything again and return every disagreement."""
-        return verify.verify(self, progress)
+        from store.verification.verify import verify
+
+        return verify(self, progress)
 
     def renew_leases(self) -> None:
         """Take keys that another process destroyed out of memory, and the identities that lay under them.
@@ -348,13 +345,14 @@ class Store:
 
     # For the modules of this package
 
-    def parts_of_days(self, days: Iterable[int]) -> list[PartRow]:
-        """Return the parts whose records count for duplicates on these day numbers: live, not withdrawn."""
+    def parts_of_days(self, days: Iterable[int], *, after: int = 0) -> list[PartRow]:
+        """Return the live parts, not withdrawn, of these day numbers, those with a `part_id` of at most `after` not."""
         dates = {day_to_date(day) for day in days}
         if not dates:
             return []
         found = self.catalog.parts(
-            "q.end_date BETWEEN ? AND ? AND b.withdrawn_us IS NULL", (min(dates).isoformat(), max(dates).isoformat())
+            "p.part_id > ? AND q.end_date BETWEEN ? AND ? AND b.withdrawn_us IS NULL",
+            (after, min(dates).isoformat(), max(dates).isoformat()),
         )
         return [part for part in found if part.partition.end_date in dates]
 

@@ -123,14 +123,6 @@ class Frontier:
         return head
 
 
-def tree_root(leaf_hashes: Iterable[bytes]) -> bytes:
-    """Return the head over the given leaf hashes."""
-    frontier = Frontier()
-    for leaf in leaf_hashes:
-        frontier.add(leaf)
-    return frontier.root()
-
-
 def _split(count: int) -> int:
     """Return the largest power of two below `count` (`count` > 1)."""
     return 1 << ((count - 1).bit_length() - 1)

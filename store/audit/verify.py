@@ -21,7 +21,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import zip_longest
@@ -30,17 +29,18 @@ from typing import Any, Final
 
 from schemas.audit_terms import ends_on
 from schemas.errors import IntegrityError, LagrumError
-from store import files
 from store.audit import paths
 from store.audit.checkpoint import Checkpoint, VerifierKey, open_checkpoint, parse_note
 from store.audit.entries import EPOCH_KIND, SEGMENT_EXPIRED, Leaf, decode_leaf, month_of
 from store.audit.epochs import certificate_of, check_succession
+from store.audit.extent import Extent
 from store.audit.merkle import Frontier, leaf_hash
 from store.audit.paths import SegmentName
-from store.audit.segments import indexed_leaves, list_segments, nodes_reader, read_leaves, read_records
+from store.audit.segments import indexed_leaves, nodes_reader, read_leaves, read_records
 from store.clock import to_date
 
 _NODES_BUFFER_BYTES: Final = 1 << 20
+_LOOKS_MAX: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,25 +286,35 @@ def verify_directory(directory: Path, origin_public_key: str, checkpoint: str | 
 
     `origin_public_key` is the pinned vkey, `checkpoint` a signed checkpoint that was kept elsewhere. Verification
     stops at the first break of the tree: what stands behind it proves nothing.
+
+    Others append meanwhile: what is verified ends where the log ended at the beginning. Something wrong in files that
+    were written to since is looked at again: another process may have cut a torn end, or let a segment expire.
     """
-    problems: list[str] = []
     try:
         origin = VerifierKey.parse(origin_public_key.strip())
     except IntegrityError as e:
         return [f"the given origin key: {e.message}"]
-    try:
-        with ExitStack() as stack:
-            if paths.lock_path(directory).exists():
-                # a copy on read-only media has no writers to keep out
-                with suppress(OSError):
-                    stack.enter_context(files.lock(paths.lock_path(directory), exclusive=False))
+    problems: list[str] = []
+    for _ in range(_LOOKS_MAX):
+        problems, extent = [], None
+        try:
+            extent = Extent.of(directory)
             problems += _check_origin(directory, origin)
-            _verify_files(directory, origin, checkpoint, problems)
-    except LagrumError as e:
-        problems.append(e.message)
-    except OSError as e:
-        problems.append(f"a file of the log cannot be read ({os.strerror(e.errno or 0)})")
+            _verify_files(directory, origin, checkpoint, problems, extent)
+        except LagrumError as e:
+            problems.append(e.message)
+        except OSError as e:
+            problems.append(f"a file of the log cannot be read ({os.strerror(e.errno or 0)})")
+        if not problems or not _is_changed(directory, extent):
+            break
     return problems
+
+
+def _is_changed(directory: Path, before: Extent | None) -> bool:
+    try:
+        return Extent.of(directory) != before
+    except (LagrumError, OSError):
+        return False  # so it stays, and was told
 
 
 def _check_origin(directory: Path, origin: VerifierKey) -> list[str]:
@@ -315,33 +325,35 @@ def _check_origin(directory: Path, origin: VerifierKey) -> list[str]:
     return []
 
 
-def _verify_files(directory: Path, origin: VerifierKey, kept: str | None, problems: list[str]) -> None:
+def _verify_files(directory: Path, origin: VerifierKey, kept: str | None, problems: list[str], extent: Extent) -> None:
     """Raise at the first break of the tree; add to `problems` what does not break it."""
-    checkpoints = paths.checkpoints_path(directory)
-    verifier = LogVerifier(origin, _records(checkpoints, checkpoints.stat().st_size), kept)
+    records = _records(paths.checkpoints_path(directory), extent.checkpoints.size_bytes)
+    verifier = LogVerifier(origin, records, kept)
     with paths.nodes_path(directory).open("rb", buffering=_NODES_BUFFER_BYTES) as stored:
-        for nodes in _nodes(directory, verifier):
+        for nodes in _nodes(directory, verifier, extent):
             # (5) said once, and not the end: the checkpoint decides who is wrong, the leaf or the node
             if not problems and stored.read(len(nodes)) != nodes:
                 problems.append(f"entry {verifier.frontier.size - 1}: it, or its stored tree node, was changed")
         verifier.finish()
-        if not problems and stored.read(1):
+        if not problems and stored.tell() != extent.nodes.size_bytes:
             problems.append("behind the stored tree nodes there is something else")
 
 
 def _records(path: Path, length: int) -> Iterator[bytes]:
     end = 0
     for note, behind in read_records(path):
+        if behind > length:
+            break
         end = behind
         yield note
     if end != length:
         raise IntegrityError("behind the last checkpoint there is something else")
 
 
-def _nodes(directory: Path, verifier: LogVerifier) -> Iterator[bytes]:
+def _nodes(directory: Path, verifier: LogVerifier, extent: Extent) -> Iterator[bytes]:
     """Feed all segments to the verifier, and give the nodes that each leaf completes."""
-    names = list_segments(directory)
-    for name, following in zip_longest(names, names[1:]):
+    names = [name for name, _ in extent.segments]
+    for (name, reach), following in zip_longest(extent.segments, names[1:]):
         if name.first != verifier.frontier.size:
             raise IntegrityError(f"the segment that begins with entry {verifier.frontier.size} is missing or misnamed")
         if name.expired:
@@ -351,19 +363,20 @@ def _nodes(directory: Path, verifier: LogVerifier) -> Iterator[bytes]:
                 hashes = (read(0, index) for index in range(name.first, following.first))
                 yield from verifier.add_expired(Expired.read(directory, name, following.first), hashes)
             continue
-        for octets in _leaves(directory, name, verifier):
+        for octets in _leaves(directory, name, verifier, reach.size_bytes):
             yield b"".join(verifier.add(octets))
 
 
-def _leaves(directory: Path, name: SegmentName, verifier: LogVerifier) -> Iterator[bytes]:
-    """Give the leaves of a segment, each checked against the segment's name."""
-    path = name.path(directory)
+def _leaves(directory: Path, name: SegmentName, verifier: LogVerifier, length: int) -> Iterator[bytes]:
+    """Give the leaves in the first `length` bytes of a segment, each checked against the segment's name."""
     end = 0
-    for octets, behind in read_leaves(path):
+    for octets, behind in read_leaves(name.path(directory)):
+        if behind > length:
+            break
         end = behind
         yield octets
         # (2) the verifier has taken the leaf by now
         if verifier.month != name.month:
             raise IntegrityError(f"entry {verifier.frontier.size - 1} lies in the segment of another month")
-    if end != path.stat().st_size or not end:
+    if end != length or not end:
         raise IntegrityError(f"the segment from entry {name.first} on does not end with a complete entry")

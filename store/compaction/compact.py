@@ -205,6 +205,7 @@ def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_f
             stack.enter_context(store.part_store.open(key, part.file_id, secret, road))
             for part, road in zip(group, roads, strict=True)
         ]
+        store.part_store.is_published(key)
         left_out: Counter[int] = Counter()
         prepares = [partial(prepared, part, above_floor, left_out) for part in group]
         made = written_by(

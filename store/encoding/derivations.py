@@ -32,7 +32,9 @@ SCALE: Final = 1000
 _SAMPLE: Final = 4_096
 _LEAD: Final = 10**15
 """In front of the fifteen digits of an IMEI: packed identifiers keep their leading zeros behind a 1."""
-_SERIALS: Final = 10**6
+_TYPE_DIGITS: Final = 8
+_SERIAL_DIGITS: Final = 6
+_SERIALS: Final = 10**_SERIAL_DIGITS
 _TABLE_MAX: Final = 2**21
 _SORTED_MAX: Final = 65_536
 _TYPES_PER_ROW_MAX: Final = 1 / 4
@@ -103,16 +105,18 @@ def equipment(column: Figures) -> tuple[Figures, dict[str, Any]] | None:
         return None
     first = _changes(values)
     few = values[first] - _LEAD
-    types, serials, ahead = (np.empty(len(few), np.int64) for _ in range(3))
+    types, serials, total = (np.empty(len(few), np.int64) for _ in range(3))
     for at in range(0, len(few), STRETCH_ROWS):
         stretch = slice(at, at + STRETCH_ROWS)
         body = few[stretch] // 10
         types[stretch] = body // _SERIALS
         serials[stretch] = body - types[stretch] * _SERIALS
-        ahead[stretch] = (few[stretch] - body * 10 - luhn_digit(body)) % 10
+        total[stretch] = few[stretch] - body * 10 + _luhn_sum(serials[stretch], _SERIAL_DIGITS)
     known, codes = _coded(types)
     if len(known) > len(values) * _TYPES_PER_ROW_MAX:
         return None
+    total += _luhn_sum(known, _TYPE_DIGITS).take(codes)
+    ahead = _REST.take(total)
     constant = int(ahead[0]) if (ahead == ahead[0]).all() else None
     if constant is None:
         codes = codes + ahead * len(known)
@@ -150,14 +154,21 @@ def unequipment(column: Figures, rule: dict[str, Any]) -> Figures:
     first = _changes(column.values)
     alone = "begin" in rule or len(first) > _ALONE_MIN * len(column)  # the same code is another in another part
     few = column.values if alone else column.values[first]
-    types, serials = few // _SERIALS, few % _SERIALS
-    if rule["ahead"] is None:
+    types = few // _SERIALS
+    serials = few - types * _SERIALS
+    ahead: Any = rule["ahead"]
+    if ahead is None:
         count = rule.get("count", len(known))
         ahead, types = types // count, types % count
+    types = types + rule.get("begin", 0)
+    if len(types) > len(known):
+        total, values = _luhn_sum(known, _TYPE_DIGITS).take(types), (known * (10 * _SERIALS) + _LEAD).take(types)
     else:
-        ahead = np.full(len(few), rule["ahead"], np.int64)
-    body = known[types + rule.get("begin", 0)] * _SERIALS + serials
-    values = _LEAD + body * 10 + (luhn_digit(body) + ahead) % 10
+        total, values = _luhn_sum(known[types], _TYPE_DIGITS), known[types] * (10 * _SERIALS) + _LEAD
+    total += _luhn_sum(serials, _SERIAL_DIGITS)
+    total += 10 - ahead
+    values += serials * 10
+    values += _CHECK.take(total)
     if not alone:
         values = np.repeat(values, np.diff(first, append=len(column)))
     return Figures(values if column.valid is None else np.where(column.valid, values, 0), column.valid)
@@ -202,22 +213,31 @@ def _changes(values: Ints) -> Ints:
 
 def luhn_digit(body: Ints) -> Ints:
     """Return the check digit of bodies of 14 digits (ISO/IEC 7812-1, annex B)."""
-    total = np.zeros(len(body), np.int64)
-    rest = body
-    for place in range(5):  # three digits at a time; the doubled ones are every second from the right
+    return _CHECK.take(_luhn_sum(body, _TYPE_DIGITS + _SERIAL_DIGITS))
+
+
+def _luhn_sum(numbers: Ints, digits: int) -> Ints:
+    """Return the Luhn sum of numbers of so many digits; it adds up with that of even digits further right."""
+    total = np.zeros(len(numbers), np.int64)
+    rest = numbers
+    for place in range((digits - 1) // 3):  # three digits at a time; the doubled ones are every second from the right
         upper = rest // 1_000
         total += _LUHN[place % 2].take(rest - upper * 1_000)
         rest = upper
-    result: Ints = -total % 10
-    return result
+    total += _LUHN[(digits - 1) // 3 % 2].take(rest)
+    return total
 
 
-def _luhn_of(number: int, *, doubled_first: bool) -> int:
-    digits = (number % 10, number // 10 % 10, number // 100)
-    doubled = (doubled_first, not doubled_first, doubled_first)
-    return sum(sum(divmod(2 * digit, 10)) if twice else digit for digit, twice in zip(digits, doubled, strict=True))
+def _luhn_table(*, doubled_first: bool) -> Ints:
+    """Return the Luhn sums of all numbers of three digits; `doubled_first` says whether the last one is doubled."""
+    numbers, total = np.arange(1_000), np.zeros(1_000, np.int64)
+    for place in range(3):
+        digits = numbers // 10**place % 10
+        total += digits if doubled_first is (place == 1) else 2 * digits - 9 * (digits > 4)
+    return total
 
 
-_LUHN: Final = [
-    np.array([_luhn_of(number, doubled_first=first) for number in range(1_000)], np.int64) for first in (True, False)
-]
+_LUHN: Final = [_luhn_table(doubled_first=first) for first in (True, False)]
+_REST: Final = np.arange(160) % 10
+"""Of sums of digits; to look up is faster than to divide."""
+_CHECK: Final = -np.arange(160) % 10

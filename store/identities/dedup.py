@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.errors import InputError
-from store.identities.identity import IDENTITY_COLUMNS, IdentityHasher, Tags, same_identity, same_record
+from store.identities.identity import IDENTITY_COLUMNS, IdentityHasher, Keyed, Tags, same_identity, same_record
 from store.identities.known import PartSource, Stored
 from store.identities.runs import Asked, cut
 from store.identities.screen import Screened
@@ -106,8 +106,12 @@ def classify(
     repeated = decision.repeated(suspects if held else every) if within else np.zeros(0, np.int64)
     _refuse_no_identity(tags[repeated], decision.digests(repeated))
     beside = {part.file_id for part in aside}
-    for part in parts:
-        _against_part(decision, every if part.file_id in beside else suspects, part)
+    for rows, some in ((suspects, [part for part in parts if part.file_id not in beside]), (every, aside)):
+        decision.ask_about(rows)
+        for day, of_day in _by_day(some).items():
+            near = decision.near(day)
+            for part in of_day:
+                _against_part(decision, near, part)
     for chunk in chunks:
         _against_chunk(decision, every if any(chunk is other for other in apart) else suspects, chunk)
     _within(decision, repeated)
@@ -120,6 +124,11 @@ class _Decision:
     def __init__(self, table: pa.Table, tags: Tags, hasher: IdentityHasher) -> None:
         self.table, self.tags, self.hasher = table, tags, hasher
         self.fates: Fates = np.zeros(table.num_rows, dtype=np.int8)
+        self._days = _days(table)
+        self._span = (int(self._days.min()), int(self._days.max())) if len(tags) else (0, 0)
+        self._among = np.zeros(0, np.int64)
+        self._dated: tuple[Rows, Rows] | None = None
+        self._keyed: tuple[Rows, Keyed | None] | None = None
         self._asked: tuple[Rows, Asked] | None = None
         self._digests: Tags | None = None
         self._made = np.zeros(0, np.bool_)
@@ -131,6 +140,24 @@ class _Decision:
         chosen: Rows = order if rows is None else rows[order]
         return chosen
 
+    def ask_about(self, rows: Rows) -> None:
+        """Name the rows, in the order of their tags, of which `near` chooses and `asked` tells."""
+        self._among, self._dated, self._keyed = rows, None, None
+
+    def near(self, day: int) -> Rows:
+        """Return the rows that end within the horizon of a day, in the order of their tags."""
+        first, last = day - HORIZON_DAYS, day + HORIZON_DAYS
+        if first <= self._span[0] and self._span[1] <= last:
+            return self._among
+        if self._dated is None:
+            days = self._days[self._among]
+            places = np.argsort(days, kind="stable")
+            self._dated = places, days[places]
+        places, days = self._dated
+        within = places[np.searchsorted(days, first, side="left") : np.searchsorted(days, last, side="right")]
+        chosen: Rows = self._among[np.sort(within)]
+        return chosen
+
     def open(self, rows: Rows) -> Rows:
         """Return the rows that are not known for duplicates yet."""
         left: Rows = rows[self.fates[rows] != Fate.DUPLICATE]
@@ -140,9 +167,13 @@ class _Decision:
         """Return the identities of rows in the order of their tags, to look for them in parts."""
         latest = self._asked
         if latest is None or not np.array_equal(latest[0], rows):
-            names = [name for name in self.table.column_names if name in IDENTITY_COLUMNS]
-            keyed = self.hasher.keyed(self.table.select(names).take(rows))
-            self._asked = latest = rows, Asked(cut(self.tags[rows]), keyed)
+            if self._keyed is None:
+                names = [name for name in self.table.column_names if name in IDENTITY_COLUMNS]
+                places = np.empty(len(self.tags), np.int64)
+                places[self._among] = np.arange(len(self._among))
+                self._keyed = places, self.hasher.keyed(self.table.select(names).take(self._among))
+            places, keyed = self._keyed
+            self._asked = latest = rows, Asked(cut(self.tags[rows]), keyed and keyed.take(places[rows]))
         return latest[1]
 
     def digests(self, rows: Rows) -> Tags:
@@ -184,11 +215,21 @@ def _refuse_no_identity(tags: Tags, digests: Tags) -> None:
             )
 
 
+def _by_day(parts: Sequence[PartSource]) -> dict[int, list[PartSource]]:
+    """Return parts by their days, in the order in which the days come first."""
+    found: dict[int, list[PartSource]] = {}
+    for part in parts:
+        found.setdefault(part.day, []).append(part)
+    return found
+
+
 def _against_part(decision: _Decision, rows: Rows, part: PartSource) -> None:
     rows = decision.open(rows)
     if len(rows) == 0:
         return
     places, groups = part.find(decision.asked(rows))
+    if len(places) == 0:
+        return
     for number, stored in part.groups(np.unique(groups).tolist()):
         _settle(decision, np.unique(places[groups == number]), rows, stored)
 
@@ -200,7 +241,7 @@ def _against_chunk(decision: _Decision, rows: Rows, chunk: Chunk) -> None:
     theirs = chunk.find(decision.tags[rows])
     if len(theirs):
         records = chunk.table.take(theirs)
-        stored = Stored.of(records, decision.hasher, partial(lambda same: same, records))
+        stored = Stored.of(decision.hasher.identities(records), partial(lambda same: same, records))
         _settle(decision, np.arange(len(rows)), rows, stored)
 
 

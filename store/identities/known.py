@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -16,7 +16,7 @@ import pyarrow.compute
 
 from schemas.errors import IntegrityError, KeyUnavailableError
 from store import siblings
-from store.identities.identity import DIGEST_COLUMNS, IdentityHasher
+from store.identities.identity import DIGEST_COLUMNS, Identities
 from store.identities.runs import Asked, RunReader, Words
 from store.identities.screen import Screen
 from store.model import PartRow
@@ -37,6 +37,8 @@ DIGESTS_BYTES_MAX: Final = 192 << 20
 """Tags and digests of row groups that were read: 20 bytes a record, so that a file that comes again is read once."""
 RECORDS_BYTES_MAX: Final = 96 << 20
 """Records of row groups that were read."""
+LOT_ROWS: Final = 65_536
+"""So many rows of a part are read together, and their identities derived at once."""
 COLUMNS: Final = (
     *("dedup_domain", "switch", "record_key", "record_key_text"),
     *(name for name, _ in DIGEST_COLUMNS),
@@ -55,9 +57,8 @@ class Stored:
     read: Callable[[], pa.Table]
 
     @classmethod
-    def of(cls, records: pa.Table, hasher: IdentityHasher, read: Callable[[], pa.Table]) -> Stored:
-        """Derive the identities of records."""
-        found = hasher.identities(records)
+    def of(cls, found: Identities, read: Callable[[], pa.Table]) -> Stored:
+        """Put the identities of records in order."""
         order = np.argsort(found.tags, kind="stable")
         return cls(found.tags[order], found.digests[order], order.astype(np.int32), read)
 
@@ -99,12 +100,15 @@ class PartSource:
         nothing = np.zeros(0, np.int64)
         return self._known.unless_gone(self, lambda: self._known.run(self).find(asked), (nothing, nothing))
 
-    def groups(self, numbers: Iterable[int]) -> Iterator[tuple[int, Stored]]:
-        """Yield the identities of row groups."""
-        for number in numbers:
-            stored = self._known.unless_gone(self, partial(self._known.group, self, number), None)
-            if stored is not None:
-                yield number, stored
+    def groups(self, numbers: Sequence[int]) -> Iterator[tuple[int, Stored]]:
+        """Yield the identities of row groups; those that have to be read are read by the lot."""
+        lot = self._known.unless_gone(self, lambda: self._known.lot(self), 1) if len(numbers) > 1 else 1
+        for at in range(0, len(numbers), lot):
+            some = numbers[at : at + lot]
+            nothing: list[Stored] = []
+            yield from zip(
+                some, self._known.unless_gone(self, partial(self._known.groups, self, some), nothing), strict=False
+            )
 
 
 class Known:
@@ -125,14 +129,35 @@ class Known:
         """
         return self._readers.get(part.file_id, lambda: self._open_run(part))
 
-    def group(self, part: PartSource, number: int) -> Stored:
-        """Return the identities of a row group."""
-        key = (part.file_id, part.hidden, number)
-        return self._groups.get(key, lambda: self._derive(part, number))
+    def lot(self, part: PartSource) -> int:
+        """Return how many row groups of a part are read together."""
+        return 1 if part.hidden else max(1, LOT_ROWS // max(1, self.run(part).group_rows))
+
+    def groups(self, part: PartSource, numbers: Sequence[int]) -> list[Stored]:
+        """Return the identities of row groups: one, or as many as a lot has."""
+        read: dict[int, pa.Table] = {}
+
+        def derive(missing: Sequence[tuple[Any, ...]]) -> Iterator[Stored]:
+            chosen = [number for _, _, number in missing]
+            records, sizes = self._lot(part, chosen)
+            found, start = self._store.hasher.identities(records), 0
+            for number, size in zip(chosen, sizes, strict=True):
+                rows = slice(start, start + size)
+                read[number] = records.slice(start, size)
+                own = Identities(found.tags[rows], found.digests[rows])
+                yield Stored.of(own, partial(self.records, part, number))
+                start += size
+
+        stored = self._groups.get_all([(part.file_id, part.hidden, number) for number in numbers], derive)
+        # Whoever asks now may have the records that were just read; what is kept must not hold a whole lot.
+        return [
+            replace(item, read=partial(read.__getitem__, number)) if number in read else item
+            for number, item in zip(numbers, stored, strict=True)
+        ]
 
     def records(self, part: PartSource, number: int) -> pa.Table:
         """Return the records of a row group, but those of withdrawn batches."""
-        return self._records.get((part.file_id, part.hidden, number), lambda: self._read(part, number))
+        return self._records.get((part.file_id, part.hidden, number), lambda: self._read(part, [number])[0])
 
     def unless_gone(self, part: PartSource, read: Callable[[], T], empty: T) -> T:
         """Read, or return `empty` if the part is no part of the store any more."""
@@ -170,26 +195,31 @@ class Known:
         store = self._store
         return store.part_store.open_run(part.partition, part.file_id, store.keyring.key(part.partition.ref))
 
-    def _derive(self, part: PartSource, number: int) -> Stored:
-        records = self.records(part, number)
-        return Stored.of(records, self._store.hasher, partial(self.records, part, number))
+    def _lot(self, part: PartSource, numbers: Sequence[int]) -> tuple[pa.Table, list[int]]:
+        """Return the records of row groups, one after another, and how many each has."""
+        if len(numbers) > 1:
+            return self._read(part, numbers)
+        records = self.records(part, numbers[0])
+        return records, [records.num_rows]
 
-    def _read(self, part: PartSource, number: int) -> pa.Table:
+    def _read(self, part: PartSource, numbers: Sequence[int]) -> tuple[pa.Table, list[int]]:
         try:
-            records = self._read_group(part, number, part.location)
+            records, sizes = self._read_groups(part, numbers, part.location)
         except (IntegrityError, KeyUnavailableError):
             if part.location is None or part.unpublished or siblings.is_stored(self._store, part.file_id):
                 raise
-            records = self._read_group(part, number, None)  # its location was erased meanwhile
+            records, sizes = self._read_groups(part, numbers, None)  # its location was erased meanwhile
         if part.hidden:
             seen = pc.invert(pc.is_in(records.column("batch_id"), pa.array(part.hidden, pa.int64())))
             records = records.filter(seen)
-        return records.combine_chunks()
+        return records.combine_chunks(), sizes
 
-    def _read_group(self, part: PartSource, number: int, location: LocationKey | None) -> pa.Table:
+    def _read_groups(
+        self, part: PartSource, numbers: Sequence[int], location: LocationKey | None
+    ) -> tuple[pa.Table, list[int]]:
         store, key = self._store, self._store.keyring.key(part.partition.ref)
         with store.part_store.open(part.partition, part.file_id, key, location) as reader:
-            return reader.read([number], COLUMNS)
+            return reader.read(numbers, COLUMNS), [reader.group_rows(number) for number in numbers]
 
     def location_key(self, part: PartRow | WrittenPart) -> LocationKey | None:
         """Return the road to a part's location."""
@@ -211,19 +241,27 @@ class _Cache(Generic[K, V]):
         self._lock = threading.Lock()
 
     def get(self, key: K, load: Callable[[], V]) -> V:
+        return self.get_all([key], lambda _: [load()])[0]
+
+    def get_all(self, keys: Sequence[K], load: Callable[[Sequence[K]], Iterable[V]]) -> list[V]:
+        """Return the values of keys; those that are missing are loaded together."""
         with self._lock:
             epoch = self._epoch
-            if key in self._items:
+            found = {key: self._items[key] for key in keys if key in self._items}
+            for key in found:
                 self._items.move_to_end(key)
-                return self._items[key]
-        value = load()
-        with self._lock:
-            if key not in self._items and epoch == self._epoch:  # else it was loaded under keys that are gone
-                self._items[key] = value
-                self._size += self._size_of(value)
-            while self._size > self._size_max and len(self._items) > 1:
-                self._size -= self._size_of(self._items.popitem(last=False)[1])
-        return value
+        missing = [key for key in keys if key not in found]
+        if missing:
+            loaded = dict(zip(missing, load(missing), strict=True))
+            with self._lock:
+                for key, value in loaded.items():
+                    if key not in self._items and epoch == self._epoch:  # else it was loaded under keys that are gone
+                        self._items[key] = value
+                        self._size += self._size_of(value)
+                while self._size > self._size_max and len(self._items) > 1:
+                    self._size -= self._size_of(self._items.popitem(last=False)[1])
+            found |= loaded
+        return [found[key] for key in keys]
 
     def __len__(self) -> int:
         with self._lock:

@@ -33,6 +33,7 @@ from store.binding import FileBinding
 from store.identities.identity import IdentityHasher, Keyed
 from store.syncing import Syncs
 
+Places = npt.NDArray[np.int64]
 Tags = npt.NDArray[np.uint64]
 Words = npt.NDArray[np.uint64]
 """Sorted: cut tag << GROUP_BITS_MAX | row group; in a run of keys key << GROUP_BITS_MAX | origin and row group."""
@@ -44,6 +45,9 @@ GROUP_BITS_MAX: Final = 18
 BLOCK_ROWS: Final = 2048
 KERNEL_ROWS_MIN: Final = 8192
 """Fewer rows are no reason to load the compiled kernels; when they are there, they are used."""
+
+_FEW_ROWS: Final = 24
+"""A block of so few words is unpacked word by word: NumPy takes longer to begin than that takes."""
 
 KEY_BITS_MAX: Final = 64 - GROUP_BITS_MAX
 """Keys that lie further apart are posted as tags."""
@@ -238,6 +242,8 @@ class RunReader:
         return Keyed(self._origins, codes, (words >> _SHIFT).view(np.int64) + self._least)
 
     def _around(self, tags: Tags) -> Words:
+        if len(self._fences) == 1:
+            return self._read(0, 1, compiled=_compiled(BLOCK_ROWS))
         first = np.maximum(np.searchsorted(self._fences, tags, side="left") - 1, 0)
         last = np.searchsorted(self._fences, tags, side="right")  # equal tags may go on in the next block
         needed = np.zeros(len(self._fences) + 1, np.int64)
@@ -259,15 +265,27 @@ class RunReader:
         return words[:filled]
 
 
-def _met(words: Words, asked: Tags) -> tuple[npt.NDArray[np.int64], Words]:
+def _met(words: Words, asked: Tags) -> tuple[Places, Words]:
     """Return which of the sorted values asked for stand in front of these words, and the words, pair by pair."""
     theirs = words >> _SHIFT
+    if len(theirs) < len(asked):  # whoever is fewer looks among the others
+        first, last = np.searchsorted(asked, theirs, side="left"), np.searchsorted(asked, theirs, side="right")
+        hits, places = _spread(first, last)
+        return places, words[hits]
     first, last = np.searchsorted(theirs, asked, side="left"), np.searchsorted(theirs, asked, side="right")
+    places, hits = _spread(first, last)
+    return places, words[hits]
+
+
+def _spread(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> tuple[Places, Places]:
+    """Return for each i every number of [first[i], last[i]), beside i."""
     hits = np.flatnonzero(last > first)
+    if not len(hits):
+        return hits, hits
     counts = last[hits] - first[hits]
-    places = np.repeat(hits, counts)
-    within = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return places.astype(np.int64), words[np.repeat(first[hits], counts) + within]
+    numbers = np.repeat(hits, counts)
+    within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return numbers, np.repeat(first[hits], counts) + within
 
 
 def _encode_block(words: Words, group_bits: int, *, compiled: bool) -> bytes:
@@ -284,6 +302,9 @@ def _encode_block(words: Words, group_bits: int, *, compiled: bool) -> bytes:
 
 def _decode_block(block: bytes, words: Words, *, compiled: bool) -> int:
     rows, low_bits, group_bits, upper_words, base = _BLOCK.unpack_from(block)
+    if rows <= _FEW_ROWS:
+        words[:rows] = _unpack_few(block, rows, low_bits, group_bits, upper_words, base)
+        return int(rows)
     upper = np.frombuffer(block, "<u8", upper_words, _BLOCK.size)
     lower = np.zeros((len(block) - _BLOCK.size) // 8 - upper_words + 1, np.uint64)
     lower[:-1] = np.frombuffer(block, "<u8", offset=_BLOCK.size + 8 * upper_words)
@@ -324,6 +345,21 @@ def _unpack(upper: Words, lower: Words, base: int, group_bits: int, low_bits: in
     low = values & np.uint64((1 << low_bits) - 1)
     tags = np.uint64(base) + ((high << np.uint64(low_bits)) | low)
     words[:] = (tags << _SHIFT) | (values >> np.uint64(low_bits))
+
+
+def _unpack_few(block: bytes, rows: int, low_bits: int, group_bits: int, upper_words: int, base: int) -> list[int]:
+    """Return what `_unpack` puts into words."""
+    at, width = _BLOCK.size + 8 * upper_words, low_bits + group_bits
+    upper, lower = (int.from_bytes(piece, "little") for piece in (block[_BLOCK.size : at], block[at:]))
+    words = []
+    for number in range(rows):
+        place = (upper & -upper).bit_length() - 1
+        upper &= upper - 1
+        value = (lower >> (number * width)) & ((1 << width) - 1)
+        low = value & ((1 << low_bits) - 1)
+        tag = base + (((place - number) << low_bits) | low)
+        words.append((tag << GROUP_BITS_MAX) | (value >> low_bits))
+    return words
 
 
 def _compiled(rows: int) -> bool:

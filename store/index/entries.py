@@ -117,8 +117,9 @@ class _Columns:
         return column.drop_null(), rows
 
     def groups(self, count: int, rows: npt.NDArray[np.int64] | None) -> Groups:
-        chosen = np.arange(count) if rows is None else rows
-        return (chosen // self.group_rows).astype(np.uint32)
+        if rows is not None:
+            return (rows // self.group_rows).astype(np.uint32)
+        return np.repeat(np.arange(-(-count // self.group_rows), dtype=np.uint32), self.group_rows)[:count]
 
     def packed(self, name: str) -> Posted:
         column, rows = self.values(name)

@@ -7,6 +7,7 @@ PIN or a token is read from the systemd credential of that name, or from the fil
 from __future__ import annotations
 
 import os
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -23,6 +24,7 @@ from store.keys.roots import FileRoots, Root, RootProvider
 FORMAT: Final = "lagrum-root-provider-1"
 FILE_BYTES_MAX: Final = 4096
 SECRET_BYTES_MAX: Final = 4096
+NAME_PREFIX: Final = "lagrum-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,21 @@ class HeldRoots(ABC):
 
     def __init__(self, place: Place) -> None:
         self.place = place
+
+    def reach(self) -> None:
+        """Make a key, use it, and destroy it.
+
+        Raises:
+            BusyError: the module or service, or the token in it, is not there.
+            ConfigurationError: it refuses the PIN, the token or the request.
+        """
+        name = f"{NAME_PREFIX}probe-{secrets.token_hex(8)}"
+        self._make(name)
+        try:
+            root = self._root(name)
+            root.unwrap(root.wrap(name.encode(), b""), b"")
+        finally:
+            self._destroy(name)
 
     def create(self, home: Path, store_id: str, generation: int) -> Root:
         """Make the root key of a generation, and replace one that was left half-made."""
@@ -118,7 +135,7 @@ class HeldRoots(ABC):
 
 def key_prefix(store_id: str) -> str:
     """Return how the names of a store's root keys begin."""
-    return f"lagrum-{store_id}-"
+    return f"{NAME_PREFIX}{store_id}-"
 
 
 def key_name(store_id: str, generation: int) -> str:

@@ -51,6 +51,10 @@ class RootProvider(Protocol):
     `generations` and `destroy` find nothing in a replica.
     """
 
+    def reach(self) -> None:
+        """Return when roots can be made and found at all; called before anything is made for a new store."""
+        ...
+
     def create(self, home: Path, store_id: str, generation: int) -> Root:
         """Make the root key of a generation, durable at return, and replace one that was left half-made."""
         ...
@@ -181,6 +185,9 @@ class FileRoots:
         self._passphrase = passphrase
         self._parameters = parameters
         self._wrapping_key: bytes | None = None
+
+    def reach(self) -> None:
+        """Return at once: a file needs no module and no service."""
 
     def create(self, home: Path, store_id: str, generation: int) -> Root:
         """Make the root key of a generation, durable at return."""

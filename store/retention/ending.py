@@ -66,11 +66,7 @@ def _finish(store: Store, hold: Hold) -> None:
     """Steps (2) to (4)."""
     if store.keyring.has(hold.ref):
         store.keyring.destroy([hold.ref])
-    directory = store.layout.held / hold.id
-    if directory.is_dir():
-        for path in sorted(directory.iterdir()):
-            files.unlink_durable(path, missing_ok=True)
-        files.remove_dir(directory)
+    files.remove_dirs([store.layout.held / hold.id], store.layout.held)
     document = store.documents.get(promised.KIND, hold.id)
     body = {**document.body, "state": ENDED, "accounts": [], "targets": []}
     public = {

@@ -24,7 +24,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from errno import ENOTEMPTY
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import RetentionError
@@ -305,8 +305,7 @@ def _erase(
     store.keyring.destroy([ref for ref in refs if store.keyring.has(ref)])  # (2)
     step("destroyed")
     store.known.clear()  # (3)
-    for key in keys:  # (4)
-        _unlink(store, key)
+    _unlink(store, keys)  # (4)
     step("unlinked")
     with store.catalog.transaction() as cursor:  # (5)
         issued = certificates.issue(store, cursor, [str(key) for key in sorted(keys)], verdict)
@@ -339,21 +338,12 @@ def _files(store: Store, key: PartitionKey) -> list[str]:
     return [row[0] for row in rows]
 
 
-def _unlink(store: Store, key: PartitionKey) -> None:
-    directory = store.layout.partition(key)
-    if not directory.is_dir():
-        return
-    if key.category:
+def _unlink(store: Store, keys: Sequence[PartitionKey]) -> None:
+    """Remove files; a delivery that began before and writes still is refused, and takes along what it leaves."""
+    beside = [key for key in keys if key.category]
+    for directory in filter(Path.is_dir, map(store.layout.partition, beside)):
         files.empty_dir(directory, LOCATION_SUFFIX)
-        return
-    files.empty_dir(directory)
-    for place in (directory, directory.parent, directory.parent.parent):
-        try:
-            files.remove_dir(place)
-        except OSError as error:
-            if error.errno != ENOTEMPTY:
-                raise
-            return  # others lie there, or a delivery that began before writes still: it is refused and takes them along
+    files.remove_dirs([store.layout.partition(key) for key in keys if not key.category], store.layout.parts)
 
 
 def _forget(cursor: sqlite3.Cursor, key: PartitionKey) -> None:

@@ -104,7 +104,8 @@ class Holds:
         if not holds:
             return list(items)
         reached: dict[PartitionKey, set[str]] = defaultdict(set)
-        for part in self._store.catalog.parts():
+        window = max(hold.end_us for hold in holds), min(hold.start_us for hold in holds)
+        for part in self._store.catalog.parts("p.start_us_min < ? AND p.end_us_max >= ?", window):
             reached[part.partition].update(hold.id for hold in holds if hold.reaches(part))
         return [replace(item, holds=len(reached[item.key])) for item in items]
 

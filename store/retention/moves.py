@@ -7,7 +7,6 @@ records out, and once the floor is passed the partition is written anew without 
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -93,7 +92,4 @@ def stored_moves(store: Store, policy: Policy) -> list[Moved]:
     """Return the stored records that end before their partition, soonest first."""
     if not policy.has_moves:
         return []
-    stored: dict[PartitionKey, Counter[str]] = defaultdict(Counter)
-    for part in store.catalog.parts():
-        stored[part.partition].update(part.by_service)
-    return moved(policy, stored)
+    return moved(policy, store.catalog.services())

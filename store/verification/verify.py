@@ -14,10 +14,12 @@ Others may write and erase meanwhile: what looks wrong is looked at again while 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +45,11 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
+WORKERS: Final = 2
+"""Parts looked at side by side."""
+ROWS_MAX: Final = 1_000_000
+"""Of them together: as many as the largest merged part has, which is read whole and looked at alone."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -52,8 +59,8 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems: list[Problem] = []
     parts = store.catalog.parts()
     problems += _settled(store, partial(_keys, store))
-    for done, part in enumerate(parts):
-        if check_part(store, part):
+    for done, (part, found) in enumerate(_checked(store, parts)):
+        if found:
             problems += _settled(store, partial(_check_again, store, part))
         if progress is not None:
             progress(done + 1, len(parts))
@@ -67,6 +74,26 @@ def verify(store: Store, progress: Progress | None = None) -> list[Problem]:
     problems += _settled(store, store.corrections.problems)
     problems += _settled(store, partial(_documents, store))
     return problems
+
+
+def _checked(store: Store, parts: Sequence[PartRow]) -> Iterator[tuple[PartRow, list[Problem]]]:
+    """Yield parts in their order, each with what is wrong with it; several are looked at side by side."""
+    waiting: deque[tuple[PartRow, Future[list[Problem]]]] = deque()
+    rows = 0
+    pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="lagrum-verify")
+    try:
+        for part in parts:
+            while waiting and (rows + part.rows > ROWS_MAX or len(waiting) > WORKERS):
+                first, found = waiting.popleft()
+                yield first, found.result()
+                rows -= first.rows
+            waiting.append((part, pool.submit(check_part, store, part)))
+            rows += part.rows
+        while waiting:
+            first, found = waiting.popleft()
+            yield first, found.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _settled(store: Store, check: Callable[[], list[Problem]]) -> list[Problem]:
@@ -121,7 +148,8 @@ def _file(path: Path, size: int, digest: str) -> str | None:
 
 def _content(store: Store, part: PartRow) -> Iterator[str]:
     key = store.keyring.key(part.partition.ref)
-    records = store.part_store.read_records(part.partition, part.file_id, key)
+    with store.part_store.open(part.partition, part.file_id, key) as reader:
+        records, group_rows = reader.read(), reader.group_rows(0)
     if records.num_rows != part.rows:
         yield "holds another number of records than the catalog says"
         return
@@ -135,8 +163,6 @@ def _content(store: Store, part: PartRow) -> Iterator[str]:
     run = store.part_store.open_run(part.partition, part.file_id, key)
     if not np.array_equal(words_of(store.hasher.tags(records), run.group_rows), run.words()):
         yield "has identities that do not follow from its records"
-    with store.readers.part(part) as opened:
-        group_rows = opened.reader.group_rows(0)
     yield from index.problems(store.readers.index(part), records, group_rows)
     if by_service(records) != part.by_service:
         yield "holds records of other categories of service than the catalog says"

@@ -195,6 +195,57 @@ def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None
             files.refuse_shared_dir(tmp_path)
 
 
+def tree(top: Path) -> list[Path]:
+    """Two directories in one, one in another, and a neighbour's in a third; return those to remove."""
+    chosen = [top / "a" / "x", top / "a" / "y", top / "b" / "x", top / "c" / "x"]
+    for path in [*chosen, top / "c" / "y"]:
+        path.mkdir(parents=True, exist_ok=True)
+        for name in "12":
+            (path / name).write_bytes(b"data")
+    return chosen
+
+
+def test_directories_go_with_their_files_and_what_they_leave_empty_under_one_sync_of_each_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, disk = tree(tmp_path), Disk()
+    assert run_until(monkeypatch, disk, lambda: files.remove_dirs(chosen, tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c"]
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["1", "2", "c", "y"]
+    operations = [operation for operation, _ in disk.steps]
+    synced = [path for operation, path in disk.steps if operation == "fsync_dir"]
+    assert operations[-2:] == ["fsync_dir", "fsync_dir"] and set(synced) == {tmp_path, tmp_path / "c"}
+    disk.lose_power()
+    assert not any(path.exists() for path in chosen)
+
+
+def test_the_removal_of_directories_ends_at_any_step_and_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    steps = steps_of(monkeypatch, lambda: files.remove_dirs(tree(tmp_path), tmp_path))
+    for n in range(1, steps + 1):
+        chosen, disk = tree(tmp_path), Disk(n)
+        assert not run_until(monkeypatch, disk, lambda paths=chosen: files.remove_dirs(paths, tmp_path))  # type: ignore[misc]
+        if loss == "power":
+            disk.lose_power()
+        again = Disk()
+        assert run_until(monkeypatch, again, lambda paths=chosen: files.remove_dirs(paths, tmp_path))  # type: ignore[misc]
+        again.lose_power()
+        assert sorted(path.name for path in tmp_path.rglob("*")) == ["1", "2", "c", "y"], n
+
+
+def test_a_directory_that_cannot_be_removed_for_another_reason_than_its_content_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tree(tmp_path)
+    with pytest.raises(OSError), monkeypatch.context() as patch:
+        patch.setattr(files, "_hook", Disk(3, io_error=True))
+        files.remove_dirs(chosen, tmp_path)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        files.remove_dirs([tmp_path / "file"], tmp_path)
+
+
 def test_an_exclusive_lock_excludes_and_shared_locks_do_not_exclude_each_other(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     with files.lock(path, exclusive=True), pytest.raises(BusyError), files.lock(path, exclusive=False, blocking=False):

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailableError, LagrumError
+from schemas.holds import Purpose
 from schemas.policy import FIRST
 from schemas.retention import CategoryPeriod, add_months, floor_until, midnight
 from store import ScanQuery, SourceRef, Store
@@ -284,6 +285,8 @@ def test_a_preservation_order_keeps_it_and_an_unpaid_invoice_does_not(short: Sto
     assert short.expire().partitions == (due,)
     found = held(short)
     assert len(found) == hits > 0 and all(row["cell_id"] is not None for row in found)
+    alone = short.holds.scan(Purpose.DISCLOSURE, start_us=0, end_us=2**60, columns=("imsi",))
+    assert list(alone) == [], "without location the record is read where it still lies"
     body = verify_file(export(short, str(due)), str(short.audit.origin)).body
     assert body["holds"] == {"preservation": 1}
     assert cells(short) == [None] * 50 and short.verify() == []

@@ -38,6 +38,54 @@ def part(rows_: int, number: int = 1, **more: Any) -> PartRow:
     return PartRow(number, f"{number:032x}", key, number, rows_, 1, "", 1, "", 1, "", 0, 0, 0, 1, **more)
 
 
+def test_a_merge_syncs_the_names_of_its_own_directory_and_no_other_that_publishing_has_synced(
+    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver_many(store, 6)
+    with Store.open(store.root, clock=clock) as other:
+        disk = Disk()
+        assert run_until(monkeypatch, disk, lambda: other.compact(everything=True))
+        synced = [
+            path
+            for operation, path in disk.steps
+            if operation == "fsync_dir" and path.is_relative_to(store.layout.parts)
+        ]
+        own = store.layout.partition(store.partitions()[0].key)
+        assert synced == [own, own], "the new names, then those that went"
+
+
+def test_what_one_process_delivered_and_another_merged_outlives_a_loss_of_power(
+    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def life() -> None:
+        deliver_many(store, 6)
+        with Store.open(store.root, clock=clock) as other:
+            other.compact(everything=True)
+
+    disk = Disk()
+    assert run_until(monkeypatch, disk, life)
+    disk.lose_power()
+    with Store.open(store.root, clock=clock) as after:
+        assert (len(after.catalog.parts()), len(rows(after))) == (1, 120)
+        assert after.verify() == []
+
+
+def test_a_merge_into_a_directory_that_had_to_be_made_again_syncs_those_above_it(
+    store: Store, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deliver_many(store, 1)
+    key = store.partitions()[0].key
+    with Store.open(store.root, clock=clock) as other:
+        directory = other.layout.partition(key)
+        other.part_store.is_published(key)
+        table = other.part_store.read_records(key, other.catalog.parts()[0].file_id, other.keyring.key(key.ref))
+        files.remove_dirs([directory], other.layout.parts)
+        other.part_store.write(key, other.keyring.key(key.ref), table, None, location_key=None)
+        disk = Disk()
+        assert run_until(monkeypatch, disk, lambda: other.part_store.sync_names(key))
+        assert [path for _, path in disk.steps] == [directory, *directory.parents[:3]]
+
+
 def test_what_is_read_is_the_same_before_and_after(store: Store) -> None:
     deliver_many(store, 6)
     before = rows(store)

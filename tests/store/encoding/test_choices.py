@@ -15,6 +15,7 @@ from store.encoding.choices import Choices, fitting
 from store.encoding.figures import Figures
 from store.encoding.forms import Form
 from store.part_reader import PartReader
+from tests.examples import examples
 from tests.store.encoding.test_columns import BINDING, INT64, KEY, SMALL, assert_same, tables
 from tests.store.records import records
 
@@ -41,7 +42,7 @@ def test_any_parts_one_after_the_other_come_back(tmp_path: Path, several: list[o
             assert_same(table, reader.read())
 
 
-@settings(deadline=None, max_examples=200)
+@examples(70)
 @given(
     st.lists(INT64 | SMALL | st.integers(0, 70_000), min_size=1, max_size=40),
     st.one_of(st.none(), st.integers(0, 2**32)),

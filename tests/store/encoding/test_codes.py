@@ -14,6 +14,7 @@ from store.encoding import derivations, forms, words
 from store.encoding.codes import Range, sought
 from store.encoding.figures import Figures
 from store.encoding.forms import Form
+from tests.examples import examples
 
 Values = st.lists(st.one_of(st.none(), st.integers(-40, 300)), min_size=1, max_size=40)
 
@@ -32,7 +33,7 @@ def found(column: Figures, kind: str, ranges: list[Range], rule: dict[str, Any] 
     return told.among(packed)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(Values, st.lists(st.tuples(st.integers(-60, 320), st.integers(0, 9)), min_size=1, max_size=4))
 def test_codes_of_ranges_are_those_of_values_in_them(values: list[int | None], asked: list[tuple[int, int]]) -> None:
     valid = np.array([item is not None for item in values])

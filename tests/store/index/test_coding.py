@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import IntegrityError
 from store import native
 from store.index import coding
 from store.index.hashing import PACKED, TEXT, hash_columns, hash_value, mix, mix_words, seed, text_words
+from tests.examples import examples
 
 SALT = b"\x07" * 16
 kernels: Any = native.load("store.index.kernels")
@@ -34,7 +35,7 @@ def found(block: bytes, shape: coding.Shape, first: int) -> list[int]:
     return coding.find_each([block], [shape], [first], coding.KERNEL_ROWS)[0]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(50)
 @given(Entries, st.integers(1, 8), st.sampled_from([16, 1024]))
 def test_compiled_blocks_equal_their_twin_and_hold_exactly_what_was_posted(
     entries: list[tuple[int, int]], bits: int, block_bytes: int
@@ -76,7 +77,7 @@ def test_a_value_in_every_row_and_values_in_a_heap_are_coded_once() -> None:
         assert len(found(bytes(blocks[0]), shape, 0)) == 250
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40), st.integers(0, 2**64 - 1))
 def test_a_value_and_a_column_have_the_same_hash(values: list[int], start: int) -> None:
     words = np.array(values, np.uint64)
@@ -87,7 +88,7 @@ def test_a_value_and_a_column_have_the_same_hash(values: list[int], start: int) 
     assert hashes[:count].tolist() == [hash_value(start, (value,)) for value in values]
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=10), st.integers(0, 2**64 - 1))
 def test_a_text_and_a_column_of_texts_have_the_same_hash(texts: list[str], start: int) -> None:
     data = [text.encode() for text in texts]

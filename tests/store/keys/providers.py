@@ -25,6 +25,9 @@ class ModuleRoots:
         self._slots = slots
         self._owners = owners
 
+    def reach(self) -> None:
+        pass
+
     def create(self, home: Path, store_id: str, generation: int) -> Root:
         self._owners.add(home)
         self._slots[generation] = os.urandom(32)

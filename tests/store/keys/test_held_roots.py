@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, LagrumError
 from store import ScanQuery, Store
 from store.keys import ModulePlace, Place, TransitPlace, roots_of
+from store.keys.modules import HeldRoots
+from store.keys.roots import Root
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.keys import key_modules
@@ -134,6 +137,44 @@ def test_a_service_that_is_down_is_an_error_that_says_so(tmp_path: Path, clock: 
         provider.write_bytes(right)
     with Store.open(tmp_path / "root", clock=clock) as store:
         assert count(store) == 50
+
+
+def test_a_mistyped_place_of_the_root_key_leaves_nothing_behind(
+    tmp_path: Path, clock: FixedClock, place: Place
+) -> None:
+    changed = {"token": "nowhere"} if isinstance(place, ModulePlace) else {"mount": "nowhere"}
+    with pytest.raises(LagrumError):
+        make(tmp_path, clock, replace(place, **changed))
+    assert list(tmp_path.iterdir()) == []
+    make(tmp_path, clock, place).close()
+    roots = roots_of(place)
+    assert isinstance(roots, HeldRoots)
+    assert len(roots._names("")) == 1  # that of the store; what was tried is gone
+
+
+@pytest.mark.parametrize("right", ["wrap", "unwrap"])
+def test_where_root_keys_are_made_but_not_used_nothing_is_left_behind(
+    tmp_path: Path, clock: FixedClock, place: Place, right: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy may give the right to make keys, and forget that to encrypt or decrypt with them."""
+    roots = roots_of(place)
+    assert isinstance(roots, HeldRoots)
+    find = roots._root
+
+    def without_the_right(name: str) -> Root:
+        root = find(name)
+
+        def refused(*_: bytes) -> bytes:
+            raise ConfigurationError("the service refuses the request")
+
+        monkeypatch.setattr(type(root), right, refused)
+        return root
+
+    monkeypatch.setattr(roots, "_root", without_the_right)
+    with pytest.raises(ConfigurationError, match="refuses"):
+        Store.create(tmp_path / "root", clock=clock, roots=roots)
+    assert list(tmp_path.iterdir()) == []
+    assert roots._names("") == []
 
 
 def test_a_service_beyond_this_machine_is_not_asked_in_the_clear() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.addresses import pack_address_value, pack_mac_value
@@ -19,6 +19,7 @@ from store.open_sessions.session_rows import decode
 from store.open_sessions.session_sieve import SessionSieve, condition
 from store.reading.targets import matches
 from tests.conftest import FixedClock
+from tests.examples import examples
 from tests.store.conftest import deliver
 from tests.store.open_sessions.test_sessions import START, event
 from tests.store.records import NOW_US
@@ -61,7 +62,7 @@ def test_whatever_matches_is_admitted(store: Store, values: dict[str, Any], kind
         assert is_admitted(sieve, session(values), target)
 
 
-@settings(max_examples=200, deadline=None)
+@examples(70)
 @given(data=st.data())
 def test_nothing_that_matches_is_left_out(data: st.DataObject, shared_keyring: SessionSieve) -> None:
     values, kind, _ = data.draw(st.sampled_from(HELD))

@@ -25,6 +25,7 @@ from store.encoding.restoring import LAYOUT_KEY, WORD
 from store.partitions import PartitionKey
 from store.reading import cuts, page_values
 from store.reading.pages import PageFile, Paging, _walk
+from tests.examples import examples
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 KEY = b"k" * 32
@@ -329,7 +330,7 @@ def test_a_frame_tells_what_it_holds(data: bytes, level: int) -> None:
         page_values.frame_bytes(frame[:4])
 
 
-@settings(deadline=None, max_examples=200)
+@examples(70)
 @given(st.lists(INT64, max_size=700), st.integers(0, 3))
 def test_differences_come_back_by_loop_and_twin(values: list[int], torn: int) -> None:
     data = _packed(values)
@@ -342,7 +343,7 @@ def test_differences_come_back_by_loop_and_twin(values: list[int], torn: int) ->
                 _by(kernels, lambda: page_values.deltas(data[:-torn].copy()))
 
 
-@settings(deadline=None, max_examples=200)
+@examples(70)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=40))
 def test_levels_come_back_by_loop_and_twin(runs: list[tuple[bool, int]]) -> None:
     flags = np.concatenate([np.full(count, value) for value, count in runs])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.arrow import PACKED
@@ -15,6 +15,7 @@ from schemas.errors import ConfigurationError
 from schemas.packing import pack_address, pack_identifier, pack_mac
 from store import ScanQuery, Store, TargetIdentifier
 from store.reading.targets import matches
+from tests.examples import examples
 from tests.store.conftest import deliver
 from tests.store.records import records
 
@@ -117,7 +118,7 @@ def by_eye(row: dict[str, Any], target: TargetIdentifier) -> bool:
     return prefix is not None and wanted.version == 6 and ipaddress.ip_network(prefix).overlaps(wanted)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(100)
 @given(st.lists(ROW, min_size=1, max_size=12), st.lists(TARGET, min_size=1, max_size=6))
 def test_matching_equals_a_search_by_eye(rows: list[dict[str, Any]], targets: list[TargetIdentifier]) -> None:
     table = packed(rows)

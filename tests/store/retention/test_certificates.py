@@ -18,6 +18,7 @@ from store.retention.certificates import DONE, commitment, stored
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import records
+from tests.store.retention.test_expiry_steps import stop_at
 
 
 @pytest.fixture
@@ -160,6 +161,32 @@ def test_a_partition_marked_as_dropped_has_no_certificate(store: Store) -> None:
     with store.catalog.transaction() as cursor:
         cursor.execute("UPDATE partitions SET state = 'dropped'")
     assert any("there is no certificate" in problem.what for problem in store.verify())
+
+
+def test_an_erasure_that_is_ended_again_has_one_certificate(erased: Store, clock: FixedClock) -> None:
+    """The catalog is one of before its last transaction; the log has the certificate."""
+    before = stored(erased)
+    with erased.catalog.transaction() as cursor:
+        cursor.execute("UPDATE partitions SET state = 'dropping'")
+        cursor.execute("UPDATE certificates SET number = NULL, note = NULL WHERE number = 2")
+    with Store.open(Path(erased.root), clock=clock) as other:
+        other.expire()
+        assert other.partitions() == []
+        assert stored(other) == before
+        assert [entry.kind for entry in other.audit.entries()].count(DONE) == 2
+        assert other.verify() == []
+
+
+def test_an_erasure_whose_draft_somebody_deletes_is_finished_and_told(store: Store, clock: FixedClock) -> None:
+    deliver(store, records(5))
+    clock.advance(days=731)
+    stop_at("destroyed", store)
+    with store.catalog.transaction() as cursor:
+        cursor.execute("DELETE FROM certificates")
+    with Store.open(Path(store.root), clock=clock) as other:
+        other.expire()
+        assert other.partitions() == []
+        assert any("there is no certificate" in problem.what for problem in other.verify())
 
 
 def test_the_files_are_the_same_whoever_exports_them(erased: Store, clock: FixedClock) -> None:

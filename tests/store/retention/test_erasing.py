@@ -5,26 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from schemas.errors import BusyError, InputError, KeyUnavailableError, NotFoundError, RetentionError
-from schemas.retention import floor_until
-from store import Put, ScanQuery, SourceRef, Store
+from schemas.errors import (
+    BusyError,
+    InputError,
+    IntegrityError,
+    KeyUnavailableError,
+    NotFoundError,
+    ProcedureError,
+    RetentionError,
+)
+from schemas.policy import FIRST
+from schemas.retention import CategoryPeriod, floor_until, midnight
+from store import AuditEntry, Put, ScanQuery, SourceRef, Store
 from store.correcting.overlay import RECTIFIED, RESTRICTED, Correction
 from store.partitions import PartitionKey, newest, successor, to_us
 from store.reading.completeness import problems, snapshot
-from store.retention import erasing, rewriting
+from store.retention import erasing, explain, promised, rewriting
 from store.retention.certificate_check import export, verify_file
 from store.retention.certificate_words import paragraphs
 from store.retention.certificates import stored
-from store.retention.erasing import ERASED
+from store.retention.erasing import CITATION_CHARS_MAX, ERASED, RECORDS_MAX
 from tests.conftest import FixedClock, ends_us
 from tests.fault.disk import Disk, run_until
 from tests.store.conftest import deliver
-from tests.store.correcting.test_overlay import EVER, OLD, correct, of_number, places, refused, rows
-from tests.store.records import records, with_column
+from tests.store.correcting.test_overlay import EVER, NEW, OLD, correct, of_number, places, refused, rows
+from tests.store.records import CALLING, records, with_column
+from tests.store.retention.test_expiry_steps import stop_at
 
 OLD_KEY = PartitionKey(date(2026, 11, 20), "standard")
 NEW_KEY = successor(OLD_KEY)
@@ -121,7 +132,11 @@ def test_one_person_alone_no_citation_and_several_partitions_are_refused(store: 
     refused("partition", lambda: ask(store, batch, 4, "00000000000000ef", also=f"{other}:1"))
     correct(store, RESTRICTED, batch, 9)
     refused("kind", lambda: erasing.erase(store, "00000000000000aa", {}, TWO))
-    for fields in ({"citation": " "}, {"citation": None}, {"also": "4"}, {"also": "x:1"}, {"why": "because"}):
+    for fields in (
+        *({"citation": words} for words in (" ", None, "x" * (CITATION_CHARS_MAX + 1), "Art\n17", "Art\x0017")),
+        *({"also": words} for words in ("4", "x:1", ",".join(f"{batch}:{n}" for n in range(RECORDS_MAX)))),
+        {"why": "because"},
+    ):
         with pytest.raises(InputError):
             ask(store, batch, 4, "00000000000000ef", **fields)
     with pytest.raises(NotFoundError):
@@ -145,6 +160,91 @@ def test_what_a_hold_names_is_not_erased_before_the_hold_ends(store: Store, batc
     assert erasing.erase(store, ACT, {}, TWO).into == successor(NEW_KEY)
     assert len(rows(store)) == 48
     assert store.verify() == []
+
+
+def test_a_hold_whose_time_is_over_keeps_nothing_from_being_erased(store: Store, batch: int, clock: FixedClock) -> None:
+    ask(store, batch)
+    hold(store, OLD)
+    clock.value_us = to_us(midnight(date(2027, 7, 1))) - 1
+    refused("held", lambda: erasing.erase(store, ACT, {}, TWO))
+    clock.value_us += 1
+    assert erasing.erase(store, ACT, {}, TWO).records == 1
+    assert store.holds.get("0" * 16).state == "active", "no run of expiry has ended it yet"
+
+
+def test_a_hold_that_somebody_takes_out_of_the_catalog_lets_nothing_be_erased(
+    store: Store, batch: int, clock: FixedClock
+) -> None:
+    ask(store, batch)
+    hold(store, OLD)
+    store.log(AuditEntry(promised.CONFIRMED, {"hold": "0" * 16, "act": "add", "ends": "2027-07-01"}))
+    with store.catalog.transaction() as cursor:
+        cursor.execute("DELETE FROM documents WHERE kind = 'hold'")
+    with Store.open(store.root, clock=clock) as other:
+        with pytest.raises(IntegrityError, match="hold 0000"):
+            erasing.erase(other, ACT, {}, TWO)
+        assert (len(rows(other)), other.keyring.has(OLD_KEY.ref)) == (50, True)
+
+
+def test_of_a_partition_whose_location_a_hold_has_copied_no_record_is_erased(store: Store, clock: FixedClock) -> None:
+    own = {"location": CategoryPeriod("location", 2, "duty", "Act 2")}
+    store.policies.enforce(replace(FIRST, number=2, categories=own), actors=TWO)
+    table = with_column(records(20, first_key=1), "calling_number", [int("1" + OLD), *[CALLING + 1] * 19])
+    batch = deliver(store, with_column(table, "called_number", [CALLING + 2] * 20)).batch_id
+    hold(store, OLD)
+    clock.value_us = to_us(floor_until(OLD_KEY.end_date))
+    assert store.expire().partitions == (OLD_KEY.location,)
+    with pytest.raises(ProcedureError, match="copied location") as caught:
+        ask(store, batch, 4)
+    assert caught.value.reason == "held"
+    store.holds.end("0" * 16, reason="lifted", actors=TWO)
+    assert erased(store, batch, 4).records == 1
+
+
+def test_a_location_whose_erasure_was_begun_goes_first(store: Store, clock: FixedClock) -> None:
+    own = {"location": CategoryPeriod("location", 2, "duty", "Act 2")}
+    store.policies.enforce(replace(FIRST, number=2, categories=own), actors=TWO)
+    batch = deliver(store, records(20, first_key=1)).batch_id
+    clock.value_us = to_us(floor_until(OLD_KEY.end_date))
+    stop_at("intended", store)
+    ask(store, batch, 4)
+    with pytest.raises(BusyError, match="location"):
+        erasing.erase(store, ACT, {}, TWO)
+    store.expire()
+    assert erasing.erase(store, ACT, {}, TWO).records == 1
+    assert store.verify() == []
+
+
+def test_a_rectification_that_comes_while_it_is_written_is_seen(store: Store, batch: int) -> None:
+    """A hold names the number that the record has by now."""
+    ask(store, batch)
+    hold(store, NEW)
+
+    def rectify(step: str) -> None:
+        if step == "written":
+            correct(store, RECTIFIED, batch, 3, "00000000000000a1", calling_number=NEW)
+
+    refused("held", lambda: erasing.erase(store, ACT, {}, TWO, step=rectify))
+    assert (len(rows(store)), store.verify()) == (50, [])
+
+
+def test_fewer_records_than_were_named_are_not_erased(
+    store: Store, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second lock: the look at each place is taken out."""
+    monkeypatch.setattr(explain, "part_of", lambda *_: SimpleNamespace(partition=OLD_KEY))
+    ask(store, batch, also=f"{batch}:51")
+    with pytest.raises(NotFoundError, match="not stored any more"):
+        erasing.erase(store, ACT, {}, TWO)
+    assert (len(rows(store)), store.keyring.has(OLD_KEY.ref), store.verify()) == (50, True, [])
+
+
+def test_the_digest_of_a_delivery_of_which_a_record_goes_is_not_sealed_anew(store: Store, batch: int) -> None:
+    ask(store, batch)
+    sealed = "SELECT key_ref, sealed FROM batches WHERE batch_id = ?"
+    (before,) = store.catalog.query(sealed, (batch,))
+    erasing.erase(store, ACT, {}, TWO)
+    assert store.catalog.query(sealed, (batch,)) == [before] and before[0] == str(OLD_KEY.ref)
 
 
 def test_a_hold_or_a_delivery_that_comes_while_it_is_written_is_seen(store: Store, batch: int) -> None:

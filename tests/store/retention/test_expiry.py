@@ -71,6 +71,16 @@ def test_the_last_check_refuses_a_partition_that_is_not_due_whoever_asks(age_day
         expiry.refuse_below_floor([PartitionKey(day, "standard")], clock.now_us(), DEFAULT_POLICY)
 
 
+def test_a_run_asks_the_last_check_whatever_it_took_for_due(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second lock: the look at what is due is taken out."""
+    deliver(store, records(10))
+    key = store.partitions()[0].key
+    monkeypatch.setattr(expiry, "due", lambda partitions, *_: list(partitions))
+    with pytest.raises(RetentionError, match="may not be erased before"):
+        store.expire()
+    assert (stored(store), store.keyring.has(key.ref), store.verify()) == (10, True, [])
+
+
 def test_the_copied_data_of_an_erased_partition_cannot_be_opened(
     store: Store, clock: FixedClock, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def test_an_erasure_that_ends_at_any_step_is_rolled_forward_with_one_certificate
         body = verify_file(export(other, str(due)), str(other.audit.origin)).body
         assert (body["records"], body["parts"]) == (20, 1)
         assert body["key_commitment"] != "none"
+        assert [entry.kind for entry in other.audit.entries()].count("erasure.intended") == 1, "it goes on as begun"
         assert other.verify() == []
 
 

@@ -8,7 +8,7 @@ from tests.store.histories import BLOCK, HISTORIES, STEPS, run
 
 
 def test_a_store_keeps_what_it_promised_through_any_history() -> None:
-    run(0, 50, 14)
+    run(0, 30, 14)
 
 
 @pytest.mark.torture

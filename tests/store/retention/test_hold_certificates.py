@@ -91,7 +91,7 @@ def test_the_commitment_outlives_a_crash_after_the_key(holding: Store, monkeypat
     def crash(*_: object, **__: object) -> None:
         raise OSError
 
-    monkeypatch.setattr(files, "remove_dir", crash)
+    monkeypatch.setattr(files, "remove_dirs", crash)
     with pytest.raises(OSError):
         store.holds.end("a1", reason="released")
     monkeypatch.undo()

@@ -169,6 +169,7 @@ def test_a_hold_that_comes_while_expiry_runs_wins(
     number, hits = number_of(table)
     key = age(store, clock)
     carve = store.holds.carve
+    place(store, "a1", targets=[{"kind": "number", "value": number}])
 
     def then_a_hold(partition: PartitionKey) -> None:
         carve(partition)
@@ -177,6 +178,8 @@ def test_a_hold_that_comes_while_expiry_runs_wins(
     monkeypatch.setattr(store.holds, "carve", then_a_hold)
     result = store.expire()
     assert (result.partitions, result.held, store.keyring.has(key.ref)) == ((), (key,), True)
+    assert store.holds.report()["records_held"] == hits
+    assert held(store) == [], "what was copied out is read where it lies"
     monkeypatch.setattr(store.holds, "carve", carve)
     assert store.expire().partitions == (key,)
     assert len(held(store)) == hits
@@ -230,6 +233,21 @@ def test_ending_a_hold_destroys_what_it_held_and_is_certified(store: Store, cloc
     assert store.documents.get(KIND, "a1").body["targets"] == []
     store.holds.end("a1", reason="again")
     assert store.verify() == []
+
+
+def test_rows_that_a_crash_left_of_a_hold_that_ended_are_no_problem(store: Store, clock: FixedClock) -> None:
+    table = records(80)
+    deliver(store, table)
+    preserve(store, clock, table)
+    store.expire()
+    with store.catalog.transaction() as cursor:
+        cursor.execute("CREATE TABLE aside AS SELECT * FROM held")
+    store.holds.end("a1", reason="lifted", actors=("c1", "c2"))
+    with store.catalog.transaction() as cursor:
+        cursor.execute("INSERT INTO held SELECT * FROM aside")
+        cursor.execute("DROP TABLE aside")
+    assert store.verify() == []
+    assert store.holds.lapse() == [] and store.holds.report()["held"] == {}
 
 
 def test_a_hold_ends_by_itself_on_its_day(store: Store, clock: FixedClock) -> None:

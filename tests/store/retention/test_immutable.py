@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from store import Store, files
+from store import Store, files, immutable
 from store.layout import SUFFIXES
 from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
@@ -68,7 +68,7 @@ def test_a_store_that_is_opened_again_goes_on_marking(guarded: Store, clock: Fix
 def test_where_it_is_not_allowed_parts_are_written_and_the_log_says_so(
     tmp_path: Path, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(files, "_set_immutable", lambda _path, _wanted: False)
+    monkeypatch.setattr(immutable, "mark", lambda _path, _wanted: False)
     with Store.create(tmp_path / "root", clock=clock, immutable_parts=True) as store, caplog.at_level(logging.WARNING):
         deliver(store, records(5))
         deliver(store, records(5, first_key=10))

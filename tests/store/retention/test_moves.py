@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.errors import BusyError, KeyUnavailableError, RetentionError
 from schemas.holds import Purpose
-from schemas.policy import FIRST, Policy
 from schemas.retention import CategoryPeriod, add_months, floor_until, midnight
 from store import Put, ScanQuery, SourceRef, Store, TargetIdentifier
 from store.correcting.overlay import RECTIFIED, RESTRICTED
@@ -159,6 +156,17 @@ def test_nothing_goes_before_the_floor(store: Store, table: pa.Table, clock: Fix
     moving.refuse_early(item, floor_us)
     assert store.expire().moved == (item,)
     assert store.verify() == []
+
+
+def test_a_run_asks_the_last_check_whatever_it_took_for_due(
+    store: Store, batch: int, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second lock: the look at what is due is taken out."""
+    move(store, clock, ENDS_US - 1)
+    monkeypatch.setattr(moving, "due", lambda *_: stored_moves(store, store.policies.current()))
+    with pytest.raises(RetentionError, match="before 2027-07-20"):
+        store.expire()
+    assert (services(store), store.keyring.has(KEY.ref), store.verify()) == (ALL, True, [])
 
 
 def test_a_move_back_and_a_longer_class_resurrect_nothing(store: Store, batch: int, clock: FixedClock) -> None:
@@ -377,40 +385,3 @@ def test_a_crash_at_any_step_loses_nothing_and_ends_it_once(
         at += 5
     assert at > 60
     assert begin_us < clock.value_us
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.integers(1, 200),
-            st.sampled_from(["standard", "short", "ten"]),
-            *[st.integers(6, 24)] * 3,
-        ),
-        max_size=5,
-    ),
-    st.integers(-500, 500),
-)
-def test_a_record_ends_as_going_from_version_to_version_tells(
-    changes: list[tuple[int, str, int, int, int]], offset: int
-) -> None:
-    """Day by day: the shortest period that it met counts, of its class or of the one to which it moved."""
-    versions, start = [FIRST], date(2026, 1, 1)
-    for number, (days, name, *months) in enumerate(changes, start=2):
-        start += timedelta(days=days)
-        classes = dict(zip(("standard", "short", "ten"), months, strict=True))
-        versions.append(version(number, start, classes, sms=name))
-    policy = Policy(versions)
-    day = date(2026, 6, 1) + timedelta(days=offset)
-    key = policy.class_of(day, "sms")
-    rule = policy.service_rule(day, key, "sms")
-    ends = policy.expires_at(day, key) if rule is None else rule.ends
-    assert floor_until(day) - timedelta(days=1) <= ends <= midnight(add_months(day, 24))
-    today, shortest = day, 24
-    while True:
-        chosen = policy.in_force(today)
-        own, core = chosen.find(chosen.services["sms"]), chosen.find(key)
-        shortest = min(shortest, *(one.period_months for one in (own, core) if one is not None))
-        if today >= add_months(day, shortest):
-            break
-        today += timedelta(days=1)
-    assert ends == midnight(today)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
+from schemas.errors import ClockError, ConfigurationError, InputError, NotFoundError, ProcedureError
 from schemas.fields import SERVICE_TYPES
-from schemas.policy import FIRST, Policy, Version
-from schemas.retention import DEFAULT_CLASS, RetentionClass
+from schemas.policy import DEFAULT_POLICY, FIRST, Policy, Version
+from schemas.retention import DEFAULT_CLASS, RetentionClass, add_months, floor_until, midnight
 from store import ScanQuery, Store
 from store.clock import to_date
 from store.partitions import PartitionKey, to_us
@@ -24,7 +24,7 @@ from store.retention.explain import of_date, of_record
 from store.retention.policies import ENFORCED, distinct, partition_of, slots_of
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
-from tests.store.records import DAY_US, NOW_US, records
+from tests.store.records import DAY_US, NOW_US, records, with_column
 
 TODAY = to_date(NOW_US)
 ACTORS = ("custodian-1", "custodian-2")
@@ -151,6 +151,22 @@ def test_a_policy_changes_tomorrow_at_the_earliest(store: Store) -> None:
             store.policies.enforce(version(2, start, {"standard": 12}), actors=ACTORS)
 
 
+def test_nobody_changes_the_policy_while_the_clock_is_not_trusted(store: Store, clock: FixedClock) -> None:
+    """A clock set back would let a version come into force in the past."""
+    deliver(store, records(5))
+    store.clock_guard.observe()
+    clock.jump(days=-90)
+    with pytest.raises(ClockError):
+        store.policies.enforce(version(2, TODAY - timedelta(days=30), {"standard": 12}), actors=ACTORS)
+    assert len(store.policies.current().versions) == 1
+
+
+def test_a_record_that_has_no_end_has_no_partition() -> None:
+    table = with_column(records(3), "end_time", [NOW_US, None, NOW_US])
+    with pytest.raises(InputError, match="no end"):
+        slots_of(DEFAULT_POLICY, table)
+
+
 def test_slots_follow_the_version_of_the_day_on_which_each_record_ended() -> None:
     later = version(3, TODAY - timedelta(days=3), {"standard": 24, "short": 8, "ten": 10}, sms="short", data="ten")
     policy = Policy((FIRST, SPLIT, later))
@@ -211,3 +227,40 @@ def test_certificates_of_the_default_policy_name_its_first_version(store: Store,
 @given(st.lists(st.one_of(st.integers(0, 300), st.integers(0, 2**40)), max_size=30))
 def test_the_slots_that_occur_are_told_whether_they_are_close_or_far_apart(slots: list[int]) -> None:
     assert distinct(np.array(slots, np.int64)) == sorted(set(slots))
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(1, 200),
+            st.sampled_from(["standard", "short", "ten"]),
+            *[st.integers(6, 24)] * 3,
+        ),
+        max_size=5,
+    ),
+    st.integers(-500, 500),
+)
+def test_a_record_ends_as_going_from_version_to_version_tells(
+    changes: list[tuple[int, str, int, int, int]], offset: int
+) -> None:
+    """Day by day: the shortest period that it met counts, of its class or of the one to which it moved."""
+    versions, start = [FIRST], date(2026, 1, 1)
+    for number, (days, name, *months) in enumerate(changes, start=2):
+        start += timedelta(days=days)
+        classes = dict(zip(("standard", "short", "ten"), months, strict=True))
+        versions.append(version(number, start, classes, sms=name))
+    policy = Policy(versions)
+    day = date(2026, 6, 1) + timedelta(days=offset)
+    key = policy.class_of(day, "sms")
+    rule = policy.service_rule(day, key, "sms")
+    ends = policy.expires_at(day, key) if rule is None else rule.ends
+    assert floor_until(day) - timedelta(days=1) <= ends <= midnight(add_months(day, 24))
+    today, shortest = day, 24
+    while True:
+        chosen = policy.in_force(today)
+        own, core = chosen.find(chosen.services["sms"]), chosen.find(key)
+        shortest = min(shortest, *(one.period_months for one in (own, core) if one is not None))
+        if today >= add_months(day, shortest):
+            break
+        today += timedelta(days=1)
+    assert ends == midnight(today)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -12,13 +12,14 @@ from store import Put, Store
 from store.audit import AuditEntry
 from store.clock import to_date
 from store.partitions import PartitionKey
-from store.retention import promised
+from store.retention import moving, promised
 from store.retention.holds import KIND
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, records
-from tests.store.retention.test_holds import held, preserve
-from tests.store.retention.test_policies import ACTORS, SPLIT
+from tests.store.retention.test_holds import held, place, preserve
+from tests.store.retention.test_moves import ENDS_US, KEY, SHORTER
+from tests.store.retention.test_policies import ACTORS, SPLIT, move
 
 
 def confirmed(store: Store, hold_id: str) -> None:
@@ -132,3 +133,17 @@ def test_a_version_of_the_policy_that_somebody_takes_out_lets_nothing_go(
         with pytest.raises(IntegrityError, match="policy version 2"):
             other.expire()
         assert other.keyring.has(due.ref)
+
+
+def test_of_a_category_that_moved_nothing_goes_either(store: Store, clock: FixedClock) -> None:
+    deliver(store, records(60, first_key=1))
+    store.policies.enforce(SHORTER, actors=ACTORS)
+    place(store, "a1", ends=date(2029, 1, 1))
+    confirmed(store, "a1")
+    edit(store, "DELETE FROM documents WHERE kind = 'hold'")
+    move(store, clock, ENDS_US)
+    with Store.open(store.root, clock=clock) as other:
+        run = replace(other.expire(dry_run=True), dry_run=False, moved=())
+        with pytest.raises(IntegrityError, match="hold a1"):
+            moving.expire(other, run)
+        assert other.keyring.has(KEY.ref)
