@@ -72,6 +72,8 @@ class Disk:
         elif operation == "unlink" and path.exists():
             self._unsynced.pop(path, None)
             self._names.append(_Name(path, _writer(path, path.read_bytes())))
+        elif operation == "rmdir" and path.exists():
+            self._names.append(_Name(path, lambda: path.mkdir(exist_ok=True) if path.parent.is_dir() else None))
         elif operation == "rename":
             assert target is not None
             self._unsynced.pop(target, None)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 from schemas.policy import DEFAULT_POLICY
 from store import ScanQuery, Store
@@ -154,8 +155,9 @@ def check(root: Path, clock: SharedClock, ledger: Ledger) -> list[str]:
             keys: Counter[int] = Counter()
             conflicts = 0
             for batch in store.scan(EVER):
-                keys.update(batch.column("record_key").to_pylist())
-                conflicts += sum(batch.column("conflict").to_pylist())
+                told: list[list[Any]] = [batch.column(name).to_pylist() for name in ("record_key", "conflict")]
+                keys.update(told[0])
+                conflicts += sum(told[1])
     except Exception as error:
         return [f"the store cannot be used: {type(error).__name__}: {error}"]
     if conflicts:

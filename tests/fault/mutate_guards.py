@@ -2,12 +2,13 @@
 
 A mutant is the program with one check gone: a call of a guard, one condition under which something is raised (where
 records are erased, also one under which they are left alone), a look into the tables of states, a signature that is
-not verified. It lives in a process, in which the code of one function is exchanged; no file is touched. First the
+not verified. It lives in a process forked from this one, in which the code of one function is exchanged; no file is
+touched. What all need is loaded once, and nothing is done here that makes a thread. First the
 attacks of `test_guards` are made, those on the missing guard before the others, then random walks under the judge, then
 the tests that belong to the module.
 Who passes all of that is a survivor: the exit code is 1, and bench/out/mutants.json names it. Where the tests of a
-module fail with every guard in place there is no verdict, and the exit code is 1, too. The guards of retention
-(`RETENTION`) have the tests only.
+module fail with every guard in place, all are skipped or they do not end in time there is no verdict, and the exit code
+is 1, too. The guards of retention (`RETENTION`) have the tests only.
 
     python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--resume] [--list]
 
@@ -23,11 +24,11 @@ import hashlib
 import importlib
 import inspect
 import json
-import subprocess
 import sys
+import tempfile
 import types
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -41,120 +42,15 @@ from tests.api.disclosure.model.walks import Walk
 from tests.api.disclosure.test_guards import ATTACKS, Attack
 from tests.api.disclosure.test_second_locks import LOCKS
 from tests.conftest import FixedClock
+from tests.fault.forked import forked
+from tests.fault.guards_of import MODULES, ONLY, PROCEDURE, RETENTION
 from tests.fault.report import say
 from tests.fault.torture import OUT, scratch
 from tests.store.records import NOW_US
 
 HERE: Final = Path(__file__).parents[1]
-CASES: Final = "api/disclosure"
-PROCEDURE: Final = tuple(
-    f"{CASES}/test_{name}.py"
-    for name in (
-        "deciders",
-        "second_locks",
-        "guards",
-        "matrix",
-        "states",
-        "procedure",
-        "changing",
-        "preflight",
-        "delivery",
-    )
-)
-MESSAGES: Final = ("api/handover/test_hi1.py", "api/handover/test_retained.py")
-PUSHES: Final = (f"{CASES}/test_pushing.py",)
-ENVELOPES: Final = (
-    f"{CASES}/test_package.py",
-    f"{CASES}/test_edits.py",
-    "api/handover/test_opening.py",
-    "api/handover/test_envelope.py",
-)
-KEPT: Final = "store/retention"
-RETENTION: Final[dict[str, tuple[str, ...]]] = {
-    "store.retention.expiry": tuple(
-        f"{KEPT}/test_{name}.py" for name in ("expiry", "holds", "promised", "floor", "clockguard")
-    ),
-    "store.retention.moving": (f"{KEPT}/test_moves.py", f"{KEPT}/test_promised.py"),
-    "store.retention.erasing": (f"{KEPT}/test_erasing.py",),
-    "store.retention.rewriting": (f"{KEPT}/test_erasing.py", f"{KEPT}/test_moves.py"),
-    "store.retention.holds": (f"{KEPT}/test_holds.py", f"{KEPT}/test_promised.py"),
-    "store.retention.promised": (f"{KEPT}/test_promised.py",),
-    "store.retention.policies": (f"{KEPT}/test_policies.py",),
-    "store.retention.clockguard": (f"{KEPT}/test_clockguard.py",),
-    "store.retention.clocktrust": (f"{KEPT}/test_clocktrust.py", f"{KEPT}/test_clockguard.py"),
-    "store.retention.certificates": (f"{KEPT}/test_certificates.py",),
-    "store.retention.certificate_check": (f"{KEPT}/test_certificates.py", f"{KEPT}/test_hold_certificates.py"),
-    "api.custody.holds": ("api/custody/test_holds.py",),
-    "api.custody.clock": ("api/custody/test_clock.py",),
-    "api.custody.policy": ("api/custody/test_policy.py",),
-    "api.custody.corrections": ("api/custody/test_corrections.py",),
-    "schemas.policy": ("schemas/test_policy.py",),
-}
-"""The guards of retention: floor, holds, clock, policy, two persons."""
-MODULES: Final[dict[str, tuple[str, ...]]] = {
-    **RETENTION,
-    **{
-        f"api.disclosure.{name}": PROCEDURE
-        for name in (
-            "rules",
-            "states",
-            "steps",
-            "filing",
-            "approving",
-            "changing",
-            "running",
-            "delivering",
-            "preflight",
-        )
-    },
-    "api.disclosure.views": PROCEDURE,
-    "api.disclosure.casebook": PROCEDURE,
-    "api.disclosure.selection": (f"{CASES}/test_selection.py", *PROCEDURE),
-    "api.disclosure.targets": (f"{CASES}/test_targets.py", f"{CASES}/test_tenants.py", *PROCEDURE),
-    "api.disclosure.search": (f"{CASES}/test_too_many.py", f"{CASES}/test_tenants.py"),
-    "api.disclosure.hits": (f"{CASES}/test_too_many.py",),
-    "api.disclosure.lapses": PROCEDURE,
-    "api.disclosure.notices": (f"{CASES}/test_worklist.py", *PROCEDURE),
-    "api.disclosure.overtaken": (f"{CASES}/test_overtaken.py", *PROCEDURE),
-    "api.disclosure.subscribers": (f"{CASES}/test_subscribers.py",),
-    "api.disclosure.open_sessions": (f"{CASES}/test_too_many.py",),
-    "api.disclosure.completeness": (f"{CASES}/test_completeness.py",),
-    "api.disclosure.lookups": (f"{CASES}/test_reports.py",),
-    "api.disclosure.reports": (f"{CASES}/test_reports.py",),
-    "api.disclosure.told": (f"{CASES}/test_reports.py",),
-    "api.custody.subjects": (f"{CASES}/test_subjects.py",),
-    "api.custody.subject_records": (f"{CASES}/test_subjects.py",),
-    "api.disclosure.preserved": (f"{CASES}/test_preserved.py", *PROCEDURE),
-    "api.disclosure.vault": (*PROCEDURE, *ENVELOPES),
-    "api.disclosure.package": ENVELOPES,
-    "api.handover.opening": ENVELOPES,
-    "api.handover.hi1": MESSAGES,
-    "api.handover.retained": MESSAGES,
-    "api.disclosure.pushing": PUSHES,
-    "api.people.persons": (*PROCEDURE, "api/people/test_persons.py", "api/people/test_signing.py"),
-    "api.people.custodians": (
-        "api/people/test_custodians.py",
-        "api/people/test_authorities.py",
-        "api/people/test_persons.py",
-        "api/custody/test_holds.py",
-    ),
-    "api.people.bindings": ("api/people/test_bindings.py", "api/people/test_oidc.py"),
-    "api.people.enrolment": tuple(
-        f"api/people/test_{name}.py" for name in ("custodians", "persons", "brought_back", "authorities", "bootstrap")
-    ),
-    "api.people.roles": ("api/people/test_roles.py",),
-    "api.people.authorities": (*PROCEDURE, "api/people/test_authorities.py"),
-    "api.people.signing": ("api/people/test_signing.py", *PROCEDURE),
-}
-"""Module -> the tests that belong to it."""
-ONLY: Final[dict[str, tuple[str, ...]]] = {
-    "api.people.persons": ("verify_approval", "find_active", "may_act"),
-    "api.people.authorities": ("require", "require_officer", "encryption_certificate"),
-    "api.people.signing": ("verify",),
-    "api.disclosure.casebook": ("basis", "document"),
-    "api.disclosure.vault": ("envelope", "envelopes", "signing_key"),
-}
-"""Of these modules only some functions are guards of the procedure."""
+LOADED: Final = ("api.app", "tests.store.conftest", "tests.api.conftest")
+"""What most tests import."""
 GUARDS: Final = (
     "require",
     "_require",
@@ -325,9 +221,9 @@ def tested(mutant: Mutant) -> bool:
     """Whether the tests of its module fail, in a process of their own; without a mutant they have to pass.
 
     Raises:
-        RuntimeError: they fail with every guard in place, or there are none.
+        RuntimeError: they fail with every guard in place, none of them is run, or they do not end.
     """
-    paths = tuple(str(HERE / name) for name in MODULES[mutant.module] if (HERE / name).exists())
+    paths = tuple(str(HERE / name) for name in MODULES[mutant.module])
     if not _passes(replace(mutants((mutant.module,))[0], number=-1), paths):
         raise RuntimeError(f"the tests of {mutant.module} fail as it is")
     return not _passes(mutant, paths)
@@ -335,29 +231,46 @@ def tested(mutant: Mutant) -> bool:
 
 @cache
 def _passes(mutant: Mutant, paths: tuple[str, ...]) -> bool:
-    command = [sys.executable, "-m", "tests.fault.mutate_guards", "--suite", json.dumps(asdict(mutant)), *paths]
-    try:
-        done = subprocess.run(command, cwd=HERE.parent, capture_output=True, timeout=SUITE_SECONDS_MAX, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    if done.returncode not in (PASSED, FAILED):
-        raise RuntimeError(done.stderr.decode()[-500:] + done.stdout.decode()[-500:])
-    return done.returncode == PASSED
+    return _told(lambda: suite(mutant, list(paths)))
+
+
+def _told(act: Callable[[], int]) -> bool:
+    """Whether it passes, in a process of its own."""
+    code, said = forked(act, SUITE_SECONDS_MAX)
+    if code not in (PASSED, FAILED):
+        raise RuntimeError(f"it did not end in time: {said}" if code is None else f"it ended with {code}: {said}")
+    return code == PASSED
+
+
+class _Run:
+    """Tells tests that passed from tests that were skipped."""
+
+    passed = 0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.passed += report.when == "call" and report.passed
 
 
 def suite(mutant: Mutant, paths: list[str]) -> int:
     """Run tests with the mutant in this process."""
     options = ["-x", "-m", "not torture", "--rootdir", str(HERE.parent)]
+    options += ["--basetemp", str(Path(tempfile.gettempdir()) / "t")]  # sockets of a service need a short path
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # the program is loaded before pytest begins
-    with living(mutant):
-        code = pytest.main([*options, *paths])
+    run = _Run()
+    with living(mutant), contextlib.chdir(HERE.parent):
+        code = pytest.main([*options, *paths], plugins=[run])
+    if code == pytest.ExitCode.OK and not run.passed:
+        return int(pytest.ExitCode.NO_TESTS_COLLECTED)
     return {0: PASSED, 1: FAILED}.get(int(code), int(code))
 
 
-def verdict(mutant: Mutant) -> bool:
-    """Whether a mutant is noticed."""
-    is_quick = PROCEDURE[0] in MODULES[mutant.module]
-    return (is_quick and noticed(mutant)) or tested(mutant)
+def verdict(mutant: Mutant, *, is_quick: bool = False) -> bool:
+    """Whether a mutant is noticed; by attacks and walks alone where it has to be quick."""
+    if (is_quick or PROCEDURE[0] in MODULES[mutant.module]) and not _told(
+        lambda: FAILED if noticed(mutant) else PASSED
+    ):
+        return True
+    return not is_quick and tested(mutant)
 
 
 def _name(mutant: Mutant) -> str:
@@ -394,15 +307,13 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="attacks and walks only")
     parser.add_argument("--resume", action="store_true", help="go on where the last run ended")
     parser.add_argument("--list", action="store_true", help="only list them")
-    parser.add_argument("--suite", help=argparse.SUPPRESS)
-    parser.add_argument("paths", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.suite:
-        return suite(Mutant(**json.loads(options.suite)), options.paths)
     chosen = _chosen(options)
     if options.list:
         sys.stdout.writelines(f"{number} {mutant}\n" for number, mutant in chosen)
         return 0
+    for module in LOADED:
+        importlib.import_module(module)
     before = _kept() if options.resume else {}
     verdicts: dict[str, dict[str, Any]] = {}
     untold = 0
@@ -411,7 +322,7 @@ def main() -> int:
         known = before.get(name)
         if known is None:
             try:
-                is_noticed = noticed(mutant) if options.quick else verdict(mutant)
+                is_noticed = verdict(mutant, is_quick=options.quick)
             except RuntimeError as error:
                 untold += 1
                 say(f"{number} untold: {mutant}: {error}")

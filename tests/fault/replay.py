@@ -73,7 +73,8 @@ class Disk:
                 self._syncs[sync.file].append((sync.begin, sync.end))
         for pairs in self._syncs.values():
             pairs.sort()
-        self._order = sorted([*recording.changes, *recording.namings], key=lambda event: event.begin)
+        events: list[Change | Naming] = [*recording.changes, *recording.namings]
+        self._order = sorted(events, key=lambda event: event.begin)
 
     def _is_durable(self, event: Change | Naming, at: float) -> bool:
         pairs = self._syncs.get(event.file if isinstance(event, Change) else event.directory, [])

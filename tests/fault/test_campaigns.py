@@ -116,13 +116,13 @@ def test_a_rectified_record_is_not_taken_for_an_erased_one(place: Path, nursery:
 
 
 @needs_strace
-@pytest.mark.parametrize("fault", ["EIO!", "EIO+!"])
+@pytest.mark.parametrize(("fault", "steps"), [("EIO!", range(1, 8)), ("EIO+!", range(1, 8, 2))])
 def test_a_commit_that_failed_does_not_come_back_after_a_crash(
-    place: Path, nursery: Nursery, template: Template, fault: str
+    place: Path, nursery: Nursery, template: Template, fault: str, steps: range
 ) -> None:
     """A failed sync may leave the commit whole in SQLite's log, while the files of its parts are discarded."""
     campaign, report = campaign_strace.Campaign(place, nursery, template), Report("strace")
-    for step in range(1, 8):
+    for step in steps:
         found = campaign.inject("ingest", "fdatasync", fault, step)
         assert found is not None
         report.note(*found)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ from store import Store
 from tests.api.disclosure.model.town import Town
 from tests.conftest import FixedClock
 from tests.fault import mutate_guards
+from tests.fault.forked import forked
+from tests.fault.guards_of import MODULES, ONLY
 from tests.fault.mutate_guards import Mutant, living, mutants, noticed
 from tests.fault.torture import scratch
 from tests.store.records import NOW_US
@@ -38,33 +44,67 @@ def test_the_program_as_it_is_passes_the_attacks() -> None:
             assert not mutate_guards._attacked(nothing, town)
 
 
-@pytest.mark.parametrize(
-    ("text", "is_noticed"),
-    [
-        ("assert True", False),
-        ("with pytest.raises(ProcedureError): requested_of(None, 'end')", True),
-    ],
-)
-def test_tests_without_a_guard_tell_whether_it_is_missed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, is_noticed: bool
-) -> None:
-    """In a process of their own, as the campaign runs them."""
-    path = tmp_path / "test_it.py"
-    known = "import pytest\nfrom api.people.custodians import requested_of\n"
-    path.write_text(f"{known}from schemas.errors import ProcedureError\ndef test_it():\n    {text}\n")
-    monkeypatch.setitem(mutate_guards.MODULES, "api.people.custodians", (str(path),))
-    mutant = next(item for item in mutants(("api.people.custodians",)) if item.function == "requested_of")
-    assert mutate_guards.tested(mutant) is is_noticed
+CAMPAIGN = """
+import json, subprocess, sys
+from tests.fault import mutate_guards
+from tests.fault.forked import forked
+mutant = next(item for item in mutate_guards.mutants(("api.people.custodians",)) if item.function == "requested_of")
+for path in sys.argv[1:]:
+    mutate_guards.MODULES["api.people.custodians"] = (path,)
+    try:
+        print(json.dumps(mutate_guards.tested(mutant)))
+    except RuntimeError as error:
+        print(json.dumps(str(error)))
+print(json.dumps(forked(lambda: subprocess.run(["sleep", "600"]).returncode, 0.3)))
+"""
+SUITES = {
+    "survives": "assert True",
+    "noticed": "with pytest.raises(ProcedureError): requested_of(None, 'end')",
+    "failing": "assert False",
+    "skipped": "pytest.skip('not here')",
+    "ended": "print('the last word', flush=True); os._exit(10 + 3)",
+}
 
 
-def test_tests_that_fail_with_every_guard_in_place_tell_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "test_it.py"
-    path.write_text("def test_it():\n    assert False\n")
-    monkeypatch.setitem(mutate_guards.MODULES, "api.people.custodians", (str(path),))
-    with pytest.raises(RuntimeError, match="fail as it is"):
-        mutate_guards.tested(mutants(("api.people.custodians",))[0])
+def test_tests_without_a_guard_tell_whether_it_is_missed(tmp_path: Path) -> None:
+    """Forked from a process without threads, as the campaign does it; what neither passes nor fails tells nothing."""
+    paths = []
+    for name, text in SUITES.items():
+        path = tmp_path / f"test_{name}.py"
+        known = "import os\nimport pytest\nfrom api.people.custodians import requested_of\n"
+        path.write_text(f"{known}from schemas.errors import ProcedureError\ndef test_it():\n    {text}\n")
+        paths.append(str(path))
+    done = subprocess.run(
+        [sys.executable, "-c", CAMPAIGN, *paths, str(tmp_path / "test_none.py")],
+        cwd=mutate_guards.HERE.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    survives, noticed, failing, skipped, ended, missing, late = map(json.loads, done.stdout.splitlines())
+    assert (survives, noticed) == (False, True)
+    assert failing == "the tests of api.people.custodians fail as it is"
+    assert "ended with 5" in skipped and "1 skipped" in skipped
+    assert "ended with 13" in ended
+    assert "ended with 4" in missing
+    assert late == [None, ""]
+
+
+def test_a_process_with_threads_is_not_forked() -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        with pytest.raises(RuntimeError, match="threads"):
+            forked(lambda: 0, 1)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_the_tests_of_every_guard_are_there() -> None:
+    assert [name for names in MODULES.values() for name in names if not (mutate_guards.HERE / name).is_file()] == []
+    assert set(ONLY) <= set(MODULES)
 
 
 def town_clock(store: Store) -> FixedClock:

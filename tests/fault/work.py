@@ -64,7 +64,7 @@ def ingest_many(clock: list[int], root: str, *paths: str) -> int:
             _acknowledge(told["path"])
         return told
 
-    _Coming.outcome = outcome  # type: ignore[method-assign]
+    setattr(_Coming, "outcome", outcome)  # noqa: B010
     try:
         return _quietly(clock, "--root", root, "ingest", "--source", SOURCE, "--format", "csv", *paths)
     finally:
@@ -216,7 +216,7 @@ def abrupt(clock: list[int], work: str, *arguments: str) -> int:
     from store.catalog import Catalog
 
     kept: list[Catalog] = []
-    Catalog.close = lambda catalog: kept.append(catalog)  # type: ignore[method-assign]  # noqa: PLW0108
+    setattr(Catalog, "close", lambda catalog: kept.append(catalog))  # noqa: B010, PLW0108
     code: int = globals()[work](clock, *arguments)
     sys.stdout.flush()
     os._exit(code)
