@@ -50,6 +50,11 @@ SESSIONS_PATH: Final = "/v1/sessions"
 DELIVERY_PATH: Final = "/v1/cdrs"
 _THREADS: Final = 4
 _UPGRADE: Final = "the body of a request that asks for another protocol is not read; send it without Upgrade"
+_LOG_IN: Final = (
+    "people: POST /v1/sessions without credentials and sign its challenge, or give the command --as KEY_FILE; "
+    "switches: `Authorization: Bearer` and the token of their credential"
+)
+_SIGN: Final = "sign it with the person's own key and send the request again with `Authorization: Lagrum`"
 T = TypeVar("T")
 
 logger = logging.getLogger("lagrum.http")
@@ -180,7 +185,7 @@ class Door:
         title = "Credentials are needed"
         if not is_log_in:
             headers = {"WWW-Authenticate": 'Bearer realm="lagrum", Basic realm="lagrum", charset="UTF-8"'}
-            return problems.problem(401, "unauthenticated", title, detail=error.detail, headers=headers)
+            return problems.problem(401, "unauthenticated", title, detail=error.detail, hint=_LOG_IN, headers=headers)
         challenge, expires_us = self._authenticator.challenges.issue()
         expires_at = to_text(expires_us)
         return problems.problem(
@@ -188,6 +193,7 @@ class Door:
             "unauthenticated",
             title,
             detail=error.detail,
+            hint=_SIGN,
             headers={"WWW-Authenticate": f'Lagrum challenge="{challenge}", expires="{expires_at}"'},
             challenge=challenge,
             expires_at=expires_at,

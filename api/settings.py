@@ -24,6 +24,18 @@ WITNESS_INTERVAL_SECONDS_MAX: Final = 30
 URL_CHARS_MAX: Final = 300
 _TABLE: Final = "table"
 _KINDS: Final = {int: "a whole number", str: "text in quotes", bool: "true or false"}
+_MOST: Final = {
+    "session_seconds": SESSION_SECONDS_MAX,
+    "challenge_seconds": CHALLENGE_SECONDS_MAX,
+    "witness_interval_seconds": WITNESS_INTERVAL_SECONDS_MAX,
+}
+_TOGETHER: Final = (
+    ("oidc_issuer", "oidc_audience"),
+    ("witness_url", "witness_key"),
+    ("queue_server", "queue_stream", "queue_source", "queue_format"),
+    ("tls_certificate", "tls_key"),
+)
+"""Settings of which all are set, or none."""
 
 
 def _in(table: str, default: Any) -> Any:
@@ -41,8 +53,8 @@ class Settings:
     [rates], [background], [witness], [queue].
 
     server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
-        PEM files; a host beyond loopback needs the first two. `metrics_for_custodians` opens the metrics to the role
-        custodian besides metrics credentials.
+        PEM files; a host beyond loopback needs the first two, and a key that others may read is refused.
+        `metrics_for_custodians` opens the metrics to the role custodian besides metrics credentials.
     ingest: what one delivery may cost. `body_bytes_max` counts bytes as sent, `expanded_bytes_max` after gzip or zstd;
         bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers; a
         plain push of up to `spooled_body_bytes_max` goes to the spool, as long as such bodies take no more memory than
@@ -151,21 +163,15 @@ class Settings:
                 raise ConfigurationError(f"the setting {item.name} is at least 1")
         if not 0 <= self.port <= 65_535:
             raise ConfigurationError("the setting port is between 0 and 65535; 0 takes a free one")
-        if self.session_seconds > SESSION_SECONDS_MAX:
-            raise ConfigurationError(f"the setting session_seconds is at most {SESSION_SECONDS_MAX}")
-        if self.challenge_seconds > CHALLENGE_SECONDS_MAX:
-            raise ConfigurationError(f"the setting challenge_seconds is at most {CHALLENGE_SECONDS_MAX}")
+        for name, most in _MOST.items():
+            if getattr(self, name) > most:
+                raise ConfigurationError(f"the setting {name} is at most {most}")
+        for names in _TOGETHER:
+            if len({bool(getattr(self, name)) for name in names}) > 1:
+                raise ConfigurationError(f"{', '.join(names[:-1])} and {names[-1]} come together")
         if self.lockout_seconds_max < self.lockout_seconds:
             raise ConfigurationError("the setting lockout_seconds_max is at least lockout_seconds")
         self._check_identity()
-        if self.witness_interval_seconds > WITNESS_INTERVAL_SECONDS_MAX:
-            raise ConfigurationError(f"the setting witness_interval_seconds is at most {WITNESS_INTERVAL_SECONDS_MAX}")
-        if bool(self.witness_url) != bool(self.witness_key):
-            raise ConfigurationError("witness_url and witness_key come together")
-        if len({bool(getattr(self, f"queue_{name}")) for name in ("server", "stream", "source", "format")}) > 1:
-            raise ConfigurationError("queue_server, queue_stream, queue_source and queue_format come together")
-        if bool(self.tls_certificate) != bool(self.tls_key):
-            raise ConfigurationError("tls_certificate and tls_key come together")
         if self.tls_client_ca and not self.tls_certificate:
             raise ConfigurationError("tls_client_ca needs tls_certificate and tls_key")
         if not self.tls_certificate and not is_loopback(self.host):
@@ -175,8 +181,6 @@ class Settings:
             )
 
     def _check_identity(self) -> None:
-        if bool(self.oidc_issuer) != bool(self.oidc_audience):
-            raise ConfigurationError("oidc_issuer and oidc_audience come together")
         if not self.oidc_issuer and (self.oidc_jwks_url or self.oidc_ca):
             raise ConfigurationError("oidc_jwks_url and oidc_ca need oidc_issuer and oidc_audience")
         for name in ("oidc_issuer", "oidc_jwks_url"):

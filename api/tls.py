@@ -19,7 +19,7 @@ from cryptography import x509
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.settings import Settings
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, PermissionsError
 
 EXTENSION: Final = "tls"
 _CERTIFICATE: Final = "client_certificate_der"
@@ -33,6 +33,7 @@ def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
 
     Raises:
         ConfigurationError: a file cannot be read or the key does not fit.
+        PermissionsError: others may read the key.
     """
     if not settings.tls_certificate:
         return None
@@ -45,6 +46,11 @@ def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
             raise ConfigurationError(
                 f"{root / path} cannot be read", hint=f"see {name} in [server] of lagrum.toml; relative to the root"
             )
+    if is_shared_key(root / settings.tls_key):
+        raise PermissionsError(
+            "others may read the key of the TLS certificate",
+            hint="see tls_key in [server]: give it mode 0600, or 0640 where it is root's",
+        )
     try:
         context.load_cert_chain(root / settings.tls_certificate, root / settings.tls_key)
         if settings.tls_client_ca:
@@ -56,6 +62,12 @@ def server_context(settings: Settings, root: Path) -> ssl.SSLContext | None:
             hint="see [server] in lagrum.toml",
         ) from None
     return context
+
+
+def is_shared_key(path: Path) -> bool:
+    """Tell whether more than its owner may read or write a private key; root may share it with one group of readers."""
+    found = path.stat()
+    return bool(found.st_mode & (0o037 if found.st_uid == 0 else 0o077))
 
 
 class PeerCertificateProtocol(HttpToolsProtocol):

@@ -214,7 +214,7 @@ class Remote:
         for certificate, note in _certificates(log):
             if certificate.epoch <= epoch or certificate.size >= head.size:
                 continue
-            self._post("/add-epoch", self._submission(log, size, certificate.size, note))
+            self._require_taken(self._call("POST", "/add-epoch", self._submission(log, size, certificate.size, note)))
             size = certificate.size
             self._seen = certificate.epoch, size
         return size
@@ -239,9 +239,6 @@ class Remote:
         if first > second:
             raise _refused("it saw more entries than the log has")
         return Submission(first, tuple(log.consistency_proof(first, second)), note).encode()
-
-    def _post(self, path: str, body: bytes) -> None:
-        self._require_taken(self._call("POST", path, body))
 
     def _require_taken(self, answer: httpx.Response) -> None:
         if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR or answer.status_code == 429:

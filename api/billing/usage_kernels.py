@@ -18,9 +18,6 @@ SHORT_CODE: Final = 2
 OTHER: Final = 3
 DESTINATIONS: Final = 4
 
-DIGITS_FIRST: Final = 7
-"""National numbers have so many digits at least; fewer are short codes."""
-
 # Columns, in the order of the kernel's arguments and of their steps.
 KEPT, SERVICE, SOURCE, DISPOSITION, CALLED, DURATION, BILLABLE, UP, DOWN = range(9)
 # What the state tells: groups held, and why the loop ended.

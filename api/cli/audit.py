@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +112,13 @@ def export(context: Context, directory: Path) -> None:
     Example:
       lagrum audit export ./export && lagrum audit verify ./export --key origin.pub
     """
+    from store.audit.extent import export as export_log
+
     if directory.exists():
         raise ConfigurationError("the folder exists already", hint="name a new one")
     with context.open_store() as store:
         text, size = store.audit.checkpoint(), store.audit.size
-        shutil.copytree(store.root / "audit", directory)
+        export_log(store.layout.audit, directory)
     (directory / "checkpoint").write_text(text, encoding="utf-8")
     document = {"size": size, "directory": str(directory)}
     emit(context, document, lambda: click.echo(f"{size} entries: {directory}"))

@@ -86,7 +86,14 @@ def _terms(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--second", required=True, type=FILE, metavar="KEYFILE", help="Key file of the second custodian.")
 @acting
 def add(way: Way, second: Path, **options: Any) -> None:
-    """Register an authority, or other terms for one, with both custodians at one keyboard."""
+    """Register an authority, or other terms for one, with both custodians at one keyboard.
+
+    \b
+    Example:
+      lagrum authority add police-se --name "Police Authority" --country SE --organisation SE-POLICE \\
+        --kind law-enforcement --certificate police-se.crt --call-back +46771140000 \\
+        --as custodian-1.key.json --second custodian-2.key.json
+    """
     terms = _read(way.context, **options)
     with way.open() as first, way.open(second) as other:
         _request(first, terms)
@@ -97,7 +104,13 @@ def add(way: Way, second: Path, **options: Any) -> None:
 @_terms
 @acting
 def request(way: Way, **options: Any) -> None:
-    """Request a registration, or other terms, as one custodian; another confirms it."""
+    """Request a registration, or other terms, as one custodian; another confirms it.
+
+    \b
+    Example:
+      lagrum authority request police-se --name "Police Authority" --country SE --organisation SE-POLICE \\
+        --kind law-enforcement --certificate police-se.crt --call-back +46771140000 --as custodian-1.key.json
+    """
     with way.open() as client:
         _tell(way, _request(client, _read(way.context, **options)))
 
@@ -106,7 +119,12 @@ def request(way: Way, **options: Any) -> None:
 @click.argument("authority_id", metavar="ID")
 @acting
 def confirm(way: Way, authority_id: str) -> None:
-    """Confirm, as another custodian, what is requested for an authority: a registration or a revocation."""
+    """Confirm, as another custodian, what is requested for an authority: a registration or a revocation.
+
+    \b
+    Example:
+      lagrum authority confirm police-se --as custodian-2.key.json
+    """
     with way.open() as client:
         _tell(way, _confirm(client, authority_id, lambda shown: look(_facts(dict(shown)))))
 
@@ -117,7 +135,12 @@ def confirm(way: Way, authority_id: str) -> None:
 @click.option("--second", type=FILE, metavar="KEYFILE", help="Key file of the second custodian; confirms at once.")
 @acting
 def revoke(way: Way, authority_id: str, reason: str, second: Path | None) -> None:
-    """Request a revocation; with --second it is confirmed at once, else by `authority confirm`."""
+    """Request a revocation; with --second it is confirmed at once, else by `authority confirm`.
+
+    \b
+    Example:
+      lagrum authority revoke police-se --reason "merged with another" --as custodian-1.key.json
+    """
     from api.people import authority_register as procedure
 
     _tell(way, revoked(way, f"/v1/authorities/{authority_id}", procedure, reason, second, _confirm))
@@ -127,7 +150,12 @@ def revoke(way: Way, authority_id: str, reason: str, second: Path | None) -> Non
 @click.argument("authority_id", metavar="ID")
 @acting
 def withdraw(way: Way, authority_id: str) -> None:
-    """Withdraw what is only requested for an authority."""
+    """Withdraw what is only requested for an authority.
+
+    \b
+    Example:
+      lagrum authority withdraw police-se --as custodian-1.key.json
+    """
     from api.people import authority_register as procedure
 
     _tell(way, withdrawn(way, f"/v1/authorities/{authority_id}", procedure))
@@ -136,7 +164,12 @@ def withdraw(way: Way, authority_id: str) -> None:
 @authority.command("list")
 @acting
 def list_authorities(way: Way) -> None:
-    """List authorities, the revoked included."""
+    """List authorities, the revoked included.
+
+    \b
+    Example:
+      lagrum authority list --as custodian-1.key.json
+    """
     with way.open() as client:
         document = client.get("/v1/authorities")
     emit(way.context, document, lambda: show_table(lines(document["authorities"]), _COLUMNS))
@@ -146,7 +179,12 @@ def list_authorities(way: Way) -> None:
 @click.argument("authority_id", metavar="ID")
 @acting
 def show(way: Way, authority_id: str) -> None:
-    """Show one authority with its call-back number and certificate."""
+    """Show one authority with its call-back number and certificate.
+
+    \b
+    Example:
+      lagrum authority show police-se --as custodian-1.key.json
+    """
     with way.open() as client:
         _tell(way, client.get(f"/v1/authorities/{authority_id}"))
 
@@ -162,6 +200,10 @@ def make_keys(context: Context, authority_id: str, folder: Path, seal: bool) -> 
     """Make keys on the authority's own machine, for one that has none.
 
     ID.pem is the private key that opens deliveries, ID.crt its certificate for two years, ID.key.json the signing key.
+
+    \b
+    Example:
+      lagrum authority key police-se --output keys --seal
     """
     from api.people.authority_keys import make
 

@@ -8,7 +8,7 @@ import click
 
 from api.cli.context import Context
 from api.cli.days import Day
-from api.cli.memory import keep_freed_memory, undisturbed
+from api.cli.memory import keep_freed_memory, loading, undisturbed
 from api.cli.output import emit, show_table
 
 COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written", "retired")
@@ -37,7 +37,8 @@ def compact(context: Context, everything: bool, day: datetime | None) -> int:
       0  done
       1  another process compacts, or a part does not authenticate
     """
-    keep_freed_memory()
+    with loading():
+        keep_freed_memory()
     document = dict.fromkeys(COLUMNS, 0)
     with context.open_store() as store, undisturbed():
         keys = [None] if day is None else [item.key for item in store.partitions() if item.date == day.date()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,7 +109,7 @@ def consume(
             totals = consumer.run(once=once)
         finally:
             queue.close()
-    document = totals.as_dict()
+    document = asdict(totals)
     emit(context, document, lambda: show_facts(document))
     return 1 if once and totals.refused else 0
 

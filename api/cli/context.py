@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from api.cli.memory import loading
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Context:
             ConfigurationError: there is no store, or its passphrase is not to be had.
             PermissionsError: a key file can be read by others.
         """
-        from store import Store
+        with loading():
+            from store import Store
 
         root = self.require_root()
         return Store.open(root, clock=self.clock, passphrase=passphrase(root))

@@ -55,6 +55,11 @@ def open_delivery(
     """Decrypt FILE, verify all of it, and only then write it into a new folder.
 
     \b
+    Example:
+      lagrum delivery open delivery.zip --key authority.key.pem --certificate authority.pem \\
+          --signed-by delivery.pub --output opened
+
+    \b
     Exit codes:
       0  whole, for this key, signed by this operator
       1  not; nothing is written
@@ -81,6 +86,10 @@ def open_delivery(
 @click.pass_obj
 def verify(context: Context, folder: Path, signed_by: str) -> int:
     """Check an opened delivery: signatures, digests, sequence, counts, and that nothing else is in the folder.
+
+    \b
+    Example:
+      lagrum delivery verify opened --signed-by delivery.pub
 
     \b
     Exit codes:

@@ -52,7 +52,13 @@ def disclosure() -> None:
 @click.option("--task", "task_file", type=FILE, metavar="FILE", help="JSON: narrower targets, window, categories.")
 @acting
 def register_task(way: Way, authorisation: str, task_file: Path | None) -> None:
-    """Register a task under an authorisation; without --task it asks for all of it."""
+    """Register a task under an authorisation; without --task it asks for all of it.
+
+    \b
+    Examples:
+      lagrum disclosure register SE-A-0f3c2a5e9b8d7416 --as officer.key
+      lagrum disclosure register SE-A-0f3c2a5e9b8d7416 --task narrower.json --as officer.key
+    """
     body = {} if task_file is None else read_json(task_file)
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/authorisations/{case_id(authorisation)}/tasks", body))
@@ -69,6 +75,11 @@ def check(way: Way, task: str, call_back: Path | None) -> None:
     Example of a call-back:
       {"spoken_with": "duty officer 12", "number": "+46771140000",
        "called_at": "2026-11-22T14:03:00+01:00"}
+
+    \b
+    Examples:
+      lagrum disclosure check SE-T-7be1d0c4a2963f58 --as handler.key
+      lagrum disclosure check SE-T-7be1d0c4a2963f58 --call-back call.json --as handler.key
     """
     body = None if call_back is None else {"call_back": read_json(call_back)}
     with way.open() as client:
@@ -82,6 +93,10 @@ def preflight(way: Way, task: str) -> None:
     """Ask as the approver about how much a task would find, before approving it; three times a task.
 
     Zero is also the answer to what is refused; `disclosure show` tells how many of the three are used.
+
+    \b
+    Example:
+      lagrum disclosure preflight SE-T-7be1d0c4a2963f58 --as approver.key
     """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/preflight"))
@@ -92,7 +107,12 @@ def preflight(way: Way, task: str) -> None:
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @acting
 def approve(way: Way, task: str, yes: bool) -> None:
-    """Sign the request as the approver, after seeing the targets as they will be searched for."""
+    """Sign the request as the approver, after seeing the targets as they will be searched for.
+
+    \b
+    Example:
+      lagrum disclosure approve SE-T-7be1d0c4a2963f58 --as approver.key
+    """
     _sign(way, task, yes, action="disclosure.approve", digest_name="request_digest", step="approve")
 
 
@@ -100,7 +120,12 @@ def approve(way: Way, task: str, yes: bool) -> None:
 @click.argument("task")
 @acting
 def run(way: Way, task: str) -> None:
-    """Search as the case handler; the result is kept encrypted until it is released."""
+    """Search as the case handler; the result is kept encrypted until it is released.
+
+    \b
+    Example:
+      lagrum disclosure run SE-T-7be1d0c4a2963f58 --as handler.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/run"))
 
@@ -109,7 +134,12 @@ def run(way: Way, task: str) -> None:
 @click.argument("task")
 @acting
 def explain(way: Way, task: str) -> None:
-    """Show as the case handler what the search would read: counts of parts, row groups and bytes, and no record."""
+    """Show as the case handler what the search would read: counts of parts, row groups and bytes, and no record.
+
+    \b
+    Example:
+      lagrum disclosure explain SE-T-7be1d0c4a2963f58 --as handler.key
+    """
     with way.open() as client:
         tell(way, client.get(f"/v1/disclosure/tasks/{case_id(task)}/plan"))
 
@@ -119,7 +149,12 @@ def explain(way: Way, task: str) -> None:
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @acting
 def release(way: Way, task: str, yes: bool) -> None:
-    """Sign the result's release as an approver."""
+    """Sign the result's release as an approver.
+
+    \b
+    Example:
+      lagrum disclosure release SE-T-7be1d0c4a2963f58 --as approver.key
+    """
     _sign(way, task, yes, action="disclosure.release", digest_name="result_digest", step="release")
 
 
@@ -133,6 +168,10 @@ def deliver(way: Way, task: str, output: Path) -> None:
     """Fetch the delivery as the officer, encrypted to the authority; an existing file is never overwritten.
 
     `lagrum delivery open` opens it with the authority's private key.
+
+    \b
+    Example:
+      lagrum disclosure deliver SE-T-7be1d0c4a2963f58 --output delivery.zip --as officer.key
     """
     headers: dict[str, str] = {}
     with way.open() as client:
@@ -153,7 +192,12 @@ def deliver(way: Way, task: str, output: Path) -> None:
 )
 @acting
 def acknowledge(way: Way, task: str, receipt: Path) -> None:
-    """Confirm as the officer that the delivery was opened and is whole; the operator's copy then has its last days."""
+    """Confirm as the officer that the delivery was opened and is whole; the operator's copy then has its last days.
+
+    \b
+    Example:
+      lagrum disclosure acknowledge SE-T-7be1d0c4a2963f58 --receipt opened/receipt.json --as officer.key
+    """
     digest = hashlib.sha256(receipt.read_bytes()).hexdigest()
     with way.open() as client:
         approval = client.approve(action="disclosure.acknowledge", case=case_id(task), digest=digest)
@@ -165,7 +209,12 @@ def acknowledge(way: Way, task: str, receipt: Path) -> None:
 @click.option("--reason", required=True, metavar="WORD", help="One word of a-z and '-'.")
 @acting
 def reject(way: Way, case: str, reason: str) -> None:
-    """Refuse an authorisation, a request or a release."""
+    """Refuse an authorisation, a request or a release.
+
+    \b
+    Example:
+      lagrum disclosure reject SE-T-7be1d0c4a2963f58 --reason window-too-wide --as approver.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/cases/{case_id(case)}/reject", {"reason": reason}))
 
@@ -175,7 +224,12 @@ def reject(way: Way, case: str, reason: str) -> None:
 @click.option("--reason", required=True, metavar="WORD", help="One word of a-z and '-'.")
 @acting
 def cancel(way: Way, case: str, reason: str) -> None:
-    """Withdraw an authorisation or a task as its officer."""
+    """Withdraw an authorisation or a task as its officer.
+
+    \b
+    Example:
+      lagrum disclosure cancel SE-A-0f3c2a5e9b8d7416 --reason investigation-closed --as officer.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/cases/{case_id(case)}/cancel", {"reason": reason}))
 
@@ -185,7 +239,12 @@ def cancel(way: Way, case: str, reason: str) -> None:
 @click.option("--reason", required=True, metavar="WORD", help="One word of a-z and '-'.")
 @acting
 def suspend(way: Way, authorisation: str, reason: str) -> None:
-    """Let an authorisation rest, as its officer, a case handler or an approver."""
+    """Let an authorisation rest, as its officer, a case handler or an approver.
+
+    \b
+    Example:
+      lagrum disclosure suspend SE-A-0f3c2a5e9b8d7416 --reason decision-appealed --as officer.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/authorisations/{case_id(authorisation)}/suspend", {"reason": reason}))
 
@@ -194,7 +253,12 @@ def suspend(way: Way, authorisation: str, reason: str) -> None:
 @click.argument("authorisation")
 @acting
 def resume(way: Way, authorisation: str) -> None:
-    """Let a suspended authorisation go on: its officer if the authority suspended it, else an approver."""
+    """Let a suspended authorisation go on: its officer if the authority suspended it, else an approver.
+
+    \b
+    Example:
+      lagrum disclosure resume SE-A-0f3c2a5e9b8d7416 --as officer.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/authorisations/{case_id(authorisation)}/resume"))
 

@@ -37,6 +37,10 @@ def authorise(way: Way, order: Path | None, order_file: Path | None, document: P
     The window and the authorisation end as that day begins (UTC).
     Decisions are by a court, a prosecutor or an authority.
     An emergency has "emergency": true, a test on made records "test": true.
+
+    \b
+    Example:
+      lagrum disclosure authorise order.json --document decision.pdf --as officer.key
     """
     path = order or order_file
     if path is None or (order and order_file):
@@ -64,6 +68,10 @@ def confirm(way: Way, authorisation: str, ruling: Path, document: Path | None) -
 
     A decision that grants less says what it grants: "targets", "window" or
     "categories", as in an order. Tasks that ask for more end.
+
+    \b
+    Example:
+      lagrum disclosure confirm SE-A-0f3c2a5e9b8d7416 ruling.json --document decision.pdf --as officer.key
     """
     _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/confirm", ruling, document)
 
@@ -80,6 +88,10 @@ def extend(way: Way, authorisation: str, ruling: Path, document: Path | None) ->
     Example of a ruling:
       {"decision_reference": "B 1234-26/3", "decided_on": "2026-12-20",
        "decided_by": "court", "expires_at": "2027-01-22"}
+
+    \b
+    Example:
+      lagrum disclosure extend SE-A-0f3c2a5e9b8d7416 ruling.json --document decision.pdf --as officer.key
     """
     _post_ruling(way, f"/v1/disclosure/authorisations/{case_id(authorisation)}/extend", ruling, document)
 

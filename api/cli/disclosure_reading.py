@@ -19,7 +19,12 @@ from schemas.errors import ConfigurationError
 @click.command("list")
 @acting
 def list_cases(way: Way) -> None:
-    """List the cases that you may see."""
+    """List the cases that you may see.
+
+    \b
+    Example:
+      lagrum disclosure list --as handler.key
+    """
     with way.open() as client:
         document = client.get("/v1/disclosure/cases")
     rows = [row for case in document["cases"] for row in _rows(case)]
@@ -41,7 +46,12 @@ def _rows(case: Mapping[str, Any]) -> list[dict[str, Any]]:
 @click.argument("case")
 @acting
 def show(way: Way, case: str) -> None:
-    """Show an authorisation or a task, with its targets as they are searched for."""
+    """Show an authorisation or a task, with its targets as they are searched for.
+
+    \b
+    Example:
+      lagrum disclosure show SE-T-7be1d0c4a2963f58 --as handler.key
+    """
     with way.open() as client:
         tell(way, client.get(f"/v1/disclosure/cases/{case_id(case)}"))
 
@@ -49,7 +59,12 @@ def show(way: Way, case: str) -> None:
 @click.command("lapsed")
 @acting
 def lapsed(way: Way) -> None:
-    """List emergencies that nobody confirmed, and what had left under them; for approvers and the DPO."""
+    """List emergencies that nobody confirmed, and what had left under them; for approvers and the DPO.
+
+    \b
+    Example:
+      lagrum disclosure lapsed --as approver.key
+    """
     with way.open() as client:
         document = client.get("/v1/disclosure/lapsed")
     rows = [
@@ -69,7 +84,12 @@ def lapsed(way: Way) -> None:
 @click.option("--number", type=click.IntRange(1, 100), metavar="N", help="As `show` lists them; default: the last.")
 @acting
 def document(way: Way, case: str, output: Path, number: int | None) -> None:
-    """Fetch the decision's document, to compare the fields with; an existing file is never overwritten."""
+    """Fetch the decision's document, to compare the fields with; an existing file is never overwritten.
+
+    \b
+    Example:
+      lagrum disclosure document SE-A-0f3c2a5e9b8d7416 --output decision.pdf --as approver.key
+    """
     from store.files import write_atomic
 
     refuse_existing(output)
@@ -83,7 +103,12 @@ def document(way: Way, case: str, output: Path, number: int | None) -> None:
 @click.command("key")
 @acting
 def key(way: Way) -> None:
-    """Show the public key under which deliveries verify."""
+    """Show the public key under which deliveries verify.
+
+    \b
+    Example:
+      lagrum disclosure key --as officer.key
+    """
     with way.open() as client:
         document = client.get("/v1/disclosure/delivery-key")
     emit(way.context, document, lambda: click.echo(document["public_key"]))
@@ -93,7 +118,12 @@ def key(way: Way) -> None:
 @click.option("--request", "is_request", is_flag=True, help="Print a request for a certificate of the authority's.")
 @acting
 def push_key(way: Way, is_request: bool) -> None:
-    """Show the certificate with which the service comes to authorities' endpoints, as PEM."""
+    """Show the certificate with which the service comes to authorities' endpoints, as PEM.
+
+    \b
+    Example:
+      lagrum disclosure push-key --request --as custodian-1.key.json
+    """
     with way.open() as client:
         document = client.get("/v1/disclosure/push-key")
     emit(way.context, document, lambda: click.echo(document["request" if is_request else "certificate"], nl=False))
@@ -103,7 +133,13 @@ def push_key(way: Way, is_request: bool) -> None:
 @click.argument("basis", required=False)
 @click.pass_obj
 def bases(context: Context, basis: str | None) -> None:
-    """List the legal bases that orders may name, or every bound of one: the law's, and those marked (ours)."""
+    """List the legal bases that orders may name, or every bound of one: the law's, and those marked (ours).
+
+    \b
+    Examples:
+      lagrum disclosure bases
+      lagrum disclosure bases secret-surveillance
+    """
     from api.disclosure.bases import bases as all_bases
 
     document = {"bases": [item for item in all_bases() if basis in (None, item["id"])]}

@@ -81,6 +81,8 @@ def examine(context: Context) -> Iterator[Finding]:
         return
     yield _folder(root)
     yield from _secrets(root)
+    yield from _custodians(root)
+    yield from _tls_key(root)
     yield _space(root)
     yield from _immutable(root)
     yield _service(root)
@@ -125,6 +127,32 @@ def _secrets(root: Path) -> Iterator[Finding]:
         sound = stat.S_ISREG(found.st_mode) and not found.st_mode & 0o177 and found.st_uid == os.geteuid()
         text = "mode 0600, this user's" if sound else "must be a file of this user with mode 0600"
         yield Finding(path.name, "ok" if sound else "wrong", text)
+
+
+def _custodians(root: Path) -> Iterator[Finding]:
+    """Whoever has both key files is two persons; `init` leaves them together."""
+    from api.people.bootstrap import FIRST_CUSTODIANS, default_folder, key_file_path
+
+    folder = default_folder(root)
+    if any(os.path.lexists(key_file_path(folder, person_id)) for person_id in FIRST_CUSTODIANS):
+        text = f"their key files lie in {folder}: give each to its person, away from this machine, and remove it"
+        yield Finding("custodians", "warning", text)
+
+
+def _tls_key(root: Path) -> Iterator[Finding]:
+    from api.settings import load
+    from api.tls import is_shared_key
+
+    try:
+        named = load(root).tls_key
+        if named:
+            shared = is_shared_key(root / named)
+            text = "others may read it, and `lagrum serve` refuses it; chmod 600" if shared else "is its owner's alone"
+            yield Finding("TLS key", "wrong" if shared else "ok", text)
+    except OSError as error:
+        yield Finding("TLS key", "wrong", f"cannot be looked at: {error.strerror}")
+    except LagrumError as error:
+        yield Finding("settings", "wrong", error.message)
 
 
 def _space(root: Path) -> Finding:

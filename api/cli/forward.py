@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -90,7 +91,7 @@ def forward(
         if not once:
             note(f"forwarding {directory} as source {source}")
         totals = agent.run(once=once, poll_s=poll_s)
-    document = totals.as_dict()
+    document = asdict(totals)
     emit(context, document, lambda: show_facts(document))
     return 1 if once and (totals.failed or totals.in_spool) else 0
 

@@ -28,7 +28,7 @@ class HelpFormatter(click.HelpFormatter):
 
 def broken(lines: list[str], width: int) -> Iterator[str]:
     """Yield lines; a command longer than `width` is continued on further lines, indented, after a backslash."""
-    for line in _whole(lines):
+    for line in whole(lines):
         is_command = re.search(r"(?:^|\| )(?:\$ )?lagrum ", line.strip()) is not None
         if not is_command or len(line) <= width:
             yield line
@@ -43,7 +43,7 @@ def broken(lines: list[str], width: int) -> Iterator[str]:
         yield row
 
 
-def _whole(lines: list[str]) -> Iterator[str]:
+def whole(lines: list[str]) -> Iterator[str]:
     """Yield lines, with what a backslash continues joined: how wide the source is does not show on the terminal."""
     begun = ""
     for line in lines:

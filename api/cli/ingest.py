@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 import click
 
 from api.cli.context import Context
-from api.cli.memory import keep_freed_memory, undisturbed
+from api.cli.memory import keep_freed_memory, loading, undisturbed
 from api.cli.output import Bar, counted, emit, note, progress, show_table
 from schemas.errors import InputError, LagrumError
 
@@ -66,10 +66,11 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
       2  unknown format, missing file, wrong configuration
     """
     check_paths(paths)
-    check_format(format_name)
-    keep_freed_memory()
+    with loading():
+        check_format(format_name)
+        keep_freed_memory()
     with context.open_store() as store, undisturbed():
-        source = _source(store, source_name)
+        source = _source(store, source_name, format_name)
         began = time.monotonic()
         outcomes = _ingest_all(store, source, format_name, paths)
         document = summarise(outcomes, time.monotonic() - began)
@@ -129,14 +130,17 @@ def summarise(outcomes: list[dict[str, Any]], seconds: float) -> dict[str, Any]:
     return total
 
 
-def _source(store: Store, name: str) -> SourceConfig:
-    """Return the source; a new one beside others is told, for its name may be misspelt."""
+def _source(store: Store, name: str, format_name: str) -> SourceConfig:
+    """Return the source; a new one is told beside others, for its name may be misspelt, and where its zone matters."""
     from difflib import get_close_matches
 
+    from ingest.decoders import decoder
     from ingest.sources import get_or_create, registered
 
     others = [known.name for known in registered(store)]
     source = get_or_create(store, name)
+    if name not in others and not decoder(format_name).zoned:
+        note(f"{name} is new, and {format_name} tells local times: read as UTC; `lagrum sources add` names a zone")
     if others and name not in others:
         near = get_close_matches(name, others, n=1)
         meant = (

@@ -99,13 +99,12 @@ def init(
       lagrum init /srv/lagrum --transit https://bao.example.net:8200 --secret-file /etc/lagrum/transit-token
       lagrum init /srv/lagrum --pkcs11 /usr/lib/softhsm/libsofthsm2.so --token lagrum --secret-file /etc/lagrum/pin
     """
-    from api.people.bootstrap import create_custodians, without_persons
+    from api.people.bootstrap import create_custodians, default_folder, without_persons
     from store import Store
     from store.keys import roots_of
 
     passphrase = credential_passphrase() or (_asked("Passphrase of the root key") if ask else None)
-    place_of_root = directory.absolute()  # `.` has no name of its own
-    folder = custodian_keys or place_of_root.with_name(f"{place_of_root.name}.custodians")
+    folder = custodian_keys or default_folder(directory)
     place = _place(transit_url, transit_mount, transit_ca, library, token, secret_file)
     if place is not None and passphrase is not None:
         raise ConfigurationError("a root key in a module or service takes no passphrase")

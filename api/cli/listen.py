@@ -41,6 +41,10 @@ def radius(context: Context, host: str, port: int) -> int:
 
     Packets of strangers, and those that were not made with the peer's secret, get no answer. They are counted, and are
     an event in the audit log. It may be stopped and killed at any time: what was not answered is sent again.
+
+    \b
+    Example:
+      lagrum listen radius --host 192.0.2.1
     """
     from ingest.listeners.radius import RadiusListener
 
@@ -56,6 +60,10 @@ def flow(context: Context, host: str, port: int) -> int:
 
     Exporters are known by their address alone: let only them reach the port. What the network or the kernel dropped is
     counted, and is an event in the audit log.
+
+    \b
+    Example:
+      lagrum listen flow --host 192.0.2.1
     """
     from ingest.listeners.flow import FlowCollector
 
@@ -72,7 +80,13 @@ def flow(context: Context, host: str, port: int) -> int:
 )
 @click.pass_obj
 def peer(context: Context, name: str, role: str, address: str, source_name: str, secret_file: BinaryIO | None) -> None:
-    """Register a device that may send, or change it. Its secret is sealed, and shown nowhere."""
+    """Register a device that may send, or change it. Its secret is sealed, and shown nowhere.
+
+    \b
+    Examples:
+      lagrum listen peer bras1 --role radius --address 192.0.2.7 --source bras1 --secret-file bras1.secret
+      lagrum listen peer cgn1 --role flow --address 192.0.2.16/28 --source cgn1
+    """
     from ingest.listeners import peers
 
     if (role == peers.RADIUS) != (secret_file is not None):
@@ -87,7 +101,12 @@ def peer(context: Context, name: str, role: str, address: str, source_name: str,
 @listen.command("status")
 @click.pass_obj
 def status(context: Context) -> None:
-    """Show who may send, and what every listener has counted since it started."""
+    """Show who may send, and what every listener has counted since it started.
+
+    \b
+    Example:
+      lagrum listen status
+    """
     from ingest.listeners import peers, tallies
 
     with context.open_store() as store:

@@ -20,6 +20,8 @@ _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _KEPT_BYTES_MAX: Final = 1 << 30
+_STORE: Final = "store.store"
+"""Where this is loaded, so is most of the rest."""
 _ARENAS: Final = 2
 """Each thread would else keep a heap of its own: a quarter of a GiB more."""
 
@@ -45,6 +47,23 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Leave out collections of garbage while modules are loaded; what they made is left out of those that come.
+
+    They find nothing to collect in hundreds of thousands of new objects, and took 6 % of a short command.
+    """
+    if _STORE in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

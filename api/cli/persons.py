@@ -53,7 +53,12 @@ def person() -> None:
 @click.option("--seal/--no-seal", default=False, help="Ask for a passphrase that seals the key file.")
 @click.pass_obj
 def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
-    """Make a key file on the person's own machine; prints the public key that enrolment takes."""
+    """Make a key file on the person's own machine; prints the public key that enrolment takes.
+
+    \b
+    Example:
+      lagrum person key officer-7 --output officer-7.key.json --seal
+    """
     from api.people.signing import PersonKey, write_key_file
 
     key = PersonKey.generate(person_id)
@@ -72,7 +77,13 @@ def make_key(context: Context, person_id: str, path: Path, seal: bool) -> None:
 @click.option("--key-file", "new_key_file", type=FILE, metavar="FILE", help="Make a new key file here instead.")
 @acting
 def request(way: Way, person_id: str, new_key_file: Path | None, **options: Any) -> None:
-    """Request an enrolment as one custodian; another confirms it."""
+    """Request an enrolment as one custodian; another confirms it.
+
+    \b
+    Example:
+      lagrum person request officer-7 --name "Officer 7" --role officer --authority police-se --public-key KEY \\
+        --as custodian-1.key.json
+    """
     enrolment = _enrolment(person_id, new_key_file, **options)
     with way.open() as client:
         _tell(way, _request(client, enrolment))
@@ -82,7 +93,12 @@ def request(way: Way, person_id: str, new_key_file: Path | None, **options: Any)
 @click.argument("person_id", metavar="ID")
 @acting
 def confirm(way: Way, person_id: str) -> None:
-    """Confirm, as another custodian, what is requested for a person: an enrolment or a revocation."""
+    """Confirm, as another custodian, what is requested for a person: an enrolment or a revocation.
+
+    \b
+    Example:
+      lagrum person confirm officer-7 --as custodian-2.key.json
+    """
     with way.open() as client:
         _tell(way, _confirm(client, person_id, look))
 
@@ -117,7 +133,12 @@ def enrol(way: Way, person_id: str, second: Path, new_key_file: Path | None, **o
 @click.option("--second", type=FILE, metavar="KEYFILE", help="Key file of the second custodian; confirms at once.")
 @acting
 def revoke(way: Way, person_id: str, reason: str, second: Path | None) -> None:
-    """Request a person's revocation; with --second it is confirmed at once, else by `person confirm`."""
+    """Request a person's revocation; with --second it is confirmed at once, else by `person confirm`.
+
+    \b
+    Example:
+      lagrum person revoke officer-7 --reason "has left the authority" --as custodian-1.key.json
+    """
     from api.people import enrolment as procedure
 
     _tell(way, revoked(way, f"/v1/persons/{person_id}", procedure, reason, second, _confirm))
@@ -127,7 +148,12 @@ def revoke(way: Way, person_id: str, reason: str, second: Path | None) -> None:
 @click.argument("person_id", metavar="ID")
 @acting
 def withdraw(way: Way, person_id: str) -> None:
-    """Withdraw what is only requested for a person."""
+    """Withdraw what is only requested for a person.
+
+    \b
+    Example:
+      lagrum person withdraw officer-7 --as custodian-1.key.json
+    """
     from api.people import enrolment as procedure
 
     _tell(way, withdrawn(way, f"/v1/persons/{person_id}", procedure))
@@ -136,7 +162,12 @@ def withdraw(way: Way, person_id: str) -> None:
 @person.command("list")
 @acting
 def list_persons(way: Way) -> None:
-    """List persons, the revoked included."""
+    """List persons, the revoked included.
+
+    \b
+    Example:
+      lagrum person list --as custodian-1.key.json
+    """
     with way.open() as client:
         document = client.get("/v1/persons")
     emit(way.context, document, lambda: show_table(lines(document["persons"]), _COLUMNS))
@@ -182,7 +213,12 @@ def bind(
 @click.argument("binding_id", metavar="BINDING")
 @acting
 def bind_confirm(way: Way, person_id: str, binding_id: str) -> None:
-    """Confirm, as another custodian, a binding that is requested."""
+    """Confirm, as another custodian, a binding that is requested.
+
+    \b
+    Example:
+      lagrum person bind-confirm officer-7 5e0c7d214f863b9a --as custodian-2.key.json
+    """
     with way.open() as client:
         _tell(way, _sign_binding(client, person_id, binding_id, "confirm", look))
 
@@ -192,7 +228,12 @@ def bind_confirm(way: Way, person_id: str, binding_id: str) -> None:
 @click.argument("binding_id", metavar="BINDING")
 @acting
 def unbind(way: Way, person_id: str, binding_id: str) -> None:
-    """End a binding at once; one custodian is enough."""
+    """End a binding at once; one custodian is enough.
+
+    \b
+    Example:
+      lagrum person unbind officer-7 5e0c7d214f863b9a --as custodian-1.key.json
+    """
     with way.open() as client:
         _tell(way, _sign_binding(client, person_id, binding_id, "end"))
 
@@ -201,7 +242,12 @@ def unbind(way: Way, person_id: str, binding_id: str) -> None:
 @click.argument("person_id", metavar="ID")
 @acting
 def list_bindings(way: Way, person_id: str) -> None:
-    """List what else than the own key recognises a person."""
+    """List what else than the own key recognises a person.
+
+    \b
+    Example:
+      lagrum person bindings officer-7 --as custodian-1.key.json
+    """
     with way.open() as client:
         document = client.get(f"/v1/persons/{person_id}/bindings")
     columns = (("id", "binding"), ("kind", "kind"), ("issuer", "issuer"), ("state", "state"))
@@ -213,7 +259,13 @@ def list_bindings(way: Way, person_id: str) -> None:
 @click.option("--address", metavar="IP", help="Say which tag stands for this address on that day.")
 @acting
 def logins(way: Way, day: str, address: str | None) -> None:
-    """Show who was recognised or refused on a day; for the data protection officer and auditors."""
+    """Show who was recognised or refused on a day; for the data protection officer and auditors.
+
+    \b
+    Examples:
+      lagrum person logins --day 2026-11-21 --as auditor.key
+      lagrum person logins --day 2026-11-21 --address 192.0.2.7 --as auditor.key
+    """
     with way.open() as client:
         document = client.get("/v1/logins", day=day, address=address)
     names = ("time", "outcome", "way", "account", "word", "place", "count")

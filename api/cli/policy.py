@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
 from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, note, show_facts, show_table
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, NotFoundError
 from schemas.policy import DEFAULT_POLICY, Policy
 from schemas.retention import CATEGORY_FLOORS, CEILING_MONTHS, FLOOR_MONTHS
 
@@ -185,13 +186,20 @@ def request(way: Way, file: Path, second: Path | None) -> None:
 def pending(way: Way) -> None:
     """Show the version that waits for a second custodian, and how many partitions it ends on its day.
 
+    Where none waits, `version` is null.
+
     \b
     Example:
       lagrum retention policy pending --as custodian-2.key.json
     """
-    with way.open() as client:
-        shown: dict[str, Any] = client.get("/v1/policy/request")
-    emit(way.context, shown, lambda: show_facts(_facts(shown)))
+    shown: dict[str, Any] = {"version": None}
+    with way.open() as client, suppress(NotFoundError):
+        shown = client.get("/v1/policy/request")
+    if shown["version"] is None:
+        note("no version of the policy waits")
+        emit(way.context, shown, lambda: None)
+    else:
+        emit(way.context, shown, lambda: show_facts(_facts(shown)))
 
 
 @policy.command("confirm")

@@ -25,6 +25,10 @@ def report(way: Way, year: int, exact: bool, page_file: Path | None) -> int:
     """Report a year's tasks by basis, country and outcome, as an approver or the data protection officer.
 
     The exit code is 1 when the cases on file and the audit log do not tell the same.
+
+    \b
+    Example:
+      lagrum disclosure report --year 2026 --html report-2026.html --as dpo.key
     """
     with way.open() as client:
         document = client.get("/v1/disclosure/reports/transparency", year=year, exact="true" if exact else "false")
@@ -49,6 +53,10 @@ def costs(way: Way, year: int, prices: Path | None, csv_file: Path | None) -> No
       {"currency": "SEK", "prices": [
         {"unit": "task", "basis": "*", "amount_minor": 45000,
          "from": "2026-01-01", "own": true}]}
+
+    \b
+    Example:
+      lagrum disclosure costs --year 2026 --prices prices.json --csv costs-2026.csv --as billing.key
     """
     with way.open() as client:
         document = client.get("/v1/disclosure/reports/costs", year=year)
@@ -74,6 +82,10 @@ def look_ups(way: Way, start: str, end: str, person: str | None) -> int:
     """Report as the data protection officer who looked up what, in which case and when; no target is in it.
 
     The exit code is 1 when a task was released without three persons in three roles.
+
+    \b
+    Example:
+      lagrum disclosure look-ups --from 2026-10-01 --to 2026-11-01 --as dpo.key
     """
     params = {"from": start, "to": end, "person": person}
     with way.open() as client:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import click
+from click.core import ParameterSource
 
 from api.cli.acting import Way, acting
 from api.cli.context import Context
@@ -81,7 +82,13 @@ def add(
     mapping: Path | None,
     **labels: Any,
 ) -> None:
-    """Register a source, or change how its next deliveries are read."""
+    """Register a source, or change how its next deliveries are read.
+
+    \b
+    Examples:
+      lagrum sources add pbx-east --zone Europe/Stockholm --country SE --as custodian-1.key.json
+      lagrum sources add msc-1 --zone UTC --expect-every 900 --as custodian-1.key.json
+    """
     body: dict[str, Any] = {
         **labels,
         "zone": None if zone == "-" else zone,
@@ -93,12 +100,19 @@ def add(
     with way.open() as client:
         shown = client.call("PUT", f"/v1/sources/{quote(name, safe='')}", json=body)
     emit(way.context, shown, lambda: show_facts(shown))
+    if click.get_current_context().get_parameter_source("zone") is ParameterSource.DEFAULT:
+        note("local times are read as UTC; --zone names another (`lagrum formats` says which formats need it)")
 
 
 @sources.command("list")
 @acting
 def list_sources(way: Way) -> None:
-    """List sources."""
+    """List sources.
+
+    \b
+    Example:
+      lagrum sources list --as custodian-1.key.json
+    """
     with way.open() as client:
         document = client.get("/v1/sources")
     emit(way.context, document, lambda: show_table(document["sources"], _COLUMNS))
@@ -110,6 +124,10 @@ def status(context: Context) -> int:
     """Show when each source delivered last, which are silent, and which files and records are missing.
 
     A source is silent when nothing came for longer than its --expect-every, by whatever road. Reads the store itself.
+
+    \b
+    Example:
+      lagrum sources status
 
     \b
     Exit codes:
@@ -129,7 +147,12 @@ def status(context: Context) -> int:
 @click.argument("name")
 @acting
 def show(way: Way, name: str) -> None:
-    """Show a source."""
+    """Show a source.
+
+    \b
+    Example:
+      lagrum sources show pbx-east --as custodian-1.key.json
+    """
     with way.open() as client:
         shown = client.get(f"/v1/sources/{quote(name, safe='')}")
     emit(way.context, shown, lambda: show_facts(shown))
@@ -147,6 +170,11 @@ def credential(way: Way, names: tuple[str, ...], metrics: bool, fingerprint: str
     \b
     The secret works as HTTP Basic (FreeSWITCH's cred: `basic`)
     and as bearer token (`token`).
+
+    \b
+    Examples:
+      lagrum sources credential pbx-east --as custodian-1.key.json
+      lagrum sources credential --metrics --as custodian-1.key.json
     """
     body = {
         "scope": "metrics" if metrics else "ingest",
@@ -164,7 +192,12 @@ def credential(way: Way, names: tuple[str, ...], metrics: bool, fingerprint: str
 @sources.command("credentials")
 @acting
 def credentials(way: Way) -> None:
-    """List credentials; secrets are not among what is known of them."""
+    """List credentials; secrets are not among what is known of them.
+
+    \b
+    Example:
+      lagrum sources credentials --as custodian-1.key.json
+    """
     with way.open() as client:
         document = client.get("/v1/credentials")
     emit(way.context, document, lambda: show_table(document["credentials"], _CREDENTIALS))
@@ -174,7 +207,12 @@ def credentials(way: Way) -> None:
 @click.argument("credential_id", metavar="CREDENTIAL")
 @acting
 def revoke(way: Way, credential_id: str) -> None:
-    """End a credential at once."""
+    """End a credential at once.
+
+    \b
+    Example:
+      lagrum sources revoke c-k7m2q5x3a6bnd4tz --as custodian-1.key.json
+    """
     with way.open() as client:
         shown = client.delete(f"/v1/credentials/{quote(credential_id, safe='')}")
     emit(way.context, shown, lambda: show_facts(shown))

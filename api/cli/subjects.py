@@ -87,7 +87,12 @@ def confirm(way: Way, request_id: str) -> None:
 @click.argument("request_id", metavar="REQUEST")
 @acting
 def show(way: Way, request_id: str) -> None:
-    """Show a request with what a confirmer signs."""
+    """Show a request with what a confirmer signs.
+
+    \b
+    Example:
+      lagrum subject show 3b9a5e0c7d214f86 --as custodian-1.key.json
+    """
     with way.open() as client:
         document = _shown(client, request_id)
     emit(way.context, document, lambda: show_facts({**document, **document["wish"], "wish": None}))
@@ -96,7 +101,12 @@ def show(way: Way, request_id: str) -> None:
 @subject.command("list")
 @acting
 def listing(way: Way) -> None:
-    """List the requests that are kept: state, who acted, and the day by which the law wants an answer."""
+    """List the requests that are kept: state, who acted, and the day by which the law wants an answer.
+
+    \b
+    Example:
+      lagrum subject list --as dpo-1.key.json
+    """
     with way.open() as client:
         document = client.get("/v1/subjects")
     names = ("request", "state", "by", "confirmed_by", "due_on", "kept_until")

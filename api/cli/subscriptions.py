@@ -30,6 +30,10 @@ def import_file(context: Context, path: Path, country: str | None) -> None:
 
     kind is number, imsi, mac or ip; dates are UTC and half-open, an empty valid_to is open. A row with the same kind,
     value and valid_from replaces the earlier one. All rows are imported, or none.
+
+    \b
+    Example:
+      lagrum subscriptions import --country SE subscriptions.csv
     """
     from api.billing.subscriptions import import_rows, parse
 
@@ -47,7 +51,12 @@ def import_file(context: Context, path: Path, country: str | None) -> None:
 @click.option("--account", metavar="ACCOUNT", help="One account; without it every account.")
 @click.pass_obj
 def list_rows(context: Context, account: str | None) -> None:
-    """List subscriptions."""
+    """List subscriptions.
+
+    \b
+    Example:
+      lagrum subscriptions list --account 10017
+    """
     from api.billing.subscriptions import COLUMNS, load
 
     with context.read_store(account=account) as store:

@@ -87,7 +87,12 @@ def usage(ctx: click.Context, account: str | None, form: str, output: Path | Non
 @_period_options
 @click.pass_obj
 def close(context: Context, start: Any, end: Any) -> None:
-    """Close a period that is over: its figures stay from now on."""
+    """Close a period that is over: its figures stay from now on.
+
+    \b
+    Example:
+      lagrum usage close --from 2026-10-01 --to 2026-11-01
+    """
     from api.billing.periods import close as close_period
 
     with context.open_store() as store:
@@ -98,7 +103,12 @@ def close(context: Context, start: Any, end: Any) -> None:
 @usage.command("periods")
 @click.pass_obj
 def periods(context: Context) -> None:
-    """List the closed periods."""
+    """List the closed periods.
+
+    \b
+    Example:
+      lagrum usage periods
+    """
     from api.billing.periods import closed_periods
 
     with context.read_store() as store:
@@ -117,6 +127,11 @@ def adjustments(context: Context, account: str | None, form: str, output: Path |
 
     Late records, withdrawn batches, and single records that were corrected or erased; what is taken back is negative.
     A line goes onto the bill of the period in which its day of change lies, and never changes.
+
+    \b
+    Examples:
+      lagrum usage adjustments --from 2026-10-01 --to 2026-11-01
+      lagrum usage adjustments --account 10017 --from 2026-10-01 --to 2026-11-01 --format csv --output october.csv
     """
     from api.billing.adjustments import adjustments as adjustment_lines
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def watch(
         if not once:
             note(f"watching {directory} for source {source_name}")
         totals = folder.run(once=once, poll_s=poll_s)
-    document = totals.as_dict()
+    document = asdict(totals)
     emit(context, document, lambda: show_facts(document))
     return 1 if once and totals.failed else 0
 

@@ -25,7 +25,12 @@ _COLUMNS: Final = (
 @click.option("--mine", is_flag=True, help="Only what you can do.")
 @acting
 def worklist(way: Way, mine: bool) -> None:
-    """Show what waits for whom, overdue first; officers see their own cases. No target is in it."""
+    """Show what waits for whom, overdue first; officers see their own cases. No target is in it.
+
+    \b
+    Example:
+      lagrum disclosure worklist --mine --as handler.key
+    """
     with way.open() as client:
         document = client.get("/v1/disclosure/worklist", mine="true" if mine else "false")
     rows = [_row(item) for item in document["items"]]
@@ -40,7 +45,13 @@ def worklist(way: Way, mine: bool) -> None:
 @click.option("--withheld", metavar="WORD", help="As an approver: the customer is not told, and why, in one word.")
 @acting
 def notice(way: Way, task: str, withheld: str | None) -> None:
-    """Put on file as a case handler that the customer was told; refused before the basis allows it."""
+    """Put on file as a case handler that the customer was told; refused before the basis allows it.
+
+    \b
+    Examples:
+      lagrum disclosure notice SE-T-7be1d0c4a2963f58 --as handler.key
+      lagrum disclosure notice SE-T-7be1d0c4a2963f58 --withheld secrecy --as approver.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/notice", {"withheld": withheld}))
 
@@ -49,7 +60,12 @@ def notice(way: Way, task: str, withheld: str | None) -> None:
 @click.argument("task")
 @acting
 def inform(way: Way, task: str) -> None:
-    """Put on file as a case handler that the authority was told that its result is outdated: by call, for one."""
+    """Put on file as a case handler that the authority was told that its result is outdated: by call, for one.
+
+    \b
+    Example:
+      lagrum disclosure inform SE-T-7be1d0c4a2963f58 --as handler.key
+    """
     with way.open() as client:
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/inform", {}))
 

@@ -30,7 +30,7 @@ from schemas.holds import TARGETS_MAX, Purpose, hold_basis
 from store import AuditEntry, Put
 from store.clock import to_date
 from store.retention import promised
-from store.retention.hold import ACTIVE, ENDED
+from store.retention.hold import ACTIVE, ENDED, Hold
 from store.retention.holds import KIND
 
 if TYPE_CHECKING:
@@ -186,19 +186,18 @@ def _made(store: Store, hold_id: str, wish: Wish) -> Put | None:
     if wish.act == ADD:
         return Put(KIND, hold_id, _new(store, wish), expect=0)
     document = store.documents.get(KIND, hold_id)
-    body = document.body
-    if body["state"] == ENDED or (wish.act == RENEW and body["state"] != ACTIVE):
-        raise ProcedureError("the hold ended already", reason="state")
+    body, hold = document.body, Hold.of(document)
     if wish.act == RENEW:
-        basis = hold_basis(body["basis"])
-        if to_date(store.clock.now_us()) >= date.fromisoformat(body["ends"]):
+        if not hold.is_in_force(store.clock.now_us()):
             raise ProcedureError("the hold ended already", reason="state")
-        basis.check_renewal(date.fromisoformat(body["ends"]), parse_date(wish.ends), body["renewals"])
+        hold.basis.check_renewal(hold.ends, parse_date(wish.ends), body["renewals"])
         return Put(
             KIND, hold_id, {**body, "ends": wish.ends, "renewals": body["renewals"] + 1}, expect=document.revision
         )
     if wish.act != RELEASE:
         raise InputError("a hold is added, renewed or released")
+    if hold.state == ENDED:
+        raise ProcedureError("the hold ended already", reason="state")
     _text(wish.reason, "a reason")
     return None
 
@@ -241,9 +240,7 @@ def _new(store: Store, wish: Wish) -> dict[str, Any]:
 def _of_account(store: Store, account: str, start_us: int, end_us: int) -> list[dict[str, Any]]:
     """Return the identifiers that belonged to an account within the window, each with its time."""
     found = []
-    for item in subscriptions.load(store):
-        if item.account != account:
-            continue
+    for item in subscriptions.load(store, account=account):
         times = {"start_us": midnight_us(item.valid_from), "end_us": midnight_us(item.end)}
         if times["start_us"] < end_us and start_us < times["end_us"]:
             found.append({"kind": item.kind, "value": item.value, **times})

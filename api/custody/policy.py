@@ -25,7 +25,7 @@ from store.clock import to_date
 from store.partitions import is_due, to_us
 
 if TYPE_CHECKING:
-    from store import Store
+    from store import Document, Store
     from store.model import PartitionStatus
 
 KIND: Final = "policy-request"
@@ -75,9 +75,7 @@ def show_request(store: Store) -> dict[str, Any]:
     Raises:
         NotFoundError: nothing is.
     """
-    requested = _pending(store)
-    if requested is None:
-        raise NotFoundError("no version of the policy is requested")
+    requested = _requested(store).body
     version = version_of(requested["version"])
     after = store.policies.check(version)
     return _shown(version) | {
@@ -106,7 +104,7 @@ def request(store: Store, custodian_id: str, version: Version, approval: Approva
         "signature": approval.signature,
     }
     pending = _pending(store)
-    expect = 0 if pending is None else store.documents.get(KIND, _ID).revision
+    expect = 0 if pending is None else pending.revision
     public = {"digest": version.digest, "policy": version.as_dict(), "by": custodian.person_id}
     store.documents.commit([Put(KIND, _ID, body, expect=expect)], [AuditEntry(REQUEST, public, {"act": body})])
     return show_request(store)
@@ -120,16 +118,14 @@ def confirm(store: Store, custodian_id: str, approval: Approval) -> dict[str, An
         ConfigurationError, ClockError: it cannot come into force any more.
         ProcedureError: the same custodian or key again, a wrong signature.
     """
-    requested = _pending(store)
-    if requested is None:
-        raise NotFoundError("no version of the policy is requested")
-    revision = store.documents.get(KIND, _ID).revision
+    document = _requested(store)
+    requested = document.body
     version = version_of(requested["version"])
     custodian = _custodian(store, custodian_id, version, approval, CONFIRM)
     refuse_same(store, custodian, requested)
     actors = sorted((requested["by"], custodian.person_id))
     signatures = {"signatures": [requested["signature"], approval.signature]}
-    done = Put(KIND, _ID, None, expect=revision)
+    done = Put(KIND, _ID, None, expect=document.revision)
     store.policies.enforce(version, actors=actors, puts=(done,), secret=signatures)
     return _shown(version) | {"actors": actors}
 
@@ -144,11 +140,18 @@ def _ended(items: Iterable[PartitionStatus], store: Store, policy: Policy, versi
     return sum(is_due(item.key, at_us, policy) and not is_due(item.key, at_us, now) for item in items)
 
 
-def _pending(store: Store) -> dict[str, Any] | None:
+def _pending(store: Store) -> Document | None:
     try:
-        return store.documents.get(KIND, _ID).body
+        return store.documents.get(KIND, _ID)
     except NotFoundError:
         return None
+
+
+def _requested(store: Store) -> Document:
+    found = _pending(store)
+    if found is None:
+        raise NotFoundError("no version of the policy is requested")
+    return found
 
 
 def _custodian(store: Store, custodian_id: str, version: Version, approval: Approval, action: str) -> Person:

@@ -238,8 +238,6 @@ def _held(kind: str, value: str, start: str, end: str, *, country: str) -> Held:
     if after is not None and after <= first:
         raise InputError("the days are out of order")
     target = normalise_target(kind, value, country=country)
-    if kind == "ip" and "/" in target.value:
-        raise ProcedureError("a person held single addresses", reason="bad-target")
     return Held(kind, target.value, first, after)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from api.disclosure import lapses, rules
-from api.disclosure.casebook import Case, entry_of, kind_of, put
+from api.disclosure.casebook import entry_of, kind_of, put
 from api.disclosure.ending import Ending
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, CallBack, Task, request_digest
 from api.disclosure.orders import CalledBack
@@ -62,7 +62,7 @@ class Approving(Ending):
             self._require_in_office(case.task.officer, rules.OFFICER)
             self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
             digest = request_digest(case.authorisation, case.task)
-            self._require_unapproved(case, digest)
+            self._require_unapproved(case.task, digest)
             approval = self._signed(actor, APPROVE_REQUEST, task_id, digest, signed)
             after = replace(case.task, stage=stage, request_approval=approval)
             approved = case.authorisation.moved(state)
@@ -71,11 +71,10 @@ class Approving(Ending):
             self.casebook.commit(case.puts(after, approved), entry)
         return after
 
-    def _require_unapproved(self, case: Case, digest: str) -> None:
+    def _require_unapproved(self, task: Task, digest: str) -> None:
         """A request is approved anew only where the next step would not go on under the approval on file."""
         try:
-            rules.require_approved(case.authorisation)
-            self._require_approval(case.task, digest)
+            self._require_approval(task, digest)
         except ProcedureError:
             return
         raise ProcedureError(

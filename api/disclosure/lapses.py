@@ -20,7 +20,6 @@ from api.disclosure.states import (
     AuthorisationAction,
     Stage,
     TaskAction,
-    next_authorisation,
 )
 from api.disclosure.vault import Vault
 from schemas.errors import AuditError, ProcedureError
@@ -84,7 +83,7 @@ def apply(casebook: Casebook, vault: Vault, authorisation_id: str, now_us: int) 
     action = due(authorisation, now_us)
     if action is None:
         return False
-    after = authorisation.moved(next_authorisation(authorisation.state, action))
+    after = authorisation.moved(AUTHORISATION_TRANSITIONS[authorisation.state, action])
     public: dict[str, object] = {"authorisation": after.id, "basis": after.basis_id}
     if after.is_test:
         public["test"] = True

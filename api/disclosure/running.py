@@ -38,7 +38,6 @@ class Running(Steps):
             stage = next_stage(case.task.stage, TaskAction.RUN)
             rules.require_same_person(actor, case.task.case_handler)
             self._require_granted(case, now_us)
-            recorder = None if case.authorisation.is_test else Recorder(self._store, case)
             recipient_of(self._store, case.authorisation, now_us)  # nothing is read for nobody
             running = replace(case.task, stage=stage, runs=case.task.runs + 1, reason=None)
             # (5) Nothing below this line runs unless the entry is in the log.
@@ -46,6 +45,7 @@ class Running(Steps):
         started = replace(case, task=running, revision=case.revision + 1)
         delivery_id = new_id(case.authorisation.country, DELIVERY)
         try:
+            recorder = None if case.authorisation.is_test else Recorder(self._store, started)
             return self._search(actor, started, delivery_id, recorder)
         except AuditError:
             # What was committed stands and its entry follows; nothing leaves before both are there.

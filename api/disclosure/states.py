@@ -167,6 +167,10 @@ _STATES: Final[dict[Stage, TaskState]] = {
 }
 
 
+_TO_OFFICERS: Final = {TaskAction.DELIVER: "no result of this task is released, so there is none to fetch"}
+"""In words of what officers do: they do not learn how far the operator's staff is."""
+
+
 def next_authorisation(state: AuthorisationState, action: AuthorisationAction) -> AuthorisationState:
     """Return the state after `action`.
 
@@ -189,7 +193,8 @@ def next_stage(stage: Stage, action: TaskAction) -> Stage:
     after = TASK_TRANSITIONS.get((stage, action))
     if after is None:
         hint = "`lagrum disclosure show` tells whose step is next"
-        raise ProcedureError(f"a task at stage {stage} does not {action}", reason="wrong-state", hint=hint)
+        told = _TO_OFFICERS.get(action, f"a task at stage {stage} does not {action}")
+        raise ProcedureError(told, reason="wrong-state", hint=hint)
     return after
 
 

@@ -28,7 +28,7 @@ from api.disclosure.package import entry_of, part_name
 from schemas.errors import BusyError, IntegrityError, NotFoundError
 from store import Store
 from store.audit import AuditEntry
-from store.files import empty_dir, lock, make_dir, remove_dir, write_atomic
+from store.files import lock, make_dir, remove_dirs, write_atomic
 from store.keys import KeyRef, seal, unseal
 
 MANIFEST: Final = "manifest"
@@ -76,10 +76,9 @@ class Vault:
         """Yield file name and envelope of the cover and of each part in sequence, compared with what is on file.
 
         Raises:
+            NotFoundError: it is not released.
             IntegrityError: an envelope is not the one that was released.
         """
-        if delivery.cover is None:
-            raise NotFoundError("there is no released delivery")
         yield "cover.p7m", self.envelope(delivery, 0)
         for part in delivery.parts:
             yield part_name(part.sequence, "p7m"), self.envelope(delivery, part.sequence)
@@ -107,8 +106,7 @@ class Vault:
             self._store.keyring.destroy([ref])
         directory = self._directory / delivery_id
         if directory.is_dir():
-            empty_dir(directory)
-            remove_dir(directory)
+            remove_dirs([directory], self._directory)
 
     def sweep(self, kept: set[str]) -> list[str]:
         """Destroy every delivery that is none of `kept`, unless one is being written right now; return their ids."""

@@ -160,17 +160,14 @@ class Exchange:
             raise InputError("an authorisation tells its approver's role: " + ", ".join(Decider))
         if thing.start is not None and parse_instant(thing.start) > self._store.clock.now_us():
             raise InputError("the authorisation's time has not begun; it is sent when it has")
-        targets = tuple(dict.fromkeys(target for task in tasks for target in _targets(task)))
+        asked = list(zip(windows, map(_targets, tasks), strict=True))
+        targets = tuple(dict.fromkeys(target for _, own in asked for target in own))
         window = Window(min(w.start_us for w in windows), max(w.end_us for w in windows))
         for target in targets:
-            if not _covers((_window(task) for task in tasks if target in _targets(task)), window):
+            if not _covers((each for each, own in asked if target in own), window):
                 raise InputError("the tasks of one authorisation ask for every target over the whole of its time")
         authority = authorities.require(self._store, _belongs(self._store, actor), self._store.clock.now_us())
-        source = (
-            SourceDocument(documents[0].media_type, documents[0].content)
-            if documents
-            else SourceDocument("application/xml", message)
-        )
+        written = (documents[0].media_type, documents[0].content) if documents else ("application/xml", message)
         return Order(
             basis=thing.legal_type.value,
             decision_reference=thing.reference or "",
@@ -181,7 +178,7 @@ class Exchange:
             targets=targets,
             window=window,
             expires_at_us=parse_instant(thing.end),
-            source=source,
+            source=SourceDocument(*written),
             emergency=emergency,
             is_test=is_test,
             preservation=_preservation(tasks),

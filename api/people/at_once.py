@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from api.people.authenticator import Authenticator
     from api.people.credentials import Credential
 
-_HEADER_CHARS_MAX: Final = 1024
+HEADER_CHARS_MAX: Final = 1024
 
 
 def credential_of(authenticator: Authenticator, authorization: str, host: str) -> Credential | None:
     """Return the credential whose secret an Authorization header holds; None when it takes more to tell."""
-    claim = _claim(authorization)
+    claim = claim_of(authorization)
     if claim is None or authenticator.throttle.locked_seconds((claim[0], host)):
         return None
     found = authenticator.credentials.proven(*claim)
@@ -28,11 +28,11 @@ def credential_of(authenticator: Authenticator, authorization: str, host: str) -
     return found
 
 
-def _claim(authorization: str) -> tuple[str, str] | None:
-    """Return the id and the secret of a header, if it has the documented form."""
+def claim_of(authorization: str) -> tuple[str, str] | None:
+    """Return the id and the secret of a header that has them in the documented form, else None."""
     scheme, _, rest = authorization.partition(" ")
     scheme = scheme.lower()
-    if len(authorization) > _HEADER_CHARS_MAX:
+    if len(authorization) > HEADER_CHARS_MAX:
         return None
     if scheme == "basic":
         try:

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b64decode
-from binascii import Error as Base64Error
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from api.people import authorities, client_certificates, oidc, persons
+from api.people.at_once import HEADER_CHARS_MAX, claim_of
 from api.people.auth import LOCAL, Peer, Principal, PrincipalKind, UnauthenticatedError
 from api.people.bindings import BindingKind, person_of
 from api.people.credentials import Credential, CredentialBook, Scope
@@ -33,7 +32,8 @@ if TYPE_CHECKING:
 
 ADDRESS_FACTOR: Final = 10
 """So many times the failures of one account lock an address."""
-_HEADER_CHARS_MAX: Final = 1024
+_INVALID: Final = "the token is not valid here"
+_FORM: Final = "the credentials do not have the documented form"
 _SEEN_MAX: Final = 10_000
 _CLAIM_CHARS_MAX: Final = 64
 _PARAMETER: Final = re.compile(r'\s*([a-z]+)="([A-Za-z0-9+/=_-]*)"\s*(?:,|$)')
@@ -78,16 +78,16 @@ class Authenticator:
             await in_thread(self.credentials.refresh)
         if authorization is None:
             return await self._without_header(peer, in_thread)
-        if len(authorization) > (oidc.TOKEN_CHARS_MAX if authorization.count(".") > 1 else _HEADER_CHARS_MAX):
-            raise UnauthenticatedError("the credentials do not have the documented form")
+        claim = claim_of(authorization)
+        if claim is not None:
+            return self._by_secret(*claim, peer)
+        if len(authorization) > (oidc.TOKEN_CHARS_MAX if authorization.count(".") > 1 else HEADER_CHARS_MAX):
+            raise UnauthenticatedError(_FORM)
         scheme, _, rest = authorization.partition(" ")
         rest = rest.strip()
         match scheme.lower():
             case "basic":
-                return self._by_secret(*_split_basic(rest), peer)
-            case "bearer" if rest.count(".") == 1:
-                credential_id, _, secret = rest.partition(".")
-                return self._by_secret(credential_id, secret, peer)
+                raise UnauthenticatedError(_FORM)
             case "bearer" if "." in rest:
                 principal = await in_thread(self._by_token, rest, peer)
             case "bearer":
@@ -175,18 +175,22 @@ class Authenticator:
         except oidc.TokenError as error:
             # Whose a token is, its signature tells; what anybody may have made is the address's.
             key = _token_key(error.subject, peer)
+            if error.is_untimely:
+                # Its signature proves whose it was: a replay guesses nothing, and must not keep its owner out.
+                self.logins.note(Event(REFUSED, "token", UNKNOWN, peer.host, error.word))
+                raise UnauthenticatedError(_INVALID) from None
             if error.subject is None:
                 self._refuse_locked_address(peer, "token")
             self._refuse_locked(key, "token", UNKNOWN)
             self._failed(key, "token", UNKNOWN, error.word)
-            raise UnauthenticatedError("the token is not valid here") from None
+            raise UnauthenticatedError(_INVALID) from None
         key = _token_key(claims.subject, peer)
         self._refuse_locked(key, "token", UNKNOWN)
         person_id = person_of(self._store, BindingKind.SUBJECT, claims.subject, claims.issuer)
         person = None if person_id is None else persons.find_active(self._store, person_id)
         if person is None:
             self._failed(key, "token", person_id or UNKNOWN, "person")
-            raise UnauthenticatedError("the token is not valid here")
+            raise UnauthenticatedError(_INVALID)
         self._refuse_other_certificate(person, peer)
         self.throttle.succeeded(key)
         self._recognised("token", person.person_id, peer, claims.digest.hex())
@@ -264,16 +268,6 @@ class Authenticator:
 
 def _token_key(subject: str | None, peer: Peer) -> tuple[str, str]:
     return ("(token)" if subject is None else f"(token) {hashlib.sha256(subject.encode()).hexdigest()}", peer.host)
-
-
-def _split_basic(encoded: str) -> tuple[str, str]:
-    try:
-        user, colon, password = b64decode(encoded.strip(), validate=True).decode("utf-8").partition(":")
-    except (Base64Error, ValueError):
-        colon = ""
-    if not colon:
-        raise UnauthenticatedError("the credentials do not have the documented form")
-    return user, password
 
 
 def _of_credential(credential: Credential) -> Principal:

@@ -256,7 +256,7 @@ def require_officer(store: Store, officer: Person, authority_id: str, now_us: in
     Raises:
         ProcedureError: the officer belongs to another one or to none, or as `require` (reason `authority`).
     """
-    if officer.authority is None or officer.authority != authority_id:
+    if officer.authority != authority_id:
         raise ProcedureError("the officer does not belong to this authority", reason="authority")
     return require(store, authority_id, now_us)
 

@@ -166,13 +166,13 @@ def request(
         raise ProcedureError("only an active person gets a binding", reason="state")
     signed = digest(store.store_id, person_id, kind, value, issuer)
     custodian = acting(store, custodian_id, approval, action=BIND_REQUEST, case=person_id, digest=signed)
+    claimed = []
+    if kind is BindingKind.CERTIFICATE:
+        claimed = client_certificates.claims(store, f"person:{person_id}", [value])
     store.keyring.ensure([_REF])
     pending = act(BIND_REQUEST, custodian, approval, digest=signed)
     binding = Binding(_id_of(store, kind, value, issuer), person_id, kind, value, issuer, PENDING, {}, pending)
     binding = replace(binding, revision=_free_revision(store, binding))
-    claimed = []
-    if kind is BindingKind.CERTIFICATE:
-        claimed = client_certificates.claims(store, f"person:{person_id}", [value])
     store.documents.commit([_put(binding), *claimed], [_entry(BIND_REQUEST, binding, custodian)])
     return get(store, binding.binding_id)
 
@@ -215,9 +215,9 @@ def end(store: Store, custodian_id: str, binding_id: str, approval: Approval) ->
 
 def _check(kind: BindingKind, value: str, issuer: str | None) -> None:
     if kind is BindingKind.CERTIFICATE:
-        if issuer is not None or not client_certificates.FINGERPRINT.fullmatch(value):
-            raise ConfigurationError("a certificate is named by its SHA-256: 64 hex digits in lower case")
-        return
+        if issuer is not None:
+            raise ConfigurationError("a certificate is bound by its SHA-256 alone, without an issuer")
+        return  # its form is for `client_certificates.claims` to say
     if not issuer or not 0 < len(value) <= SUBJECT_CHARS_MAX or not value.isprintable() or not value.isascii():
         raise ConfigurationError(f"a subject is 1 to {SUBJECT_CHARS_MAX} printable ASCII characters of an issuer")
 

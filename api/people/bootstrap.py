@@ -32,6 +32,12 @@ class FirstCustodian:
     key_file: Path
 
 
+def default_folder(root: Path) -> Path:
+    """Return where `init` writes key files unless it is told otherwise: beside the root."""
+    place = root.absolute()  # `.` has no name of its own
+    return place.with_name(f"{place.name}.custodians")
+
+
 def key_file_path(directory: Path, person_id: str) -> Path:
     """Return where a person's key file is written."""
     return directory / f"{person_id}{_KEY_SUFFIX}"

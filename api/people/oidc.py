@@ -79,6 +79,11 @@ class TokenError(Exception):
         self.word = word
         self.subject = subject
 
+    @property
+    def is_untimely(self) -> bool:
+        """Whether it is its subject's token here, and only its time has not come, or is over."""
+        return self.subject is not None and self.word in ("not-yet", "expired", "ended")
+
 
 @dataclass(frozen=True, slots=True)
 class Claims:

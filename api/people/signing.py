@@ -151,11 +151,6 @@ class PersonKey:
         """Make a new key pair."""
         return cls(person_id, Ed25519PrivateKey.generate())
 
-    @classmethod
-    def from_seed(cls, person_id: str, seed: bytes) -> PersonKey:
-        """Make the key pair of a 32-byte seed."""
-        return cls(person_id, Ed25519PrivateKey.from_private_bytes(seed))
-
     @property
     def public_bytes(self) -> bytes:
         """The public key, 32 bytes."""

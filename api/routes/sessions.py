@@ -19,6 +19,7 @@ _CHALLENGE = {
     "title": "Credentials are needed",
     "status": 401,
     "detail": "sign the challenge",
+    "hint": "sign it with the person's own key and send the request again with `Authorization: Lagrum`",
     "challenge": "yWz1…",
     "expires_at": "2026-11-22T12:01:00.000000Z",
     "store": "9f0c…",

@@ -10,6 +10,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
@@ -69,7 +70,7 @@ def terms(authority_id: str = POLICE, **changes: Any) -> Terms:
         call_back="+46771140000",
         formats=(Format.NDJSON,),
         from_us=0,
-        signing_key=PersonKey.from_seed(authority_id, b"\1" * 32).public_text,
+        signing_key=PersonKey(authority_id, Ed25519PrivateKey.from_private_bytes(b"\1" * 32)).public_text,
     )
     return replace(made, **changes)
 

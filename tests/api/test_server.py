@@ -29,7 +29,8 @@ from api.client import Client
 from api.people.bootstrap import create_custodians
 from api.people.signing import PersonKey, read_key_file
 from api.settings import Settings, socket_path
-from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
+from api.tls import is_shared_key, server_context
+from schemas.errors import ConfigurationError, NotFoundError, PermissionsError, ProcedureError
 from store import Store
 from tests.api.world import CSV, running
 from tests.conftest import FixedClock
@@ -177,6 +178,7 @@ class _Ca:
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
+        paths[1].touch(mode=0o600)
         paths[1].write_bytes(private)
         return *paths, certificate
 
@@ -236,6 +238,18 @@ def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Pat
         with Client.remote(url, store.clock, ca=ours.path) as client:
             assert client.log_in(_key(tmp_path))["person"] == "custodian-1"
     assert not listening.socket_path.exists()
+
+
+def test_a_key_that_others_may_read_is_not_served_with(store: Store, tmp_path: Path) -> None:
+    certificate, key, _ = _Ca(tmp_path, "ours").issue("lagrum")
+    settings = Settings(tls_certificate=str(certificate), tls_key=str(key))
+    assert server_context(settings, store.root) is not None
+    for mode in (0o644, 0o604, 0o660):
+        key.chmod(mode)
+        with pytest.raises(PermissionsError, match="others may read the key"):
+            server_context(settings, store.root)
+    key.chmod(0o640)  # root's, and one group's to read, as Debian's `ssl-cert`
+    assert is_shared_key(key) is (key.stat().st_uid != 0)
 
 
 def _context(ca: Path, pair: tuple[Path, Path] | None) -> ssl.SSLContext:
@@ -305,7 +319,9 @@ def test_the_command_line_registers_sources_and_credentials(
     with running(store, FREE):
         options = ("--zone", "Europe/Stockholm", "--country", "SE", "--account", "100=acme", "--option", "a=b")
         assert _lagrum(store.root, "sources", "add", "pbx-east", *options, *acting, "--json", clock=clock) == 0
-        added = json.loads(capsys.readouterr().out)
+        told = capsys.readouterr()
+        assert "local times" not in told.err
+        added = json.loads(told.out)
         assert (added["zone"], added["accounts"], added["options"]) == ("Europe/Stockholm", {"100": "acme"}, {"a": "b"})
         assert _lagrum(store.root, "sources", "credential", "pbx-east", *acting, "--json", clock=clock) == 0
         made = json.loads(capsys.readouterr().out)
@@ -313,6 +329,9 @@ def test_the_command_line_registers_sources_and_credentials(
         for command in (("list",), ("show", "pbx-east"), ("credentials",), ("revoke", made["id"])):
             assert _lagrum(store.root, "sources", *command, *acting, clock=clock) == 0
         assert made["secret"] not in capsys.readouterr().out
+        for words, is_told in (((), True), (("--zone", "UTC"), False)):
+            assert _lagrum(store.root, "sources", "add", "pbx-y", *words, *acting, clock=clock) == 0
+            assert ("local times are read as UTC" in capsys.readouterr().err) is is_told
         assert _lagrum(store.root, "sources", "add", "pbx-x", "--account", "nothing", *acting, clock=clock) == 2
         assert _lagrum(store.root, "sources", "add", "pbx-x", "--zone", "Mars/Base", *acting, clock=clock) == 2
         assert _lagrum(store.root, "sources", "show", "nowhere", *acting, clock=clock) == 1

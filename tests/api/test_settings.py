@@ -105,6 +105,7 @@ def test_a_tls_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"a\.crt cannot be read"):
         server_context(settings, tmp_path)
     for name in ("a.crt", "a.key"):
+        (tmp_path / name).touch(mode=0o600)
         (tmp_path / name).write_text("none")
     with pytest.raises(ConfigurationError, match="fit together"):
         server_context(settings, tmp_path)

@@ -31,6 +31,7 @@ from store.correcting.overlay import KINDS, RECTIFIED, RELEASED, RESTRICTED, Cor
 from store.encoding.figure_batch import FigureBatch
 from store.partitions import PartitionKey
 from tests.conftest import FixedClock
+from tests.examples import examples
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, DAY_US, NOW_US, records, with_column
 
@@ -122,7 +123,7 @@ def rows_of(lines: pa.Table) -> list[dict[str, Any]]:
     return lines.select(LINE.names).to_pylist()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(30)
 @given(batches(), owners(), st.data())
 def test_loops_give_the_lines_of_sql(
     given_: list[pa.RecordBatch], owned: list[Subscription], data: st.DataObject
@@ -161,7 +162,7 @@ def test_the_search_for_an_owner_equals_a_table(wanted: list[int], held: list[in
 
 
 @pytest.mark.parametrize("code", [None, "46", "1", "358"])
-@settings(max_examples=100, deadline=None)
+@examples(40)
 @given(
     st.text("0123456789", min_size=1, max_size=18) | st.sampled_from(["46", "47", "45", "1", "2", "358"]),
     st.integers(0, 13),

@@ -88,3 +88,10 @@ def test_an_enrolment_is_seen_before_it_is_signed(world: World, desk: Desk) -> N
         assert "case-handler" in seen
         assert public in seen
         assert desk.run(2, "person", "confirm", "handler-9", given=Terminal("y\n"))[1]["state"] == "active"
+
+
+def test_that_no_version_of_the_policy_waits_is_an_answer(world: World, desk: Desk) -> None:
+    with running(world.store, Settings(port=0)):
+        code, answer, told = desk.run(2, "retention", "policy", "pending")
+    assert (code, answer) == (0, {"version": None})
+    assert told == "no version of the policy waits"

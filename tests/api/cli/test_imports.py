@@ -12,11 +12,13 @@ from tests.architecture.source import ROOT
 
 SLOW = {"fastapi", "uvicorn", "duckdb", "httpx", "rich", "phonenumbers", "numba", "pandas", "jwt", "nats"}
 LARGE = {"pyarrow", "numpy", "cryptography"}
+RARE = {"store.verification", "store.backup", "ingest.mapping"}
+"""Parts of this program that a delivery does not need."""
 SCRIPT = """
 import sys
 from api.cli import main
 status = main(sys.argv[1:])
-print("loaded", status, *{name.partition(".")[0] for name in sys.modules})
+print("loaded", status, *{name.partition(".")[0] for name in sys.modules}, *sys.modules)
 """
 
 
@@ -45,9 +47,10 @@ def test_status_and_ingest_load_nothing_slow(root: Path, tmp_path: Path) -> None
         "record_key,service_type,start_time,duration_s,calling_number\n1,call,2026-11-01T10:00:00Z,3,46701\n"
     )
     words = ["--root", str(root), "--json"]
-    assert loaded(*words, "ingest", "--source", "pbx", "--format", "csv", str(calls)) & SLOW == set()
+    assert loaded(*words, "ingest", "--source", "pbx", "--format", "csv", str(calls)) & (SLOW | RARE) == set()
     assert loaded(*words, "status") & SLOW == set()
-    assert loaded(*words, "compact") & SLOW == set()
+    assert loaded(*words, "compact") & (SLOW | RARE) == set()
+    assert loaded(*words, "verify") & RARE >= {"store.verification"}
 
 
 def test_a_client_of_the_service_loads_neither_server_nor_store() -> None:

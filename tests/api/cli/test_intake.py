@@ -47,6 +47,15 @@ def test_the_status_has_the_agreed_shape(run: Run, root: Path, calls: Path) -> N
     ]
 
 
+def test_who_delivers_local_times_hears_once_that_they_are_read_as_utc(run: Run, root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "Master.csv"
+    path.write_text(",".join(['""'] * 18) + "\n")
+    words = ("--root", root, "ingest", "--source", "pbx1", "--format")
+    assert "read as UTC" in run(*words, "asterisk-csv", path).err
+    assert "read as UTC" not in run(*words, "asterisk-csv", path).err
+    assert "read as UTC" not in run("--root", root, "ingest", "--source", "pbx2", "--format", "csv", path).err
+
+
 def test_compressed_files_are_known_by_their_content(run: Run, root: Path, calls: Path, tmp_path: Path) -> None:
     plain = calls.read_bytes()
     zipped, squeezed = tmp_path / "first.csv", tmp_path / "second.dat"

@@ -41,6 +41,33 @@ def test_doctor_finds_a_new_store_well(run: Run, root: Path) -> None:
     assert (ran.code, ran.json["ok"]) == (0, True)
 
 
+def doctor(run: Run, root: Path) -> dict[str, str]:
+    return {item["check"]: item["state"] for item in run("--root", root, "--json", "doctor").json["findings"]}
+
+
+def test_doctor_warns_while_the_custodians_keys_lie_beside_the_root(run: Run, root: Path) -> None:
+    folder = root.with_name("store.custodians")
+    assert doctor(run, root)["custodians"] == "warning"
+    (folder / "custodian-1.key.json").unlink()
+    assert doctor(run, root)["custodians"] == "warning"
+    (folder / "custodian-2.key.json").unlink()
+    assert "custodians" not in doctor(run, root)
+
+
+def test_doctor_looks_at_the_key_that_the_settings_name(run: Run, root: Path) -> None:
+    assert not {"TLS key", "settings"} & doctor(run, root).keys()
+    (root / "lagrum.toml").write_text('[server]\ntls_certificate = "server.pem"\ntls_key = "server.key"\n')
+    assert doctor(run, root)["TLS key"] == "wrong"  # it is not there
+    key = root / "server.key"
+    key.touch(mode=0o600)
+    assert doctor(run, root)["TLS key"] == "ok"
+    for mode in (0o644, 0o604, 0o660):
+        key.chmod(mode)
+        assert doctor(run, root)["TLS key"] == "wrong"
+    (root / "lagrum.toml").write_text("[server]\nprot = 1\n")
+    assert doctor(run, root)["settings"] == "wrong"
+
+
 @pytest.mark.parametrize(
     ("day", "floor", "ceiling"),
     [
@@ -122,10 +149,15 @@ def test_an_export_never_overwrites(run: Run, root: Path, tmp_path: Path) -> Non
 
 
 def test_no_key_leaves_with_the_log(run: Run, root: Path, tmp_path: Path) -> None:
-    run("--root", root, "audit", "export", tmp_path / "log")
-    names = {path.name for path in (tmp_path / "log").rglob("*.key")}
-    secrets = {path.name for path in (root / "keys").iterdir()}
-    assert not names & secrets
+    assert list((root / "audit").rglob("*.key"))
+    assert run("--root", root, "audit", "export", tmp_path / "log").code == 0
+    assert {path.name for path in (tmp_path / "log").iterdir()} == {
+        "checkpoint",
+        "checkpoints",
+        "nodes",
+        "origin.pub",
+        "segments",
+    }
 
 
 def test_a_rotation_makes_a_new_root_key_and_keeps_everything_readable(run: Run, root: Path, calls: Path) -> None:

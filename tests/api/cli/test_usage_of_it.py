@@ -19,6 +19,7 @@ from api.cli.output import refuse_existing
 from api.cli.program import lagrum
 from api.problem_kinds import TYPE_PREFIX, to_error
 from schemas.errors import ConfigurationError, LagrumError
+from store.keys.modules import HeldRoots
 from tests.api.cli.conftest import HEADER, Run
 from tests.conftest import FixedClock
 
@@ -61,12 +62,18 @@ def test_a_store_is_made_in_the_folder_where_one_stands(
     assert again.code == 2 and "hint: " in again.err
 
 
-def test_a_root_that_remembers_a_wrong_key_service_is_told_so(run: Run, tmp_path: Path) -> None:
+def test_a_key_service_that_is_not_there_leaves_nothing_unless_it_went_meanwhile(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     secret = tmp_path / "token"
     secret.touch(mode=0o600)
     secret.write_text("not-a-token")
-    wrong = run("init", tmp_path / "store", "--transit", "https://127.0.0.1:1", "--secret-file", secret)
+    words = ("init", tmp_path / "store", "--transit", "https://127.0.0.1:1", "--secret-file", secret)
+    wrong = run(*words)
     assert wrong.code == 1 and "cannot be reached" in wrong.err
+    assert [path.name for path in tmp_path.iterdir()] == ["token"]
+    monkeypatch.setattr(HeldRoots, "reach", lambda roots: None)  # it was there a moment ago
+    assert run(*words).code == 1
     again = run("init", tmp_path / "store")
     assert again.code == 1
     assert "what an interrupted init left is not erased" in again.err and "remove the folder" in again.err

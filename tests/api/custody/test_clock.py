@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from api.custody import clock as procedure
-from schemas.errors import ClockError
+from schemas.errors import ClockError, InputError
 from store.retention.clockguard import CONFIRMED
 from tests.api.world import World
 
@@ -103,6 +103,17 @@ def test_a_clock_that_moves_between_the_two_is_not_confirmed_beyond(doubtful: Wo
     doubtful.tokens.clear()
     assert confirm(doubtful).json()["reason"] == "stale"
     assert not look(doubtful)["trusted"]
+
+
+@pytest.mark.parametrize("reason", [" ", "three\nweeks", "x" * 501])
+def test_a_reason_without_its_form_confirms_nothing(doubtful: World, reason: str) -> None:
+    shown = look(doubtful)
+    seen_us, due = shown["clock_us"], shown["due"]
+    digest = procedure.digest(doubtful.store.store_id, seen_us, due, reason)
+    signed = doubtful.approval(doubtful.keys["custodian-1"], procedure.REQUEST, str(seen_us), digest)
+    with pytest.raises(InputError):
+        procedure.request(doubtful.store, "custodian-1", seen_us, due, reason, signed)
+    assert look(doubtful)["pending"] is None
 
 
 def test_a_trusted_clock_needs_no_confirmation(world: World) -> None:

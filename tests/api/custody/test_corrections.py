@@ -73,6 +73,8 @@ def test_lines_of_closed_periods_are_written_down_before_the_batch_is_withdrawn(
     ask(world, batch)
     assert confirm(world, batch).status_code == 200
     assert seen == [(batch, 2)], "while its records count"
+    assert confirm(world, batch).json()["reason"] == "state"
+    assert len(seen) == 1, "what is withdrawn makes no lines anew"
 
 
 def test_what_a_later_batch_dropped_as_duplicates_is_named_and_comes_back_when_it_is_delivered_again(

@@ -10,8 +10,11 @@ import pytest
 
 from api.billing import subscriptions, usage
 from api.custody import holds
-from schemas.holds import Purpose
+from schemas.errors import InputError, ProcedureError
+from schemas.holds import TARGETS_MAX, Purpose
+from store import Put
 from store.clock import to_date
+from store.retention.hold import ENDING
 from tests.api.world import World
 from tests.conftest import ends_us
 
@@ -94,10 +97,11 @@ def test_a_billing_hold_finds_the_account_by_its_subscriptions_and_their_time(wo
         b"00000000001,a,voice,46700000001,46700000002,2026-11-21T10:00:00Z,61,\n"
         b"00000000002,a,voice,46700000001,46700000002,2026-11-21T12:00:00Z,62,0077\n"
         b"00000000003,a,voice,46700000003,46700000001,2026-11-21T13:00:00Z,63,0088\n"
+        b"00000000004,a,voice,46700000004,46700000002,2026-11-21T14:00:00Z,64,\n"
     )
-    assert world.deliver(world.switch("pbx-east"), HEADER + rows).json()["accepted"] == 3
+    assert world.deliver(world.switch("pbx-east"), HEADER + rows).json()["accepted"] == 4
     table = "kind,value,account,valid_from,valid_to\nnumber,46700000001,0077,2026-11-01,2026-11-22\n"
-    table += "number,46700000003,0077,2026-11-25,2026-11-30\n"
+    table += "number,46700000003,0077,2026-11-25,2026-11-30\nnumber,46700000004,0099,2026-11-01,\n"
     subscriptions.import_rows(world.store, subscriptions.parse(io.StringIO(table), country="SE"))
     ends = (to_date(world.clock.now_us()) + timedelta(days=1000)).isoformat()
     both(world, wish(world, basis="invoice-consumer", targets=(), accounts=("0077",), ends=ends))
@@ -133,6 +137,7 @@ def test_nobody_but_custodians_holds(world: World, role: str) -> None:
         {"basis": "epoc-pr", "ends": "2027-11-22"},
         {"ends": "2026-11-22"},
         {"reference": " "},
+        {"reference": "K 4711\n26"},
         {"owner": ""},
         {"start": "2026-12-01", "end": "2026-12-01"},
         {"start": "yesterday"},
@@ -163,6 +168,48 @@ def test_a_renewal_keeps_to_its_basis(world: World) -> None:
     again = (to_date(world.clock.now_us()) + timedelta(days=120)).isoformat()
     answer = ask(world, holds.Wish(act="renew", ends=again))
     assert (answer.status_code, answer.json()["reason"]) == (409, "renewals")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"owner": "x" * 201},
+        {"targets": tuple(("number", f"070-1{n:06}") for n in range(TARGETS_MAX + 1))},
+        {"act": "keep", "reason": "somebody asked"},
+    ],
+    ids=["text", "targets", "act"],
+)
+def test_what_the_service_takes_from_nobody_the_procedure_refuses_too(world: World, wrong: dict[str, Any]) -> None:
+    if "act" in wrong:
+        both(world, wish(world))
+    what = wish(world, **wrong)
+    signed = world.approval(world.keys["custodian-1"], holds.REQUEST, ID, holds.digest(world.store.store_id, ID, what))
+    with pytest.raises((InputError, ProcedureError)):
+        holds.request(world.store, "custodian-1", ID, what, signed)
+    assert listing(world)["waiting"] == []
+
+
+def test_what_is_over_is_not_renewed_and_what_ended_is_not_released(world: World) -> None:
+    release = holds.Wish(act="release", reason="the order was lifted")
+
+    def refused(what: holds.Wish) -> bool:
+        answer = ask(world, what)
+        return (answer.status_code, answer.json()["reason"]) == (409, "state")
+
+    both(world, wish(world))
+    document = world.store.documents.get(holds.KIND, ID)
+    renew = holds.Wish(act="renew", ends=(date.fromisoformat(document.body["ends"]) + timedelta(days=1)).isoformat())
+    world.clock.advance(days=60)  # its last day is over, and nothing ran since that would end it
+    world.tokens.clear()
+    assert refused(renew)
+    world.clock.advance(days=-60)
+    world.store.documents.commit([Put(holds.KIND, ID, document.body | {"state": ENDING})])
+    world.tokens.clear()
+    assert refused(renew)
+    both(world, release)
+    assert refused(renew)
+    assert refused(release)
+    assert listing(world)["waiting"] == []
 
 
 def test_whom_a_hold_names_is_for_auditors_only_in_the_log(world: World) -> None:

@@ -104,3 +104,5 @@ def test_a_version_that_does_not_follow_is_refused_when_it_is_requested(world: W
     assert world.deliver(world.switch("pbx-east")).status_code == 200
     for wrong in (version(number=3), version(start="2026-11-22"), version(start="2020-01-01")):
         assert 400 <= ask(world, wrong).status_code < 500
+        shown = world.http.get("/v1/policy", headers=world.as_person("custodian-1")).json()
+        assert not shown["requested"], "nothing waits that could not be confirmed"

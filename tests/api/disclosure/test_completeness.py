@@ -326,7 +326,7 @@ def test_a_snapshot_while_batches_arrive_lies_between_two_sizes_of_the_log(
 
 
 def test_without_a_result_there_is_nothing_to_verify(court: Court) -> None:
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="the task has no result"):
         verify(court.store, court.approved().id)
     with pytest.raises(NotFoundError):
         verify(court.store, "SE-T-0000000000000000")

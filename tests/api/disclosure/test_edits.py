@@ -21,15 +21,8 @@ from schemas.packing import unpack_table
 from store.audit import verify_directory
 from store.audit.checkpoint import Signer
 from tests.store.audit.conftest import NAME, Root, entry
-from tests.store.audit.test_verify import (
-    EDITS,
-    evidence,
-    history,  # noqa: F401
-    lines,
-    records,
-    rewrite_heads,
-    segments,
-)
+from tests.store.audit.edits import EDITS, evidence, lines, records, rewrite_heads, segments
+from tests.store.audit.test_verify import history  # noqa: F401
 from tests.store.records import records as traffic
 
 FEW, MANY = 100, 500

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from api.disclosure import completeness
+from api.disclosure import completeness, running
+from api.disclosure.states import Stage
 from schemas.errors import AuditError, IntegrityError
 from store import ScanQuery, files
+from store.reading import completeness as evidence
 from tests.api.disclosure.conftest import WINDOW, Court
 from tests.api.disclosure.test_completeness import more
 from tests.store.conftest import deliver
@@ -87,6 +89,43 @@ def test_nothing_leaves_without_its_entry_and_deliveries_come_in(court: Court, f
     kinds = [entry.kind for entry in court.log(size)]
     assert "batch" in kinds  # what waited in the outbox is there now
     assert kinds.count("disclosure.result") == 0
+
+
+def test_what_a_search_begins_with_is_taken_when_its_entry_is_in_the_log(
+    court: Court, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who records the evidence looks at the open sessions of the target."""
+    told: list[str] = []
+
+    class Recorder(completeness.Recorder):
+        def __init__(self, store: Any, case: Any) -> None:
+            told.append(court.log()[-1].kind)
+            super().__init__(store, case)
+
+    monkeypatch.setattr(running, "Recorder", Recorder)
+    court.run(court.approved().id)
+    assert told == ["disclosure.run"]
+
+
+@pytest.mark.parametrize("error", [IntegrityError("a part"), OSError(errno.EIO, "a disk")], ids=["part", "disk"])
+def test_a_search_that_cannot_even_begin_is_an_error_that_is_told_and_keeps_nothing(
+    court: Court, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Its entry is there by then, so its end is too: no task stays in the middle of a search."""
+    task, size = court.approved(), court.store.audit.size
+
+    def fails(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evidence, "snapshot", fails)
+        with pytest.raises(type(error)):
+            court.run(task.id)
+    failed = court.procedure.casebook.task(task.id)[0]
+    assert (failed.stage, failed.reason, failed.delivery_id) == (Stage.FAILED, type(error).__name__, None)
+    assert [entry.kind for entry in court.log(size)] == ["disclosure.run", "disclosure.failed"]
+    assert court.procedure.vault.sweep(set()) == []
+    assert court.run(task.id).records
 
 
 def test_a_log_that_fails_at_any_step_of_a_release_lets_nothing_out(court: Court, faulty: Any) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.disclosure import overtaken
+from api.disclosure.completeness import COMPLETE, PARTLY, verify
 from api.disclosure.model import Task
 from api.disclosure.outdated import Change
 from api.disclosure.overtaken import Informing, Watch
@@ -23,10 +24,11 @@ from api.disclosure.worklist import Reminders, worklist
 from schemas.errors import NotFoundError, ProcedureError
 from store import Store
 from store.correcting.overlay import RECTIFIED, RELEASED, RESTRICTED, SUPERSEDED, Correction
+from store.retention import erasing, explain
 from tests.api.disclosure.conftest import PEOPLE, Court
 from tests.api.disclosure.test_completeness import more
 from tests.store.conftest import deliver
-from tests.store.records import records
+from tests.store.records import DAY_US, NOW_US, records
 
 INSIDE = 6
 """Days ago, within the order's window."""
@@ -45,6 +47,18 @@ def correct(store: Store, batch: int, kind: str = SUPERSEDED, act: str = "000000
     partition = next(item.key for item in store.partitions() if item.records)
     store.corrections.request(Correction(act, kind, partition, batch, position, fields), {"by": "a"})
     store.corrections.confirm(act, {}, ("a", "b"))
+
+
+def erase(court: Court, batch: int, position: int) -> None:
+    """Erase a record, half a year later."""
+    court.clock.advance(days=200)
+    court.store.clock_guard.confirm(court.clock.now_us(), reason="test", actors=["a", "b"])
+    key = explain.part_of(court.store, batch, position).partition
+    words = {"citation": "Regulation (EU) 2016/679 Art 17(1)(d)"}
+    wanted = Correction("00000000000000ee", erasing.ERASED, key, batch, position, words, said={"reason": "asked"})
+    court.store.corrections.request(wanted, {"by": "a"})
+    assert Watch(court.store).look() == 0, "one custodian alone changes nothing"
+    erasing.erase(court.store, "00000000000000ee", {}, ("a", "b"))
 
 
 def items(court: Court, person: str) -> list[dict[str, Any]]:
@@ -99,6 +113,46 @@ def test_a_withdrawn_batch_is_told_once_also_after_a_restart(court: Court) -> No
     assert (mark.task, mark.kinds) == (task.id, {"withdrawn": 1})
 
 
+def test_an_erasure_after_the_release_is_told_to_the_authority(court: Court) -> None:
+    batch = deliver(court.store, more(INSIDE), source="more").batch_id
+    task = court.release(court.run(court.approved(expires_at_us=NOW_US + 300 * DAY_US).id).id)
+    court.deliver(task.id)
+    erase(court, batch, 1)
+    assert Watch(court.store).look() == 1
+    (mark,) = overtaken.marks(court.store).values()
+    assert (mark.task, mark.kinds) == (task.id, {"erased": 1})
+    assert show(court.store, court.actor("officer-1"), task.id)["outdated_since"] is not None
+
+
+def test_after_an_erasure_the_orders_next_result_is_without_the_record_and_each_is_judged_as_it_was(
+    court: Court,
+) -> None:
+    """The authority is told that the first is outdated; the second is whole without what may not be had any more."""
+    batch = deliver(court.store, more(INSIDE), source="more").batch_id
+    first = court.release(court.run(court.approved(expires_at_us=NOW_US + 300 * DAY_US).id).id)
+    court.deliver(first.id)
+
+    def searched() -> Task:
+        again = court.register(court.procedure.casebook.authorisation(first.authorisation_id)[0])
+        return court.run(court.approve(court.check(again.id).id).id)
+
+    waits = searched()
+    erase(court, batch, 2)
+    Watch(court.store).look()
+    with pytest.raises(ProcedureError) as caught:
+        court.release(waits.id)
+    assert caught.value.reason == "corrected-since"
+    second = court.release(searched().id)
+    assert second.records == (first.records or 0) - 1
+    court.deliver(second.id)
+    before, after = (verify(court.store, task.id, thorough=True) for task in (first, second))
+    assert (before.verdict, before.problems, before.days_not_comparable) == (PARTLY, [], {"erased": 1})
+    assert (after.verdict, after.problems, after.days_not_comparable) == (COMPLETE, [], {})
+    told = {task.id: show(court.store, court.actor("officer-1"), task.id)["outdated_since"] for task in (first, second)}
+    assert told[first.id] is not None and told[second.id] is None
+    assert Watch(court.store).look() == 0
+
+
 def test_what_is_not_in_the_result_is_nobodys_matter(court: Court) -> None:
     strangers = deliver(court.store, records(40, days_ago=INSIDE, days=1, seed=9), source="strangers").batch_id
     left(court)
@@ -129,6 +183,18 @@ def test_a_case_handler_tells_by_another_road_once_and_only_what_is_so(court: Co
     assert refused(lambda: informing.inform(handler, task.id)) == "told"
     with pytest.raises(NotFoundError):
         informing.inform(handler, "SE-T-" + "0" * 16)
+
+
+def test_nobody_is_told_of_a_result_that_has_not_left(court: Court) -> None:
+    """It is marked, since it may leave yet; but whoever was told now would hold a result that nobody released."""
+    batch = deliver(court.store, more(INSIDE), source="more").batch_id
+    task = court.run(court.approved().id)
+    correct(court.store, batch)
+    assert Watch(court.store).look() == 1
+    with pytest.raises(ProcedureError) as caught:
+        Informing(court.store).inform(court.actor("handler-1"), task.id)
+    assert caught.value.reason == "not-outdated"
+    assert [mark.told_us for mark in overtaken.marks(court.store).values()] == [None]
 
 
 def test_the_officer_learns_since_when_and_nothing_else_and_no_other_officer_anything(court: Court) -> None:

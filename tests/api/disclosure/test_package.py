@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
+from collections.abc import Callable, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.disclosure import package, printing
@@ -18,9 +20,11 @@ from api.disclosure.hits import cut
 from api.disclosure.selection import MARKS, permitted_fields
 from api.handover import ts102657
 from api.handover.markup import parse
+from api.people.signing import canonical_json
 from schemas.errors import IntegrityError
 from schemas.fields import BY_NAME, FIELDS, Category
-from tests.api.handover.made import BASIS, HEADER, NAMES, inner_parts, manifest_of, result
+from tests.api.handover.made import BASIS, HEADER, KEY, NAMES, PUBLIC, inner_parts, manifest_of, result
+from tests.examples import examples
 
 XML = "{" + ts102657.NAMESPACE + "}"
 
@@ -112,7 +116,7 @@ def test_short_messages_name_their_request_and_escape_what_they_carry() -> None:
 
 
 @given(sizes=st.lists(st.integers(0, 9), max_size=8), rows=st.integers(1, 7))
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_cutting_keeps_every_row_in_order_and_knows_the_last(sizes: list[int], rows: int) -> None:
     start = 0
     tables = []
@@ -174,3 +178,85 @@ def test_nor_in_one_that_cuts_lines_at_semicolons(chosen: str, shown: str) -> No
     assert list(csv.reader(io.StringIO(content, newline="")))[1] == ["46701740007", shown]
     cells = [cell.lstrip(' "') for line in content.splitlines() for cell in line.split(";")]
     assert not any(cell.startswith(("=", "+", "-", "@", "\uff1d")) for cell in cells)
+
+
+# What is signed by the right key and wrong all the same: each check alone, whatever stands behind it.
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+def signed_members(edit: Edit = lambda _: None) -> dict[str, bytes]:
+    body = json.loads(manifest_of(inner_parts(result(5))))
+    edit(body)
+    cover, _ = package.cover(canonical_json(body) + b"\n", {}, b"<html></html>", KEY)
+    return package.unpack(cover, package.COVER, package.COVER_BYTES_MAX)
+
+
+def resigned(change: Callable[[dict[str, Any]], object], dump: Callable[[Any], bytes] = canonical_json) -> bytes:
+    said = json.loads(signed_members()["manifest.sig"])
+    change(said)
+    return dump(said) + b"\n"
+
+
+LIES: dict[str, tuple[str, Edit]] = {
+    "another format": ("format", lambda body: body.update(format="lagrum-delivery-1")),
+    "a part is counted wrong": ("sequence", lambda body: body["parts"][1].update(sequence=3)),
+    "a part begins elsewhere": ("sequence", lambda body: body["parts"][1].update(first_record=2)),
+    "a part of nothing": ("files", lambda body: body["parts"][0].update(files=[])),
+    "a file of another name": ("files", lambda body: body["parts"][0]["files"][0].update(name="../records.csv")),
+}
+
+
+@pytest.mark.parametrize(("words", "edit"), LIES.values(), ids=LIES)
+def test_a_signed_manifest_that_is_none_of_ours_is_refused(words: str, edit: Edit) -> None:
+    package.verify_cover(signed_members(), PUBLIC)
+    with pytest.raises(IntegrityError, match=words):
+        package.verify_cover(signed_members(edit), PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("words", "members"),
+    [
+        ("members", dict(reversed(signed_members().items()))),
+        ("members", signed_members() | {"more.html": b""}),
+        ("another key", signed_members() | {"manifest.sig": resigned(lambda said: said.update(algorithm="none"))}),
+        ("another key", signed_members() | {"manifest.sig": resigned(lambda said: said.update(by="somebody"))}),
+        (
+            "one form",
+            signed_members() | {"manifest.sig": resigned(lambda _: None, lambda said: json.dumps(said).encode())},
+        ),
+    ],
+    ids=["another order", "a member more", "another algorithm", "more than is signed", "spelled otherwise"],
+)
+def test_a_cover_has_one_form(words: str, members: Mapping[str, bytes]) -> None:
+    with pytest.raises(IntegrityError, match=words):
+        package.verify_cover(members, PUBLIC)
+
+
+def test_a_part_is_what_is_listed_and_so_is_each_file_in_it() -> None:
+    (part,) = inner_parts(result(2), 100)
+    listed = part.as_dict()
+    for changes in ({"sha256": "00" * 32}, {"bytes": len(part.data) + 1}):
+        with pytest.raises(IntegrityError, match=r"^part 1 is not"):
+            package.open_part(listed | changes, part.data)
+    first, *rest = listed["files"]
+    for changes in ({"sha256": "00" * 32}, {"bytes": 1}):
+        with pytest.raises(IntegrityError, match=r"^records.csv of part 1 is not"):
+            package.open_part(listed | {"files": [first | changes, *rest]}, part.data)
+    with pytest.raises(IntegrityError, match="number of records"):
+        package.open_part(listed | {"records": 3}, part.data)
+
+
+def test_a_file_of_members_is_of_these_alone_uncompressed_and_no_larger_than_such_files_are() -> None:
+    data, sink = package.pack({"a": b"a" * 100}), io.BytesIO()
+    assert package.unpack(data, ["a"], len(data)) == {"a": b"a" * 100}
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"a" * 100)
+    for words, content, names, bytes_max in (
+        ("larger", data, ["a"], len(data) - 1),
+        ("should have", data, ["b"], len(data)),
+        ("should have", data, ["a", "b"], len(data)),
+        ("compressed", sink.getvalue(), ["a"], len(data)),
+    ):
+        with pytest.raises(IntegrityError, match=words):
+            package.unpack(content, names, bytes_max)

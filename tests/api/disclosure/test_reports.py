@@ -28,6 +28,8 @@ from schemas.legal_bases import BASES
 from schemas.prices import UNITS, parse_prices
 from store import Put, Store
 from tests.api.disclosure.conftest import PEOPLE, TARGET, Court, peopled
+from tests.api.disclosure.test_guards import enrolled_as
+from tests.api.disclosure.test_second_locks import reason_of
 from tests.api.world import running
 from tests.conftest import FixedClock
 from tests.store.records import DAY_US, NOW_US
@@ -197,6 +199,20 @@ def test_only_who_is_listed_reads_a_report_and_every_reading_and_refusal_is_logg
             assert "B 1234-26" not in text
             assert "record_key" not in text
     assert allowed == listed
+
+
+def test_whoever_reads_is_still_there_and_has_one_duty(year: Court) -> None:
+    officer = year.actor("dpo-1")
+    both = replace(officer, roles=frozenset({"dpo", "officer"}))
+    assert reason_of(reports.transparency, year.store, both, 2026, exact=True) == "role-conflict"
+    with enrolled_as(year, "dpo-1", "dpo", state="revoked"):
+        assert reason_of(reports.transparency, year.store, officer, 2026, exact=True) == "revoked"
+
+
+@pytest.mark.parametrize("number", [0, 1969, 9999])
+def test_a_year_is_one_that_a_clock_tells(year: Court, number: int) -> None:
+    with pytest.raises(ConfigurationError, match="not a year"):
+        reports.transparency(year.store, year.actor("dpo-1"), number, exact=True)
 
 
 def test_every_endpoint_of_reports_is_listed() -> None:

@@ -21,7 +21,7 @@ from api.disclosure.deliveries import Delivery
 from api.disclosure.model import AUTHORISATION, DELIVERY, Actor, Signatory, Window
 from api.disclosure.orders import SourceDocument
 from api.people import authorities, persons
-from schemas.errors import NotFoundError, ProcedureError
+from schemas.errors import ProcedureError
 from store import Put
 from store.clock import to_date
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
@@ -219,6 +219,8 @@ LOCKS: Final = (
            lambda c: views.show(c.store, c.actor("officer-2"), c.file().id)),
     Attack("another officer reads a task", None, "not-yours",
            lambda c: views.show(c.store, c.actor("officer-2"), c.checked().id)),
+    Attack("somebody revoked reads an order", None, "revoked",
+           lambda c: gone(c, "handler-2", lambda d, a: views.show(d.store, _known(d, "handler-2"), a), c.file().id)),
     Attack("run twice", None, "wrong-state", lambda c: c.run(c.run(c.approved().id).id)),
     Attack("checked twice", None, "wrong-state", lambda c: c.check(c.checked().id, "handler-2")),
     Attack("released before the run", None, "wrong-state", lambda c: c.release(c.approved().id)),
@@ -380,14 +382,6 @@ def test_a_signature_is_verified_where_it_is_kept_too(shared_court: Court, monke
     forged = persons.Approval("2026-11-22T12:00:00.000000Z", "AA==")
     actor = shared_court.actor("approver-1")
     assert reason_of(shared_court.procedure.approve, actor, task.id, forged) == "approval-signature"
-
-
-def test_a_document_is_asked_for_by_a_number_that_the_case_has(shared_court: Court) -> None:
-    case, actor = shared_court.file().id, shared_court.actor("handler-1")
-    assert views.source(shared_court.store, actor, case, 1) == views.source(shared_court.store, actor, case)
-    for number in (0, 2, -1):
-        with pytest.raises(NotFoundError):
-            views.source(shared_court.store, actor, case, number)
 
 
 def test_a_result_is_put_on_file_of_a_task_that_runs(shared_court: Court) -> None:

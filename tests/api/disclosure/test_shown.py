@@ -10,6 +10,7 @@ from api.cli.disclosure_common import flat, next_step
 from api.cli.disclosure_reading import _rows
 from api.disclosure import views
 from api.disclosure.orders import WrittenTarget
+from schemas.errors import NotFoundError
 from tests.api.disclosure.conftest import TARGET, Court
 
 
@@ -72,3 +73,11 @@ def test_a_list_keeps_identifiers_whole(court: Court) -> None:
     head, line = _rows(case)
     assert (head["case"], head["state"]) == (task.authorisation_id, "AwaitingApproval, test")
     assert (line["case"], line["state"]) == (f"  {task.id}", "AwaitingApproval")
+
+
+def test_a_document_is_asked_for_by_a_number_that_the_case_has(court: Court) -> None:
+    case, actor = court.file().id, court.actor("handler-1")
+    assert views.source(court.store, actor, case, 1) == views.source(court.store, actor, case)
+    for number in (0, 2, -1):
+        with pytest.raises(NotFoundError):
+            views.source(court.store, actor, case, number)

@@ -108,8 +108,9 @@ def test_one_key_is_one_person_and_who_filed_is_in_office(shared_court: Court) -
     with enrolled_as(court, "dpo-1", "dpo", state="revoked"):
         assert reason_of(lambda: confirm(court, request_id)) == "role"
     confirm(court, request_id)
-    with enrolled_as(court, "dpo-1", "billing"):
-        assert reason_of(lambda: subjects.answer(court.store, "dpo-1", request_id)) == "role"
+    for role, state in (("billing", "active"), ("dpo", "revoked")):
+        with enrolled_as(court, "dpo-1", role, state=state):
+            assert reason_of(lambda: subjects.answer(court.store, "dpo-1", request_id)) == "role"
     other = file(court)
     digest = subjects.digest(court.store.store_id, other, wish(reference="another"))
     forged = court.signed("custodian-1", subjects.CONFIRM, other, digest)
@@ -194,6 +195,8 @@ def test_no_older_than_the_purpose_reads(court: Court) -> None:
     "asked",
     [
         wish(reference=" "),
+        wish(reference="x" * 201),
+        wish(reference="DSR\n12-26"),
         wish(identity_check="voice"),
         wish(identity_check=""),
         replace(wish(), identifiers=()),

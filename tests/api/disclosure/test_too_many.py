@@ -19,14 +19,14 @@ from tests.api.disclosure.test_open_sessions import ORDER, begin, court
 __all__ = ["court"]
 
 
-def refused(court: Court, reason: str | None = "too-many-records", **changes: Any) -> None:
-    """Run a task of these terms: nothing is kept. `reason`: what its file says then; None, before it has begun."""
+def refused(court: Court, **changes: Any) -> None:
+    """Run a task of these terms: nothing is kept, and its file says why."""
     task = court.approved(**changes)
     with pytest.raises(ProcedureError) as refusal:
         court.run(task.id)
     assert refusal.value.reason == "too-many-records"
     after = court.procedure.casebook.task(task.id)[0]
-    assert (after.reason, after.delivery_id) == (reason, None)
+    assert (after.reason, after.delivery_id) == ("too-many-records", None)
 
 
 def test_a_result_beyond_the_limit_of_records_is_none(shared_court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,4 +75,4 @@ def test_too_many_open_sessions_end_the_search(court: Court, monkeypatch: pytest
     monkeypatch.setattr(open_sessions, "SLICE_ROWS_MAX", 2)
     assert court.released(**ORDER).records == 2
     monkeypatch.setattr(open_sessions, "SLICE_ROWS_MAX", 1)
-    refused(court, None, **ORDER)
+    refused(court, **ORDER)

@@ -114,6 +114,7 @@ def test_messages_meet_the_same_guards_as_persons(court: Court) -> None:
     authorisation, task = filed(court)
     again = [hi1.Action(0, "CREATE", thing=authorisation), hi1.Action(1, "CREATE", thing=task)]
     assert codes(court, *again) == [409, 409]
+    assert [entry.public.get("reason") for entry in court.log()[-2:]] == ["exists", "exists"]
     get = hi1.Action(0, "GET", identifier=task.identifier)
     assert codes(court, get) == [None]
     assert codes(court, get, person="officer-2") == [404]
@@ -133,8 +134,9 @@ def test_messages_meet_the_same_guards_as_persons(court: Court) -> None:
     assert codes(court, hi1.Action(0, "CREATE", thing=odd)) == [400]
     for person in ("handler-1", "approver-1", "auditor-1", "custodian-1", "dpo-1", "billing-1"):
         start = court.store.audit.size
-        with pytest.raises(ProcedureError):
+        with pytest.raises(ProcedureError) as refused:
             send(court, get, person=person)
+        assert refused.value.reason == "wrong-role"
         assert [entry.kind for entry in court.log(start)] == ["disclosure.refused"]
     foreign = write_request(head(OTHER_AUTHORITY.upper()), [get])
     with pytest.raises(ProcedureError):
@@ -265,7 +267,7 @@ def test_an_acknowledgement_is_delivered_back_and_nothing_else_is(court: Court) 
             body,
             hashlib.sha256(body).hexdigest(),
             manifest=hi1.ACKNOWLEDGEMENT_ID,
-            media_type=hi1.ACKNOWLEDGEMENT_TYPE,
+            media_type="application/json",
         )
         thing = replace(thing, **changes)
         return hi1.Action(0, "DELIVER", identifier=thing.identifier, thing=thing)
@@ -279,6 +281,8 @@ def test_an_acknowledgement_is_delivered_back_and_nothing_else_is(court: Court) 
         (b"{}", {}, 400),
         (b"no", {}, 400),
         (orjson.dumps({"time": signed.time, "signature": 1}), {}, 400),
+        (orjson.dumps({"time": 1, "signature": signed.signature}), {}, 400),
+        (orjson.dumps({"time": signed.time, "signature": signed.signature, "person": "officer-2"}), {}, 400),
         (orjson.dumps({"time": signed.time, "signature": "AAAA"}), {}, 409),
     ):
         start = court.store.audit.size

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.handover import markup
 from schemas.errors import InputError
+from tests.examples import examples
 
 LAUGHS = b"""<!DOCTYPE lolz [<!ENTITY a "lol"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">
 <!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;"><!ENTITY d "&c;&c;&c;&c;&c;&c;&c;&c;&c;&c;">]><lolz>&d;</lolz>"""
@@ -65,7 +66,7 @@ def test_an_element_that_stands_twice_is_refused_where_one_may_stand() -> None:
 
 
 @given(st.text(max_size=50))
-@settings(max_examples=200, deadline=None)
+@examples(70)
 def test_any_text_survives_the_road_or_loses_only_what_xml_cannot_hold(text: str) -> None:
     root = markup.Element("a")
     markup.put(root, "b", text)

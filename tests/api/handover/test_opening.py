@@ -5,17 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cli import main
 from api.disclosure import package
+from api.handover import opening
 from api.handover.envelope import enclose
 from api.handover.opening import check, open_to, verify_folder
 from schemas.errors import ConfigurationError, IntegrityError
@@ -32,6 +34,7 @@ from tests.api.handover.made import (
     reader,
     result,
 )
+from tests.examples import examples
 
 PARTS = inner_parts(result(5))
 WHOLE = envelopes(PARTS)
@@ -146,7 +149,7 @@ def test_each_attack_is_found_and_nothing_is_written(attack: Callable[[], dict[s
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@examples(50)
 def test_every_cut_splice_and_flip_is_found_or_changes_nothing_that_is_read(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -185,6 +188,58 @@ def test_an_opened_folder_that_was_changed_is_found(attack: str, tmp_path: Path)
         key = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
     with pytest.raises(IntegrityError):
         verify_folder(folder, key)
+
+
+def _flagged(data: bytes) -> bytes:
+    """Say of the first member that it is encrypted, in both of its heads."""
+    local, central = data.index(b"PK\x03\x04") + 6, data.index(b"PK\x01\x02") + 8
+    marked = bytearray(data)
+    marked[local] |= 1
+    marked[central] |= 1
+    return bytes(marked)
+
+
+def _deflated(members: dict[str, bytes]) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "limits", "words"),
+    [
+        (_deflated(WHOLE), {}, "not an envelope"),
+        (_flagged(FILE), {}, "not an envelope"),
+        (FILE, {"ENVELOPE_BYTES_MAX": 10}, "not an envelope"),
+        (FILE, {"PARTS_MAX": 2}, "members of a delivery"),
+    ],
+    ids=["compressed", "encrypted", "too large", "too many"],
+)
+def test_a_member_that_could_unfold_without_end_is_not_read(
+    data: bytes, limits: dict[str, int], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "delivery.zip"
+    path.write_bytes(data)
+    for name, value in limits.items():
+        monkeypatch.setattr(opening, name, value)
+    with pytest.raises(IntegrityError, match=words):
+        check(path, reader())
+
+
+def test_a_folder_is_new_in_one_that_is_there_and_holds_a_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, folder = written(tmp_path, WHOLE), tmp_path / "opened"
+    with pytest.raises(ConfigurationError):
+        open_to(path, tmp_path / "absent" / "opened", reader())
+    with pytest.raises(IntegrityError, match="no opened delivery"):
+        verify_folder(tmp_path, PUBLIC)
+    open_to(path, folder, reader())
+    monkeypatch.setattr(opening, "COVER_BYTES_MAX", 10)
+    with pytest.raises(IntegrityError, match="larger"):
+        verify_folder(folder, PUBLIC)
 
 
 def test_the_command_line_opens_and_verifies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

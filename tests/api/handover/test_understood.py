@@ -134,3 +134,37 @@ def test_an_international_number_is_one(shared_court: Court, owner: str, value: 
     odd = replace(task, values=(hi1.RequestValue(owner, "InternationalE164", value),))
     both = hi1.Action(0, "CREATE", thing=authorisation), hi1.Action(1, "CREATE", thing=odd)
     assert codes(shared_court, *both)[0] == 400
+
+
+def answered(court: Court, *things: hi1.Thing) -> list[int | None]:
+    """Send what is created without a look at the schemas: who sends may not have looked either."""
+    message = write_request(head(), [hi1.Action(number, "CREATE", thing=thing) for number, thing in enumerate(things)])
+    answer = Exchange(court.store).answer(court.actor("officer-1"), message)
+    return [item.failure.code if item.failure else None for item in read_answers(answer)[1]]
+
+
+@pytest.mark.parametrize("name", ["legal_type", "end", "decided_at"])
+def test_an_order_that_does_not_say_enough_is_not_taken(shared_court: Court, name: str) -> None:
+    authorisation, task = order()
+    assert answered(shared_court, replace(authorisation, **{name: None}), task) == [400, 404]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["start", "end"])
+def test_a_task_without_a_start_or_an_end_is_not_taken(shared_court: Court, name: str) -> None:
+    authorisation, task = order()
+    assert answered(shared_court, authorisation, replace(task, **{name: None})) == [400, 400]  # type: ignore[arg-type]
+    assert answered(shared_court, authorisation) == [400], "an order of no task has no window"
+
+
+def test_a_task_that_comes_later_is_of_one_order_and_understood(shared_court: Court) -> None:
+    authorisation, task = order()
+    other, its_task = order()
+    assert answered(shared_court, authorisation, task, other, its_task) == [None] * 4
+    again = replace(task, identifier=str(uuid.uuid4()))
+    for changes in (
+        {"associated": ()},
+        {"associated": (authorisation.identifier, other.identifier)},
+        {"flags": ("IsConsensual",)},
+    ):
+        assert answered(shared_court, replace(again, **changes)) == [400], changes  # type: ignore[arg-type]
+    assert answered(shared_court, again) == [None]

@@ -33,12 +33,12 @@ def test_a_new_store_gets_two_custodians_with_key_files_of_their_own(tmp_path: P
             create_custodians(store, tmp_path / "other")
 
 
-def test_two_first_custodians_need_two_keys(tmp_path: Path, clock: FixedClock) -> None:
+def test_the_first_two_are_custodians_of_two_keys(tmp_path: Path, clock: FixedClock) -> None:
     key = PersonKey.generate("c-1")
     same = [Enrolment(name, name, ("custodian",), key.public_text) for name in ("c-1", "c-2")]
-    other = [Enrolment("c-1", "c-1", ("officer",), key.public_text), same[1]]
+    auditor = [Enrolment("c-3", "c-3", ("auditor",), PersonKey.generate("c-3").public_text), same[1]]
     with Store.create(tmp_path / "root", clock=clock) as store:
-        for wanted in (same, other, same[:1], []):
+        for wanted in (same, auditor, same[:1], []):
             with pytest.raises(ProcedureError):
                 create_first(store, wanted)
         assert persons.list_all(store) == []

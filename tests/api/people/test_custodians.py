@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from api.people import authority_register, bindings, enrolment
+from api.people import authority_register, bindings, enrolment, persons, roles
 from api.people.bindings import BindingKind
+from api.people.signing import PersonKey
 from schemas.errors import ProcedureError
+from store import Put
 from tests.api import police
+from tests.api.people.test_brought_back import revoke_authority
 from tests.api.world import World
 
 CARD = "cd" * 32
@@ -69,3 +72,81 @@ def test_what_a_standing_custodian_requested_is(
 ) -> None:
     world.enrol("custodian-3", "custodian")
     wanted(world, "custodian-3")()
+
+
+def refused(step: Callable[[], object]) -> str:
+    with pytest.raises(ProcedureError) as caught:
+        step()
+    return caught.value.reason
+
+
+def on_file(world: World, person_id: str, **changes: object) -> None:
+    """Change a person on file, past the procedure."""
+    body = world.store.documents.get(persons.KIND, person_id).body
+    world.store.documents.commit([Put(persons.KIND, person_id, body | changes)])
+
+
+@pytest.mark.parametrize("changes", [{"roles": ["auditor"]}, {"public_key": None}], ids=["role", "key"])
+def test_what_somebody_requested_in_another_role_or_with_another_key_is_not_confirmed(
+    world: World, changes: dict[str, object]
+) -> None:
+    world.enrol("custodian-3", "custodian")
+    confirm = an_enrolment(world, "custodian-3")
+    if "public_key" in changes:
+        changes = {"public_key": PersonKey.generate("custodian-3").public_text}
+    on_file(world, "custodian-3", **changes)
+    assert refused(confirm) == "role"
+    assert persons.find_active(world.store, "auditor-1") is None
+
+
+def test_one_key_under_two_accounts_is_one_custodian(world: World) -> None:
+    world.enrol("custodian-3", "custodian")
+    on_file(world, "custodian-3", public_key=world.keys["custodian-2"].public_text)
+    world.keys["custodian-3"] = world.keys["custodian-2"]
+    assert refused(an_enrolment(world, "custodian-3")) == "same-key"
+
+
+def test_nobody_becomes_an_officer_of_an_authority_that_is_revoked_meanwhile(world: World) -> None:
+    wanted = world.enrolment("officer-1", "officer")
+    digest = wanted.digest(world.store.store_id)
+    first, second = world.custodians
+    asked = world.approval(first, enrolment.ENROL_REQUEST, "officer-1", digest)
+    enrolment.request_enrolment(world.store, first.person_id, wanted, asked)
+    revoke_authority(world)
+    signed = world.approval(second, enrolment.ENROL_CONFIRM, "officer-1", digest)
+    assert refused(lambda: enrolment.confirm_enrolment(world.store, second.person_id, "officer-1", signed)) == (
+        "authority"
+    )
+    assert persons.get(world.store, "officer-1").state == persons.PENDING
+
+
+def test_roles_that_exclude_each_other_by_now_are_not_confirmed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier version of the program put the request down, by rules that were wider."""
+    wanted = world.enrolment("handler-9", "approver", "case-handler")
+    digest = wanted.digest(world.store.store_id)
+    first, second = world.custodians
+    asked = world.approval(first, enrolment.ENROL_REQUEST, "handler-9", digest)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(roles, "EXCLUSIONS", ())
+        enrolment.request_enrolment(world.store, first.person_id, wanted, asked)
+    signed = world.approval(second, enrolment.ENROL_CONFIRM, "handler-9", digest)
+    assert refused(lambda: enrolment.confirm_enrolment(world.store, second.person_id, "handler-9", signed)) == (
+        "roles-exclude"
+    )
+
+
+def test_of_two_requests_to_revoke_that_cross_the_first_stands(world: World) -> None:
+    """Else the second would be confirmed by whoever made the first, for a reason that nobody else read."""
+    world.enrol("auditor-1", "auditor")
+    first, second = world.custodians
+
+    def ask(key: PersonKey, reason: str) -> None:
+        digest = enrolment.revocation_digest(world.store.store_id, "auditor-1", reason)
+        asked = world.approval(key, enrolment.REVOKE_REQUEST, "auditor-1", digest)
+        enrolment.request_revocation(world.store, key.person_id, "auditor-1", reason, asked)
+
+    ask(first, "left")
+    assert refused(lambda: ask(second, "misuse")) == refused(lambda: ask(first, "misuse")) == "state"
+    pending = persons.get(world.store, "auditor-1").pending
+    assert pending is not None
+    assert (pending["by"], pending["reason"]) == (first.person_id, "left")

@@ -175,10 +175,11 @@ FORGED: dict[str, tuple[str, Any]] = {
     "for several, issued to a list": ("party", lambda p: p.token(NOW, aud=[AUDIENCE, "portal"], azp=[AUDIENCE])),
     "expired": ("expired", lambda p: p.token(NOW - 3700)),
     "older than a session": ("expired", lambda p: p.token(NOW - 900)),
-    "expired beyond the leeway": ("expired", lambda p: p.token(NOW - 100, exp=NOW - 31)),
+    "expired at the end of the leeway": ("expired", lambda p: p.token(NOW - 100, exp=NOW - 30)),
     "issued in the future": ("not-yet", lambda p: p.token(NOW + 31)),
     "not before later": ("not-yet", lambda p: p.token(NOW, nbf=NOW + 31)),
     "expires before it is issued": ("not-yet", lambda p: p.token(NOW, exp=NOW - 1)),
+    "expires when it is issued": ("not-yet", lambda p: p.token(NOW, exp=NOW)),
     "no exp": ("claims", lambda p: p.token(NOW, exp=None)),
     "no iat": ("claims", lambda p: p.token(NOW, iat=None)),
     "no sub": ("claims", lambda p: p.token(NOW, sub=None)),
@@ -222,6 +223,7 @@ def test_edges_of_the_leeway_hold(provider: Provider, clock: FixedClock) -> None
     verifier = _verifier(provider, clock)
     for token in (
         provider.token(NOW + 30),
+        provider.token(NOW - 100, exp=NOW),
         provider.token(NOW - 100, exp=NOW - 29),
         provider.token(NOW - 899),
         provider.token(NOW, nbf=NOW + 30),
@@ -380,8 +382,8 @@ def test_a_subject_whose_tokens_fail_waits_alone_and_learns_nothing(
         _bind(world, "custodian-2", "s-2", provider.issuer)
         answers = []
         for subject in ("s-1", "nobody"):
-            old = provider.token(NOW - 3700, sub=subject)
-            answers.append([world.http.get("/v1/persons", headers=_bearer(old)) for _ in range(12)])
+            others = provider.token(NOW, sub=subject, aud=[AUDIENCE, "portal"])
+            answers.append([world.http.get("/v1/persons", headers=_bearer(others)) for _ in range(12)])
         seen = [
             [(one.status_code, one.headers.get("retry-after"), one.json()["detail"]) for one in each]
             for each in answers
@@ -392,6 +394,39 @@ def test_a_subject_whose_tokens_fail_waits_alone_and_learns_nothing(
         assert _who(world, provider.token(NOW, sub="s-2")) == (200, "custodian-2")
         clock.advance(seconds=61)
         assert _who(world, provider.token(NOW + 61)) == (200, "custodian-1")
+
+
+def test_who_replays_an_expired_token_keeps_nobody_out_and_learns_nothing(
+    provider: Provider, tmp_path: Path, clock: FixedClock
+) -> None:
+    """It lies in logs and caches of many programs; bound or not, now and later, the answer is one."""
+    with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
+        _bind(world, "custodian-1", "s-1", provider.issuer)
+        told = set()
+        for subject in ("s-1", "nobody"):
+            for _ in range(120):  # more than lock an address
+                said = world.http.get("/v1/persons", headers=_bearer(provider.token(NOW - 3700, sub=subject)))
+                told.add((said.status_code, said.text, said.headers.get("retry-after")))
+        ((status, text, wait),) = told
+        assert (status, wait) == (401, None)
+        invented = world.http.get("/v1/persons", headers=_bearer(provider.token(NOW - 3700, key=new_key())))
+        assert invented.text == text
+        assert _who(world, provider.token(NOW)) == (200, "custodian-1")
+        assert world.http.get("/v1/persons", headers=_bearer("c-ffffffffffffffff.x")).status_code == 401
+
+
+@pytest.mark.parametrize("time", ["ended", "not-yet"])
+def test_a_token_that_is_out_of_its_time_keeps_its_owner_out_no_more_than_an_expired_one(
+    provider: Provider, tmp_path: Path, clock: FixedClock, time: str
+) -> None:
+    """A window that was left open asks on after the log-out; a provider's clock goes before ours."""
+    with make_world(tmp_path, clock, _settings(provider.issuer)) as world:
+        _bind(world, "custodian-1", "s-1", provider.issuer)
+        token = provider.token(NOW, nonce="first", **({"nbf": NOW + 31} if time == "not-yet" else {}))
+        if time == "ended":
+            assert world.http.delete("/v1/sessions/current", headers=_bearer(token)).status_code == 204
+        assert [_who(world, token)[0] for _ in range(120)] == [401] * 120
+        assert _who(world, provider.token(NOW, nonce="second")) == (200, "custodian-1")
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,8 @@ def _allowed(roles: frozenset[Role]) -> bool:
     return not (Role.TENANT_ADMIN in roles and len(roles) > 1)
 
 
-@pytest.mark.parametrize("roles", ALL_SETS, ids=lambda roles: "+".join(sorted(roles)) or "none")
-def test_every_set_of_roles_is_judged_as_the_table_of_users_says(roles: frozenset[Role]) -> None:
-    assert (conflicts(roles) == []) == _allowed(roles)
+def test_every_set_of_roles_is_judged_as_the_table_of_users_says() -> None:
+    assert [sorted(roles) for roles in ALL_SETS if (conflicts(roles) == []) != _allowed(roles)] == []
 
 
 def test_the_three_of_a_disclosure_and_the_auditor_are_four_people() -> None:

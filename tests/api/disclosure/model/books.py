@@ -12,8 +12,10 @@ from itertools import count
 from typing import Any, Final
 
 from api.disclosure.overtaken import Watch
-from schemas.errors import ProcedureError
+from schemas.errors import ClockError, ProcedureError, RetentionError
 from store.correcting.overlay import RECTIFIED, RELEASED, RESTRICTED, SUPERSEDED, Correction
+from store.retention import erasing
+from store.retention.erasing import ERASED
 from tests.api.disclosure.conftest import TARGET, Court
 from tests.api.disclosure.model.judge import TaskSeen
 from tests.store.conftest import deliver
@@ -74,7 +76,7 @@ class Books:
         allowed = allowed and len(actors) == 2
         try:
             self._act(what, position, record, actors)
-        except ProcedureError as refusal:
+        except (ProcedureError, RetentionError, ClockError) as refusal:
             assert not allowed, ("refused", what, repr(refusal))
             return f"{what} refused"
         assert allowed, ("was allowed", what)
@@ -86,10 +88,12 @@ class Books:
 
     def _what(self) -> str:
         return self.chance.choice(
-            (WITHDRAWN, SUPERSEDED, SUPERSEDED, RESTRICTED, RESTRICTED, RELEASED, *(RECTIFIED,) * 3)
+            (WITHDRAWN, SUPERSEDED, SUPERSEDED, RESTRICTED, RESTRICTED, RELEASED, *(RECTIFIED,) * 3, ERASED, ERASED)
         )
 
     def _may(self, what: str, record: RecordSeen) -> bool:
+        if what == ERASED:
+            return False  # younger than the duty keeps it: not before a release, not after, not by two custodians
         if what == WITHDRAWN:
             return not self.withdrawn
         if record.gone or what == RECTIFIED:
@@ -102,10 +106,14 @@ class Books:
             store.withdraw_batch(self.batch, reason="zone", actors=actors)
             return
         fields = {"calling_number": STRANGER if record.of_target else TARGET} if what == RECTIFIED else {}
+        fields = {"citation": "Regulation (EU) 2016/679 Art 17(1)(d)"} if what == ERASED else fields
         partition = next(item.key for item in store.partitions() if item.records)
         act = f"{next(_ACTS):016x}"
         store.corrections.request(Correction(act, what, partition, self.batch, position + 1, fields), {"by": actors[0]})
-        store.corrections.confirm(act, {}, actors)
+        if what == ERASED:
+            erasing.erase(store, act, {}, actors)
+        else:
+            store.corrections.confirm(act, {}, actors)
 
     def _overtake(self, task: TaskSeen, what: str, record: RecordSeen) -> None:
         """A result that has what is meant is outdated; before its release, one of the same day is enough."""

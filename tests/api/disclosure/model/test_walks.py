@@ -37,6 +37,7 @@ def test_nobody_reaches_data_by_another_road(town: Town) -> None:
     assert {f"{step} refused" for step in (*ROAD, *ENDS)} <= set(taken)
     assert taken["delivered"] > SHORT // 10
     assert {f"correct {what} done" for what in ("withdrawn", "superseded", "restricted", "rectified")} <= set(taken)
+    assert taken["correct erased refused"] and not taken["correct erased done"]
     assert {f"ask {step} {word}" for step in ("file", "confirm", "answer") for word in ("done", "refused")} <= set(
         taken
     )
