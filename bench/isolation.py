@@ -3,7 +3,8 @@
 `python -m bench.isolation [SECONDS] [RECORDS_PER_SECOND]` prints one JSON object: for each phase the percentiles of the
 acknowledgement of a batch of 10 000 records. `idle`: one batch at a time and nothing else. `half`: so many records a
 second. `search`, `compact`, `expire`: as idle, while the service reads every record, merges every partition, or erases
-thirty of them. A run counts only if every acknowledged record is stored once afterwards.
+thirty of them; `during` are the batches that were under way while such work was. A run counts only if every
+acknowledged record is stored once afterwards.
 """
 
 from __future__ import annotations
@@ -95,9 +96,9 @@ def measure(*, seconds: float = 20, records_per_second: float = 500_000, rows: i
                 done = _push(task)
                 spent = service.cpu_seconds() - before
                 acknowledged += done["acknowledged"]
-                told[phase] = _percentiles(done) | (
-                    {} if phase in ("idle", "half") else {"beside": service.tell("quiet")}
-                )
+                told[phase] = _percentiles(done)
+                if phase not in ("idle", "half"):
+                    told[phase] |= _beside(done, service.tell("quiet"))
                 told[phase]["server_cpu_us_per_record"] = round(1e6 * spent / BATCH_ROWS / told[phase]["batches"], 3)
         told["verified_records"] = _verify(folder / "store", acknowledged)
         return told
@@ -119,6 +120,21 @@ def _percentiles(done: dict[str, Any]) -> dict[str, Any]:
     taken = 1e3 * np.array(done["latencies"] or [float("nan")])
     named = {f"p{place}_ms": round(float(np.percentile(taken, place)), 2) for place in (50, 95, 99)}
     return {"batches": len(done["latencies"]), "refused": done["refused"], **named, "largest_ms": float(taken.max())}
+
+
+def _beside(done: dict[str, Any], noise: dict[str, Any]) -> dict[str, Any]:
+    """Return how long the work beside went on, and the percentiles of the batches under way meanwhile, if any."""
+    spans = noise["spans"]
+    pairs = [
+        (due, took)
+        for due, took in zip(done["dues"], done["latencies"], strict=True)
+        if any(begin < due + took and due < end for begin, end in spans)
+    ]
+    told = {"rounds": len(spans), "seconds": round(sum(end - begin for begin, end in spans), 2)}
+    beside = {"beside": told | {"failures": noise["failures"]}}
+    if not pairs:
+        return beside
+    return {"during": _percentiles({"latencies": [took for _, took in pairs], "refused": {}})} | beside
 
 
 def _template() -> bytes:

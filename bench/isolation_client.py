@@ -43,6 +43,7 @@ class Pusher:
         self._next = 0
         self._begin = time.monotonic()
         self.latencies: list[float] = []
+        self.dues: list[float] = []
         self.acknowledged: list[int] = []
         self.refused: dict[str, int] = {}
 
@@ -75,6 +76,7 @@ class Pusher:
             with self._lock:
                 if answer.status in (200, 202):
                     self.latencies.append(took)
+                    self.dues.append(due)
                     self.acknowledged.append(number)
                 else:
                     self.refused[str(answer.status)] = self.refused.get(str(answer.status), 0) + 1
@@ -87,6 +89,7 @@ def main() -> None:
     pusher.run()
     told: dict[str, Any] = {
         "latencies": pusher.latencies,
+        "dues": pusher.dues,
         "acknowledged": pusher.acknowledged,
         "refused": pusher.refused,
     }

@@ -2,7 +2,8 @@
 
 `python -m bench.isolation_server ROOT` serves as `lagrum serve` does. A line on standard input begins work in the
 service's own process, in a thread as the service itself would: `search`, `compact`, `expire`; `quiet` ends it and
-answers with how often it was done. Only this program's clock can be told to be later, so that a partition is due.
+answers with how often something was done, and when. A round that finds nothing to do is followed by a pause: the
+service looks once a minute. Only this program's clock can be told to be later, so that a partition is due.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from store.clock import Uptime
 
 DAY_US: Final = 86_400_000_000
 AHEAD_DAYS: Final = 45
+PAUSE_SECONDS: Final = 0.25
 
 
 class LaterClock(SystemClock):
@@ -49,46 +52,51 @@ class Noise:
         self._store, self._clock = store, clock
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._rounds = 0
+        self._spans: list[tuple[float, float]] = []
         self._failures: list[str] = []
 
     def begin(self, name: str) -> dict[str, object]:
         """Begin."""
         works: dict[str, Callable[[], object]] = {
             "search": self._search,
-            "compact": lambda: self._store.compact(everything=True),
-            "expire": self._store.expire,
+            "compact": lambda: self._store.compact(everything=True).merged,
+            "expire": lambda: self._store.expire().partitions,
         }
         if name == "expire":
             self._clock.ahead_us = AHEAD_DAYS * DAY_US
         self._stop.clear()
-        self._rounds, self._failures = 0, []
+        self._spans, self._failures = [], []
         self._thread = threading.Thread(target=self._work, args=(works[name],), daemon=True)
         self._thread.start()
         return {"begun": name}
 
     def end(self) -> dict[str, object]:
-        """End, and tell how often it was done."""
+        """End, and tell when something was done, by the machine's monotonic clock."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        return {"rounds": self._rounds, "failures": self._failures}
+        return {"spans": self._spans, "failures": self._failures}
 
     def _work(self, work: Callable[[], object]) -> None:
         stand_back()
         while not self._stop.is_set():
+            begin = time.monotonic()
             try:
-                work()
-                self._rounds += 1
+                done = work()
             except Exception as error:
                 self._failures.append(type(error).__name__)
-                self._stop.wait(0.2)
+                done = None
+            if done:
+                self._spans.append((begin, time.monotonic()))
+            else:
+                self._stop.wait(PAUSE_SECONDS)
 
-    def _search(self) -> None:
+    def _search(self) -> bool:
         """Read every column of everything, as a search for something that cannot be looked up would."""
         for _ in self._store.scan(ScanQuery(0, 2**60, columns=tuple(PACKED.names), by_end=True)):
             if self._stop.is_set():
-                return
+                break
+        return True
 
 
 def main() -> None:

@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"793fab2b8a760a0a","signature":"tC6FuvQG0zOUdKXyxYDCEF39ZvV6q1dFTU31S+chZmBV2vsVPm4WCwPPIfHNSBogbQgXW4/adERN5454TZT/AA=="}
+{"algorithm":"Ed25519","key_id":"80929425a1cf7259","signature":"00GMdWZ9kItmg5oxbKfgRrEc72Q8o7fpMYpA7LYEX8TzE3Yv36W9VMhw66GAwqPiLfSTdgzDZe4mxjNE0qbWBw=="}

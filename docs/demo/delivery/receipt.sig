@@ -1,1 +1,1 @@
-{"algorithm":"Ed25519","key_id":"793fab2b8a760a0a","signature":"JjQOWY+n2ISeILlUoANXDrqj+VHGQSmvkrwjTvMllvEU+OCHhViq6jgCUI86EItqThZ1I2kMNEMf+qS0lM36BQ=="}
+{"algorithm":"Ed25519","key_id":"80929425a1cf7259","signature":"n+L9gFa+YMQIFj+HVri+ACezmvLDPHEOIq8f/6W+eXuSmzGTQDFY4XVH7mxDrokyRhHmu1pYomrJ2Onzk+ydAg=="}
