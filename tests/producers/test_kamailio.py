@@ -80,7 +80,9 @@ def call(folder: Path, ports: Ports, scenario: str, to_first: int, count: int, t
 
 
 def rows(world: World, source: str) -> list[dict[str, Any]]:
-    found = [row for batch in world.store.scan(ScanQuery(0, 2**60)) for row in batch.to_pylist()]
+    """Return what is billed of a source; `figures` says which conflicts are kept beside it."""
+    query = ScanQuery(0, 2**60, include_conflicts=False)
+    found = [row for batch in world.store.scan(query) for row in batch.to_pylist()]
     return [row for row in found if row["source"] == source]
 
 
