@@ -1,8 +1,8 @@
 """A collector of IPFIX and NetFlow v9: NAT events by UDP.
 
 Nobody answers an exporter, and it sends nothing twice. So what was received stays in memory until the store takes it,
-while the port's memory and then the kernel's buffer fill; only what the kernel drops is lost, and it is counted. What
-the network lost shows in the sequence numbers.
+while the port's memory and then the kernel's buffer fill; only what the kernel drops is lost, and it is counted. So is
+what an overloaded collector still holds when it has to end. What the network lost shows in the sequence numbers.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ class FlowCollector(Listener[Datagram]):
                 self.counts["missing"] += gap.missing
         self.counts["late"] = sum(one.sequences.late for one in self._exporters.values())
         self.counts["waiting-octets"] = sum(one.waiting_octets for one in self._exporters.values())
+
+    def _leave(self, number: int) -> None:
+        self.counts["dropped-at-stop"] += number
 
     def _finish(self) -> None:
         for name, exporters in self._exporters.items():

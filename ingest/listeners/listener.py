@@ -6,13 +6,17 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import ClassVar, Generic, TypeVar
+from time import monotonic
+from typing import ClassVar, Final, Generic, TypeVar
 
 from ingest.listeners import groups, peers
 from ingest.listeners.peers import Peers
 from ingest.listeners.tallies import Tallies
 from ingest.listeners.udp import Datagram, UdpPort
 from store import Receipt, Store
+
+STOP_S: Final = 5.0
+"""When a listener stops, what is in memory is taken in for so long; a service manager ends it by force later."""
 
 Item = TypeVar("Item")
 
@@ -33,12 +37,17 @@ class Listener(ABC, Generic[Item]):
         self.counts = self.tallies.counts
 
     def run(self) -> None:
-        """Listen until `stop` is set; then finish what came."""
+        """Listen until `stop` is set; then finish what came, and count what `STOP_S` is too short for."""
         while not self.stop.is_set():
             self.step()
+        end = monotonic() + STOP_S
         self._port.stop_receiving()
-        while self.step(wait_s=0.0):
+        while monotonic() < end and self.step(wait_s=0.0):
             pass
+        if left := self._port.drop():
+            self.counts["received"] += left
+            self._leave(left)
+        self.counts["kernel-dropped"] = self._port.kernel_drops()
         self._finish()
         self.tallies.tell(at_once=True)
 
@@ -75,6 +84,10 @@ class Listener(ABC, Generic[Item]):
     @abstractmethod
     def _take(self, name: str, items: Sequence[Item]) -> None:
         """Take in the group of the source of this name."""
+
+    @abstractmethod
+    def _leave(self, number: int) -> None:
+        """Count datagrams that were received and are not taken in: there was no time."""
 
     def _refresh_counts(self) -> None:
         """Bring the counts up to date that no group changes."""

@@ -118,6 +118,9 @@ class RadiusListener(Listener[Request]):
             else:
                 self.counts["unsent"] += 1
 
+    def _leave(self, number: int) -> None:
+        self.counts["unanswered"] += number  # they are sent again
+
     def _failed(self, error: Exception, number: int) -> None:
         """Leave packets unanswered: their clients send them again."""
         _log.error("%d packets were not made durable: %s", number, type(error).__name__)

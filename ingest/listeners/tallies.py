@@ -21,6 +21,7 @@ TOLD: Final = "told_us"
 EVENT_S: Final = 10.0
 ALARMS: Final = {
     "kernel-dropped": "udp-dropped",
+    "dropped-at-stop": "udp-dropped-at-stop",
     "stranger": "udp-stranger",
     "forged": "radius-forged",
     "malformed": "udp-malformed",

@@ -22,6 +22,8 @@ DATAGRAM_OCTETS_MAX: Final = 65_535
 QUEUE_OCTETS_MAX: Final = 32 << 20
 """Datagrams in memory, each counted with what its keeping costs."""
 RECEIVE_BUFFER_OCTETS: Final = 8 << 20
+GROUP_OCTETS_MAX: Final = 1 << 20
+"""So much is taken at once: some 36 000 flows, a second's work; who stops waits for no more."""
 _KEEPING_OCTETS: Final = 256
 _POLL_S: Final = 0.2
 _TABLES: Final = (Path("/proc/net/udp"), Path("/proc/net/udp6"))
@@ -86,13 +88,26 @@ class UdpPort:
             if self._queue and gather_s:
                 end = monotonic() + gather_s
                 while len(self._queue) < most and not self._stopped and (left := end - monotonic()) > 0:
-                    if self._octets >= self._queue_octets_max:
+                    if self._octets >= min(self._queue_octets_max, GROUP_OCTETS_MAX):
                         break
                     self._changed.wait(left)
-            found = [self._queue.popleft() for _ in range(min(most, len(self._queue)))]
-            self._octets -= sum(len(one.data) + _KEEPING_OCTETS for one in found)
+            found: list[Datagram] = []
+            octets = 0
+            while self._queue and len(found) < most and octets < GROUP_OCTETS_MAX:
+                found.append(self._queue.popleft())
+                octets += len(found[-1].data) + _KEEPING_OCTETS
+            self._octets -= octets
             self._changed.notify_all()
         return found
+
+    def drop(self) -> int:
+        """Forget what is in memory; return how many datagrams that were."""
+        with self._changed:
+            number = len(self._queue)
+            self._queue.clear()
+            self._octets = 0
+            self._changed.notify_all()
+        return number
 
     def send(self, peer: tuple[Any, ...], data: bytes) -> bool:
         """Send one datagram; False when the kernel does not take it."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from api.telemetry.source_metrics import SourceMetrics
-from ingest.listeners import groups, peers, tallies, udp
+from ingest.listeners import groups, listener, peers, tallies, udp
 from ingest.listeners.flow import FlowCollector
 from ingest.listeners.udp import UdpPort
 from schemas.errors import BusyError, ConfigurationError
@@ -30,9 +30,13 @@ class World:
         self.collector = FlowCollector(store, self.port, gather_s=0.02)
         self.exporter = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
+    @property
+    def address(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.port.number)
+
     def say(self, *datagrams: bytes) -> None:
         for one in datagrams:
-            self.exporter.sendto(one, ("127.0.0.1", self.port.number))
+            self.exporter.sendto(one, self.address)
         came = 0
         while came < len(datagrams):
             came += self.collector.step(wait_s=5.0)
@@ -133,6 +137,46 @@ def test_at_the_end_a_set_without_its_template_is_kept_in_the_quarantine(world: 
     world.collector.run()
     assert world.collector.counts["rejected"] == 1
     assert sum(entry.rejects for entry in world.store.quarantine_entries()) == 1
+
+
+def test_what_there_is_no_time_for_at_the_end_is_counted_and_an_event(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.say(ipfix(TEMPLATES, one_set(257, block(16, NOON_MS))))
+    for number in range(7):
+        world.exporter.sendto(ipfix(one_set(257, block(16, NOON_MS + 1 + number)), sequence=1 + number), world.address)
+    monkeypatch.setattr(listener, "STOP_S", 0.0)
+    world.collector.stop.set()
+    world.collector.run()
+    counts = world.collector.counts
+    assert (counts["received"], counts["accepted"], counts["dropped-at-stop"]) == (8, 1, 7)
+    assert "intake.udp-dropped-at-stop" in world.events() and world.port.waiting == 0
+
+
+def test_with_time_enough_nothing_is_dropped_at_the_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(udp, "GROUP_OCTETS_MAX", 1)
+    for number in range(7):
+        world.exporter.sendto(
+            ipfix(TEMPLATES, one_set(257, block(16, NOON_MS + number)), sequence=number), world.address
+        )
+    monkeypatch.setattr(listener, "STOP_S", 600.0)
+    world.collector.stop.set()
+    world.collector.run()
+    assert (world.collector.counts["accepted"], world.collector.counts["dropped-at-stop"]) == (7, 0)
+
+
+def test_a_group_is_bounded_by_its_octets() -> None:
+    size = udp.GROUP_OCTETS_MAX // 20
+    with (
+        UdpPort("127.0.0.1", 0) as port,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as exporter,
+    ):
+        for _ in range(30):
+            exporter.sendto(b"x" * size, ("127.0.0.1", port.number))
+        groups_of = [len(port.take(5000, wait_s=5.0, gather_s=5.0))]
+        while found := port.take(5000, wait_s=0.5, gather_s=0.0):
+            groups_of.append(len(found))
+        assert max(groups_of) <= 20 and sum(groups_of) + port.kernel_drops() == 30
 
 
 @pytest.mark.parametrize("size", [1, 1200])
