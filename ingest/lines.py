@@ -46,18 +46,23 @@ class Line(NamedTuple):
 
 
 def read_lines(
-    stream: BinaryIO, *, bytes_max: int = RECORD_BYTES_MAX, blank: bool = False, block_bytes: int = BLOCK_BYTES
+    stream: BinaryIO,
+    *,
+    bytes_max: int = RECORD_BYTES_MAX,
+    blank: bool = False,
+    block_bytes: int = BLOCK_BYTES,
+    begins: bool = True,
 ) -> Iterator[Line]:
     """Yield the stream's lines in order; blank lines only when `blank` is set.
 
     A line longer than `bytes_max` is read past, and yielded with reason TOO_LONG and its full length.
-    A UTF-8 byte order mark is skipped.
+    A UTF-8 byte order mark is skipped where a delivery `begins` with it; the rest of one has none.
 
     Raises:
-        InputError: the stream is UTF-16.
+        InputError: the stream begins a delivery, and is UTF-16.
     """
     position = 0
-    for offset, data, length, terminated in _split(stream, bytes_max, block_bytes):
+    for offset, data, length, terminated in _split(stream, bytes_max, block_bytes, begins=begins):
         if data is None:
             position += 1
             yield Line(position, offset, b"", length, RejectReason.TOO_LONG, terminated)
@@ -75,6 +80,7 @@ def read_records(
     quote: bytes = b'"',
     bytes_max: int = RECORD_BYTES_MAX,
     lines_max: int = QUOTED_LINES_MAX,
+    begins: bool = True,
 ) -> Iterator[Line]:
     """Yield records whose quoted fields may hold line ends; blank lines between records are skipped.
 
@@ -82,12 +88,12 @@ def read_records(
     from several lines counts only when `accept` says that it reads as a whole record. If it does not, or no closing
     quote comes within `lines_max` lines and `bytes_max` bytes, then the quote was never closed: the *first line* alone
     is yielded with reason MALFORMED, and reading starts again at the line after it. So one bad quote costs one record,
-    and a forged record inside quotes of a good one is never taken for a record.
+    and a forged record inside quotes of a good one is never taken for a record. For `begins` see `read_lines`.
 
     Raises:
-        InputError: the stream is UTF-16.
+        InputError: the stream begins a delivery, and is UTF-16.
     """
-    source = read_lines(stream, bytes_max=bytes_max, blank=True)
+    source = read_lines(stream, bytes_max=bytes_max, blank=True, begins=begins)
     ahead: deque[Line] = deque()
     position = 0
     while (first := ahead.popleft() if ahead else next(source, None)) is not None:
@@ -129,13 +135,15 @@ def _join(
     return None
 
 
-def _split(stream: BinaryIO, bytes_max: int, block_bytes: int) -> Iterator[tuple[int, bytes | None, int, bool]]:
+def _split(
+    stream: BinaryIO, bytes_max: int, block_bytes: int, *, begins: bool
+) -> Iterator[tuple[int, bytes | None, int, bool]]:
     """Yield (offset, line or None when too long, length, terminated); a line's start is held only up to the bound."""
     offset = 0
     pieces: list[bytes] = []  # the start of a line that goes on in the next block
     held = 0
-    block = _first_block(stream, block_bytes)
-    if block.startswith(_UTF8_BOM):
+    block = _first_block(stream, block_bytes) if begins else stream.read(block_bytes)
+    if begins and block.startswith(_UTF8_BOM):
         offset, block = len(_UTF8_BOM), block[len(_UTF8_BOM) :] or stream.read(block_bytes)
     while block:
         lines = block.split(b"\n")

@@ -104,7 +104,7 @@ def read_padded(stream: BinaryIO, *, block_bytes: int) -> Iterator[Padded]:
     """
     rest, offset, first = b"", 0, True
     while True:
-        wanted = min(block_bytes, _FIRST_BYTES) if first else block_bytes
+        wanted = max(min(block_bytes, _FIRST_BYTES), len(UTF8_BOM)) if first else block_bytes
         memory = _memory(len(rest) + wanted)
         view = memoryview(cast(Any, memory))
         view[PAD_BYTES : PAD_BYTES + len(rest)] = rest

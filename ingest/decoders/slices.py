@@ -77,8 +77,9 @@ def read_blocks(
     Raises:
         InputError: the stream is UTF-16.
     """
-    pending = read_full(stream, block_bytes)
-    ended = len(pending) < block_bytes
+    first_bytes = max(block_bytes, len(UTF8_BOM))
+    pending = read_full(stream, first_bytes)
+    ended = len(pending) < first_bytes
     if offset == 0:
         refuse_utf16(pending)
         offset = len(UTF8_BOM) if pending.startswith(UTF8_BOM) else 0

@@ -21,7 +21,7 @@ from ingest.decoders.base import CHUNK_ROWS, RECORD_BYTES_MAX
 from ingest.decoders.canonical.lines import BLOCK_BYTES, lines_are_short
 from ingest.decoders.plain_rows import Rejoined
 from ingest.decoders.quoting import quote_faults
-from ingest.decoders.slices import Block, Lines, read_blocks
+from ingest.decoders.slices import UTF8_BOM, Block, Lines, read_blocks
 from ingest.lines import Line, read_records
 from ingest.mapping.controls import Controls, CountSoFar
 from ingest.mapping.model import MappingFile
@@ -135,7 +135,7 @@ class DelimitedReader:
         # Columns are known by their place: a header may name one twice that nobody reads.
         names = [str(place) for place in range(len(self._names))]
         chosen = [str(place) for place in sorted(set(self._places))]
-        read = pa.csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=names)
+        read = pa.csv.ReadOptions(use_threads=False, block_size=len(data) + len(UTF8_BOM) + 1, column_names=names)
         parse = pa.csv.ParseOptions(
             delimiter=self._layout.delimiter, quote_char=self._layout.quote or False, newlines_in_values=False
         )
@@ -145,7 +145,8 @@ class DelimitedReader:
             null_values=sorted(self._layout.nulls),
             strings_can_be_null=True,
         )
-        source: Any = pa.py_buffer(data)
+        marked = data.startswith(UTF8_BOM)  # one at the beginning of any block is skipped; here it is part of a value
+        source: Any = pa.py_buffer(UTF8_BOM + data if marked else data)
         try:
             table = pa.csv.read_csv(source, read, parse, convert)
         except pa.ArrowInvalid:
@@ -163,7 +164,7 @@ class DelimitedReader:
         """Read the rest of the delivery record by record."""
         stream: Any = io.BufferedReader(Rejoined(block, rest))
         rows = Rows(self._wanted, self._layout)
-        for record in read_records(stream, self._reads, quote=self._quote):
+        for record in read_records(stream, self._reads, quote=self._quote, begins=False):
             if record.reason is None and self._controls.takes(record.data, self._count.records):
                 continue
             self._record(rows, record, block.offset)

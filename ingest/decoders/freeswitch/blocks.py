@@ -81,7 +81,7 @@ class _Seen:
 
 def _read_blocks(stream: BinaryIO, ends: tuple[bytes, ...]) -> Iterator[Block]:
     """Yield a stream in blocks, cut behind the last end; one without an end is as it was read."""
-    size, offset, pending = BLOCK_BYTES, 0, b""
+    size, offset, pending = max(BLOCK_BYTES, len(UTF8_BOM)), 0, b""
     while True:
         data = read_full(stream, size - len(pending))
         ended = len(data) < size - len(pending)
