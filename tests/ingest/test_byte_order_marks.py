@@ -30,7 +30,8 @@ JSON_LINES = MAPPING.replace(
 )
 FIXED = MAPPING.replace(
     'kind = "delimited"\ncolumns = ["id", "a", "b", "begun", "seconds"]',
-    'kind = "fixed-width"\n[layout.columns]\nid = [1, 2]\na = [3, 13]\nb = [14, 24]\nbegun = [25, 44]\nseconds = [45, 46]',
+    'kind = "fixed-width"\n[layout.columns]\nid = [1, 2]\na = [3, 13]\nb = [14, 24]\n'
+    "begun = [25, 44]\nseconds = [45, 46]",
 )
 MAPPED = {
     "mapping-headed": (HEADED, NAMES, GOOD["mapping"]),
