@@ -29,7 +29,7 @@ from store.layout import Layout
 from store.making import IDENTITY_REF
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
 from store.noted import note
-from store.open_sessions import session_tables, sessions
+from store.open_sessions import session_reading, session_tables, sessions
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
@@ -253,14 +253,14 @@ class Store:
     def open_sessions(
         self, targets: Sequence[TargetIdentifier] = (), *, of: tuple[str, str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the sessions that run now (see `store.open_sessions.sessions`): a disclosure must find these too.
+        """Yield the sessions that run now (`store.open_sessions.session_reading`): a disclosure must find these too.
 
         `of`, a source and a network element, leaves out those of others, or nearly all of them.
         """
         self.renew_leases()
         self.spool.drain()
-        element = None if of is None else sessions.element_tags(self.hasher, of[0], [of[1]])[0]
-        return sessions.open_rows(self.catalog, self.keyring, targets, element=element)
+        element = None if of is None else session_reading.element_tags(self.hasher, of[0], [of[1]])[0]
+        return session_reading.open_rows(self.catalog, self.keyring, targets, element=element)
 
     def plan(self, query: ScanQuery, *, to_row_groups: bool = False) -> Plan:
         """Return what a scan reads and leaves alone, as the catalog tells; or as postings and row groups tell."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 
 from schemas.errors import LagrumError
 from store.model import Problem
+from store.open_sessions.session_reading import opened
 from store.open_sessions.session_rows import decode
 from store.open_sessions.session_sieve import SessionSieve
 from store.open_sessions.session_tables import CLEAR, Sealed
-from store.open_sessions.sessions import opened
 
 if TYPE_CHECKING:
     from store.store import Store

@@ -91,6 +91,12 @@ class SessionStates:
         known: Flags = self._block[numbers] != _NOWHERE
         return known
 
+    def unknown(self, numbers: Ints) -> Flags:
+        """Tell of which sessions nothing is known: neither that they run, nor that they ended, nor a use before."""
+        known = self.closed[numbers] | self.has_row(numbers) | (self.ended_us[numbers] != NO_END)
+        unknown: Flags = ~known
+        return unknown
+
     def rows(self, numbers: Ints) -> pa.Table:
         """Return the fields of sessions that have some, with `marks` and `rank`."""
         blocks = np.unique(self._block[numbers]).tolist()

@@ -11,10 +11,9 @@ A batch that is withdrawn ended nothing: its rows are told apart when they are r
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import chain, repeat
 from typing import Any, Final
 
 import numpy as np
@@ -31,7 +30,8 @@ CLEAR: Final = "state, element, sieve, ended_us, seen_us, batch_id, source"
 _BATCH: Final = CLEAR.split(", ").index("batch_id")
 _CHANGED: Final = "another delivery of the same source changed its open sessions"
 _TAGS_A_QUERY: Final = 500
-_ROWS_AN_INSERT: Final = 100
+_ROWS_AN_INSERT: Final = 300
+_INTO_ENDED: Final = "INSERT INTO ended_sessions (lasted_us, ended_us, batch_id, tag) VALUES "
 _SWEPT_AT_ONCE: Final = 50_000
 """Rows that are looked through in one transaction: deliveries wait for no more."""
 _SWEPT: Final = "sessions_swept_us"
@@ -86,13 +86,12 @@ def load(catalog: Catalog, states: SessionStates, known: int) -> list[Sealed]:
         newest = catalog.query("SELECT seq FROM sqlite_sequence WHERE name = 'batches'")
         states.newest_batch = newest[0][0] if newest else 0
     numbers = numbers[np.argsort(states.cuts(numbers))]
-    tags = states.tags(numbers)
     rows: list[tuple[Any, ...]] = []
-    for some, marks in _stretches(_present(catalog, "sessions", tags)):
+    for some, marks in _stretches(_present(catalog, "sessions", len(numbers), lambda: states.tags(numbers))):
         sql = f"SELECT tag, key_ref, sealed, {CLEAR} FROM sessions WHERE tag IN ({marks})"  # noqa: S608
         rows += catalog.query(sql, some)
     if rows:
-        number_of = dict(zip(tags, numbers.tolist(), strict=True))
+        number_of = dict(zip(states.tags(numbers), numbers.tolist(), strict=True))
         found = [number_of[row[0]] for row in rows]
         states.closed[found] = [row[3] == "closed" for row in rows]
         states.ended_us[found] = [NO_END if row[6] is None else row[6] for row in rows]
@@ -102,26 +101,26 @@ def load(catalog: Catalog, states: SessionStates, known: int) -> list[Sealed]:
     return [Sealed.of(row) for row in rows]
 
 
-def _present(catalog: Catalog, table: str, tags: Sequence[Any]) -> Sequence[Any]:
-    """Return the tags that are worth asking for: those that it has, where a table is small."""
-    if len(tags) < _TAGS_A_QUERY:
-        return tags
-    rows = catalog.query(f"SELECT tag FROM {table} LIMIT ?", (len(tags) // 2,))  # noqa: S608
-    if len(rows) == len(tags) // 2:
-        return tags
+def _present(catalog: Catalog, table: str, count: int, tags: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+    """Return of so many `tags` those that are worth asking for: those that it has, where a table is small."""
+    if count < _TAGS_A_QUERY:
+        return tags()
+    rows = catalog.query(f"SELECT tag FROM {table} LIMIT ?", (count // 2,))  # noqa: S608
+    if len(rows) == count // 2:
+        return tags()
     known = {row[0] for row in rows}
-    return [tag for tag in tags if tag in known]
+    return [tag for tag in tags() if tag in known] if known else []
 
 
 def _load_ended(catalog: Catalog, states: SessionStates, numbers: Ints) -> None:
-    cuts = states.cuts(numbers).tolist()
+    cuts = states.cuts(numbers)
     number_of: dict[int, int] = {}
-    for some, marks in _stretches(_present(catalog, "ended_sessions", cuts)):
+    for some, marks in _stretches(_present(catalog, "ended_sessions", len(cuts), cuts.tolist)):
         told = "tag, lasted_us, ended_us, batch_id, withdrawn_us IS NULL"
         both = "ended_sessions LEFT JOIN batches USING (batch_id)"
         sql = f"SELECT {told} FROM {both} WHERE tag IN ({marks})"  # noqa: S608
         for cut, lasted_us, ended_us, batch_id, counts in catalog.query(sql, some):
-            number_of = number_of or dict(zip(cuts, numbers.tolist(), strict=True))
+            number_of = number_of or dict(zip(cuts.tolist(), numbers.tolist(), strict=True))
             number = number_of[cut]
             states.remembered[number] = batch_id
             if counts:
@@ -173,18 +172,21 @@ def _write_ended(cursor: sqlite3.Cursor, states: SessionStates, ended: Ints, bat
     if not alone:
         _refuse_known(cursor, "sessions", states.tags(ended[~(again | runs)]))
     ends, starts = states.ended_us[ended], states.started_us[ended]
-    told = [None if end == NO_END else end for end in ends.tolist()] if (ends == NO_END).any() else ends.tolist()
-    both = (ends != NO_END) & (starts != NO_TIME)
-    lengths = np.where(both, ends - np.where(both, starts, 0), 0).tolist()
-    lasted = lengths if both.all() else [length if known else None for length, known in zip(lengths, both, strict=True)]
-    rows = list(zip(lasted, told, repeat(batch_id), cuts.tolist(), strict=False))
-    first = rows if not again.any() else [rows[place] for place in np.flatnonzero(~again)]
-    _remember(cursor, first)
-    changed = [(*rows[place], remembered[int(ended[place])]) for place in np.flatnonzero(again)]
+    whole = (ends != NO_END) & (starts != NO_TIME)
+    lengths = np.where(whole, ends - np.where(whole, starts, 0), 0)
+    plain = whole & ~again
+    _remember(cursor, np.stack([lengths, ends, cuts], axis=1)[plain], batch_id)
+    rest = np.flatnonzero(~plain)
+    others = zip(*(column[rest].tolist() for column in (lengths, whole, ends, cuts, ended)), strict=True)
+    rows = [
+        (length if known else None, None if end == NO_END else end, batch_id, cut, number)
+        for length, known, end, cut, number in others
+    ]
+    _insert(cursor, f"{_INTO_ENDED}(?, ?, ?, ?)", [row[:-1] for row in rows if row[-1] not in remembered])
     _change(
         cursor,
         "UPDATE ended_sessions SET lasted_us = ?, ended_us = ?, batch_id = ? WHERE tag = ? AND batch_id = ?",
-        changed,
+        [(*row[:-1], remembered[row[-1]]) for row in rows if row[-1] in remembered],
     )
     over = ended[runs]
     sealed = zip(states.tags(over), map(stored.__getitem__, over.tolist()), strict=True)
@@ -247,14 +249,13 @@ def _refuse_known(cursor: sqlite3.Cursor, table: str, tags: Sequence[Any]) -> No
             raise BusyError(_CHANGED, hint="deliver it again")
 
 
-def _remember(cursor: sqlite3.Cursor, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Insert (length, end, batch, tag) of sessions that ended, many at a time: that halves what a row costs."""
-    into = "INSERT INTO ended_sessions (lasted_us, ended_us, batch_id, tag) VALUES "
-    whole = len(rows) // _ROWS_AN_INSERT * _ROWS_AN_INSERT
-    values = chain.from_iterable(rows[:whole])
-    many = zip(*[values] * (4 * _ROWS_AN_INSERT), strict=True)
-    _insert(cursor, into + ", ".join(["(?, ?, ?, ?)"] * _ROWS_AN_INSERT), many)
-    _insert(cursor, into + "(?, ?, ?, ?)", rows[whole:])
+def _remember(cursor: sqlite3.Cursor, told: Ints, batch_id: int) -> None:
+    """Insert sessions that ended, told by length, end and tag: many at a time, and the batch once for all of them."""
+    whole = len(told) // _ROWS_AN_INSERT * _ROWS_AN_INSERT
+    values = told[:whole].reshape(-1, 3 * _ROWS_AN_INSERT)
+    places = (f"(?{at}, ?{at + 1}, ?1, ?{at + 2})" for at in range(2, 2 + 3 * _ROWS_AN_INSERT, 3))
+    _insert(cursor, _INTO_ENDED + ", ".join(places), ((batch_id, *row.tolist()) for row in values))
+    _insert(cursor, f"{_INTO_ENDED}(?2, ?3, ?1, ?4)", [(batch_id, *row) for row in told[whole:].tolist()])
 
 
 def _insert(cursor: sqlite3.Cursor, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:

@@ -9,7 +9,7 @@ timeout its fields are remembered too: its true end may come.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,18 +23,17 @@ from store.catalog import Catalog
 from store.clock import to_date
 from store.identities.identity import IdentityHasher
 from store.identities.prf import Words
-from store.keys import KeyRef, Keyring, derive, seal_series, unseal_series
-from store.model import TargetIdentifier
+from store.keys import KeyRef, Keyring, derive, seal_series
 from store.open_sessions import session_tables
 from store.open_sessions.folding import completed, fold, in_order, timed_out, with_column
 from store.open_sessions.session_fates import DIRECT, INFERRED, TAKEN, Events, Fates, fates, marks_of
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
+from store.open_sessions.session_pairs import PAIRS_MIN, paired, pairs
+from store.open_sessions.session_reading import element_tags, opened
 from store.open_sessions.session_rows import MARKS, OWN, RANKS, decode, encode
-from store.open_sessions.session_sieve import SessionSieve, condition
+from store.open_sessions.session_sieve import SessionSieve
 from store.open_sessions.session_states import NO_END, SessionStates
-from store.open_sessions.session_tables import CLEAR, Running, Sealed, bound
-from store.parquet import conform
-from store.reading.targets import check, matches
+from store.open_sessions.session_tables import Running, bound
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -42,13 +41,14 @@ SESSION_TIMEOUT_US: Final = 48 * 3600 * 1_000_000
 """A session without a sign of life for so long is closed by the store, with an inferred end."""
 
 EVENT_COLUMNS: Final = ("event", "session_key")
-_SESSIONS_A_BATCH: Final = 1000
 _EVENTS: Final = ("update", "open", "close")
 """Their place is their rank (`store.open_sessions.session_numbers.RANK`)."""
 _MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
 """What an event's kind adds to its mark: none of the three, update, open, close."""
 _RANKS: Final = 4
 """Ranks that a row can have, the one before all others among them."""
+
+_NONE: Final = np.zeros(0, np.int64)
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -91,20 +91,40 @@ class SessionArea:
         `table` has `event`, `session_key` and `batch_position`. A record has the position of the event that completes
         it. Where a key is used anew in one table, the sessions are folded one after the other.
         """
-        events, positions = self._events(table), _filled(table.column("batch_position"), 0)
+        keys: Any = pc.dictionary_encode(_one(table.column("session_key")), null_encoding="encode")
+        place, distinct = np.asarray(keys.indices).astype(np.int64), self._sessions_of(keys.dictionary)
+        kinds, starts, ends = _said(table)
+        positions = _filled(table.column("batch_position"), 0)
         fields = table.drop_columns([name for name in EVENT_COLUMNS if name in table.column_names])
+        opening, closing = pairs(place, self._states.unknown(distinct), kinds, starts, ends)
+        if len(opening) < PAIRS_MIN:
+            events = Events(distinct[place], kinds, self._marks(table, kinds), starts, ends)
+            return self._fold_turns(fields, events, positions)
+        folded = [Folded(self._complete(fields, distinct[place[opening]], opening, closing), positions[opening], _NONE)]
+        if 2 * len(opening) < len(place):
+            rest = np.ones(len(place), np.bool_)
+            rest[opening] = rest[closing] = False
+            rows = np.flatnonzero(rest)
+            kinds, some = kinds[rows], table.take(rows)
+            events = Events(distinct[place[rows]], kinds, self._marks(some, kinds), starts[rows], ends[rows])
+            folded.append(self._fold_turns(fields.take(rows), events, positions[rows]))
+        return _together(folded)
+
+    def _complete(self, fields: pa.Table, sessions: Ints, opening: Ints, closing: Ints) -> pa.Table:
+        """Return the records of sessions that are told whole by a pair of events each, and remember that they ended."""
+        records, states = completed(paired(fields, opening, closing)), self._states
+        states.changed[sessions] = states.closed[sessions] = True
+        states.started_us[sessions] = _filled(records.column("start_time"), NO_TIME)
+        states.ended_us[sessions] = _filled(records.column("end_time"), NO_END)
+        return records
+
+    def _fold_turns(self, fields: pa.Table, events: Events, positions: Ints) -> Folded:
         local, sessions = self._states.gather(events.sessions)
         known = self._states.started_us[sessions], self._states.waits_us[sessions]
         in_turn = turns(local, *known, events.kinds, events.starts, events.ends)
         if len(in_turn) == 1:
             return self._fold(fields, events, positions)
-        folded = [self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn]
-        records = [one.records for one in folded if one.records is not None]
-        return Folded(
-            pa.concat_tables(records, promote_options="default") if records else None,
-            np.concatenate([one.accepted for one in folded]),
-            np.concatenate([one.duplicates for one in folded]),
-        )
+        return _together([self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn])
 
     def _fold(self, fields: pa.Table, events: Events, positions: Ints) -> Folded:
         states = self._states
@@ -169,18 +189,13 @@ class SessionArea:
         """Whether the batch changed any session."""
         return bool(self._states.changed.any())
 
-    def _events(self, table: pa.Table) -> Events:
-        kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
-        keys = table.column("session_key").cast(pa.string()).combine_chunks()
-        joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys, pa.scalar("\x1f"))
-        sessions = self._load(self._hasher.strings(joined))
-        marks = self._event_marks(table) ^ _MARKS[kinds + 1]
-        starts, ends = (_filled(table.column(name), NO_TIME) for name in ("start_time", "end_time"))
-        if "duration_ms" in table.column_names:
-            spans = _filled(table.column("duration_ms"), -1)
-            spoken = (kinds == RANK["update"]) & (starts != NO_TIME) & (ends == NO_TIME) & (spans >= 0)
-            ends = np.where(spoken, starts + np.where(spoken, spans, 0) * 1000, ends)
-        return Events(sessions, kinds, marks, starts, ends)
+    def _sessions_of(self, keys: Any) -> Ints:
+        """Return the numbers of the sessions of distinct keys."""
+        joined = pc.binary_join_element_wise(pa.scalar(self._domain), keys.cast(pa.string()), pa.scalar("\x1f"))
+        return self._load(self._hasher.strings(joined))
+
+    def _marks(self, table: pa.Table, kinds: Ints) -> Marks:
+        return self._event_marks(table) ^ _MARKS[kinds + 1]
 
     def _merge(self, taken: _Taken, before: Ints, old: pa.Table) -> Any:
         """Fold events into what is known of their sessions (`before`, by place); return those that are complete."""
@@ -263,64 +278,25 @@ class SessionArea:
         return numbers
 
 
-def open_rows(
-    catalog: Catalog, keyring: Keyring, targets: Sequence[TargetIdentifier] = (), *, element: int | None = None
-) -> Iterator[pa.RecordBatch]:
-    """Yield what is known of the sessions that run now, as packed columns; those of some targets only, if any.
-
-    What no event has said yet is null, the end among it. `element` (of `element_tags`) leaves out the sessions of other
-    network elements; one of another element may be left in.
-
-    Raises:
-        ConfigurationError: a target can never match.
-        IntegrityError: a session does not authenticate.
-        KeyUnavailableError: a session's key is gone.
-    """
-    for target in targets:
-        check(target)
-    last = b""
-    # By tag, a page at a time: the plus keeps the planner from an index that it would have to sort for every page.
-    where, of = ("+state = 'open'", ()) if element is None else ("state = 'open' AND element = ?", (element,))
-    some, words = condition(SessionSieve(keyring), targets)
-    while rows := catalog.query(
-        f"SELECT tag, key_ref, sealed, {CLEAR} FROM sessions "  # noqa: S608
-        f"WHERE {where} AND ({some}) AND tag > ? ORDER BY tag LIMIT ?",
-        (*of, *words, last, _SESSIONS_A_BATCH),
-    ):
-        last = rows[-1][0]
-        found = [Sealed.of(row) for row in rows]
-        fields = decode(opened(keyring, found)).drop_columns(list(OWN))
-        table = conform(with_column(fields, "batch_id", pa.array([one.batch_id for one in found], pa.int64())))
-        if targets:
-            masks = [np.asarray(matches(table, target)) for target in targets]
-            table = table.filter(pa.array(np.logical_or.reduce(masks)))
-        yield from (batch for batch in table.combine_chunks().to_batches() if batch.num_rows)
+def _said(table: pa.Table) -> tuple[Ints, Ints, Ints]:
+    """Return rank, start and end in µs of every event."""
+    kinds = _filled(pc.index_in(table.column("event"), pa.array(_EVENTS)), -1)
+    starts, ends = (_filled(table.column(name), NO_TIME) for name in ("start_time", "end_time"))
+    if "duration_ms" in table.column_names:
+        spans = _filled(table.column("duration_ms"), -1)
+        spoken = (kinds == RANK["update"]) & (starts != NO_TIME) & (ends == NO_TIME) & (spans >= 0)
+        ends = np.where(spoken, starts + np.where(spoken, spans, 0) * 1000, ends)
+    return kinds, starts, ends
 
 
-def element_tags(hasher: IdentityHasher, source: str, elements: Sequence[str | None]) -> list[int]:
-    """Return the keyed hashes under which the sessions of a source's network elements are found."""
-    words = hasher.strings(pa.array([f"{source}\x1f{element or ''}" for element in elements], pa.string()))
-    hashes: list[int] = np.ascontiguousarray(words[:, 0]).view(np.int64).tolist()
-    return hashes
-
-
-def opened(keyring: Keyring, sessions: Sequence[Sealed]) -> list[bytes]:
-    """Return the fields of sessions, with `marks` and `rank`, as bytes.
-
-    Raises:
-        IntegrityError: one does not authenticate, or stands beside other columns than it was written with.
-        KeyUnavailableError: its key is gone.
-    """
-    places: dict[str, list[int]] = {}
-    for place, one in enumerate(sessions):
-        places.setdefault(one.key_ref, []).append(place)
-    plain = [b""] * len(sessions)
-    for ref, some in places.items():
-        key = derive(keyring.key(KeyRef.parse(ref)), "session")
-        found = unseal_series(key, ((sessions[place].blob, sessions[place].aad) for place in some))
-        for place, data in zip(some, found, strict=True):
-            plain[place] = data
-    return plain
+def _together(folded: Sequence[Folded]) -> Folded:
+    """Return what several turns lead to."""
+    records = [one.records for one in folded if one.records is not None]
+    return Folded(
+        pa.concat_tables(records, promote_options="default") if records else None,
+        np.concatenate([one.accepted for one in folded]),
+        np.concatenate([one.duplicates for one in folded]),
+    )
 
 
 def _beside(fields: pa.Table, told: Fates, positions: Ints) -> list[pa.Table]:
@@ -374,6 +350,10 @@ def _typed(old: pa.Table, fields: pa.Table) -> pa.Table:
         kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
         old = with_column(old, name, old.column(name).cast(kind))
     return old
+
+
+def _one(column: Any) -> Any:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _filled(column: Any, missing: int) -> Ints:

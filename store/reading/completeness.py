@@ -27,7 +27,7 @@ from store.audit import StoredEntry
 from store.audit.search import find
 from store.clock import to_date
 from store.model import ScanQuery
-from store.open_sessions import sessions
+from store.open_sessions import session_reading
 from store.partitions import LOCATION, PartitionKey, expires_at, to_us
 from store.reading.selection import is_outside
 from store.retention.certificates import ANEW
@@ -100,7 +100,7 @@ def snapshot(store: Store, query: ScanQuery) -> Snapshot:
     with store.catalog.snapshot():
         newest = store.catalog.query("SELECT coalesce(max(batch_id), 0) FROM batches")[0][0]
         rows = store.catalog.parts("q.end_date >= ?", (first_day.isoformat(),))
-        running = list(sessions.open_rows(store.catalog, store.keyring, query.targets))
+        running = list(session_reading.open_rows(store.catalog, store.keyring, query.targets))
     store.flush_outbox(required=True)
     parts: dict[str, dict[str, list[str]]] = {}
     refused: set[str] = set()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemas.arrow import PACKED
 from store import SourceRef, Store, native
 from store.incoming import complete
-from store.open_sessions import session_numbers
+from store.open_sessions import session_numbers, sessions
 from store.open_sessions.sessions import SessionArea
 from tests.conftest import FixedClock
 from tests.store.open_sessions.session_model import (
@@ -47,11 +47,12 @@ def area_of(store: Store, name: str) -> SessionArea:
     return SessionArea(store.catalog, store.keyring, store.hasher, name, name)
 
 
-@pytest.fixture(scope="module", params=["plain", "compiled"])
+@pytest.fixture(scope="module", params=["plain", "compiled", "paired"])
 def road(request: pytest.FixtureRequest) -> Iterator[None]:
     loops = native.load("store.open_sessions.session_kernels") if request.param == "compiled" else None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(session_numbers, "kernels", lambda rows: loops)
+        patch.setattr(sessions, "PAIRS_MIN", 1 if request.param == "paired" else 1 << 30)
         yield
 
 

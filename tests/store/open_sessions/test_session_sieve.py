@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.addresses import pack_address_value, pack_mac_value
 from schemas.arrow import PACKED
 from store import Store, TargetIdentifier
-from store.open_sessions import sessions
+from store.open_sessions import session_reading
 from store.open_sessions.session_rows import decode
 from store.open_sessions.session_sieve import SessionSieve, condition
 from store.reading.targets import matches
@@ -103,7 +103,7 @@ def test_the_catalog_gives_the_sessions_of_a_target_and_opens_no_others(
         opened.append(len(blobs))
         return decode(blobs)
 
-    monkeypatch.setattr(sessions, "decode", counted)
+    monkeypatch.setattr(session_reading, "decode", counted)
     target = TargetIdentifier("number", "46700000123")
     (batch,) = store.open_sessions([target])
     assert batch.column("calling_number").to_pylist() == [146700000123]

@@ -114,6 +114,7 @@ def test_many_sessions_are_found_again_whether_running_or_ended(
     store: Store, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(session_tables, "_TAGS_A_QUERY", at_once)
+    monkeypatch.setattr(session_tables, "_ROWS_AN_INSERT", 100)
     ended = pa.concat_tables([whole(f"s{number}", 1000 + number) for number in range(230)])
     running = pa.concat_tables([opened(f"r{number}", 2000 + number) for number in range(20)])
     both = pa.concat_tables([ended, running], promote_options="default")

@@ -39,9 +39,9 @@ def test_a_running_session_is_found_by_its_targets_until_it_ends(store: Store) -
 
 
 def test_many_running_sessions_come_in_stretches(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    from store.open_sessions import sessions
+    from store.open_sessions import session_reading
 
-    monkeypatch.setattr(sessions, "_SESSIONS_A_BATCH", 7)
+    monkeypatch.setattr(session_reading, "_SESSIONS_A_BATCH", 7)
     starts = [event("open", f"s{number}", 100 + number, start_time=START + number) for number in range(50)]
     deliver(store, pa.concat_tables(starts))
     found = sorted(row["start_time"].microsecond for row in running(store))
