@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,11 +19,6 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMANDS = [text for language, text in BLOCK.findall(README) if language == "sh"]
 NOT_RUN = {"console", "toml", "xml"}
 """`make demo` is run by test_demo; the others are excerpts of files."""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_every_block_is_either_run_or_no_command() -> None:
@@ -47,7 +43,7 @@ def test_the_installation_works_command_by_command(tmp_path: Path) -> None:
     for written, real in (
         ("/srv/lagrum", str(tmp_path / "lagrum")),
         ("/mnt/keys", str(tmp_path / "keys")),
-        ("8420", str(_free_port())),
+        ("8420", str(free_port())),
     ):
         script = script.replace(written, real)
     outside = {name: value for name, value in os.environ.items() if not name.startswith("LAGRUM_")}

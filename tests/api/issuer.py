@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,6 +19,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from tests.patience import PATIENCE_S, until
+from tests.ports import free_port
+
 AUDIENCE = "lagrum"
 REDIRECT = "http://127.0.0.1:1/back"
 
@@ -28,22 +29,25 @@ REDIRECT = "http://127.0.0.1:1/back"
 @contextmanager
 def real_provider() -> Iterator[str]:
     """Run oidc-provider-mock as a process of its own; its issuer."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     program = Path(sys.executable).with_name("oidc-provider-mock")
     issuer = f"http://127.0.0.1:{port}"
     command = [str(program), "--port", str(port), "--host", "127.0.0.1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(300):
-                try:
-                    httpx.get(f"{issuer}/jwks")
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.1)
+            until(lambda: process.poll() is not None or _answers(issuer), "the provider does not start")
+            assert process.poll() is None
             yield issuer
         finally:
             process.terminate()
+
+
+def _answers(issuer: str) -> bool:
+    try:
+        httpx.get(f"{issuer}/jwks", timeout=PATIENCE_S)
+    except httpx.TransportError:
+        return False
+    return True
 
 
 def log_in(issuer: str, subject: str, audience: str = AUDIENCE, nonce: str = "one") -> str:
@@ -55,10 +59,10 @@ def log_in(issuer: str, subject: str, audience: str = AUDIENCE, nonce: str = "on
         "scope": "openid",
         "nonce": nonce,
     }
-    answer = httpx.post(f"{issuer}/oauth2/authorize", params=asked, data={"sub": subject})
+    answer = httpx.post(f"{issuer}/oauth2/authorize", params=asked, data={"sub": subject}, timeout=PATIENCE_S)
     code = parse_qs(urlsplit(answer.headers["location"]).query)["code"][0]
     form = {"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT}
-    answer = httpx.post(f"{issuer}/oauth2/token", data=form, auth=(audience, "secret"))
+    answer = httpx.post(f"{issuer}/oauth2/token", data=form, auth=(audience, "secret"), timeout=PATIENCE_S)
     token: str = answer.json()["id_token"]
     return token
 

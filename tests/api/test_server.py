@@ -34,6 +34,7 @@ from schemas.errors import ConfigurationError, NotFoundError, PermissionsError, 
 from store import Store
 from tests.api.world import CSV, running
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 
 FREE = Settings(port=0, shutdown_seconds=5)
 
@@ -58,7 +59,7 @@ def test_the_service_listens_on_both_and_cleans_up(store: Store, tmp_path: Path)
         mode = stat.S_IMODE(listening.socket_path.stat().st_mode)
         assert mode == 0o600
         assert stat.S_IMODE(listening.socket_path.parent.stat().st_mode) == 0o700
-        assert httpx.get(f"http://127.0.0.1:{listening.port}/v1/health").json() == {"status": "ok"}
+        assert httpx.get(f"http://127.0.0.1:{listening.port}/v1/health", timeout=PATIENCE_S).json() == {"status": "ok"}
         with Client.local(store.root, store.clock) as client:
             session = client.log_in(_key(tmp_path))
             assert session["person"] == "custodian-1"
@@ -88,18 +89,21 @@ def test_who_connects_and_does_not_ask_keeps_nobody_out(store: Store, said: byte
     settings = Settings(port=0, keep_alive_seconds=1, connections_max=8)
     with running(store, settings) as listening, contextlib.ExitStack() as stack:
         address = (listening.host, listening.port)
-        silent = [stack.enter_context(socket.create_connection(address, timeout=60)) for _ in range(8)]
+        silent = [stack.enter_context(socket.create_connection(address, timeout=PATIENCE_S)) for _ in range(8)]
         for one in silent:
             one.sendall(said)
         for one in silent:
             with contextlib.suppress(ConnectionResetError):
                 assert one.recv(100) == b""
-        assert httpx.get(f"http://{listening.host}:{listening.port}/v1/health").status_code == 200
+        assert httpx.get(f"http://{listening.host}:{listening.port}/v1/health", timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_connection_may_be_used_again_and_its_next_request_may_wait_for_the_answer_before(store: Store) -> None:
     ask = b"GET /v1/health HTTP/1.1\r\nHost: a\r\n\r\n"
-    with running(store, FREE) as listening, socket.create_connection((listening.host, listening.port), 60) as one:
+    with (
+        running(store, FREE) as listening,
+        socket.create_connection((listening.host, listening.port), PATIENCE_S) as one,
+    ):
         one.sendall(ask * 3 + ask[:10])
         one.sendall(ask[10:])
         answers = b""
@@ -113,7 +117,7 @@ def test_a_body_that_is_not_read_gets_no_receipt(store: Store) -> None:
     head = b"POST /v1/cdrs?source=a&format=csv HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
     with running(store, FREE) as listening:
         for told in (b"Content-Length: 5\r\n\r\nabcde", b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n"):
-            with socket.create_connection((listening.host, listening.port), 60) as one:
+            with socket.create_connection((listening.host, listening.port), PATIENCE_S) as one:
                 one.sendall(head + told)
                 answer = b"".join(iter(lambda taken=one: taken.recv(1 << 16), b""))  # type: ignore[misc]
             assert answer.startswith(b"HTTP/1.1 400 ")
@@ -125,7 +129,7 @@ def test_a_stale_socket_is_replaced(store: Store) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(os.fspath(path))
     with running(store, FREE) as listening:
-        assert httpx.get(f"http://127.0.0.1:{listening.port}/v1/health").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{listening.port}/v1/health", timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_large_body_streams_over_a_real_connection(store: Store, tmp_path: Path) -> None:
@@ -141,7 +145,7 @@ def test_a_large_body_streams_over_a_real_connection(store: Store, tmp_path: Pat
             params={"source": "pbx-east", "format": "csv"},
             content=body,
             auth=(made["id"], made["secret"]),
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert answer.status_code == 200, answer.text
         assert answer.json()["accepted"] == 80_000
@@ -224,7 +228,7 @@ def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Pat
         url = f"https://localhost:{listening.port}"
 
         def push(pair: tuple[Path, Path] | None, source: str = "pbx-east") -> int:
-            with httpx.Client(verify=_context(ours.path, pair)) as caller:
+            with httpx.Client(verify=_context(ours.path, pair), timeout=PATIENCE_S) as caller:
                 answer = caller.post(f"{url}/v1/cdrs", params={"source": source, "format": "csv"}, content=CSV)
                 return answer.status_code
 
@@ -354,9 +358,9 @@ def test_the_process_serves_until_it_is_told_to_end(store: Store) -> None:
     ) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        assert httpx.get(f"{told['url']}/v1/health").status_code == 200
+        assert httpx.get(f"{told['url']}/v1/health", timeout=PATIENCE_S).status_code == 200
         process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
     assert not Path(told["socket"]).exists()

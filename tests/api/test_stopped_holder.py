@@ -11,6 +11,7 @@ import pytest
 
 from store import Store, SystemClock, files, locks
 from tests.api.world import World
+from tests.patience import PATIENCE_S
 from tests.store.test_locks import stopped
 
 LAGRUM = [sys.executable, "-c", "import sys; from api.cli import main; sys.exit(main())"]
@@ -18,8 +19,8 @@ LAGRUM = [sys.executable, "-c", "import sys; from api.cli import main; sys.exit(
 
 def test_a_delivery_that_cannot_have_a_lock_is_to_be_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = world.switch("pbx-east")
-    monkeypatch.setattr(locks, "LIMIT_S", 0.1)
-    with stopped(world.store.layout.writers_lock) as number:
+    with monkeypatch.context() as patch, stopped(world.store.layout.writers_lock) as number:
+        patch.setattr(locks, "LIMIT_S", 0.1)
         answer = world.deliver(headers)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert f"process {number}, which is stopped, holds it" in answer.json()["hint"]
@@ -47,7 +48,7 @@ def test_the_metrics_show_who_waits(
         while "erasure" not in caplog.text:
             waiter.join(0.01)
         assert 'lagrum_lock_wait_seconds{lock="erasure"}' in metrics()
-    waiter.join(60)
+    waiter.join(PATIENCE_S)
     assert 'lock="erasure"' not in metrics()
 
 
@@ -60,5 +61,5 @@ def test_a_command_says_once_what_it_waits_for_and_goes_on(tmp_path: Path) -> No
         assert waiting.stderr is not None
         told = waiting.stderr.readline()
     assert told == f"waiting for the keyring lock; process {number}, which is stopped, holds it\n"
-    out, rest = waiting.communicate(timeout=60)
+    out, rest = waiting.communicate(timeout=PATIENCE_S)
     assert (waiting.returncode, rest) == (0, "") and out.startswith("{")

@@ -25,6 +25,7 @@ from store.audit.epochs import Certificate, load_epoch
 from store.audit.submission import SUBMISSION_BYTES_MAX, Submission
 from store.keys import Keyring
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 
 ENTRY = AuditEntry("disclosure.run", {"task": "T-1"})
 
@@ -53,7 +54,7 @@ def serving(book: WitnessBook) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(30)
+            thread.join(PATIENCE_S)
 
 
 @pytest.fixture
@@ -150,10 +151,14 @@ def test_whoever_kept_an_old_epochs_key_is_refused(
     keeper.send(store.audit)
     size = store.audit.size
     forged = Checkpoint(store.audit.origin.name, size + 1, bytes(32)).text()
-    answer = httpx.post(f"{url}/add-checkpoint", content=Submission(size, (), stolen.sign(forged)).encode())
+    answer = httpx.post(
+        f"{url}/add-checkpoint", content=Submission(size, (), stolen.sign(forged)).encode(), timeout=PATIENCE_S
+    )
     assert answer.status_code == 403
     certificate = Certificate(store.audit.origin.name, store.store_id, 3, stolen.verifier, size, bytes(32))
-    answer = httpx.post(f"{url}/add-epoch", content=Submission(size, (), stolen.sign(certificate.text())).encode())
+    answer = httpx.post(
+        f"{url}/add-epoch", content=Submission(size, (), stolen.sign(certificate.text())).encode(), timeout=PATIENCE_S
+    )
     assert answer.status_code == 403
 
 
@@ -190,13 +195,13 @@ def test_every_refusal_has_the_status_of_the_protocol_and_changes_nothing(
         "a proof that does not lead there": (_submission(store, proof=(bytes(32),)), 422),
     }
     for name, (body, status) in cases.items():
-        answer = httpx.post(f"{url}/add-checkpoint", content=body)
+        answer = httpx.post(f"{url}/add-checkpoint", content=body, timeout=PATIENCE_S)
         assert answer.status_code == status, name
         if status == 409:
             assert (answer.headers["content-type"].partition(";")[0], answer.text) == ("text/x.tlog.size", f"{size}\n")
-    assert httpx.post(f"{url}/add-epoch", content=_submission(store)).status_code in (403, 404)
-    assert httpx.get(f"{url}/logs/..%2fwitness.key").status_code == 404
-    assert httpx.get(f"{url}/logs/{'0' * 32}").status_code == 404
+    assert httpx.post(f"{url}/add-epoch", content=_submission(store), timeout=PATIENCE_S).status_code in (403, 404)
+    assert httpx.get(f"{url}/logs/..%2fwitness.key", timeout=PATIENCE_S).status_code == 404
+    assert httpx.get(f"{url}/logs/{'0' * 32}", timeout=PATIENCE_S).status_code == 404
     assert book.seen(log_name(store.audit.origin.name)) == before
 
 

@@ -28,6 +28,7 @@ from store import Store
 from store.clock import to_text
 from tests.api import police
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class Http:
         self._client = AsyncClient(transport=transport, base_url="http://lagrum")
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE_S)
 
     def close(self) -> None:
         self._run(self._client.aclose())
@@ -221,7 +222,7 @@ def running(store: Store, settings: Settings) -> Iterator[server.Listening]:
 
     thread = threading.Thread(target=run, name="served")
     thread.start()
-    ready.wait(30)
+    ready.wait(PATIENCE_S)
     try:
         if failures:
             raise failures[0]
@@ -230,7 +231,7 @@ def running(store: Store, settings: Settings) -> Iterator[server.Listening]:
         loop, stop = stopping[0]
         if thread.is_alive():
             loop.call_soon_threadsafe(stop.set)
-        thread.join(30)
+        thread.join(PATIENCE_S)
         assert not thread.is_alive()
 
 

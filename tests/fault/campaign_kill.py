@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.fault.ledger import KEY_MIN, KEYS_PER_DELIVERY, SOURCE, Delivery, Ledger, SharedClock, ago, check, ending
 from tests.fault.nursery import Child, Nursery, Template
 from tests.fault.report import Report, complaint
+from tests.patience import PATIENCE_S
 
 ROUNDS_PER_ROOT = 25
 PUSHERS = 3
@@ -50,7 +51,7 @@ class Pushers:
             thread.join()
 
     def _run(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "text/csv"}
         try:
             while True:

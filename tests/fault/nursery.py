@@ -156,10 +156,13 @@ def may_trace() -> bool:
     """Tell whether strace is installed and may attach to a process here."""
     if shutil.which("strace") is None:
         return False
-    with subprocess.Popen(["sleep", "10"]) as sleeper:
-        command = ["timeout", "0.2", "strace", "-o", os.devnull, "-p", str(sleeper.pid)]
-        said = subprocess.run(command, check=False, capture_output=True, text=True).stderr
-        sleeper.kill()
+    with subprocess.Popen(["sleep", "600"]) as sleeper:
+        command = ["strace", "-o", os.devnull, "-p", str(sleeper.pid)]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr is not None
+            said = tracer.stderr.readline()  # that it is attached, or why not
+            sleeper.kill()
+            tracer.communicate()
     return "attached" in said
 
 

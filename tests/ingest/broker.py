@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,18 @@ import nats
 from nats.aio.client import Client
 from nats.js.api import StorageType, StreamConfig
 
+from tests.patience import PATIENCE_S, until
+from tests.ports import free_port
+
 STREAM = "CDR"
+CONNECT_S = int(PATIENCE_S)
 
 
 class Broker:
     """One broker, which can be killed and comes back with its files."""
 
     def __init__(self, directory: Path, more: str = "") -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         directory.mkdir(mode=0o700)
         self._config = directory / "nats.conf"
         self._config.write_text(
@@ -45,30 +46,34 @@ class Broker:
         self._process = subprocess.Popen(
             [program, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        until = time.monotonic() + 20
-        while time.monotonic() < until:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1) as made:
-                if made.recv(4) == b"INFO":
-                    return
-            time.sleep(0.05)
-        raise AssertionError("the broker does not start")
+        until(self._answers, "the broker does not start")
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), PATIENCE_S) as made:
+            return made.recv(4) == b"INFO"
+        return False
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         if self._process is not None:
             os.kill(self._process.pid, number)
-            self._process.wait(20)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def publish(
-        self, bodies: Sequence[bytes], subject: str = "cdr.a", client: Client | None = None, **login: Any
+        self,
+        bodies: Sequence[bytes],
+        subject: str = "cdr.a",
+        client: Client | None = None,
+        wait_s: float = PATIENCE_S,
+        **login: Any,
     ) -> None:
         """Publish messages, each acknowledged by the broker; by a client that is not connected yet, or a plain one."""
 
         async def work() -> None:
             publisher = client or Client()
-            await publisher.connect(self.url, allow_reconnect=False, **login)
+            await publisher.connect(self.url, allow_reconnect=False, connect_timeout=CONNECT_S, **login)
             try:
-                stream = publisher.jetstream()
+                stream = publisher.jetstream(timeout=wait_s)
                 await stream.add_stream(StreamConfig(name=STREAM, subjects=["cdr.>"], storage=StorageType.FILE))
                 for start in range(0, len(bodies), 200):
                     step = bodies[start : start + 200]
@@ -87,9 +92,9 @@ class Broker:
         """Return what the broker says of a consumer."""
 
         async def work() -> Any:
-            client = await nats.connect(self.url)
+            client = await nats.connect(self.url, connect_timeout=CONNECT_S)
             try:
-                return await client.jetstream().consumer_info(STREAM, durable)
+                return await client.jetstream(timeout=PATIENCE_S).consumer_info(STREAM, durable)
             finally:
                 await client.close()
 
@@ -99,9 +104,9 @@ class Broker:
         """Call the broker's management."""
 
         async def work() -> Any:
-            client = await nats.connect(self.url)
+            client = await nats.connect(self.url, connect_timeout=CONNECT_S)
             try:
-                return await getattr(client.jetstream(), call)(*given, **named)
+                return await getattr(client.jetstream(timeout=PATIENCE_S), call)(*given, **named)
             finally:
                 await client.close()
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ingest.ahead import WORKERS, in_order
+from tests.patience import PATIENCE_S
 
 
 def failing(count: int) -> Iterator[int]:
@@ -23,7 +24,7 @@ def test_items_come_in_order_with_what_was_made_of_them(count: int, workers: int
 
 
 def test_two_items_are_worked_on_at_once() -> None:
-    both = threading.Barrier(WORKERS, timeout=10)
+    both = threading.Barrier(WORKERS, timeout=PATIENCE_S)
     list(in_order(range(2 * WORKERS), lambda _: both.wait()))
 
 

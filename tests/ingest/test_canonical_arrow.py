@@ -19,6 +19,7 @@ from schemas.errors import InputError
 from schemas.packing import pack_identifier
 from schemas.rejects import RejectReason
 from tests.ingest.reading import Pipe, packed, taken
+from tests.memory import own_pool
 
 START = pa.array([datetime(2026, 11, 1, 10, tzinfo=UTC)] * 2, pa.timestamp("us", tz="UTC"))
 SMALL = pa.table(
@@ -186,10 +187,9 @@ def test_one_long_text_in_every_row_is_refused_before_it_is_written_out() -> Non
     for name, write in FORMS:
         data = write(table)
         assert len(data) < 20 << 20
-        before = pa.default_memory_pool().bytes_allocated()
-        with pytest.raises(InputError):
+        with own_pool() as pool, pytest.raises(InputError):
             taken(name, data)
-        assert pa.default_memory_pool().bytes_allocated() - before < 64 << 20
+        assert pool.bytes_allocated() < 64 << 20
 
 
 def test_a_refused_record_is_kept_as_ndjson() -> None:

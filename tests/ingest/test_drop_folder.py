@@ -23,6 +23,7 @@ from ingest.watch import WatchRules
 from schemas.errors import BusyError, ConfigurationError
 from store import Store
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S, until
 
 HEADER = "record_key,switch,service_type,calling_number,called_number,start_time,duration_s\n"
 SETTLED = WatchRules(settle_s=0)
@@ -273,13 +274,6 @@ def _start(root: Path, folder: Path) -> subprocess.Popen[bytes]:
     )
 
 
-def _wait(condition: Any, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition()
-
-
 @pytest.mark.parametrize("kills", [3])
 def test_killed_and_started_again_every_file_is_stored_exactly_once(
     tmp_path: Path, folder: Path, clock: FixedClock, kills: int
@@ -292,14 +286,14 @@ def test_killed_and_started_again_every_file_is_stored_exactly_once(
         drop(folder, f"{number:03d}.csv", lines(2 * number, 2 * number + 1).replace("2026-11-20", day))
     for kill in range(1, kills + 1):
         running = _start(tmp_path / "root", folder)
-        _wait(lambda mark=kill: done.is_dir() and len(names(done)) >= mark * 5)
+        until(lambda mark=kill: done.is_dir() and len(names(done)) >= mark * 5, "no file is taken in")  # type: ignore[misc]
         running.send_signal(signal.SIGKILL)
         running.communicate()
     last = _start(tmp_path / "root", folder)
     drop(folder, "060.csv", lines(120, 121).replace("2026-11-20", day))  # so that it runs before it is told to end
-    _wait(lambda: len(names(done)) == 61)
+    until(lambda: len(names(done)) == 61, "not every file is taken in")
     last.send_signal(signal.SIGTERM)
-    out, _ = last.communicate(timeout=60)
+    out, _ = last.communicate(timeout=PATIENCE_S)
     assert last.returncode == 0 and b"files" in out
     with Store.open(tmp_path / "root", clock=clock) as opened:
         assert opened.verify() == []

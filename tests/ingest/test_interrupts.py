@@ -13,6 +13,7 @@ from ingest.pipeline import Delivery
 from ingest.source import SourceConfig
 from store import Store
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -23,7 +24,9 @@ def store(tmp_path: Path, clock: FixedClock) -> Iterator[Store]:
 
 def test_an_interrupt_does_not_wait_for_a_pipe_that_gives_nothing(store: Store) -> None:
     reading, writing = os.pipe()
-    given_up = threading.Timer(30, os.close, [writing])  # so that a delivery that waits fails the test, and ends
+    given_up = threading.Timer(
+        PATIENCE_S, os.close, [writing]
+    )  # so that a delivery that waits fails the test, and ends
     with os.fdopen(reading, "rb", buffering=0) as stream:
         given_up.start()
         with pytest.raises(KeyboardInterrupt), Delivery(store, SourceConfig("east"), "csv", stream) as delivery:
@@ -42,6 +45,7 @@ def test_an_interrupt_does_not_wait_for_a_pipe_that_gives_nothing(store: Store) 
 
 
 def test_any_other_end_of_a_delivery_ends_its_reading_first(store: Store) -> None:
+    before = set(threading.enumerate())
     reading, writing = os.pipe()
     os.close(writing)
     with (
@@ -51,4 +55,4 @@ def test_any_other_end_of_a_delivery_ends_its_reading_first(store: Store) -> Non
     ):
         delivery.begin()
         raise ValueError("other")
-    assert not [thread for thread in threading.enumerate() if thread.name == "lagrum-decode"]
+    assert not [one for one in set(threading.enumerate()) - before if one.name == "lagrum-decode"]

@@ -17,6 +17,7 @@ from ingest.nats_keys import USER, KeyClient, NatsKey, encoded
 from schemas.errors import ConfigurationError, PermissionsError
 from tests.api.world import CSV
 from tests.ingest.broker import STREAM, running
+from tests.patience import PATIENCE_S
 
 OPERATOR, ACCOUNT, SEED = 14 << 3, 0, 18 << 3
 
@@ -50,7 +51,7 @@ class Signer:
 def taken(url: str, file: Path) -> int:
     queue = JetStream(JetStreamSettings(url, STREAM, "lagrum", credentials_file=file))
     try:
-        return len(queue.fetch(messages_max=5, bytes_max=1 << 20, wait_s=0.3))
+        return len(queue.fetch(messages_max=1, bytes_max=1 << 20, wait_s=PATIENCE_S))
     finally:
         queue.close()
 

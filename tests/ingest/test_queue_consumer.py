@@ -19,9 +19,10 @@ from store import ScanQuery, Store
 from store.settled import runs, settle, settle_up_to, settled_of
 from tests.conftest import FixedClock
 from tests.ingest.broker import STREAM, Broker, running
+from tests.patience import PATIENCE_S
 
 HEAD = b"record_key,switch,service_type,calling_number,called_number,start_time,duration_s\n"
-RULES = ConsumeRules(messages_max=500, wait_s=0.3)
+RULES = ConsumeRules(messages_max=500, wait_s=0.5)
 
 
 def packet(status: str, minute: int, seconds: int) -> bytes:
@@ -233,7 +234,7 @@ def test_a_batch_in_which_a_message_is_already_is_not_committed(store: Store, br
     broker.publish([record(1)])
     queue = JetStream(JetStreamSettings(broker.url, STREAM, "lagrum"))
     try:
-        found = queue.fetch(messages_max=10, bytes_max=1 << 20, wait_s=0.3)
+        found = queue.fetch(messages_max=1, bytes_max=1 << 20, wait_s=PATIENCE_S)
     finally:
         queue.close()
     source = sources.get_or_create(store, "east")

@@ -16,6 +16,7 @@ from pathlib import Path
 from store import ScanQuery, Store
 from store.clock import SystemClock
 from tests.ingest.broker import Broker, running
+from tests.patience import PATIENCE_S
 
 HEAD = b"record_key,switch,service_type,calling_number,called_number,start_time,duration_s\n"
 MESSAGES = 1_200
@@ -42,7 +43,7 @@ def load(broker: Broker, acknowledged: set[int]) -> Iterator[None]:
             keys = range(start, start + STEP)
             for _ in range(60):
                 try:
-                    broker.publish([body(key, day) for key in keys])
+                    broker.publish([body(key, day) for key in keys], wait_s=5)
                 except Exception:  # the broker is dead now
                     time.sleep(0.2)
                 else:
@@ -54,7 +55,7 @@ def load(broker: Broker, acknowledged: set[int]) -> Iterator[None]:
     try:
         yield
     finally:
-        thread.join(90)
+        thread.join(2 * PATIENCE_S)
 
 
 def test_whoever_is_killed_every_acknowledged_record_is_stored_once(tmp_path: Path) -> None:
@@ -73,14 +74,14 @@ def test_whoever_is_killed_every_acknowledged_record_is_stored_once(tmp_path: Pa
                         broker.start()
                     else:
                         os.kill(process.pid, signal.SIGKILL)
-                        process.wait(20)
+                        process.wait(PATIENCE_S)
                         process = worker(root, broker, "on")
         finally:
             os.kill(process.pid, signal.SIGKILL)
-            process.wait(20)
+            process.wait(PATIENCE_S)
         assert acknowledged == set(range(MESSAGES))
         for _ in range(30):
-            worker(root, broker, "once").wait(60)
+            worker(root, broker, "once").wait(PATIENCE_S)
             about = broker.consumer()
             if not about.num_pending and not about.num_ack_pending:
                 break

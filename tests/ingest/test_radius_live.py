@@ -33,6 +33,7 @@ from schemas.packing import unpack_table
 from store import ScanQuery, Store, SystemClock
 from tests.conftest import FixedClock
 from tests.examples import examples
+from tests.patience import PATIENCE_S
 
 SECRET = b"a secret of many octets"
 NOW_S = 1_795_348_800
@@ -353,7 +354,9 @@ def test_radclients_packets_are_answered_and_a_kill_loses_nothing_that_was(root:
 
     def send(port: int, some: list[str]) -> None:
         client = ["radclient", "-q", "-S", str(secret), "-p", "20", "-r", "5", "-t", "3", f"127.0.0.1:{port}", "acct"]
-        done = subprocess.run(client, check=False, input="\n".join(some), text=True, capture_output=True, timeout=90)
+        done = subprocess.run(
+            client, check=False, input="\n".join(some), text=True, capture_output=True, timeout=PATIENCE_S
+        )
         assert done.returncode == 0, done.stderr + done.stdout
 
     with listening(root) as (process, port):
@@ -362,7 +365,7 @@ def test_radclients_packets_are_answered_and_a_kill_loses_nothing_that_was(root:
     with listening(root) as (process, port):
         send(port, lines)  # what was answered before the kill comes again, and the rest
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=PATIENCE_S) == 0
     with Store.open(root, clock=SystemClock()) as store:
         rows = [row for batch in store.scan(ScanQuery(0, 2**60)) for row in batch.to_pylist()]
         assert len(rows) == 30 and not any(row["conflict"] for row in rows)

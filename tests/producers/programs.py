@@ -6,10 +6,8 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,13 +23,6 @@ def needs(**packages: str) -> None:
 def find(program: str) -> str | None:
     """Return a program's path; system programs lie where users do not look."""
     return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/lib/kannel/test")
-
-
-def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port of loopback that nobody uses now."""
-    with socket.socket(socket.AF_INET, kind) as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -55,14 +46,6 @@ def started(command: Sequence[str | Path], log: Path) -> Iterator[subprocess.Pop
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(wait_s)
                 break
-
-
-def until(found: Callable[[], bool], seconds: float, what: str) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
 
 
 def isolated(script: Path, *given: object, needs_root: bool = False) -> list[str]:

@@ -10,6 +10,7 @@ from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
 from store import ScanQuery, Store
 from store.clock import SystemClock
+from tests.patience import PATIENCE_S
 from tests.producers.programs import environment, isolated, needs
 
 HERE = Path(__file__).parent
@@ -20,7 +21,7 @@ def test_translations_are_told_by_their_public_port(tmp_path: Path) -> None:
     needs(conntrack="conntrack", nft="nftables", ip="iproute2")
     events = tmp_path / "events.log"
     command = isolated(HERE / "conntrack.sh", events, sys.executable, FLOWS, needs_root=True)
-    done = subprocess.run(command, capture_output=True, timeout=25, check=False, env=environment())
+    done = subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False, env=environment())
     assert done.returncode == 0, done.stderr[-2000:]
     data = events.read_bytes()
     assert data.count(b"[NEW]") == data.count(b"[DESTROY]") == FLOWS

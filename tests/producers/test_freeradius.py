@@ -18,7 +18,9 @@ from ingest import sources
 from ingest.source import SourceConfig
 from store import ScanQuery, Store
 from store.clock import SystemClock
-from tests.producers.programs import environment, find, free_port, needs, started, until
+from tests.patience import PATIENCE_S, until
+from tests.ports import free_port
+from tests.producers.programs import environment, find, needs, started
 
 DISK = "/var/tmp"
 """The detail module makes no file in /dev/shm, where tests have their places."""
@@ -65,9 +67,11 @@ def test_detail_files_of_a_server_are_watched_and_each_session_is_stored_once(tm
     written = folder / "in" / ".detail"
 
     def send(some: list[str]) -> None:
-        where = ["-S", str(secret), "-r", "5", "-t", "1", f"127.0.0.1:{port}", "acct"]
+        where = ["-S", str(secret), "-r", "60", "-t", "1", f"127.0.0.1:{port}", "acct"]
         command = [find("radclient") or "radclient", "-q", *where]
-        done = subprocess.run(command, check=False, input="\n".join(some), text=True, capture_output=True, timeout=60)
+        done = subprocess.run(
+            command, check=False, input="\n".join(some), text=True, capture_output=True, timeout=PATIENCE_S
+        )
         assert done.returncode == 0, done.stderr + done.stdout
 
     def watched(name: str) -> dict[str, Any]:
@@ -75,7 +79,7 @@ def test_detail_files_of_a_server_are_watched_and_each_session_is_stored_once(tm
         written.rename(written.with_name(name))
         lagrum = [str(Path(sys.executable).with_name("lagrum")), "--root", str(root), "--json", "watch", "--once"]
         more = ["--source", "bras", "--format", "radius-detail", "--settle", "0", str(folder / "in")]
-        done = subprocess.run([*lagrum, *more], check=False, capture_output=True, timeout=60, env=environment())
+        done = subprocess.run([*lagrum, *more], check=False, capture_output=True, timeout=PATIENCE_S, env=environment())
         assert done.returncode == 0, done.stderr.decode()
         told: dict[str, Any] = json.loads(done.stdout)
         return told
@@ -83,7 +87,7 @@ def test_detail_files_of_a_server_are_watched_and_each_session_is_stored_once(tm
     server = [find("freeradius") or "freeradius", "-X", "-d", str(folder), "-D", DICTIONARY]
     log = tmp_path / "server.log"
     with started(server, log):
-        until(lambda: b"Ready to process requests" in log.read_bytes(), 20, "the server does not start")
+        until(lambda: b"Ready to process requests" in log.read_bytes(), "the server does not start")
         begun_s = int(time.time()) - 5000
         first = packets(begun_s)
         send(first[: SESSIONS + 1])

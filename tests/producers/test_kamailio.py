@@ -20,7 +20,9 @@ from store import ScanQuery
 from store.clock import SystemClock
 from tests.api.world import World, make_world, running
 from tests.conftest import FixedClock
-from tests.producers.programs import find, free_port, needs, started, until
+from tests.patience import PATIENCE_S, until
+from tests.ports import free_port
+from tests.producers.programs import find, needs, started
 
 HERE = Path(__file__).parent
 ANSWERED, BUSY = 8, 4
@@ -60,7 +62,7 @@ def kamailio(folder: Path, login: str, http: int) -> Iterator[Ports]:
         for name, port in (("uas_answer", ports.answer), ("uas_busy", ports.busy)):
             agent = ["sipp", "-sf", str(HERE / f"{name}.xml"), "-i", "127.0.0.1", "-p", str(port), "-nostdin"]
             stack.enter_context(started(agent, folder / f"{name}.log"))
-        until(lambda: answers(ports.proxy), 10, "Kamailio does not listen")
+        until(lambda: answers(ports.proxy), "Kamailio does not listen")
         yield ports
 
 
@@ -76,7 +78,9 @@ def call(folder: Path, ports: Ports, scenario: str, to_first: int, count: int, t
     (folder / f"{scenario}.csv").write_text(f"SEQUENTIAL\n{lines}")
     command = ["sipp", f"127.0.0.1:{ports.proxy}", "-sf", HERE / f"{scenario}.xml", "-inf", folder / f"{scenario}.csv"]
     more = ["-i", "127.0.0.1", "-p", str(free_port()), "-m", str(count), "-r", "10", "-d", str(talk_ms)]
-    subprocess.run([*command, *more, "-nostdin", "-timeout", "15"], check=True, capture_output=True, timeout=20)
+    subprocess.run(
+        [*command, *more, "-nostdin", "-timeout", "100"], check=True, capture_output=True, timeout=PATIENCE_S
+    )
 
 
 def rows(world: World, source: str) -> list[dict[str, Any]]:
@@ -98,7 +102,7 @@ def test_calls_arrive_once_by_files_and_by_pushes(made: World, tmp_path: Path) -
         call(folder, ports, "uac_busy", TO_BUSY, BUSY, 0)
         # An INVITE and a BYE of each answered call; a busy one is told by acc and by missed_calls.
         pushed = 2 * ANSWERED + 2 * BUSY
-        until(lambda: delivered(made, "sbc-http") == pushed, 12, (folder / "kamailio.log").read_text()[-2000:])
+        until(lambda: delivered(made, "sbc-http") == pushed, (folder / "kamailio.log").read_text()[-2000:])
     assert figures(made, "sbc-http") == (pushed, BUSY, 0)
     for table, source in (("acc_", "sbc-acc"), ("missed", "sbc-acc"), ("acc_cdrs", "sbc-cdrs")):
         into = folder / f"in-{table}"

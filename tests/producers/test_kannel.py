@@ -11,7 +11,8 @@ from ingest.pipeline import ingest_stream
 from ingest.source import SourceConfig
 from store import ScanQuery, Store
 from store.clock import SystemClock
-from tests.producers.programs import find, isolated, needs, started, until
+from tests.patience import until
+from tests.producers.programs import find, isolated, needs, started
 
 HERE = Path(__file__).parent
 MESSAGES = 12
@@ -28,7 +29,7 @@ def test_messages_are_stored_once_without_their_text(tmp_path: Path) -> None:
     tools = Path(find("fakesmsc") or "").parent
     with started(isolated(HERE / "kannel.sh", folder, tools, MESSAGES), folder / "all.log"):
         # Each message is received, and answered.
-        until(lambda: log.exists() and log.read_bytes().count(b" SMS [") >= 2 * MESSAGES, 20, "Kannel writes nothing")
+        until(lambda: log.exists() and log.read_bytes().count(b" SMS [") >= 2 * MESSAGES, "Kannel writes nothing")
     data = log.read_bytes()
     assert TEXT in data
     with Store.create(tmp_path / "root", clock=SystemClock()) as store:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,8 @@ from tests.store.opened import opened
 
 @pytest.fixture
 def few_files() -> Iterator[int]:
-    """The limit of open files that most systems begin with."""
+    """The limit of open files that most systems begin with; what other tests left open is closed before."""
+    gc.collect()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
     yield 1_024

@@ -17,6 +17,7 @@ import pytest
 
 from schemas.errors import AuditError, BusyError
 from store import AuditEntry, Store, files, locks
+from tests.patience import PATIENCE_S, until
 from tests.store.conftest import deliver
 from tests.store.records import records
 from tests.store.spooling.test_spool import group, stored
@@ -51,7 +52,7 @@ def stopped(path: Path, script: str = HOLD) -> Iterator[int]:
             yield holder.pid
         finally:
             os.kill(holder.pid, signal.SIGCONT)
-            holder.communicate("", timeout=60)
+            holder.communicate("", timeout=PATIENCE_S)
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_who_waits_gets_the_lock_when_the_holder_goes_on(
         while "drain" not in caplog.text:
             reader.join(0.01)
         assert found == [] and list(locks.waiting()) == ["drain"]
-    reader.join(60)
+    reader.join(PATIENCE_S)
     assert [len(keys) for keys in found] == [1] and locks.waiting() == {}
 
 
@@ -151,9 +152,10 @@ def test_only_who_is_patient_waits_beyond_the_limit(tmp_path: Path, caplog: pyte
         waiter.start()
         with pytest.raises(BusyError), files.lock(path, exclusive=True):
             pytest.fail("somebody else has it")
+        until(lambda: caplog.text.count("waiting for") == 2, "one of them does not say that it waits")
         assert not got.is_set()
-    waiter.join(60)
-    assert got.is_set() and caplog.text.count("waiting for") == 2
+    waiter.join(PATIENCE_S)
+    assert got.is_set()
 
 
 @pytest.mark.usefixtures("hasty")
@@ -172,7 +174,7 @@ def test_threads_that_wait_behind_one_another_wait_no_longer(store: Store) -> No
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE_S)
     assert len(errors) == 4 and all(re.search("process|thread", hint or "") for hint in errors)
 
 

@@ -14,6 +14,7 @@ from schemas.rejects import Reject, RejectReason
 from store import AuditEntry, ScanQuery, SourceRef, Store, TargetIdentifier
 from store.documents import Put
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
 from tests.store.open_sessions.test_sessions import START, closed, event
 from tests.store.records import records, with_column
@@ -125,7 +126,9 @@ def test_a_process_that_dies_leaves_nothing_in_the_clear(tmp_path: Path) -> None
         "os._exit(9)\n"
     )
     root = tmp_path / "root"
-    done = subprocess.run([sys.executable, "-c", script, str(root)], capture_output=True, check=False, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(root)], capture_output=True, check=False, timeout=PATIENCE_S
+    )
     assert done.returncode == 9, done.stderr.decode()[-2000:]
     assert (root / "catalog.sqlite-wal").exists() and len(list(root.glob("parts/*/*/*/*.parquet"))) > 4
     assert search(root) == []

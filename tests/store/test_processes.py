@@ -17,6 +17,7 @@ from store.documents import Put
 from store.partitions import to_us
 from tests.conftest import FixedClock
 from tests.fault.writer import batch_table
+from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
 from tests.store.records import records
 
@@ -50,7 +51,7 @@ def test_two_processes_that_deliver_overlapping_records_at_once_store_each_once(
         writer.stdin.write("go\n")
         writer.stdin.flush()
     for writer in writers:
-        said.append(writer.communicate(timeout=60)[0])
+        said.append(writer.communicate(timeout=PATIENCE_S)[0])
         assert writer.returncode == 0
     accepted = sum(int(line.split()[0]) for text in said for line in text.splitlines())
     expected = {

@@ -24,6 +24,7 @@ from tests.api.cli.conftest import Run
 from tests.api.world import CSV
 from tests.conftest import FixedClock
 from tests.ingest.broker import STREAM, Broker, running
+from tests.patience import PATIENCE_S
 
 PASSWORD = "correct-horse"
 
@@ -161,7 +162,7 @@ def test_tls_is_used_and_a_broker_of_another_ca_is_not_trusted(tmp_path: Path) -
         trusted = JetStream(JetStreamSettings(server, STREAM, "lagrum", ca=made))
         foreign = JetStream(JetStreamSettings(server, STREAM, "lagrum"))
         try:
-            assert len(trusted.fetch(messages_max=5, bytes_max=1 << 20, wait_s=0.3)) == 1
+            assert len(trusted.fetch(messages_max=1, bytes_max=1 << 20, wait_s=PATIENCE_S)) == 1
             with pytest.raises(BusyError):
                 foreign.fetch(messages_max=5, bytes_max=1 << 20, wait_s=0.3)
         finally:

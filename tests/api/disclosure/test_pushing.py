@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -28,10 +27,12 @@ from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, Co
 from tests.api.handover.authority import side
 from tests.api.handover.etsi import validated
 from tests.api.handover.receiver import Office, Receiver, receiving
+from tests.patience import PATIENCE_S, until
 
 __all__ = ["court"]
 
-QUICK = Limits(connect_seconds=2, idle_seconds=0.5, request_seconds=0.6)
+PATIENT = Limits(connect_seconds=PATIENCE_S, idle_seconds=PATIENCE_S, request_seconds=PATIENCE_S)
+HASTY = replace(PATIENT, idle_seconds=0.5, request_seconds=0.6)
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ def register(court: Court, office: Office, url: str | None, of: str = AUTHORITY,
     court.store.documents.commit([put])
 
 
-def pusher(court: Court) -> Pusher:
-    return Pusher(court.store, QUICK)
+def pusher(court: Court, limits: Limits = PATIENT) -> Pusher:
+    return Pusher(court.store, limits)
 
 
 def held(court: Court, task_id: str) -> Delivery:
@@ -77,14 +78,6 @@ def kinds(court: Court, start: int) -> list[str]:
 
 def later(court: Court) -> None:
     court.clock.advance(seconds=BACK_OFF_SECONDS_MAX)
-
-
-def wait_for(found: Callable[[], object]) -> None:
-    for _ in range(1_000):
-        if found():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it does not come")
 
 
 def test_every_envelope_is_pushed_in_sequence_once_and_is_what_a_fetch_gives(
@@ -161,7 +154,8 @@ def test_whatever_an_endpoint_does_wrong_it_has_every_envelope_once_in_the_end(
     for number, (plan, word) in enumerate(WRONG.items(), start=1):
         there.plan = [plan]
         start = court.store.audit.size
-        assert pusher(court).look() == 0, plan
+        assert pusher(court, HASTY if word == "timeout" else PATIENT).look() == 0, plan
+        until(lambda: not there.plan, "the request does not come")  # the endpoint may be later than who gave it up
         shown = told(court, task.id)
         assert (shown["state"], shown["reason"], shown["attempts"]) == ("waiting", word, number), plan
         assert kinds(court, start)[0] == "pushed", "what may have left is logged"
@@ -265,15 +259,14 @@ def test_an_authority_that_hangs_delays_no_other(
         register(court, office, other.url, of=OTHER_AUTHORITY)
         slow = court.released()
         there.plan = ["hang"]
-        limits = replace(QUICK, idle_seconds=20, request_seconds=20)
-        looks = Pusher(court.store, limits)
+        looks = pusher(court)
         with ThreadPoolExecutor(1) as aside:
             round_of_it = aside.submit(looks.look)
-            wait_for(lambda: there.requests)
+            until(lambda: there.requests, "nothing is pushed")
             # Released while the round runs: the other authority has it before the round ends.
             task = court.register(court.file("officer-3", authority=OTHER_AUTHORITY), "officer-3")
             court.release(court.run(court.approve(court.check(task.id).id).id).id)
-            wait_for(lambda: told(court, task.id)["state"] == "acknowledged")  # its answers are read, too
+            until(lambda: told(court, task.id)["state"] == "acknowledged", "it waits")  # its answers are read, too
             assert not round_of_it.done()
             looks.stop()
             assert round_of_it.result() == 2

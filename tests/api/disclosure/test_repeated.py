@@ -14,6 +14,7 @@ from store import Store
 from tests.api.disclosure.conftest import peopled
 from tests.api.disclosure.test_completeness import more
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
 from tests.store.records import NOW_US
 
@@ -40,7 +41,7 @@ def searched(store: Store, task: str) -> list[str]:
 
 def in_another_process(root: Path, task: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(root), task], check=True, capture_output=True, timeout=120, text=True
+        [sys.executable, "-c", CHILD, str(root), task], check=True, capture_output=True, timeout=PATIENCE_S, text=True
     )
     found: list[str] = json.loads(done.stdout)
     return found

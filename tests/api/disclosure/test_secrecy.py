@@ -26,6 +26,7 @@ from schemas.errors import LagrumError
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, WINDOW, Court
 from tests.api.world import running
+from tests.patience import PATIENCE_S
 
 NUMBER, WRITTEN, IMSI, ADDRESS = "46701743219", "070-174 32 19", "240019988776655", "198.51.100.213"
 REFERENCE = "B 9876-26"
@@ -166,7 +167,7 @@ def test_other_users_of_the_machine_see_no_target_in_the_process_list(shared_cou
         )
         watcher = threading.Thread(target=watch, args=(process.pid,))
         watcher.start()
-        _, said = process.communicate(json.dumps(order()).encode(), timeout=60)
+        _, said = process.communicate(json.dumps(order()).encode(), timeout=PATIENCE_S)
         done.set()
         watcher.join()
     assert any(b"authorise" in item for item in seen)

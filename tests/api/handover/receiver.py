@@ -19,6 +19,8 @@ from api.handover import ts103120 as hi1
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers, write_refusal
 from tests.api.test_server import _Ca
+from tests.patience import PATIENCE_S
+from tests.ports import free_port
 
 
 class Office:
@@ -78,7 +80,7 @@ def receiving(office: Office, *, server: tuple[Path, Path] | None = None, port: 
     context.load_cert_chain(*(server or office.server[:2]))
     context.load_verify_locations(office.ca.path)
     context.verify_mode = ssl.CERT_REQUIRED
-    web = _Web(("127.0.0.1", port), _handler(found))
+    web = _Web(("127.0.0.1", port or free_port()), _handler(found))
     web.socket = context.wrap_socket(web.socket, server_side=True, do_handshake_on_connect=False)
     found.port = web.server_address[1]
     thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.02})
@@ -88,7 +90,7 @@ def receiving(office: Office, *, server: tuple[Path, Path] | None = None, port: 
     finally:
         found.released.set()
         web.shutdown()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         web.server_close()
 
 
@@ -116,7 +118,7 @@ def _handler(found: Receiver) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Location", found.url)
                 self.end_headers()
             elif step == "hang":
-                found.released.wait(20)
+                found.released.wait(PATIENCE_S)
             elif step == "cut":
                 self.close_connection = True
                 self.connection.close()

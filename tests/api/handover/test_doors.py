@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from tests.api.handover.test_retained import STATUS, message
 from tests.api.people.test_bindings import _confirm, _request
 from tests.api.test_server import _Ca, _context
 from tests.api.world import World, running
+from tests.patience import PATIENCE_S, until
 
 __all__ = ["court"]
 
@@ -66,7 +66,7 @@ def test_an_officer_s_certificate_opens_the_doors_and_an_authority_s_system_s_do
     with running(world.store, settings) as listening:
 
         def post(name: str | None, path: str, content: bytes) -> httpx.Response:
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or ""))) as caller:
+            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 return caller.post(f"https://localhost:{listening.port}{path}", content=content)
 
         answer = post("officer", HI1, validated(filing))
@@ -96,10 +96,7 @@ def test_the_service_pushes_by_itself(court: Court, tmp_path: Path, capsys: pyte
         register(court, office, there.url)
         task = court.released()
         with running(court.store, Settings(port=0, shutdown_seconds=5)):
-            for _ in range(200):
-                if held(court, task.id).pushed is not None:
-                    break
-                time.sleep(0.05)
+            until(lambda: held(court, task.id).pushed is not None, "nothing is pushed")
             key = tmp_path / "officer-1.key"
             write_key_file(key, court.keys["officer-1"])
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from api.settings import Settings
 from tests.api.world import CSV, make_world
 from tests.conftest import FixedClock
 from tests.ingest.broker import STREAM, running
+from tests.patience import until
 
 
 def test_the_service_consumes_its_queue(tmp_path: Path, clock: FixedClock) -> None:
@@ -19,9 +19,8 @@ def test_the_service_consumes_its_queue(tmp_path: Path, clock: FixedClock) -> No
         broker.publish([CSV])
         settings = Settings(queue_server=broker.url, queue_stream=STREAM, queue_source="pbx", queue_format="csv")
         with make_world(tmp_path, clock, settings) as world:
-            until = time.monotonic() + 20
-            while not (rows := world.store.reconcile()) and time.monotonic() < until:
-                time.sleep(0.1)
+            until(world.store.reconcile, "nothing is consumed")
+            rows = world.store.reconcile()
             assert [(row["transport"], row["stored"]) for row in rows] == [("queue", 2)]
         about = broker.consumer()
         assert (about.num_pending, about.num_ack_pending) == (0, 0)
@@ -35,7 +34,5 @@ def test_a_queue_that_cannot_be_consumed_is_told_and_the_service_runs(
     )
     with caplog.at_level(logging.ERROR), make_world(tmp_path, clock, settings) as world:
         assert world.http.get("/v1/health").status_code == 200
-        until = time.monotonic() + 20
-        while "TLS" not in caplog.text and time.monotonic() < until:
-            time.sleep(0.05)
+        until(lambda: "TLS" in caplog.text, "nothing is told")
     assert "not consumed" in caplog.text and "TLS" in caplog.text

@@ -20,6 +20,7 @@ from ingest.source import SourceConfig
 from store import ScanQuery
 from tests.api.world import CSV, World, make_world
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S, until
 
 HEADER = CSV.splitlines(keepends=True)[0]
 
@@ -189,7 +190,7 @@ def test_a_body_that_stops_coming_is_400_and_nothing_is_kept(small: World) -> No
     async def call() -> int:
         return await _raw_post(small, scope_headers, stalls())
 
-    assert asyncio.run_coroutine_threadsafe(call(), small.http._loop).result(60) == 400
+    assert asyncio.run_coroutine_threadsafe(call(), small.http._loop).result(PATIENCE_S) == 400
     assert _stored(small) == 0
 
 
@@ -202,7 +203,7 @@ def test_a_sender_that_leaves_is_no_delivery(small: World) -> None:
     async def call() -> int:
         return await _raw_post(small, headers, leaves(), disconnects=True)
 
-    assert asyncio.run_coroutine_threadsafe(call(), small.http._loop).result(60) == 400
+    assert asyncio.run_coroutine_threadsafe(call(), small.http._loop).result(PATIENCE_S) == 400
     assert _stored(small) == 0
     assert small.deliver(headers).status_code == 200
 
@@ -250,7 +251,7 @@ def test_when_all_threads_are_taken_the_next_delivery_is_told_to_come_back(
 
     def slow(grouper: Grouper, group: list[Any]) -> None:
         taken.release()
-        assert go.wait(60)
+        assert go.wait(PATIENCE_S)
         plain(grouper, group)
 
     monkeypatch.setattr(Grouper, "_settle", slow)
@@ -258,9 +259,8 @@ def test_when_all_threads_are_taken_the_next_delivery_is_told_to_come_back(
     callers = [threading.Thread(target=lambda: answers.append(small.deliver(headers).status_code)) for _ in range(2)]
     for caller in callers:
         caller.start()
-    assert taken.acquire(timeout=60)
-    while small.http.app.state.grouper.in_flight < 2:
-        threading.Event().wait(0.01)
+    assert taken.acquire(timeout=PATIENCE_S)
+    until(lambda: small.http.app.state.grouper.in_flight == 2, "the second delivery does not come")
     refused = small.deliver(headers)
     assert refused.status_code == 503
     assert refused.headers["retry-after"]
@@ -308,7 +308,7 @@ def test_many_small_deliveries_at_once_share_batches_and_each_gets_its_own_recei
         calls = [world.http._client.post("/v1/cdrs", params=query, content=body, headers=headers) for body in bodies]
         return list(await asyncio.gather(*calls))
 
-    answers = asyncio.run_coroutine_threadsafe(push_all(), world.http._loop).result(120)
+    answers = asyncio.run_coroutine_threadsafe(push_all(), world.http._loop).result(PATIENCE_S)
     assert [answer.status_code for answer in answers] == [200] * 50 + [400] + [200] * 49
     receipts = [answer.json() for answer in answers if answer.status_code == 200]
     assert [receipt["records"] for receipt in receipts] == [1] * 99

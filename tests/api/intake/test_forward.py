@@ -34,6 +34,7 @@ from store import Store
 from store.clock import SystemClock
 from tests.api.world import CSV, World, running
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S, until
 
 HEAD, _, BODY = CSV.partition(b"\n")
 KEY = bytes(range(32))
@@ -285,13 +286,6 @@ def _kill(*processes: subprocess.Popen[str]) -> None:
         process.communicate()
 
 
-def _wait(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.02)
-    assert condition()
-
-
 def test_killed_on_either_side_nothing_is_lost_and_nothing_doubled(tmp_path: Path, folder: Path) -> None:
     root = tmp_path / "root"
     with Store.create(root, clock=SystemClock()) as store:
@@ -308,21 +302,22 @@ def test_killed_on_either_side_nothing_is_lost_and_nothing_doubled(tmp_path: Pat
     for number in range(24):
         (folder / f"{number:03d}.csv").write_bytes(rows(2 * number, 2 * number + 1))
     forwarding = _start(*words)
-    _wait(lambda: spool.is_dir() and len(list(spool.glob("*.spool"))) >= 8)  # the store is away
+    until(lambda: spool.is_dir() and len(list(spool.glob("*.spool"))) >= 8, "nothing is spooled")  # the store is away
     _kill(forwarding)
     for name in names(folder)[:5]:  # another state of the file, the same bytes: in the spool and in the folder
         os.utime(folder / name)
     served, forwarding = _serve(root), _start(*words)
-    _wait(lambda: len(names(folder)) <= 18)
+    until(lambda: len(names(folder)) <= 18, "nothing is sent")
     _kill(served)
     served = _serve(root)
-    _wait(lambda: len(names(folder)) <= 10)
+    until(lambda: len(names(folder)) <= 10, "nothing more is sent")
     _kill(forwarding, served)
     served, forwarding = _serve(root), _start(*words)
-    (folder / "024.csv").write_bytes(rows(48, 49))  # whoever takes this one listens to signals
-    _wait(lambda: not names(folder) and not list(spool.glob("*.spool")))
+    (folder / ".024.csv").write_bytes(rows(48, 49))
+    (folder / ".024.csv").rename(folder / "024.csv")  # whole, and whoever takes this one listens to signals
+    until(lambda: not names(folder) and not list(spool.glob("*.spool")), "not everything is sent")
     forwarding.send_signal(signal.SIGTERM)
-    assert forwarding.wait(30) == 0
+    assert forwarding.wait(PATIENCE_S) == 0
     forwarding.communicate()
     _kill(served)
     with Store.open(root, clock=SystemClock()) as store:

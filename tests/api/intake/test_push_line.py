@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import time
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +23,7 @@ from ingest.source import SourceConfig
 from store import ScanQuery, Store
 from tests.api.world import CSV, running
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S, until
 
 FREE = Settings(port=0, shutdown_seconds=5, spool_drain_seconds=3600)
 PATH = "/v1/cdrs?source=pbx-east&format=csv"
@@ -45,7 +46,7 @@ class Line:
 
     @contextmanager
     def connection(self) -> Iterator[socket.socket]:
-        with socket.create_connection(self.address, timeout=30) as made:
+        with socket.create_connection(self.address, timeout=PATIENCE_S) as made:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             yield made
 
@@ -61,11 +62,22 @@ class Line:
         answers = []
         for pieces in ((head + gap, body), (request,)):
             with self.connection() as made:
-                for number, piece in enumerate(pieces):
-                    time.sleep(0.05 * number)
+                for piece in pieces:
                     made.sendall(piece)
+                    until(lambda made=made: is_read(made, self.address), "the service does not read")  # type: ignore[misc]
                 answers.append(read(made))
         return answers[0], answers[1]
+
+
+def is_read(connection: socket.socket, service: tuple[str, int]) -> bool:
+    """Tell whether the service has read what was sent: the kernel holds nothing for its end of the connection."""
+    ends = [_as_listed(*service), _as_listed(*connection.getsockname())]
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return all(line[4].endswith(":00000000") for line in lines if line[1:3] == ends)
+
+
+def _as_listed(host: str, port: int) -> str:
+    return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
 
 
 def read(connection: socket.socket, buffer: bytes = b"") -> Answer:
@@ -193,12 +205,7 @@ def test_who_leaves_before_the_answer_left_his_push(line: Line) -> None:
     body = CSV.replace(b"0000000000", b"7770000000")
     with line.connection() as made:
         made.sendall(line.request(body))
-    for _ in range(100):
-        line.store.spool.drain()
-        if stored(line.store) > 2:
-            break
-        time.sleep(0.05)
-    assert stored(line.store) > 2
+    until(lambda: stored(line.store) > 2, "the push is not there")  # a reader drains the spool
     with line.connection() as made:
         made.sendall(line.request())
         assert read(made)[0] == 202

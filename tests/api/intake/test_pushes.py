@@ -18,6 +18,7 @@ from schemas.errors import BusyError
 from store import ScanQuery
 from tests.api.world import CSV, World, make_world
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S, until
 
 HEADER = CSV.splitlines(keepends=True)[0]
 LEG = Path(__file__).parents[2] / "fixtures" / "freeswitch" / "a_leg.cdr.json"
@@ -81,7 +82,7 @@ def test_every_push_of_a_group_is_told_its_own_fate(quiet: World) -> None:
         calls = [quiet.http._client.post("/v1/cdrs", params=query, content=body, headers=headers) for body in bodies]
         return list(await asyncio.gather(*calls))
 
-    answers = asyncio.run_coroutine_threadsafe(push_all(), quiet.http._loop).result(60)
+    answers = asyncio.run_coroutine_threadsafe(push_all(), quiet.http._loop).result(PATIENCE_S)
     assert [answer.status_code for answer in answers] == [202] * len(bodies)
     quiet.store.spool.drain()
     fates = [told(quiet, headers, answer) for answer in answers]
@@ -204,11 +205,7 @@ def test_the_service_drains_by_number_and_when_it_ends(tmp_path: Path, clock: Fi
         headers = world.switch("pbx-east")
         for key in (1, 2):
             assert world.push(headers, row(key)).status_code == 202
-        for _ in range(600):
-            if batches(world):
-                break
-            asyncio.run(asyncio.sleep(0.05))
-        assert batches(world)
+        until(lambda: batches(world), "nothing is drained")
         assert world.push(headers, row(3)).status_code == 202
         world.http.app.state.spooler.close()
         assert world.store.catalog.query("SELECT sum(records) FROM batches") == [(3,)]

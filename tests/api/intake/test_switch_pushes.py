@@ -15,6 +15,7 @@ from api.intake.push_door import without_uuid
 from api.settings import Settings
 from store import ScanQuery
 from tests.api.world import World, running
+from tests.patience import PATIENCE_S
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 LEG = (FIXTURES / "freeswitch" / "a_leg.cdr.json").read_bytes()
@@ -36,7 +37,7 @@ class Switch:
         self._port, self._login = port, base64.b64encode(login.encode()).decode()
 
     def post(self, path: str, body: bytes, content_type: str | None, **more: str) -> int:
-        link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
         try:
             link.putrequest("POST", path, skip_accept_encoding=True)
             link.putheader("Authorization", f"Basic {self._login}")
@@ -53,7 +54,7 @@ class Switch:
 
     def hang_up(self, path: str, body: bytes) -> None:
         """Send everything and do not wait for the answer, as after a timeout."""
-        link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
+        link = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_S)
         link.request("POST", path, body, {"Authorization": f"Basic {self._login}", "Content-Type": FORM})
         link.close()
 

@@ -22,6 +22,7 @@ from tests.api import police
 from tests.api.test_server import _Ca, _context
 from tests.api.test_sweep import ANYBODY
 from tests.api.world import CSV, World, running
+from tests.patience import PATIENCE_S
 
 ISSUER = "https://login.example.net"
 FINGERPRINT = "ab" * 32
@@ -139,12 +140,12 @@ def test_client_certificates_recognise_people_and_authorities_on_the_real_server
 
         def ask(name: str | None, path: str, token: str | None = None) -> httpx.Response:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or ""))) as caller:
+            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 return caller.get(f"{url}{path}", headers=headers)
 
         def log_in(person_id: str, name: str | None) -> httpx.Response:
             person = staffed.keys[person_id]
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or ""))) as caller:
+            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 offer = caller.post(f"{url}/v1/sessions").json()
                 return caller.post(f"{url}/v1/sessions", headers=staffed.proof(person, offer))
 
@@ -163,7 +164,7 @@ def test_client_certificates_recognise_people_and_authorities_on_the_real_server
         plain = [path for path, by in documented.items() if "get" in by and "{" not in path]
         for path in sorted(set(plain) - {"/v1/health"} - {path for _, path in ANYBODY}):
             assert ask("police", path).status_code in {403, 422}, path
-        with httpx.Client(verify=_context(ours.path, pairs["police"])) as caller:
+        with httpx.Client(verify=_context(ours.path, pairs["police"]), timeout=PATIENCE_S) as caller:
             for length in (1, 1000):
                 pushed = caller.post(
                     f"{url}/v1/cdrs", params={"source": "pbx-east", "format": "csv"}, content=CSV * length

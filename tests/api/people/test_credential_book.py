@@ -15,6 +15,7 @@ from ingest import sources
 from ingest.source import SourceConfig
 from store import Store
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -35,13 +36,13 @@ def test_a_look_that_began_before_a_revocation_does_not_bring_the_credential_bac
         found = list_all(of)
         if threading.current_thread() is early:
             read.set()
-            go_on.wait(20)
+            go_on.wait(PATIENCE_S)
         return found
 
     monkeypatch.setattr(credentials, "list_all", slow)
     early = threading.Thread(target=book.refresh)
     early.start()
-    assert read.wait(20)
+    assert read.wait(PATIENCE_S)
     credentials.revoke(store, "test", made.credential_id)
     late = threading.Thread(target=book.refresh)  # as the route of the revocation does
     late.start()

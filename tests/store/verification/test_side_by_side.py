@@ -9,6 +9,7 @@ import pytest
 from store import Store
 from store.model import PartRow, Problem
 from store.verification import verify
+from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
 from tests.store.records import records
 
@@ -60,7 +61,7 @@ def test_so_many_rows_are_looked_at_together_and_no_more(
             most = max(most, running)
             if running == together:
                 met.set()
-        met.wait(20)
+        met.wait(PATIENCE_S)
         with guard:
             running -= 1
         return []
