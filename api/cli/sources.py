@@ -163,24 +163,37 @@ def show(way: Way, name: str) -> None:
 @click.option("--metrics", is_flag=True, help="A credential that reads the metrics and nothing else.")
 @click.option("--fingerprint", metavar="HEX", help="SHA-256 of a client certificate, instead of a secret.")
 @click.option("--subject", metavar="NAME", help="Subject of a certificate of the client CA, instead of a secret.")
+@click.option("--with-secret", is_flag=True, help="Beside a certificate a secret, too; both have to be shown.")
 @acting
-def credential(way: Way, names: tuple[str, ...], metrics: bool, fingerprint: str | None, subject: str | None) -> None:
+def credential(
+    way: Way,
+    names: tuple[str, ...],
+    metrics: bool,
+    fingerprint: str | None,
+    subject: str | None,
+    with_secret: bool,
+) -> None:
     """Make a credential bound to the sources NAME; its secret is shown once.
 
     \b
     The secret works as HTTP Basic (FreeSWITCH's cred: `basic`)
     and as bearer token (`token`).
+    Any certificate of the client CA may be shown beside it,
+    unless --with-secret binds it to one.
 
     \b
     Examples:
       lagrum sources credential pbx-east --as custodian-1.key.json
       lagrum sources credential --metrics --as custodian-1.key.json
+      lagrum sources credential pbx-east --subject CN=pbx-east
+        --with-secret --as custodian-1.key.json
     """
     body = {
         "scope": "metrics" if metrics else "ingest",
         "sources": list(names),
         "fingerprint": fingerprint,
         "subject": subject,
+        "secret": with_secret,
     }
     with way.open() as client:
         shown = client.post("/v1/credentials", body)

@@ -151,7 +151,7 @@ class Authenticator:
         key = (credential_id[:_CLAIM_CHARS_MAX], peer.host)
         account = credential_id if self.credentials.is_known(credential_id) else UNKNOWN
         self._refuse_locked(key, "secret", account)
-        credential = self.credentials.check_secret(credential_id, secret)
+        credential = self.credentials.check_secret(credential_id, secret, (peer.fingerprint, peer.subject))
         if credential is None:
             self._refuse_locked_address(peer, "secret")
             self._failed(key, "secret", account)

@@ -3,7 +3,9 @@
 A secret is always made here: 256 random bits, shown once. So HMAC-SHA256 under a random salt keeps it; a slow hash
 would protect a secret that people choose, and would cost every pushed record its time. The same secret works as HTTP
 Basic (user: the credential's id) and as bearer token (id, '.', secret). A certificate credential names the SHA-256
-fingerprint of the client certificate, or its subject (RFC 4514) when the configured client CA has signed it.
+fingerprint of the client certificate, or its subject (RFC 4514) when the configured client CA has signed it. One that
+has a secret and a certificate is bound: neither opens anything without the other. A secret that is not bound is taken
+beside any certificate that the client CA has signed, as a proxy may show one of its own.
 """
 
 from __future__ import annotations
@@ -56,12 +58,24 @@ class Credential:
     active: bool
     revision: int
 
+    @property
+    def kind(self) -> str:
+        """What its holder shows."""
+        if self.hash is None:
+            return "certificate"
+        return "secret" if self.certificate is None else "both"
+
+    @property
+    def certificate(self) -> str | None:
+        """The fingerprint or the subject of its certificate."""
+        return self.fingerprint or self.subject
+
     def as_dict(self) -> dict[str, Any]:
         """Return what custodians see: never the hash."""
         return {
             "id": self.credential_id,
             "scope": self.scope.value,
-            "kind": "secret" if self.hash is not None else "certificate",
+            "kind": self.kind,
             "sources": sorted(self.sources),
             "fingerprint": self.fingerprint,
             "subject": self.subject,
@@ -110,8 +124,11 @@ def create(
     sources: Sequence[str],
     fingerprint: str | None = None,
     subject: str | None = None,
+    with_secret: bool = False,
 ) -> tuple[Credential, str | None]:
-    """Make a credential and return it with its secret, which nobody sees again; a certificate has none.
+    """Make a credential and return it with its secret, which nobody sees again.
+
+    A certificate has one only `with_secret`, and then both have to be shown together.
 
     Raises:
         ConfigurationError: no source for ingest, sources for metrics, a fingerprint or subject without the form.
@@ -126,7 +143,7 @@ def create(
     if subject is not None and not ("=" in subject and len(subject) <= _SUBJECT_CHARS_MAX):
         raise ConfigurationError(f"a subject is a name as RFC 4514 writes it, at most {_SUBJECT_CHARS_MAX} characters")
     secret = salt = None
-    if fingerprint is None and subject is None:
+    if with_secret or (fingerprint is None and subject is None):
         secret, salt = secrets.token_urlsafe(32), secrets.token_bytes(16)
     credential = Credential(
         credential_id="c-" + b32encode(secrets.token_bytes(10)).decode("ascii").lower(),
@@ -199,7 +216,9 @@ class CredentialBook:
             active = [credential for credential in list_all(self._store) if credential.active]
             self._by_id = {credential.credential_id: credential for credential in active}
             self._by_certificate = {
-                name: credential for credential in active if (name := credential.fingerprint or credential.subject)
+                credential.certificate: credential
+                for credential in active
+                if credential.certificate is not None and credential.hash is None
             }
             self._proven = {}
             self._read_us = self._store.clock.now_us()
@@ -216,8 +235,13 @@ class CredentialBook:
         """Return the credential of a secret that was found right since the last refresh; None tells nothing."""
         return None if self.is_stale() else self._proven.get(self._proof(credential_id, secret))
 
-    def check_secret(self, credential_id: str, secret: str) -> Credential | None:
-        """Return the credential when the secret is its own; takes as long for an id that there is not."""
+    def check_secret(
+        self, credential_id: str, secret: str, certificate: Sequence[str | None] = ()
+    ) -> Credential | None:
+        """Return the credential when the secret is its own; takes as long for an id that there is not.
+
+        `certificate` are fingerprint and subject of the client certificate that TLS has verified, of whom there is one.
+        """
         proof = self._proof(credential_id, secret)
         proven, known = self._proven, self._proven.get(proof)
         if known is not None:  # a switch says the same with every push, and the check would let other threads in
@@ -229,6 +253,8 @@ class CredentialBook:
         matches = hmac.compare_digest(digest(secret, salt), expected)
         if not matches or credential is None:
             return None
+        if credential.certificate is not None:  # never remembered: the connection has to be looked at every time
+            return credential if credential.certificate in certificate else None
         if len(proven) < _PROVEN_MAX:
             proven[proof] = credential
         return credential

@@ -30,7 +30,10 @@ Custodian = Annotated[Principal, Depends(require_role(Role.CUSTODIAN))]
 
 
 class CredentialModel(Model):
-    """What the credential is for; with neither fingerprint nor subject a secret is made."""
+    """What the credential is for; with neither fingerprint nor subject a secret is made.
+
+    With one of them and a secret, neither the secret nor the certificate opens anything without the other.
+    """
 
     scope: Annotated[credentials.Scope, Field(examples=["ingest"])] = credentials.Scope.INGEST
     sources: Annotated[tuple[str, ...], Field(max_length=100, examples=[["pbx-east"]])] = ()
@@ -41,6 +44,12 @@ class CredentialModel(Model):
         str | None,
         Field(max_length=500, description="Subject of a certificate of the client CA, RFC 4514.", examples=[None]),
     ] = None
+    secret: Annotated[
+        bool,
+        Field(
+            description="Make a secret beside the certificate, too; both have to be shown together.", examples=[False]
+        ),
+    ] = False
 
 
 @router.get(
@@ -74,6 +83,7 @@ def create(request: Request, body: CredentialModel, principal: Custodian) -> dic
         sources=body.sources,
         fingerprint=body.fingerprint,
         subject=body.subject,
+        with_secret=body.secret,
     )
     get_authenticator(request).credentials.refresh()
     answer = credential.as_dict()

@@ -15,6 +15,7 @@ from api.settings import Settings
 from tests.api.issuer import AUDIENCE, Provider
 from tests.api.test_server import _Ca, _context
 from tests.api.world import CSV, UNHURRIED, World, running
+from tests.patience import PATIENCE_S
 
 NOW = 1_795_348_800.0
 CURRENT = "/v1/sessions/current"
@@ -60,11 +61,11 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
 
             def ask(name: str | None, bearer: str | None, path: str = CURRENT) -> httpx.Response:
                 headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
-                with httpx.Client(verify=_context(ours.path, pairs.get(name or ""))) as caller:
+                with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                     return caller.get(f"{url}{path}", headers=headers)
 
             def log_in(person_id: str) -> str:
-                with httpx.Client(verify=_context(ours.path, None)) as caller:
+                with httpx.Client(verify=_context(ours.path, None), timeout=PATIENCE_S) as caller:
                     offer = caller.post(f"{url}/v1/sessions").json()
                     proof = world.proof(world.keys[person_id], offer)
                     return str(caller.post(f"{url}/v1/sessions", headers=proof).json()["token"])
@@ -85,7 +86,7 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
                 for name in ("auditor-1", "switch"):
                     assert ask(name, bearer).status_code == 401, f"{what}: a certificate stands in for no token"
             assert ask("auditor-1", None).json()["person"] == "auditor-1"
-            with httpx.Client(verify=_context(ours.path, pairs["switch"])) as caller:
+            with httpx.Client(verify=_context(ours.path, pairs["switch"]), timeout=PATIENCE_S) as caller:
                 where = {"source": "pbx-east", "format": "csv"}
                 for shown_too, status in {
                     worthless["expired"]: 401,
@@ -97,10 +98,44 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
                     sent = caller.post(f"{url}/v1/cdrs", params=where, content=CSV, headers=headers)
                     assert sent.status_code == status, sent.text
             # An ended token lends nothing to a certificate, and takes nothing from it.
-            with httpx.Client(verify=_context(ours.path, None)) as caller:
+            with httpx.Client(verify=_context(ours.path, None), timeout=PATIENCE_S) as caller:
                 assert caller.delete(url + CURRENT, headers={"Authorization": f"Bearer {good}"}).status_code == 204
             assert ask("auditor-1", good).status_code == 401
             assert ask("auditor-1", None).status_code == 200
+
+
+@pytest.mark.parametrize("named", ["fingerprint", "subject"])
+def test_a_secret_that_is_bound_to_a_certificate_and_the_certificate_open_nothing_alone(
+    world: World, tmp_path: Path, named: str
+) -> None:
+    ours = _Ca(tmp_path, "ours")
+    certificate, key, _ = ours.issue("localhost")
+    pairs = {}
+    for name in ("pbx", "proxy"):
+        path, private, shown = ours.issue(name)
+        pairs[name] = path, private
+        if name == "pbx":
+            print_ = shown.fingerprint(hashes.SHA256()).hex()
+            binding = {"fingerprint": print_} if named == "fingerprint" else {"subject": "CN=pbx"}
+            bound = world.credential("pbx-east", secret=True, **binding)
+    assert (bound["kind"], world.credential("pbx-east")["kind"]) == ("both", "secret")
+    free = world.credential("pbx-east")
+    settings = Settings(
+        port=0, tls_certificate=str(certificate), tls_key=str(key), tls_client_ca=str(ours.path), shutdown_seconds=5
+    )
+    with running(world.store, settings) as listening:
+
+        def push(name: str | None, token: str | None) -> int:
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
+                where = f"https://localhost:{listening.port}/v1/cdrs?source=pbx-east&format=csv"
+                return caller.post(where, content=CSV, headers=headers).status_code
+
+        for _ in range(2):  # what was found right just now is looked at again
+            assert push("pbx", bound["token"]) == 202
+            assert push(None, bound["token"]) == push("proxy", bound["token"]) == 401
+            assert push("pbx", None) == push("pbx", f"{bound['id']}.wrong") == 401
+            assert [push(name, free["token"]) for name in (None, "proxy", "pbx")] == [202] * 3, "this one is not bound"
 
 
 UNRECOGNISED: dict[str, Callable[[World], dict[str, str]]] = {
