@@ -163,7 +163,7 @@ def _parts(
             elif form == "ndjson":
                 content = lines
             else:
-                content = ts102657.response(header, printing.rows(printed), first, complete=last)
+                content = ts102657.response(header, printed, first, complete=last)
             files[package.FILES[form]] = content
         yield package.inner_part(number, first, table.num_rows, files)
         first += table.num_rows

@@ -83,7 +83,7 @@ def test_the_xml_has_the_shape_of_the_published_export() -> None:
         "imsi": "260000000000045",
         "imei": "350050160000450",
     }
-    root = parse(ts102657.response(HEADER, [row], 4, complete=True))
+    root = parse(ts102657.response(HEADER, pa.Table.from_pylist([row]), 4, complete=True))
     path = ["retainedDataPayload", "responseMessage", "responsePayload", "ResponseRecord", "recordPayload"]
     path += ["telephonyRecord", "telephonyServiceUsage", "partyInformation", "TelephonyPartyInformation"]
     parties = root.findall("/".join(XML + step for step in path))

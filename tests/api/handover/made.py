@@ -80,9 +80,7 @@ def inner_parts(
         written = {
             "csv": lambda p=printed: printing.to_csv(p, names),
             "ndjson": lambda p=printed: printing.ndjson(p),
-            "ts-102657": lambda p=printed, f=first, done=last: ts102657.response(
-                HEADER, printing.rows(p), f, complete=done
-            ),
+            "ts-102657": lambda p=printed, f=first, done=last: ts102657.response(HEADER, p, f, complete=done),
         }
         files = {package.FILES[form]: written[form]() for form in forms}
         parts.append(package.inner_part(number, first, rows.num_rows, files))
