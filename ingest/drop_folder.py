@@ -2,8 +2,9 @@
 
 1. A ready file is hashed; a store that had these bytes from this source within the last days answers with the first
    receipt (the digest is the idempotency key, of which the store keeps a keyed hash).
-2. Otherwise it is ingested, small ones several in one batch. If it changes while it is read, nothing is kept, and it
-   is looked at again later.
+2. Otherwise it is ingested, small ones several in one batch. While a file is committed the next is decoded and looked
+   up already (`Delivery.hand_over`); it is published only after that one. If a file changes while it is read, nothing
+   is kept, and it is looked at again later.
 3. When the receipts of a few files are durable, one journal document notes the sequence numbers; then the files move.
    A crash before that reads them again as repetitions of the same bytes: stored once, counted once.
 
@@ -18,7 +19,9 @@ import logging
 import os
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -28,15 +31,13 @@ from ingest.decoders import decoder
 from ingest.events import event
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.grouping import ingest_group
-from ingest.pipeline import ingest_stream
+from ingest.pipeline import Delivery
 from ingest.streams import COMPRESSED
 from ingest.watch import (
-    CHECKSUMS,
     DONE,
     FAILED,
     Sequence,
     WatchRules,
-    checksum,
     follow,
     is_due,
     span_of,
@@ -53,10 +54,11 @@ SMALL_BYTES_MAX: Final = 128 << 10
 """Smaller files share a batch with their neighbours: a commit of its own costs each some fifty milliseconds."""
 NAMED_FORMAT: Final = "mapping"
 """May read the file's name, which differs within a group."""
+COMMITS: Final = 2
+"""Files that are being committed at once: one is written while the one before it is published."""
 BACK_OFF_S_MAX: Final = 60.0
 DELETE_FILES_MAX: Final = 1000
 _READ_BYTES: Final = 1 << 20
-_CHECKSUM_BYTES_MAX: Final = 4096
 
 _log = logging.getLogger("lagrum.watch")
 
@@ -87,6 +89,16 @@ class Totals:
             setattr(self, name, getattr(self, name) + getattr(receipt, name))
 
 
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    """A file that was handed over, in the state in which it was read, and whose receipt is to come."""
+
+    name: str
+    identity: str
+    key: str
+    delivery: Delivery
+
+
 class DropFolder:
     """One folder that delivers for one source in one format; one process at a time watches it."""
 
@@ -98,6 +110,8 @@ class DropFolder:
         self.totals = Totals()
         # Name, the state in which it was read, suffix for a name that is taken in done/.
         self._pending: list[tuple[str, str, str]] = []
+        self._pool: Executor | None = None
+        self._handed: _Handed | None = None
         self._flushed = time.monotonic()
         self._changing = 0  # files that changed while they were read
         self._entries: list[AuditEntry] = []
@@ -167,19 +181,30 @@ class DropFolder:
         handled = 0
         try:
             names = self._names()
-            for start in range(0, len(names), FLUSH_FILES):
-                chunk = names[start : start + FLUSH_FILES]
-                together = self._together(chunk)
-                for name in chunk:
-                    if self.stop.is_set():
-                        return handled
-                    handled += self._took(name, *together[name]) if name in together else self._take(name)
-                    if time.monotonic() - self._flushed > FLUSH_S:
-                        self._flush()
-                self._flush()
+            with self._committing():
+                for start in range(0, len(names), FLUSH_FILES):
+                    chunk = names[start : start + FLUSH_FILES]
+                    together = self._together(chunk)
+                    for name in chunk:
+                        if self.stop.is_set():
+                            return handled
+                        handled += self._took(name, *together[name]) if name in together else self._take(name)
+                        if time.monotonic() - self._flushed > FLUSH_S:
+                            self._flush()
+                    self._settle()
+                    self._flush()
         finally:
             self._flush()
         return handled
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Have threads that commit; whatever happens, what was handed over is committed when they end, or void."""
+        with ThreadPoolExecutor(COMMITS, thread_name_prefix="lagrum-commit") as self._pool:
+            try:
+                yield
+            finally:
+                self._settle()
 
     def _names(self) -> list[str]:
         self._changing = 0
@@ -200,16 +225,45 @@ class DropFolder:
         with opened as file:
             stream = Steady(file, self.stop)
             try:
-                receipt = self._ingest(stream, name)
+                self._hand_over(stream, name)
             except InputError as error:
-                self._flush()
-                self._number(name)
+                self._settle()
                 self._fail(name, stream.identity, error)
-                return 1
             except ChangedError:
                 self._changing += 1
                 return 0
-        return self._took(name, stream.identity, receipt)
+        return 1
+
+    def _hand_over(self, stream: Steady, name: str) -> None:
+        """Hand a file over to be committed, and settle the one before; bytes that came before have their receipt."""
+        key = self._key(self._folder.digest(stream, name))
+        if self._handed is not None and self._handed.key == key:
+            self._settle()
+        source = sources.get_or_create(self._store, self._source).arriving("folder")
+        earlier = self._store.replayed(SourceRef(source.name, source.domain), key)
+        if earlier is not None:
+            self._settle()
+            self._took(name, stream.identity, earlier)
+            return
+        stream.again()
+        printable = name.encode("utf-8", "replace").decode()
+        before = self._handed.delivery if self._handed is not None else None
+        with Delivery(self._store, source.delivering(printable), self._format, cast(BinaryIO, stream)) as delivery:
+            delivery.hand_over(self._pool, after=before, idempotency_key=key)
+        self._settle()  # when this fails, so does the commit of the one that was handed over after it
+        self._handed = _Handed(name, stream.identity, key, delivery)
+
+    def _settle(self) -> None:
+        """Wait for the receipt of the file that was handed over."""
+        handed, self._handed = self._handed, None
+        if handed is None:
+            return
+        try:
+            receipt = handed.delivery.receipt()
+        except InputError as error:
+            self._fail(handed.name, handed.identity, error)
+        else:
+            self._took(handed.name, handed.identity, receipt)
 
     def _took(self, name: str, identity: str, receipt: Receipt) -> int:
         self.totals.add(receipt)
@@ -248,7 +302,7 @@ class DropFolder:
             stream = Steady(file, self.stop)
             if stream.size_bytes > SMALL_BYTES_MAX:
                 return None
-            self._digest(stream, name)
+            self._folder.digest(stream, name)
             stream.again()
             content = b"".join(iter(lambda: stream.read(_READ_BYTES), b""))
             return None if content.startswith(COMPRESSED) else (stream.identity, content)
@@ -256,51 +310,6 @@ class DropFolder:
 
     def _key(self, digest: str) -> str:
         return f"file:{self._format}:{digest}"
-
-    def _ingest(self, stream: Steady, name: str) -> Receipt:
-        digest = self._digest(stream, name)
-        source = sources.get_or_create(self._store, self._source).arriving("folder")
-        reference, key = SourceRef(source.name, source.domain), self._key(digest)
-        earlier = self._store.replayed(reference, key)
-        if earlier is not None:
-            return earlier
-        stream.again()
-        printable = name.encode("utf-8", "replace").decode()
-        return ingest_stream(
-            self._store, source.delivering(printable), self._format, cast(BinaryIO, stream), idempotency_key=key
-        )
-
-    def _digest(self, stream: Steady, name: str) -> str:
-        """Return the file's SHA-256, and compare the checksums that lie beside it.
-
-        Raises:
-            InputError: a checksum differs.
-        """
-        told = self._checksums(name)
-        hashes = {word: hashlib.new(word, usedforsecurity=False) for word in {"sha256", *told}}
-        while data := stream.read(_READ_BYTES):
-            for one in hashes.values():
-                one.update(data)
-        for word, expected in told.items():
-            if hashes[word].hexdigest() != expected:
-                raise InputError(f"the file's {word} checksum is another", hint="deliver the file again")
-        return hashes["sha256"].hexdigest()
-
-    def _checksums(self, name: str) -> dict[str, str]:
-        told = {}
-        for suffix, word in CHECKSUMS.items():
-            one = self._folder.companion(name, suffix)
-            if one is None:
-                continue
-            try:
-                with self._folder.open(one) as file:
-                    expected = checksum(file.read(_CHECKSUM_BYTES_MAX).decode("utf-8", "replace"), suffix)
-            except OSError as error:
-                raise InputError(f"the file's {word} companion cannot be read") from error
-            if expected is None:
-                raise InputError(f"the file's {word} companion holds no checksum")
-            told[word] = expected
-        return told
 
     def _number(self, name: str) -> None:
         """Take the file's number into its sequence; a gap is an event."""
@@ -324,10 +333,12 @@ class DropFolder:
         if self._pending or self._entries or self._changed:
             self._write_journal()
         pending, self._pending = self._pending, []
-        for name, identity, suffix in pending:
-            self._folder.move(name, DONE, self._folder.name_in(DONE, name, suffix), identity)
+        if pending:
+            self._folder.take_away(DONE, pending)
 
     def _fail(self, name: str, identity: str, error: InputError) -> None:
+        self._flush()
+        self._number(name)
         self.totals.failed += 1
         self._entries.append(event("file-failed", self._source, reason=error.message))
         self._write_journal()
@@ -348,8 +359,7 @@ class DropFolder:
                     due.append(entry.path)
                     if len(due) >= DELETE_FILES_MAX:
                         break
-        for path in due:
-            files.unlink_durable(Path(path), missing_ok=True)
+        files.unlink_all(map(Path, due))
 
     def _read_journal(self) -> None:
         try:

@@ -6,32 +6,37 @@ name for a companion, what may not be read.
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import io
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from ingest.watch import (
+    CHECKSUMS,
     COMPANIONS,
     FAILED,
     REASON_SUFFIX,
     Verdict,
     WatchRules,
+    checksum,
     companions,
     is_delivery,
     judge,
     suffixed,
 )
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, InputError
 from store import files
 from store.clock import Clock
 
+_READ_BYTES: Final = 1 << 20
+_CHECKSUM_BYTES_MAX: Final = 4096
 _TEMPORARY_BYTES: Final = 24
 """What a file's temporary name is longer by."""
 
@@ -157,38 +162,85 @@ class Folder:
         """Return the name that a file gets in another folder: its own, with the suffix where that is taken."""
         return suffixed(name, suffix) if os.path.lexists(self.directory / folder / name) else name
 
-    def move(self, name: str, folder: str, goal: str, identity: str) -> bool:
-        """Move a file in the state `identity`, with its companions; now becomes their time.
+    def take_away(self, folder: str, taken: Iterable[tuple[str, str, str]]) -> None:
+        """Move files to another folder: of each its name, the state in which it was read, and `name_in`'s suffix.
 
-        False, and nothing is moved, when it is gone, or another file has its name by now.
+        Where a file is gone, or another has its name by now, nothing is moved.
+        """
+        self._prepare(folder)
+        files.replace_all(
+            move
+            for name, identity, suffix in taken
+            for move in self._moves(name, folder, self.name_in(folder, name, suffix), identity)
+        )
+
+    def _prepare(self, folder: str) -> None:
+        if not (self.directory / folder).is_dir():
+            files.make_dir(self.directory / folder)
+
+    def _moves(self, name: str, folder: str, goal: str, identity: str) -> list[tuple[Path, Path]]:
+        """Return the renames that move a file in the state `identity`, with its companions; now becomes their time.
+
+        None when it is gone, or another file has its name by now.
         """
         try:
             if self.identity(name) != identity:
-                return False
+                return []
         except FileNotFoundError:
-            return False
-        if not (self.directory / folder).is_dir():
-            files.make_dir(self.directory / folder)
+            return []
         moves = [(name, goal)]
         for suffix in COMPANIONS:
             pairs = zip(companions(name, suffix), companions(goal, suffix), strict=False)
             moves += [(one, suffixed(other, "")) for one, other in pairs if self._plain(one) is not None]
         now_ns = self._clock.now_us() * 1000
-        for one, other in moves:
-            path = self.directory / one
+        for one, _ in moves:
             with suppress(PermissionError):  # the file of another user keeps its own time
-                os.utime(path, ns=(now_ns, now_ns))
-            files.replace_durable(path, self.directory / folder / other)
-        return True
+                os.utime(self.directory / one, ns=(now_ns, now_ns))
+        return [(self.directory / one, self.directory / folder / other) for one, other in moves]
 
     def fail(self, name: str, identity: str, reason: str) -> bool:
-        """Move a file in the state `identity` to failed/, with the reason beside it; see `move`."""
+        """Move a file in the state `identity` to failed/, with the reason beside it; see `take_away`."""
         goal = self.name_in(FAILED, name, f".{self._clock.now_us()}")
-        if not self.move(name, FAILED, goal, identity):
+        self._prepare(FAILED)
+        moves = self._moves(name, FAILED, goal, identity)
+        if not moves:
             return False
+        files.replace_all(moves)
         beside = suffixed(goal, REASON_SUFFIX, spare_bytes=_TEMPORARY_BYTES)
         files.write_atomic(self.directory / FAILED / beside, reason.encode())
         return True
+
+    def digest(self, stream: Steady, name: str) -> str:
+        """Return the file's SHA-256, and compare the checksums that lie beside it.
+
+        Raises:
+            InputError: a checksum differs.
+        """
+        told = self._checksums(name)
+        hashes = {word: hashlib.new(word, usedforsecurity=False) for word in {"sha256", *told}}
+        while data := stream.read(_READ_BYTES):
+            for one in hashes.values():
+                one.update(data)
+        for word, expected in told.items():
+            if hashes[word].hexdigest() != expected:
+                raise InputError(f"the file's {word} checksum is another", hint="deliver the file again")
+        return hashes["sha256"].hexdigest()
+
+    def _checksums(self, name: str) -> dict[str, str]:
+        told = {}
+        for suffix, word in CHECKSUMS.items():
+            one = self.companion(name, suffix)
+            if one is None:
+                continue
+            try:
+                with self.open(one) as file:
+                    expected = checksum(file.read(_CHECKSUM_BYTES_MAX).decode("utf-8", "replace"), suffix)
+            except OSError as error:
+                raise InputError(f"the file's {word} companion cannot be read") from error
+            if expected is None:
+                raise InputError(f"the file's {word} companion holds no checksum")
+            told[word] = expected
+        return told
 
 
 def _identity(status: os.stat_result) -> str:

@@ -99,6 +99,7 @@ class Delivery:
         self._batch: BatchWriter | None = None
         self._given: list[Normalised] = []
         self._given_bytes = 0
+        self._key: str | None = None
         self._before: Delivery | None = None
         self._preceding: Preceding | None = None
         self._committed: Future[Receipt] | None = None
@@ -128,12 +129,18 @@ class Delivery:
             earlier = self._store.replayed(self._reference, idempotency_key)
             if earlier is not None:
                 return _answered_before(earlier, self._reader)
-        self._look(idempotency_key, lambda: None)
+        self._key = idempotency_key
+        self._look(lambda: None)
         assert self._batch is not None
         return self._noted(self._batch.commit())
 
     def hand_over(
-        self, pool: Executor | None, *, after: Delivery | None = None, when_decoded: Callable[[], None] = lambda: None
+        self,
+        pool: Executor | None,
+        *,
+        after: Delivery | None = None,
+        when_decoded: Callable[[], None] = lambda: None,
+        idempotency_key: str | None = None,
     ) -> None:
         """Tell new records from known, and let a thread of the pool (two at least) commit them; see `receipt`.
 
@@ -141,14 +148,14 @@ class Delivery:
 
         A delivery that was handed over and is not settled yet comes `after`: this one is compared with its rows, and
         published only when that one is, as it was written; otherwise this one is compared anew. `when_decoded` is
-        called once nothing is left to decode.
+        called once nothing is left to decode. Who has an idempotency key has asked for an earlier receipt before.
 
         Raises:
             InputError: the delivery cannot be read as a whole, or it is not empty and holds no record. Nothing is kept.
             BusyError: try again later. Nothing is kept.
         """
-        self._before = after
-        self._look(None, when_decoded)
+        self._before, self._key = after, idempotency_key
+        self._look(when_decoded)
         assert self._batch is not None
         self._preceding = self._batch.precede()
         if pool is not None:
@@ -181,12 +188,12 @@ class Delivery:
             self._batch.abort()
             self._committed.set_exception(error)
 
-    def _look(self, idempotency_key: str | None, when_decoded: Callable[[], None]) -> None:
+    def _look(self, when_decoded: Callable[[], None]) -> None:
         """Give every record to a batch, and say what was delivered."""
         self.begin()
         assert self._ahead is not None
         decoded = False
-        self._batch = self._begin_batch(idempotency_key)
+        self._batch = self._begin_batch()
         try:
             for part in self._ahead:
                 self._give(part)
@@ -207,9 +214,9 @@ class Delivery:
             self._batch.abort()
             raise
 
-    def _begin_batch(self, idempotency_key: str | None) -> BatchWriter:
+    def _begin_batch(self) -> BatchWriter:
         begin, after = self._store.begin_batch, self._before._preceding if self._before is not None else None
-        return begin(self._reference, format=self._format, idempotency_key=idempotency_key, after=after)
+        return begin(self._reference, format=self._format, idempotency_key=self._key, after=after)
 
     def _give(self, part: Normalised) -> None:
         """Give a stretch to the batch; until the batch before is settled it is kept, to be given anew."""
@@ -239,7 +246,7 @@ class Delivery:
     def _give_anew(self) -> None:
         """Give what was given to a batch that is void to another, which is compared with what is published."""
         self._before, given, self._given = None, self._given, []
-        self._batch = self._begin_batch(None)
+        self._batch = self._begin_batch()
         for part in given:
             self._give(part)
 

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Final
 from schemas.errors import BusyError, ConfigurationError, IntegrityError
 from store import files
 from store.keys import derive, seal, unseal
+from store.shared_dirs import refuse_shared_dir
 
 SUFFIX: Final = ".spool"
 REFUSED_SUFFIX: Final = ".refused"
@@ -68,7 +69,7 @@ class Spool:
         self._directory, self._bytes_max = directory, bytes_max
         self._sealing, self._naming = derive(key, "spool"), derive(key, "spool-name")
         files.make_dir(directory)
-        files.refuse_shared_dir(directory)
+        refuse_shared_dir(directory)
         for path in files.temporaries(directory):
             files.unlink_durable(path, missing_ok=True)
         self.size_bytes = sum(path.stat().st_size for path in directory.iterdir() if path.is_file())

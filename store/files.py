@@ -325,10 +325,21 @@ def overwrite_and_unlink(path: Path, *, missing_ok: bool = False) -> None:
 
 def replace_durable(src: Path, dst: Path) -> None:
     """Rename `src` to `dst`, replacing it, durably; the content of `src` must have been synced before."""
-    _perform("rename", src, lambda: src.replace(dst), dst)
-    fsync_dir(dst.parent)
-    if src.parent != dst.parent:
-        fsync_dir(src.parent)
+    replace_all([(src, dst)])
+
+
+def replace_all(moves: Iterable[tuple[Path, Path]]) -> None:
+    """Rename each first path to its second, replacing that, durably: one sync of each directory, however many.
+
+    Raises:
+        OSError: Some names may be old and some new, and none of them durable.
+    """
+    directories: dict[Path, None] = {}
+    for src, dst in moves:
+        _perform("rename", src, partial(src.replace, dst), dst)
+        directories[dst.parent] = directories[src.parent] = None
+    for directory in directories:
+        fsync_dir(directory)
 
 
 def temporaries(directory: Path) -> list[Path]:
@@ -367,19 +378,6 @@ def read_secret(path: Path, *, size_bytes_max: int = SECRET_BYTES_MAX) -> bytes:
         if status.st_size > size_bytes_max:
             raise IntegrityError(f"the secret file {path.name} is too large")
         return file.read()
-
-
-def refuse_shared_dir(path: Path) -> None:
-    """Return if nobody else can put files into the directory `path`.
-
-    Raises:
-        PermissionsError: It belongs to another user, or group or others may write to it.
-    """
-    status = path.stat()
-    if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o022:
-        raise PermissionsError(
-            f"others may put files into the directory {path.name}", hint="set its owner and its mode to 0700"
-        )
 
 
 @contextmanager

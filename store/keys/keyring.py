@@ -29,6 +29,7 @@ from store.keys.refs import KeyRef
 from store.keys.roots import FileRoots, RootProvider
 from store.keys.sealing import KEY_BYTES
 from store.keys.view import KeyringView, State, boot_seconds, stamp_of
+from store.shared_dirs import refuse_shared_dir
 
 
 class Keyring(KeyringView):
@@ -102,7 +103,7 @@ class Keyring(KeyringView):
                 "there is no keyring", hint="make the store first, or restore its keyring from a replica"
             )
         for directory in (layout.keys_dir(root), layout.ring_dir(root)):
-            files.refuse_shared_dir(directory)
+            refuse_shared_dir(directory)
         with _writable(), files.lock(layout.lock_path(root), exclusive=True):
             opened._install(opened._load())
             opened._adopt_newest()

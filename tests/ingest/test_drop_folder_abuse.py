@@ -21,14 +21,14 @@ __all__ = ["folder", "store"]
 
 def read_then(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
     """Have something happen when files are read and committed, and not moved yet."""
-    move = Folder.move
+    moves = Folder._moves
 
-    def late(self: Folder, name: str, folder: str, goal: str, identity: str) -> bool:
-        monkeypatch.setattr(Folder, "move", move)
+    def late(self: Folder, *arguments: str) -> list[tuple[Path, Path]]:
+        monkeypatch.setattr(Folder, "_moves", moves)
         act()
-        return move(self, name, folder, goal, identity)
+        return moves(self, *arguments)
 
-    monkeypatch.setattr(Folder, "move", late)
+    monkeypatch.setattr(Folder, "_moves", late)
 
 
 @pytest.mark.parametrize("neighbours", [0, 3])

@@ -12,6 +12,7 @@ import pytest
 
 from schemas.errors import BusyError, IntegrityError, NotFoundError, PermissionsError
 from store import files
+from store.shared_dirs import refuse_shared_dir
 from tests.fault.disk import Disk, run_until, steps_of
 
 
@@ -140,6 +141,25 @@ def test_a_rename_over_another_file_survives_power_loss(tmp_path: Path, monkeypa
     assert not src.exists()
 
 
+def test_many_names_move_with_one_sync_of_each_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.make_dir(tmp_path / "to")
+    moves = [(tmp_path / name, tmp_path / "to" / name) for name in ("a", "b", "c")]
+    for src, _ in moves:
+        files.write_atomic(src, src.name.encode())
+    disk = Disk()
+    steps: list[str] = []
+    monkeypatch.setattr(files, "_hook", mock.Mock(before=lambda operation, path, target: steps.append(operation)))
+    files.replace_all(moves)
+    assert steps == ["rename"] * 3 + ["fsync_dir"] * 2
+    monkeypatch.undo()
+    for src, dst in moves:
+        dst.replace(src)
+    run_until(monkeypatch, disk, lambda: files.replace_all(moves))
+    disk.lose_power()
+    assert [dst.read_bytes() for _, dst in moves] == [b"a", b"b", b"c"]
+    assert not any(src.exists() for src, _ in moves)
+
+
 def test_many_names_go_with_one_sync_of_their_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / name for name in ("a", "b", "c")]
     for path in paths[:2]:
@@ -188,11 +208,11 @@ def test_a_secret_that_is_no_plain_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_directory_that_others_may_write_to_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
-    files.refuse_shared_dir(tmp_path)
+    refuse_shared_dir(tmp_path)
     for mode in (0o770, 0o702):
         tmp_path.chmod(mode)
         with pytest.raises(PermissionsError):
-            files.refuse_shared_dir(tmp_path)
+            refuse_shared_dir(tmp_path)
 
 
 def tree(top: Path) -> list[Path]:
