@@ -27,7 +27,8 @@ from store import files
 from store.binding import FileBinding
 from store.encoding.coding import packed_ints, unpacked_ints
 from store.encoding.columns import Encoding, Stored
-from store.reading.pages import PageFile, Paging
+from store.reading.pages import PageFile
+from store.reading.paging import Paging
 from store.syncing import Syncs
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface

@@ -28,13 +28,12 @@ from store.encoding.figure_batch import FigureBatch
 from store.encoding.restoring import WORD, Layout
 from store.reading.cuts import Cut, decoded
 from store.reading.pages import Piece
+from store.reading.paging import Window
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
 Bounds = tuple[int, int]
 """Lowest and highest value; times in µs."""
-Window = tuple[int, int]
-"""Rows [first, last) of a part, all in one row group of its file."""
 
 
 class PartReader:
@@ -177,19 +176,31 @@ class PartReader:
         """
         groups = sorted({first // self._row_group_rows for first, _ in windows})
         there = sum(min(self._row_group_rows, self.rows - group * self._row_group_rows) for group in groups)
-        found = self._by_page([name for name in names if self._few(name, windows, there)], windows)
+        few = {rows: self._few(rows, windows, there) for rows in set(map(self._page_rows_of, names))}
+        found = self._by_page([name for name in names if few[self._page_rows_of(name)]], windows)
         left = [name for name in names if found.get(name) is None]
         if left:
             found |= self._by_row_group(groups, windows, left)
         return found
 
-    def _few(self, name: str, windows: Sequence[Window], there: int) -> bool:
-        """Tell whether windows have few pages of a column, given the rows of their row groups."""
-        rows = self._pages.page_rows or (WORD_PAGE_ROWS_LARGE if name == WORD else self.group_size)
+    def _page_rows_of(self, name: str) -> int:
+        return self._pages.page_rows_of(name) or (WORD_PAGE_ROWS_LARGE if name == WORD else self.group_size)
+
+    def _few(self, rows: int, windows: Sequence[Window], there: int) -> bool:
+        """Tell whether windows have few pages of so many rows, given the rows of their row groups."""
         return 2 * rows * sum(-(-last // rows) - first // rows for first, last in windows) <= there
 
     def _by_page(self, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Any]:
         """Return rows of columns of the file, reading their pages only; None for one that Arrow has to read."""
+        if self._pages.page_rows:
+            found: dict[str, Any] = {**self._pages.columns(names, windows)} if names else {}
+            for name, cut in found.items():
+                if cut is not None and self.repeats(name):
+                    cut.fills = True
+            return found
+        return self._by_large_page(names, windows)
+
+    def _by_large_page(self, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Any]:
         told_rows = self.group_size  # what repeats is told anew after so many rows
         wanted: list[Piece] = []
         heads: list[int] = []
@@ -198,7 +209,7 @@ class PartReader:
             for first, last in windows:
                 group = first // self._row_group_rows
                 base = group * self._row_group_rows
-                start = first // told_rows * told_rows if fills and not self._pages.page_rows else first
+                start = first // told_rows * told_rows if fills else first
                 wanted.append((group, name, start - base, last - base))
                 heads.append(first - start)
         cuts = self._pages.cuts(wanted)
@@ -208,9 +219,8 @@ class PartReader:
             pieces = [cut for cut in cuts[own] if cut is not None]
             if len(pieces) < len(windows):
                 found[name] = None
-            elif self._pages.page_rows or not self.repeats(name):
-                pages = [page for cut in pieces for page in cut.pages]
-                found[name] = Cut(pieces[0].kind, pieces[0].nullable, pages, self.repeats(name))
+            elif not self.repeats(name):
+                found[name] = Cut(pieces[0].kind, pieces[0].nullable, [page for cut in pieces for page in cut.pages])
             else:
                 arrays = [
                     pc.fill_null_forward(decoded([cut])).slice(head)
@@ -320,7 +330,12 @@ class Pages:
             if not sought.codes:
                 continue
             own = name if sought.form.kind == "delta" else WORD
-            column = _flat(self._columns([own])[own])
+            held = self._columns([own])[own]
+            if own == WORD and isinstance(held, Cut):
+                here = sought.among(held.octets())
+                mask = here if mask is None else mask | here
+                continue
+            column = _flat(held)
             if own == WORD:
                 here = sought.among(forms.bytes_of(column))
             elif column.null_count:
@@ -352,12 +367,17 @@ def _flat(column: Any) -> Any:
     return flat(array) if isinstance(array, pa.ChunkedArray) else array
 
 
-def windows_of(windows: Iterable[Window], rows: npt.NDArray[np.int64]) -> list[Window]:
+def windows_of(windows: Sequence[Window], rows: npt.NDArray[np.int64]) -> list[Window]:
     """Return where some rows of windows lie, given their ascending numbers within them."""
-    firsts, lasts = (np.array(side, np.int64) for side in zip(*windows, strict=True))
-    ends = np.cumsum(lasts - firsts)
-    at = np.searchsorted(ends, rows, side="right")
-    return [(row, row + 1) for row in (rows + lasts[at] - ends[at]).tolist()]
+    found: list[Window] = []
+    at, past, (first, last) = 0, 0, windows[0] if windows else (0, 0)
+    for row in rows.tolist():
+        while row - past >= last - first:
+            past += last - first
+            at += 1
+            first, last = windows[at]
+        found.append((first + row - past, first + row - past + 1))
+    return found
 
 
 def _us(moment: Any) -> int:

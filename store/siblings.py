@@ -31,7 +31,8 @@ from store.encoding.codes import Range
 from store.encoding.columns import Encoding, Stored, encode
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.forms import SizeOf
-from store.part_reader import Kept, Pages, PartReader, Window
+from store.part_reader import Kept, Pages, PartReader
+from store.reading.paging import Window
 
 if TYPE_CHECKING:
     from store.layout import Layout

@@ -1,15 +1,14 @@
 """Layouts of many parts as one: a few records of each are restored together, at little more than the cost of one part.
 
-Layouts are *alike* when their files have the same columns, forms of the same kinds in the same slots, and the same
-rules. What differs (bases, batches, tables of places, types of equipment, labels) is laid end to end, and each record
-knows where that of its part begins. All arithmetic is that of `store.encoding.restoring`. Pure.
+Layouts are *alike* when they have the same columns and the same rules. What differs (forms, batches, tables of places,
+types of equipment, labels) is laid end to end, and each record knows where that of its part begins; columns come from
+`store.encoding.mixed`. All arithmetic is that of `store.encoding.restoring`. Pure.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
@@ -17,9 +16,9 @@ import numpy as np
 
 from store.encoding import derivations, texts
 from store.encoding.figures import Ints
-from store.encoding.forms import Form
+from store.encoding.mixed import Concatenated, Mixed
 from store.encoding.places import TABLES, Batches, Timetable
-from store.encoding.restoring import Layout, Recoding
+from store.encoding.restoring import WORD, Layout, Recoding
 
 Likeness: TypeAlias = object
 """The same for layouts that are alike."""
@@ -31,10 +30,9 @@ _PLACES_BITS = 32
 def likeness(layout: Layout) -> Likeness:
     """Return what layouts have in common that can be restored together."""
     if layout.likeness is None:
-        forms = tuple((name, replace(form, base=0)) for name, form in layout.forms.items())
         rules = tuple((name, _likeness_of(rule)) for name, rule in layout.rules.items())
         absent = (layout.batches is None, layout.timetable is None)
-        layout.likeness = _token((layout.names, forms, rules, absent, tuple(layout.labels)))
+        layout.likeness = _token((layout.names, tuple(layout.forms), rules, absent, tuple(layout.labels)))
     return layout.likeness
 
 
@@ -50,14 +48,19 @@ def _likeness_of(rule: Mapping[str, Any]) -> Likeness:
     return rule["rule"], rule.get("ahead")
 
 
-def joined(layouts: Sequence[Layout], rows: Sequence[int]) -> Layout:
-    """Return a layout of so many records of each of some layouts that are alike, one after the other."""
+def joined(
+    layouts: Sequence[Layout], rows: Sequence[int], columns: Sequence[Mapping[str, Any]], concatenated: Concatenated
+) -> Layout:
+    """Return a layout of so many records of each of some layouts that are alike, one after the other.
+
+    It holds what the files have of them in `columns`, but for columns that no form tells of.
+    """
     first = layouts[0]
-    if all(layout is first for layout in layouts):
-        return first
     part_of = np.repeat(np.arange(len(layouts)), rows)
     found = copy.copy(first)
-    found.forms = {name: _form(name, layouts, part_of) for name in first.forms}
+    found.mixed = Mixed(
+        [item.forms for item in layouts], [item.slots for item in layouts], columns, rows, WORD, concatenated
+    )
     found.rules = {name: _rule(name, layouts, part_of) for name in first.rules}
     found.batches = _batches([item.batches for item in layouts if item.batches is not None], part_of)
     found.timetable = _timetable([item.timetable for item in layouts if item.timetable is not None], part_of)
@@ -70,14 +73,6 @@ def joined(layouts: Sequence[Layout], rows: Sequence[int]) -> Layout:
             labels[name], recoded[name] = _labels(lists, part_of)
     found.labels, found.recoded = labels, recoded
     return found
-
-
-def _form(name: str, layouts: Sequence[Layout], part_of: Ints) -> Form:
-    bases = [layout.forms[name].base for layout in layouts]
-    if all(base == bases[0] for base in bases):
-        return layouts[0].forms[name]
-    base: Any = np.array(bases, np.int64)[part_of]
-    return replace(layouts[0].forms[name], base=base)
 
 
 def _rule(name: str, layouts: Sequence[Layout], part_of: Ints) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from store.encoding.coding import unpacked_ints
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures, Ints
 from store.encoding.forms import Form
+from store.encoding.mixed import Mixed, Slots
 
 LAYOUT_KEY: Final = "lagrum.layout"
 LAYOUT_VERSION: Final = 1
@@ -42,6 +43,8 @@ class Layout:
         self._told_bounds: Mapping[str, Mapping[str, str]] = data["bounds"]
         self._bounds: dict[str, tuple[Ints, Ints]] = {}
         self.names: tuple[str, ...] = tuple(data["names"])
+        self.mixed: Mixed | None = None
+        """The columns of several parts, as `store.encoding.joined` puts them together."""
         self._needed: dict[tuple[str, ...], Sequence[str]] = {}
         self.group_rows = int(data["group_rows"])
         self.batches: places.Batches | None = None
@@ -66,6 +69,16 @@ class Layout:
         """What foretells a record's place; most of a layout's time to read, and a part without hits needs none."""
         told = self.rules.get("batch_position", {}).get("timetable")
         return None if told is None else places.Timetable.parse(told)
+
+    @cached_property
+    def slots(self) -> Slots:
+        """Where its columns lie in the word, in the order of `forms`."""
+        return Slots.of(self.forms)
+
+    @cached_property
+    def own(self) -> frozenset[str]:
+        """The file's columns that hold no more than columns of integers."""
+        return frozenset({WORD}.union(*(form.columns(name) for name, form in self.forms.items())))
 
     def repeats(self, name: str) -> bool:
         """Tell whether a column of the file leaves out what repeats, in the form `repeat`."""
@@ -202,6 +215,8 @@ class Layout:
         return known[WORD + "place"].values
 
     def _kept(self, name: str, table: pa.Table, rows: int) -> Figures:
+        if self.mixed is not None:
+            return self.mixed.read(name)
         form = self.forms[name]
         if form.kind == "word":
             data = forms.bytes_of(flat(table.column(WORD)))

@@ -20,6 +20,7 @@ SLOT_BITS_MAX: Final = 56
 _WINDOW: Final = 8
 
 Codes = npt.NDArray[np.uint64]
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,18 @@ def unpack(words: npt.NDArray[np.uint8], slot: Slot) -> Codes:
     window, shift = _window(words, slot)
     codes: Codes = window >> np.uint64(shift)
     codes &= np.uint64((1 << slot.bits) - 1)
+    return codes
+
+
+def unpack_each(words: npt.NDArray[np.uint8], at: Ints, bits: Ints) -> Codes:
+    """Return the codes of many slots, rows x columns, given words of rows x width bytes, and each row's slots."""
+    rows, width = words.shape
+    laid = np.zeros(rows * width + _WINDOW, np.uint8)
+    laid[: rows * width] = words.reshape(-1)
+    windows: Codes = np.ndarray((rows * width + 1,), "<u8", laid, 0, (1,))
+    codes: Codes = windows[np.arange(rows)[:, None] * width + (at >> 3)]
+    codes >>= (at & 7).astype(np.uint64)
+    codes &= ((np.int64(1) << bits) - 1).view(np.uint64)
     return codes
 
 

@@ -39,13 +39,26 @@ class Cut:
     def of(self, numbers: npt.NDArray[np.int64]) -> Cut:
         """Return some of the rows, by their ascending numbers here."""
         pages: list[Page] = []
-        ends = np.cumsum([last - first for _, _, first, last in self.pages])
-        at = np.searchsorted(ends, numbers, side="right")
-        for number, own, end in zip(numbers.tolist(), at.tolist(), ends[at].tolist(), strict=True):
-            data, rows, _, last = self.pages[own]
-            row = number - end + last
+        at, past, (data, rows, first, last) = 0, 0, self.pages[0]
+        for number in numbers.tolist():
+            while number - past >= last - first:
+                past += last - first
+                at += 1
+                data, rows, first, last = self.pages[at]
+            row = first + number - past
             pages.append((data, rows, row, row + 1))
         return Cut(self.kind, self.nullable, pages, self.fills)
+
+    def octets(self) -> npt.NDArray[np.uint8]:
+        """Return rows x bytes of values of one width, none of them null.
+
+        Raises:
+            IntegrityError: a page does not hold what its part says.
+        """
+        try:
+            return np.frombuffer(_octets([self]), np.uint8).reshape(-1, self.kind.byte_width)
+        except ValueError as error:
+            raise IntegrityError("a page does not hold the rows that its part says") from error
 
 
 def decoded(cuts: Sequence[Cut]) -> Any:
@@ -90,15 +103,19 @@ def _decoded(cuts: Sequence[Cut]) -> Any:
 
 
 def _sliced(cuts: Sequence[Cut], kind: Any) -> Any:
-    width = kind.byte_width
+    whole = _octets(cuts)
+    return page_values.array(kind, len(whole) // kind.byte_width, whole, None)
+
+
+def _octets(cuts: Sequence[Cut]) -> bytes:
+    width = cuts[0].kind.byte_width
     pieces: list[bytes] = []
     for cut in cuts:
         for data, rows, first, last in cut.pages:
             if len(data) != rows * width:
                 raise ValueError("a page has other values than it says")
             pieces.append(data if last - first == rows else data[first * width : last * width])
-    whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    return page_values.array(kind, len(whole) // width, whole, None)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _laid(told: Sequence[tuple[bytes, int, int, int, bool]]) -> tuple[page_values.Bytes, page_values.Ints, int]:

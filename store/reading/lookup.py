@@ -19,7 +19,8 @@ from store.index import Key, PartIndex, find_in
 from store.index.entries import ANY_BLOCK, V6_BITS, V6_LEVELS, Traits, network_words
 from store.index.hashing import PACKED, PORTS, PREFIX, TEXT, text_words
 from store.model import TargetIdentifier
-from store.part_reader import Bounds, Window
+from store.part_reader import Bounds
+from store.reading.paging import Window
 from store.reading.targets import FIELDS_OF_KIND
 
 TARGETS_MAX: Final = 256

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -27,14 +26,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from schemas.errors import IntegrityError
 from store.binding import FileBinding
 from store.reading import page_values, thrift
-from store.reading.cuts import Cut, decoded
+from store.reading.cuts import Cut, Page, decoded
+from store.reading.paging import CODECS, Chunk, Grid, Paging, Window
 
 _MAGIC: Final = b"PARE"
 _NONCE_BYTES: Final = 12
 _PLACE: Final = struct.Struct("<HHH")  # row group, column, page
 _VALUES, _HEADER = b"\x02", b"\x04"  # kinds of modules
+_DELTA_BYTES, _DELTA_OWN_BYTES = 9, 512  # of a page of differences at most: for each row, and besides
 _LOOK_BYTES: Final = 96  # of a page: its header's module, and the length of what follows
-_CODECS: Final[dict[str, Any]] = {"UNCOMPRESSED": None, "ZSTD": pa.Codec("zstd"), "LZ4": pa.Codec("lz4_raw")}
 _TORN: Final = (
     InvalidTag,
     struct.error,
@@ -52,49 +52,6 @@ _UNKNOWN: Final = object()
 
 Piece = tuple[int, str, int, int]
 """Of a column of a row group, rows [first, last): number of the row group, name, first, last."""
-
-
-@dataclass(frozen=True, slots=True)
-class Paging:
-    """Where the pages of a file lie, by its authenticated footer: none of them need be looked for."""
-
-    rows: int
-    """Of every page but the last of a row group's column."""
-    ends: npt.NDArray[np.int64]
-    """Where pages end and the next begin, one after another; before them where the first begins."""
-
-    def of(self, start: int, end: int) -> npt.NDArray[np.int64]:
-        """Return where the pages within a stretch of the file begin, and where the last one ends.
-
-        Raises:
-            ValueError: the stretch does not begin and end with a page.
-        """
-        first, last = np.searchsorted(self.ends, (start, end)).tolist()
-        if last >= len(self.ends) or self.ends[first] != start or self.ends[last] != end:
-            raise ValueError("a column's pages do not lie where its file says")
-        return self.ends[first : last + 1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Chunk:
-    """One column of one row group, page by page."""
-
-    offsets: Any
-    """Whole numbers: where each page begins, and where the last one ends."""
-    page_rows: int
-    """Rows of every page but the last."""
-    rows: int
-    codec: Any
-    """What decompresses a page, or None."""
-    kind: Any
-    """Arrow's type of the values."""
-    nullable: bool
-    width: int
-    """Bytes of a row in a page without its codec; 0 where only the page's header tells."""
-
-    def rows_of(self, page: int) -> int:
-        """Return the rows of a page."""
-        return min(self.page_rows, self.rows - page * self.page_rows)
 
 
 class PageFile:
@@ -117,14 +74,19 @@ class PageFile:
         self._paging = paging
         self._cipher = AESGCM(file_key)
         self._fields = {name: (number, schema.field(name)) for number, name in enumerate(schema.names)}
-        self._chunks: dict[tuple[int, str], Any] = {}  # of _Chunk, or None
-        self._even: dict[str, _Chunk] = {}
+        self._chunks: dict[tuple[int, str], Any] = {}  # of Chunk, or None
+        self._asked: set[str] = set()
+        self._even: dict[str, Chunk] = {}  # of those asked for, by any of their row groups
         self._aad = b""
 
     @property
     def page_rows(self) -> int:
-        """Rows of a page of every column; 0 where only the pages themselves tell."""
+        """Rows of a page of every column that is not halved; 0 where only the pages themselves tell."""
         return 0 if self._paging is None else self._paging.rows
+
+    def page_rows_of(self, name: str) -> int:
+        """Return the rows of a page of a column; 0 where only the pages themselves tell."""
+        return 0 if self._paging is None else self._paging.rows_of(name)
 
     @property
     def table_bytes(self) -> int:
@@ -148,19 +110,77 @@ class PageFile:
         Raises:
             IntegrityError: as `read`.
         """
+        known: dict[tuple[int, str, int], bytes] = {}
+        with self._opened() as descriptor:
+            return [self._cut(descriptor, known, *piece) for piece in wanted]
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError as error:
             raise IntegrityError(f"{self._binding} is missing") from error
-        known: dict[tuple[int, str, int], bytes] = {}
         try:
-            return [self._cut(descriptor, known, *piece) for piece in wanted]
+            yield descriptor
         except MemoryError:
             raise  # it says nothing of the file
         except _TORN as error:
             raise IntegrityError(f"{self._binding} does not authenticate") from error
         finally:
             os.close(descriptor)
+
+    def columns(self, names: Sequence[str], windows: Sequence[Window]) -> dict[str, Cut | None]:
+        """Return the same rows [first, last) of some columns, still encoded; the file is opened once.
+
+        Windows ascend, and each lies in one row group. None for a column that Arrow has to read.
+
+        Raises:
+            IntegrityError: as `read`.
+        """
+        with self._opened() as descriptor:
+            return {name: self._cut_of(descriptor, name, windows) for name in names}
+
+    def _cut_of(self, descriptor: int, name: str, windows: Sequence[Window]) -> Cut | None:
+        grid = self._grid
+        if grid is not None and name not in self._asked:
+            self._asked.add(name)
+            self._look(descriptor, windows[0][0] // grid.rows, name)
+        if grid is not None and (chunk := self._even.get(name)) is not None:
+            return self._even_cut(descriptor, name, chunk, grid, windows)
+        known: dict[tuple[int, str, int], bytes] = {}
+        size = self._metadata.row_group(0).num_rows
+        pieces = [(first // size, name, first % size, (last - 1) % size + 1) for first, last in windows]
+        cuts = [self._cut(descriptor, known, *piece) for piece in pieces]
+        whole = [cut for cut in cuts if cut is not None]
+        if len(whole) < len(cuts):
+            return None
+        return Cut(whole[0].kind, whole[0].nullable, [page for cut in whole for page in cut.pages])
+
+    def _even_cut(self, descriptor: int, name: str, chunk: Chunk, grid: Grid, windows: Sequence[Window]) -> Cut:
+        """Return rows of a column whose pages lie where its rows tell."""
+        assert self._paging is not None
+        number, size, ends = self._fields[name][0], chunk.page_rows, self._paging.ends
+        known: dict[tuple[int, int], bytes] = {}
+        pages: list[Page] = []
+        for first, last in windows:
+            group = first // grid.rows
+            base = group * grid.rows
+            rows, before = (grid.rows, grid.full) if group < grid.others else (grid.last_rows, grid.last)
+            low, high = (first - base) // size, -(-(last - base) // size)
+            lacking = low + ((group, low) in known)  # the page before may have the first of these rows, too
+            if lacking < high:
+                at = group * grid.full[-1] + before[number]
+                offsets = ends[at + lacking : at + high + 1].tolist()
+                sealed = os.pread(descriptor, offsets[-1] - offsets[0], offsets[0])
+                for page, begin, end in zip(range(lacking, high), offsets, offsets[1:], strict=False):
+                    held, place = min(size, rows - page * size), (group, name, page)
+                    opened = self._page(sealed, begin - offsets[0], end - offsets[0], chunk, place, held)
+                    known[group, page] = opened
+            for page in range(low, high):
+                begin = base + page * size
+                held = min(size, rows - page * size)
+                pages.append((known[group, page], held, max(first - begin, 0), min(last - begin, held)))
+        return Cut(chunk.kind, chunk.nullable, pages)
 
     def _cut(
         self, descriptor: int, known: dict[tuple[int, str, int], bytes], group: int, name: str, first: int, last: int
@@ -178,7 +198,7 @@ class PageFile:
             if data is None:
                 base, end = chunk.offsets[low : high + 1]
                 sealed = os.pread(descriptor, int(end - base), int(base))
-                data = known[place] = self._page(sealed, 0, int(end - base), chunk, place)
+                data = known[place] = self._page(sealed, 0, int(end - base), chunk, place, chunk.rows_of(low))
             begin = low * size
             return Cut(chunk.kind, chunk.nullable, [(data, chunk.rows_of(low), first - begin, last - begin)])
         missing = [page for page in range(low, high) if (group, name, page) not in known]
@@ -187,49 +207,54 @@ class PageFile:
             sealed = os.pread(descriptor, end - base, base)
             for page in missing:
                 at = int(chunk.offsets[page]) - base, int(chunk.offsets[page + 1]) - base
-                known[group, name, page] = self._page(sealed, *at, chunk, (group, name, page))
+                place = (group, name, page)
+                known[place] = self._page(sealed, *at, chunk, place, chunk.rows_of(page))
         pages = []
         for page in range(low, high):
             begin, rows = page * size, chunk.rows_of(page)
             pages.append((known[group, name, page], rows, max(first - begin, 0), min(last - begin, rows)))
         return Cut(chunk.kind, chunk.nullable, pages)
 
-    def _page(self, sealed: bytes, at: int, end: int, chunk: _Chunk, place: tuple[int, str, int]) -> bytes:
-        """Open the page in sealed[at:end] and decompress it."""
+    def _page(self, sealed: bytes, at: int, end: int, chunk: Chunk, place: tuple[int, str, int], rows: int) -> bytes:
+        """Open the page of so many rows in sealed[at:end] and decompress it."""
         middle = at + 4 + int.from_bytes(sealed[at : at + 4], "little")
         if middle + 4 + int.from_bytes(sealed[middle : middle + 4], "little") != end or end > len(sealed):
             raise ValueError("a page has another length than its chunk says")
         data = self._open(memoryview(sealed)[middle + 4 : end], _VALUES, *place)
         if chunk.codec is None:
             return data
-        rows = chunk.rows_of(place[2])
+        unpacked: bytes
+        if chunk.is_bounded:
+            try:  # whose bytes nothing tells but the header; what lies behind the differences is never read
+                unpacked = chunk.codec.decompress(data, _DELTA_BYTES * rows + _DELTA_OWN_BYTES, asbytes=True)
+                return unpacked
+            except (OSError, pa.ArrowException):
+                pass
         size = chunk.width * rows or page_values.frame_bytes(data)
         if size < 0:
             header = page_values.header(self._open(memoryview(sealed)[at + 4 : middle], _HEADER, *place))
             if header is None or header.rows != rows:
                 raise ValueError("a page has other rows than its chunk says")
             size = header.bytes
-        unpacked: bytes = chunk.codec.decompress(data, size, asbytes=True)
+        unpacked = chunk.codec.decompress(data, size, asbytes=True)
         return unpacked
 
-    def _look(self, descriptor: int, group: int, name: str) -> _Chunk | None:
+    def _look(self, descriptor: int, group: int, name: str) -> Chunk | None:
         """Find the pages of a column of a row group; None where they are not of a kind known here."""
-        if (known := self._even.get(name)) is not None:
-            return self._like(known, group, name)
         number, field = self._fields[name]
         row_group = self._metadata.row_group(group)
         told, rows = row_group.column(number), row_group.num_rows
-        if told.has_dictionary_page or told.compression not in _CODECS:
+        if told.has_dictionary_page or told.compression not in CODECS:
             return None
         if not self._aad:
             self._aad = self._binding.aad + _unique(descriptor)
         start, end = told.data_page_offset, told.data_page_offset + told.total_compressed_size
-        codec, nullable = _CODECS[told.compression], field.nullable
+        codec, nullable = CODECS[told.compression], field.nullable
         width = 0 if nullable or not pa.types.is_fixed_size_binary(field.type) else field.type.byte_width
         # The writer ends pages by their rows; only texts may be so long that it ends one sooner.
         even = self._paging is not None and not pa.types.is_string(field.type)
         if self._paging is not None and even:
-            page_rows, encoding = self._paging.rows, page_values.encoding(told.encodings)
+            page_rows, encoding = self._paging.rows_of(name), page_values.encoding(told.encodings)
         else:
             header = self._header(descriptor, start, group, name, 0)
             page_rows, encoding = (0, -1) if header is None else (header.rows, header.encoding)
@@ -244,7 +269,7 @@ class PageFile:
             offsets = _walk(descriptor, start, end)
         if len(offsets) - 1 != -(-rows // page_rows):
             return None
-        chunk = _Chunk(offsets, page_rows, rows, codec, field.type, nullable, width)
+        chunk = Chunk(offsets, page_rows, rows, codec, field.type, nullable, width)
         # Pages of values of one width are full alike; where others end depends on the values.
         for page in range(1, 1 if width or even else len(offsets) - 1):
             after = self._header(descriptor, int(offsets[page]), group, name, page)
@@ -255,27 +280,19 @@ class PageFile:
         return chunk
 
     @cached_property
-    def _grid(self) -> tuple[int, int, int] | None:
-        """Rows of a row group but the last, pages of each of its columns, and of the last one's; None if they differ.
+    def _grid(self) -> Grid | None:
+        """Where pages lie if all columns have as many as their rows need; None if they have not.
 
         A dictionary, or a text that ends a page sooner, adds pages: where there are none too many, all are even.
         """
         if self._paging is None or not self._metadata.num_row_groups:
             return None
         rows, others = int(self._metadata.row_group(0).num_rows), self._metadata.num_row_groups - 1
-        full = -(-rows // self._paging.rows)
-        last = -(-(self._metadata.num_rows - others * rows) // self._paging.rows)
-        even = (others * full + last) * len(self._fields) == len(self._paging.ends) - 1
-        return (rows, full, last) if even else None
-
-    def _like(self, known: _Chunk, group: int, name: str) -> _Chunk:
-        """Return a column's pages in a row group, given those of another; what lies elsewhere does not authenticate."""
-        assert self._grid is not None and self._paging is not None
-        rows, full, last = self._grid
-        others = self._metadata.num_row_groups - 1
-        count, rows = (full, rows) if group < others else (last, self._metadata.num_rows - others * rows)
-        first = group * len(self._fields) * full + self._fields[name][0] * count
-        return replace(known, offsets=self._paging.ends[first : first + count + 1], rows=rows)
+        last_rows = self._metadata.num_rows - others * rows
+        sizes = [self._paging.rows_of(name) for name in self._fields]
+        full, last = ([0, *accumulate(-(-count // size) for size in sizes)] for count in (rows, last_rows))
+        even = others * full[-1] + last[-1] == len(self._paging.ends) - 1
+        return Grid(rows, last_rows, others, full, last) if even else None
 
     def _header(self, descriptor: int, start: int, group: int, name: str, page: int) -> page_values.Header | None:
         """Return what the header of the page at a place says."""

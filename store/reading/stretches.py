@@ -14,16 +14,19 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
+from store.encoding.codes import Range
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures
 from store.model import PartRow, ScanQuery, TargetIdentifier
-from store.part_reader import Pages, Window
+from store.part_reader import Pages
 from store.reading.lookup import TARGETS_MAX, Found, account_targets
+from store.reading.paging import Window
 from store.reading.readers import OpenPart
 from store.reading.selection import (
     Mask,
     Numbers,
     as_numpy,
+    deciding,
     identity_columns,
     identity_mask,
     is_outside,
@@ -55,15 +58,15 @@ class Stretch:
     rows: int
     """No more than so many are looked at."""
 
-    def readable(self, columns: Sequence[str]) -> list[str]:
-        """Return these columns, without the location when its period is over.
+    def readable(self, columns: Sequence[str]) -> Sequence[str]:
+        """Return these columns, the same where all are readable: without the location when its period is over.
 
         Raises:
             ClockError: nobody can tell.
         """
         located = self.part.location_bytes and not LOCATION_COLUMNS.isdisjoint(columns)
         gone = located and self.watch.is_over(self.part.partition.location)
-        return [name for name in columns if not (gone and name in LOCATION_COLUMNS)]
+        return [name for name in columns if name not in LOCATION_COLUMNS] if gone else columns
 
 
 def asked(query: ScanQuery) -> Sequence[TargetIdentifier]:
@@ -125,7 +128,8 @@ def read_together(store: Store, query: ScanQuery, stretches: Sequence[Stretch]) 
     Raises:
         IntegrityError, KeyUnavailableError: as `read`.
     """
-    wanted = PACKED.names if query.columns is None else query.columns
+    asking = _Asking(query)
+    wanted = asking.columns
     answers: list[list[pa.RecordBatch]] = [[] for _ in stretches]
     alike: dict[Any, list[tuple[int, Taken]]] = {}
     for number, stretch in enumerate(stretches):
@@ -133,7 +137,7 @@ def read_together(store: Store, query: ScanQuery, stretches: Sequence[Stretch]) 
             continue
         with store.readers.part(stretch.part) as opened:
             groups = groups_of(opened, stretch.part, query, stretch.found) if stretch.groups is None else stretch.groups
-            taken = _taken_of(opened, query, stretch, groups, wanted) if groups else None
+            taken = _taken_of(opened, asking, stretch, groups) if groups else None
         if taken is None:
             continue
         some = alike.setdefault(likeness := taken.likeness(query), [])
@@ -169,14 +173,14 @@ def read_figures(store: Store, query: ScanQuery, stretch: Stretch) -> list[Figur
         if not groups:
             return []
         gone = stretch.watch.gone(part)
-        deciding = other_columns(query, part, gone)
+        others = other_columns(query, part, gone)
         if opened.reader.constant("conflict") == 0:
-            deciding.discard("conflict")
-        names = _present(opened, {*stretch.readable(query.columns or PACKED.names), *deciding})
+            others.discard("conflict")
+        names = _present(opened, {*stretch.readable(query.columns or PACKED.names), *others})
         batch = opened.reader.figures(groups, names)
     if part.batch_id is not None and (query.columns is None or "batch_id" in query.columns):
         batch.figures["batch_id"] = Figures(np.full(batch.rows, part.batch_id))
-    mask = other_mask(batch.table(deciding), query, part, gone) if deciding else None
+    mask = other_mask(batch.table(others), query, part, gone) if others else None
     return [batch if mask is None else replace(batch, kept=as_numpy(mask))]
 
 
@@ -196,31 +200,60 @@ def _all(
     return _batches(table, part.batch_id, asked_for, rows)
 
 
-def _taken_of(
-    opened: OpenPart, query: ScanQuery, stretch: Stretch, groups: dict[int, set[str]], asked_for: Sequence[str]
-) -> Taken | None:
+class _Asking:
+    """What a selective query asks of parts; parts that are alike are asked the same, which is worked out once."""
+
+    def __init__(self, query: ScanQuery) -> None:
+        self.query = query
+        self.columns: Sequence[str] = PACKED.names if query.columns is None else query.columns
+        self._ranges: dict[Any, dict[str, list[Range]] | None] = {}
+        self._names: dict[Any, list[str]] = {}
+
+    def ranges(self, fields: frozenset[str] | None, there: frozenset[str]) -> dict[str, list[Range]] | None:
+        """Return `ranges_of` the query, given the fields to compare and the part's columns."""
+        asked = (fields, there)
+        if asked not in self._ranges:
+            self._ranges[asked] = ranges_of(self.query, fields, there)
+        return self._ranges[asked]
+
+    def names(self, opened: OpenPart, stretch: Stretch, gone: frozenset[str]) -> list[str]:
+        """Return the columns to read of records that are the query's, in their order.
+
+        Raises:
+            ClockError: as `Stretch.readable`.
+        """
+        readable = stretch.readable(self.columns)
+        alike = (readable is self.columns, opened.reader.names, deciding(self.query, stretch.part, gone))
+        found = self._names.get(alike)
+        if found is None:
+            deciding_names = other_columns(self.query, stretch.part, gone)
+            found = self._names[alike] = _present(opened, {*readable, *deciding_names})
+        return found
+
+
+def _taken_of(opened: OpenPart, asking: _Asking, stretch: Stretch, groups: dict[int, set[str]]) -> Taken | None:
     """Return what the file keeps of the records of a query's targets; None where there are none."""
     part, gone = stretch.part, stretch.watch.gone(stretch.part)
-    found = stretch.found if query.targets else None
-    fields = None if found is None else set[str]().union(*groups.values())
+    found = stretch.found if asking.query.targets else None
+    fields = None if found is None else frozenset[str]().union(*groups.values())
     pages = opened.reader.at(windows_of(opened, groups, found))
-    rows = _rows(opened, pages, query, fields)
+    rows = _rows(opened, pages, asking, fields)
     if not len(rows):
         return None
-    wanted = _present(opened, {*stretch.readable(asked_for), *other_columns(query, part, gone)})
+    wanted = asking.names(opened, stretch, gone)
     return Taken(part, gone, pages.of(rows).kept(wanted), wanted, len(rows))
 
 
-def _rows(opened: OpenPart, pages: Pages, query: ScanQuery, fields: set[str] | None) -> Numbers:
+def _rows(opened: OpenPart, pages: Pages, asking: _Asking, fields: frozenset[str] | None) -> Numbers:
     """Return which rows of some pages are those of the query's targets, accounts and tenant."""
-    ranges = ranges_of(query, fields, opened.reader.names)
+    ranges = asking.ranges(fields, opened.reader.names)
     mask = None if ranges is None else pages.matching(ranges)
     if mask is not None:
         return np.flatnonzero(mask)
-    names = _present(opened, identity_columns(query, fields))
+    names = _present(opened, identity_columns(asking.query, fields))
     if not names:
         return np.zeros(0, np.int64)  # no row has such an identifier
-    return rows_of(identity_mask(pages.read(names), query, fields))
+    return rows_of(identity_mask(pages.read(names), asking.query, fields))
 
 
 def _present(opened: OpenPart, names: set[str]) -> list[str]:

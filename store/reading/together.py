@@ -35,10 +35,13 @@ class Taken:
         """Return what is equal for records that can be restored together, and are selected by the same rule."""
         files: list[Any] = []
         for item in self.kept:
-            kinds = tuple(kind_of(column) for column in item.columns.values())
-            if item.layout is None or any(pa.types.is_dictionary(kind) for kind, _ in kinds):
+            if item.layout is None:
                 return id(self)
-            files.append((likeness(item.layout), tuple(item.names), tuple(item.columns), kinds))
+            own = item.layout.own
+            plain = [(name, *kind_of(column)) for name, column in item.columns.items() if name not in own]
+            if any(pa.types.is_dictionary(kind) for _, kind, _ in plain):
+                return id(self)
+            files.append((likeness(item.layout), tuple(item.names), tuple(plain)))
         return tuple(files), tuple(self.names), deciding(query, self.part, self.gone), self.part.batch_id is None
 
 
@@ -71,12 +74,16 @@ def whole(files: Sequence[Kept]) -> Kept:
     if len(files) == 1:
         return files[0]
     layouts: list[Layout] = [item.layout for item in files if item.layout is not None]
-    sizes = [item.rows for item in files]
-    columns: dict[str, Any] = {}
-    for name, first in files[0].columns.items():
-        own = [item.columns[name] for item in files]
-        columns[name] = decoded(own) if isinstance(first, Cut) else pa.concat_arrays(_chunks(own))
-    return Kept(joined(layouts, sizes), columns, files[0].names, sum(sizes))
+    first, sizes = files[0], [item.rows for item in files]
+    own = first.layout.own if first.layout is not None else frozenset()
+    layout = joined(layouts, sizes, [item.columns for item in files], concatenated)
+    columns = {name: concatenated([item.columns[name] for item in files]) for name in first.columns if name not in own}
+    return Kept(layout, columns, first.names, sum(sizes))
+
+
+def concatenated(columns: Sequence[Any]) -> Any:
+    """Return columns of one type as one array, whether they are decoded or not."""
+    return decoded(columns) if isinstance(columns[0], Cut) else pa.concat_arrays(_chunks(columns))
 
 
 def kind_of(column: Any) -> tuple[Any, bool]:
