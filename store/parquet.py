@@ -82,7 +82,8 @@ class PartFile:
         self._syncs = syncs
         self.size_bytes = 0
         self.sha256 = ""
-        self._path, self._group_rows, self._page_rows = path, first.row_group_rows, first.page_rows
+        self._path, self._group_rows = path, first.row_group_rows
+        self._page_rows, self._halved = first.page_rows, first.halved
         self._properties = pe.create_encryption_properties(
             binding.key(partition_key, _PURPOSE), aad_prefix=binding.aad, store_aad_prefix=False
         )
@@ -109,7 +110,8 @@ class PartFile:
         """Put metadata into the footer: when all records are written, for where their pages lie goes with it."""
         if self._page_rows:
             self._buffered.flush()
-            told = {"rows": self._page_rows, "bytes": packed_ints(self._sink.pages.sizes)}
+            told: dict[str, Any] = {"rows": self._page_rows, "bytes": packed_ints(self._sink.pages.sizes)}
+            told |= {"halved": self._halved} if self._halved else {}
             metadata = {**metadata, _PAGES_KEY: json.dumps(told, separators=(",", ":"))}
         if metadata:
             self._writer.add_key_value_metadata(dict(metadata))
@@ -238,7 +240,7 @@ def pages_of(path: Path, file: pq.ParquetFile, binding: FileBinding, partition_k
     if told is not None:
         data = json.loads(told)
         ends = np.cumsum(unpacked_ints(data["bytes"])) + _MAGIC_BYTES
-        paging = Paging(int(data["rows"]), np.concatenate([[_MAGIC_BYTES], ends]))
+        paging = Paging(int(data["rows"]), np.concatenate([[_MAGIC_BYTES], ends]), data.get("halved", {}))
     return PageFile(path, file.metadata, file.schema_arrow, binding, binding.key(partition_key, _PURPOSE), paging)
 
 

@@ -66,7 +66,7 @@ def postings(
     part = traits(records)
     blocks: list[bytes | memoryview] = []
     fields: dict[str, list[int]] = {}
-    piece_rows = piece_rows_of(group_rows) if piece_rows is None else piece_rows
+    piece_rows = piece_rows_of(group_rows, records) if piece_rows is None else piece_rows
     every_column = bool(page_rows_of(group_rows))
     together, fewer_bits = every_column and groups > _FEW_GROUPS, _PIECE_BITS if every_column else _PIECE_BITS_LARGE
     for name in INDEXED:
