@@ -28,12 +28,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from ingest import sources
 from ingest.decoders import decoder
-from ingest.events import event
-from ingest.folder import ChangedError, Folder, Steady
-from ingest.grouping import ingest_group
-from ingest.pipeline import Delivery
-from ingest.streams import COMPRESSED
-from ingest.watch import (
+from ingest.drop_rules import (
     DONE,
     FAILED,
     Sequence,
@@ -42,6 +37,11 @@ from ingest.watch import (
     is_due,
     span_of,
 )
+from ingest.events import event
+from ingest.folder import ChangedError, Folder, Steady
+from ingest.grouping import ingest_group
+from ingest.pipeline import Delivery
+from ingest.streams import COMPRESSED
 from schemas.errors import BusyError, ConfigurationError, InputError, NotFoundError
 from store import AuditEntry, Put, Receipt, SourceRef, Store, files
 from store.arrivals import remember_deliveries

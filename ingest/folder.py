@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from ingest.watch import (
+from ingest.drop_rules import (
     CHECKSUMS,
     COMPANIONS,
     FAILED,

@@ -20,10 +20,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
+from ingest.drop_rules import COMPANIONS, FAILED, companions
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.spool import Held, Spool, as_stream
 from ingest.streams import expanded
-from ingest.watch import COMPANIONS, FAILED, companions
 from schemas.errors import BusyError, InputError, IntegrityError
 from store import files
 

@@ -12,8 +12,8 @@ import logging
 from typing import Any, Final
 
 from ingest.decoders.base import FileSeries
+from ingest.drop_rules import Sequence, follow
 from ingest.events import event
-from ingest.watch import Sequence, follow
 from schemas.errors import LagrumError, NotFoundError, ProcedureError
 from store import AuditEntry, Put, Store
 

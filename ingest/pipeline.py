@@ -17,6 +17,7 @@ from ingest import numbering
 from ingest.ahead import in_order
 from ingest.decoders import Decoder, decoder
 from ingest.decoders.base import Decoded, FileSeries
+from ingest.events import event
 from ingest.normalise import Normalised, normalise
 from ingest.source import SourceConfig
 from ingest.streams import CountingReader, expanded
@@ -252,6 +253,8 @@ class Delivery:
 
     def _noted(self, receipt: Receipt) -> Receipt:
         self._note()
+        if not self._reader.size_bytes:  # a switch that had nothing to tell, or one whose disk is full
+            self._store.log(event("delivery-empty", self._source.name))
         return receipt
 
     def _note(self) -> None:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ingest import numbering, sources
+from ingest.drop_rules import Sequence
 from ingest.events import event
 from ingest.source import SourceConfig
-from ingest.watch import Sequence
 from schemas.errors import NotFoundError, ProcedureError
 from store import AuditEntry, Put, Store
 from store.arrivals import last_received_us

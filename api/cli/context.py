@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from api.cli.memory import loading
+from api.cli.output import patience
 from schemas.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ class Context:
             from store import Store
 
         root = self.require_root()
-        return Store.open(root, clock=self.clock, passphrase=passphrase(root))
+        told = passphrase(root)
+        with patience("opening the store"):
+            return Store.open(root, clock=self.clock, passphrase=told)
 
     @contextmanager
     def read_store(self, **about: str | None) -> Iterator[Store]:

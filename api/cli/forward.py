@@ -73,10 +73,10 @@ def forward(
     """
     from api.cli.ingest import check_format
     from api.intake.sender import Sender
+    from ingest.drop_rules import WatchRules
     from ingest.folder import Folder
     from ingest.forward import Agent
     from ingest.spool import Spool, read_key
-    from ingest.watch import WatchRules
     from store import files
 
     check_format(form)

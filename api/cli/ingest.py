@@ -234,6 +234,8 @@ class _Coming:
             receipt = delivery.receipt()
         except InputError as error:
             return self._unread(error)
+        if not receipt.bytes:
+            note(f"{self._path}: it is empty; nothing was there to store")
         if receipt.rejected:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
             rejected = counted(receipt.rejected, "record")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,9 @@ WORD_CHARACTERS_MAX = 27
 
 NOTHING = "-"
 """What a cell without a value shows."""
+
+PATIENCE_S = 1.0
+"""So long nobody asks what a command does."""
 
 Row = Mapping[str, Any]
 
@@ -192,6 +196,21 @@ def _is_number(value: object) -> bool:
 def note(text: str) -> None:
     """Say something to people only; it goes to stderr."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def patience(text: str) -> Iterator[None]:
+    """Say on a terminal what the body does, once it has taken `PATIENCE_S`."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    timer = threading.Timer(PATIENCE_S, note, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

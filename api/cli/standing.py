@@ -16,7 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def watched(function: Command) -> Command:
-    """Give a command DIR and the options of `ingest.watch.WatchRules` that every watched folder has, and `--every`."""
+    """Give a command DIR and the options of `ingest.drop_rules.WatchRules`, and `--every`."""
     decorators = (
         click.option(
             "--settle",

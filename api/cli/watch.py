@@ -65,7 +65,7 @@ def watch(
     """
     check_format(format_name)
     from ingest.drop_folder import DropFolder
-    from ingest.watch import WatchRules
+    from ingest.drop_rules import WatchRules
 
     chosen = WatchRules(sequence=_pattern(sequence), **rules)
     log_warnings()

@@ -17,9 +17,9 @@ import pytest
 
 from ingest import drop_folder, sources
 from ingest.drop_folder import DropFolder, Totals
+from ingest.drop_rules import WatchRules
 from ingest.pipeline import Delivery
 from ingest.source import SourceConfig
-from ingest.watch import WatchRules
 from schemas.errors import BusyError, ConfigurationError, InputError
 from store import Store
 from store import batch as batches

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ingest.drop_folder import DropFolder
+from ingest.drop_rules import WatchRules
 from ingest.folder import Folder
-from ingest.watch import WatchRules
 from schemas.errors import ConfigurationError
 from store import Store
 from tests.conftest import FixedClock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -13,18 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest import silence, sources
+from ingest.decoders import FORMATS
 from ingest.drop_folder import DropFolder
+from ingest.drop_rules import WatchRules
 from ingest.messages import ingest_messages
 from ingest.pipeline import ingest_stream
 from ingest.pushes import decode_pushes
 from ingest.queue import Message
 from ingest.source import SourceConfig
-from ingest.watch import WatchRules
 from schemas.errors import InputError
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest import ber_encoder as ber
-from tests.ingest.test_bad_input import HEADERS, MAPPING
+from tests.ingest.test_bad_input import HEADERS, MAPPING, OPTIONS
 from tests.ingest.test_decode_tap3 import app
 
 NAMED = MAPPING.replace('columns = ["id", "a", "b", "begun", "seconds"]', "header = true")
@@ -61,6 +63,7 @@ MARKERS = (
 )
 TYPES = b"INTEGER,VARCHAR(50),INTEGER,INTEGER,INTEGER,VARCHAR(50),VARCHAR(50),INTEGER\n"
 TEMPLATES = (10).to_bytes(2, "big") + (28).to_bytes(2, "big") + bytes(12) + bytes.fromhex("0002000c01000001 00080004")
+FRAMED = {"3gpp-32297", "tap3"}  # no file of theirs is without octets
 NOTHING = {
     "csv": ("csv", HEADERS["csv"]),
     "csv-spaced": ("csv", b"\xef\xbb\xbf" + HEADERS["csv"].replace(b"\n", b"\r\n") + b"\r\n\n"),
@@ -151,3 +154,31 @@ def test_a_folder_moves_it_to_done_each_night(store: Store, clock: FixedClock, t
         assert (totals.files, totals.failed, totals.records) == (2, 0, 0), night
         assert not silence.check(store)[0].silent
     assert len(list((folder / "done").iterdir())) == 6
+
+
+def test_a_delivery_of_no_octets_is_taken_by_every_road_and_a_file_of_none_is_an_event(
+    store: Store, tmp_path: Path
+) -> None:
+    sources.register(store, SourceConfig("night", zone="UTC"), actor="test")
+    for name in set(FORMATS) - FRAMED:
+        source = SourceConfig("night", zone="UTC", options=OPTIONS.get(name, {}))
+        receipt = ingest_stream(store, source, name, io.BytesIO())
+        assert (receipt.records, receipt.bytes, receipt.sha256) == (0, 0, hashlib.sha256().hexdigest()), name
+    for name in FRAMED:
+        with pytest.raises(InputError):
+            ingest_stream(store, SourceConfig("night", zone="UTC"), name, io.BytesIO())
+    folder = tmp_path / "drop"
+    folder.mkdir()
+    for name in ("a.csv", "b.csv"):
+        (folder / name).touch()
+    totals = DropFolder(store, "night", "csv", folder, WatchRules(settle_s=0.0)).run(once=True, poll_s=0.05)
+    assert (totals.files, totals.failed, totals.records, len(list((folder / "done").iterdir()))) == (2, 0, 0, 2)
+    told = [entry.public for entry in store.audit.entries() if entry.kind == "intake.delivery-empty"]
+    assert told == [{"source": "night"}] * (len(FORMATS) - len(FRAMED) + 2)
+    receipt, refused = ingest_messages(store, SourceConfig("night", zone="UTC"), "csv", [Message("q", 1, b"")])
+    assert (receipt.records, refused) == (0, [])
+
+
+def test_a_header_alone_is_no_such_event(store: Store) -> None:
+    ingest_stream(store, SourceConfig("night", zone="UTC"), "csv", io.BytesIO(HEADERS["csv"]))
+    assert "intake.delivery-empty" not in {entry.kind for entry in store.audit.entries()}

@@ -12,12 +12,12 @@ import pytest
 from api.telemetry.source_metrics import SourceMetrics
 from ingest import silence, sources
 from ingest.drop_folder import DropFolder
+from ingest.drop_rules import WatchRules
 from ingest.messages import ingest_messages
 from ingest.pipeline import ingest_stream
 from ingest.pushes import decode_pushes
 from ingest.queue import Message
 from ingest.source import SourceConfig
-from ingest.watch import WatchRules
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest import ber_encoder as ber

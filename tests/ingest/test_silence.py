@@ -13,10 +13,10 @@ from api.settings import Settings
 from api.telemetry.source_metrics import SourceMetrics
 from ingest import silence, sources
 from ingest.drop_folder import DropFolder
+from ingest.drop_rules import WatchRules
 from ingest.pipeline import ingest_stream
 from ingest.silence import overdue_s
 from ingest.source import SourceConfig
-from ingest.watch import WatchRules
 from schemas.errors import ConfigurationError
 from store import Store
 from store.arrivals import last_received_us

@@ -14,8 +14,8 @@ import pytest
 from api.settings import Settings
 from ingest import sources
 from ingest.drop_folder import DropFolder
+from ingest.drop_rules import WatchRules
 from ingest.source import SourceConfig
-from ingest.watch import WatchRules
 from store import ScanQuery
 from store.clock import SystemClock
 from tests.api.world import World, make_world, running

@@ -107,6 +107,15 @@ def test_a_delivery_that_cannot_be_read_does_not_stop_the_others(
     assert run("--root", root, "verify").code == 0
 
 
+def test_who_delivers_an_empty_file_hears_it(run: Run, root: Path, calls: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.csv"
+    empty.touch()
+    words = ("--root", root, "ingest", "--source", "core", "--format", "csv")
+    told = run(*words, empty)
+    assert told.code == 0 and "it is empty" in told.err
+    assert "it is empty" not in run(*words, calls).err
+
+
 @pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00broken", b"\xff\xfe\x00\x01" * 50, HEADER.encode()])
 def test_odd_files_end_without_a_traceback_and_leave_a_sound_store(
     run: Run, root: Path, tmp_path: Path, content: bytes

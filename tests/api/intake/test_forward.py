@@ -24,11 +24,11 @@ from api.people.bootstrap import create_custodians
 from api.people.credentials import Scope
 from api.settings import Settings
 from ingest import sources
+from ingest.drop_rules import WatchRules
 from ingest.folder import Folder
 from ingest.forward import Agent, Forwarded
 from ingest.source import SourceConfig
 from ingest.spool import Spool
-from ingest.watch import WatchRules
 from schemas.errors import BusyError, ConfigurationError, InputError
 from store import Store
 from store.clock import SystemClock

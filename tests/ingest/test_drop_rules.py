@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.watch import (
+from ingest.drop_rules import (
     Sequence,
     Verdict,
     WatchRules,
