@@ -329,21 +329,24 @@ class Pages:
                 return None
             if not sought.codes:
                 continue
-            own = name if sought.form.kind == "delta" else WORD
-            held = self._columns([own])[own]
-            if own == WORD and isinstance(held, Cut):
-                here = sought.among(held.octets())
-                mask = here if mask is None else mask | here
-                continue
-            column = _flat(held)
-            if own == WORD:
-                here = sought.among(forms.bytes_of(column))
-            elif column.null_count:
+            here = self._having(name, sought)
+            if here is None:
                 return None
-            else:
-                here = sought.among_values(column.to_numpy())
             mask = here if mask is None else mask | here
         return np.zeros(self.rows, np.bool_) if mask is None else np.asarray(mask)
+
+    def _having(self, name: str, sought: Sought) -> npt.NDArray[np.bool_] | None:
+        """Return which rows have one of the codes of a column; None where it has nulls."""
+        own = WORD if sought.form.kind == "word" else name
+        held = self._columns([own])[own]
+        if own == WORD:
+            return sought.among(held.octets() if isinstance(held, Cut) else forms.bytes_of(_flat(held)))
+        column = _flat(held)
+        if column.null_count:
+            return None
+        if sought.form.kind == "repeat":
+            return sought.among_bytes(forms.bytes_of(column))
+        return sought.among_values(column.to_numpy())
 
     def of(self, rows: npt.NDArray[np.int64]) -> Pages:
         """Return some of these rows, by their numbers here, in their order."""

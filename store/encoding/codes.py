@@ -14,7 +14,7 @@ from store.encoding.forms import Form
 
 Range = tuple[int, int]
 """Values or codes [first, last)."""
-_KINDS: Final = ("word", "delta")
+_KINDS: Final = ("word", "delta", "repeat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,12 @@ class Sought:
     def among_values(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         """Return which rows have one of the codes, given the column's own, in the form `delta`."""
         return self._in(values)
+
+    def among_bytes(self, low_bytes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        """Return which rows have one of the codes, given the low bytes of each, in the form `repeat`."""
+        codes = np.zeros((len(low_bytes), 8), np.uint8)
+        codes[:, : low_bytes.shape[1]] = low_bytes
+        return self._in(codes.view(np.uint64).reshape(-1))
 
     def _in(self, found: Any) -> npt.NDArray[np.bool_]:
         mask: Any = None

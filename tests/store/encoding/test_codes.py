@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow.compute
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from store.encoding.figures import Figures
 from store.encoding.forms import Form
 from tests.examples import examples
 
+pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 Values = st.lists(st.one_of(st.none(), st.integers(-40, 300)), min_size=1, max_size=40)
 
 
@@ -23,12 +25,15 @@ def found(column: Figures, kind: str, ranges: list[Range], rule: dict[str, Any] 
     """Return which rows are told by codes, for a column as a part would keep it."""
     low, high = column.span
     nulls = column.valid is not None
-    form = Form(kind, low if kind == "word" else 0, (high - low + nulls).bit_length() or 1, 3, nulls)
+    form = Form(kind, 0 if kind == "delta" else low, (high - low + nulls).bit_length() or 1, 3, nulls)
     told = sought(form, rule, ranges)
     if told is None:
         return None
     if kind == "delta":
         return told.among_values(column.values)
+    if kind == "repeat":
+        (repeated,) = forms.write(column, form, 7)
+        return told.among_bytes(forms.bytes_of(pc.fill_null_forward(repeated)))
     packed = words.pack([form.slot], [lambda a, b: forms.codes_between(column, form, a, b)], 9, len(column))
     return told.among(packed)
 
@@ -43,6 +48,8 @@ def test_codes_of_ranges_are_those_of_values_in_them(values: list[int | None], a
     assert found(column, "word", ranges).tolist() == expected
     by_delta = found(column, "delta", ranges)
     assert by_delta is None if column.valid is not None else by_delta.tolist() == expected
+    if column.valid is None:  # what has nulls is never kept so
+        assert found(column, "repeat", ranges).tolist() == expected
 
 
 @settings(max_examples=100, deadline=None)
@@ -63,14 +70,15 @@ def test_equipment_is_found_by_its_body_whatever_its_last_digit(
     body = 35_209_900_000_000 + asked[0] * 10**6 + asked[1]
     ranges = imei_match_ranges(f"{body}{asked[2]}")
     expected = [one == body for one in bodies]
-    assert found(kept, "word", ranges, {"rule": "equipment", **rule}).tolist() == expected
+    for kind in ("word", "repeat"):
+        assert found(kept, kind, ranges, {"rule": "equipment", **rule}).tolist() == expected
     assert derivations.unequipment(kept, {"rule": "equipment", **rule}).values.tolist() == whole.tolist()
 
 
 def test_what_codes_do_not_tell_is_left_to_reading() -> None:
     word = Form("word", bits=8)
     assert sought(word, {"rule": "sum"}, [(1, 2)]) is None
-    assert sought(replace(word, kind="repeat"), None, [(1, 2)]) is None
+    assert sought(replace(word, kind="constant"), None, [(1, 2)]) is None
     assert sought(replace(word, kind="bytes"), None, [(1, 2)]) is None
     types = derivations.equipment(Figures(np.full(40, 10**15 + 352_099_000_000_011)))
     assert types is not None
