@@ -51,7 +51,10 @@ def test_a_module_that_is_loaded_or_installed_stays_what_it_is(monkeypatch: pyte
 
 
 @pytest.mark.skipif(PathFinder.find_spec("dateutil") is not None, reason="dateutil is installed")
-def test_values_become_columns_without_a_look_for_a_module(watch: Watch) -> None:
+def test_values_become_columns_without_a_look_for_a_module(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
     pa.array([1, None])
     pa.scalar("word")
-    assert watch.asked == []
+    assert "dateutil" not in watch.asked
+    monkeypatch.delitem(sys.modules, "dateutil")
+    pa.scalar("word")
+    assert "dateutil" in watch.asked
