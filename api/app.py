@@ -64,6 +64,7 @@ from api.witness import AuditKeeper
 from schemas.errors import LagrumError
 
 if TYPE_CHECKING:
+    from api.merger import Merger
     from store import Store
 
 VERSION: Final = "0.1.0"
@@ -115,8 +116,11 @@ _DESCRIPTION: Final = "Traffic data, kept as long as the law says, given to exac
 logger = logging.getLogger("lagrum.upkeep")
 
 
-def create_app(store: Store, *, settings: Settings) -> FastAPI:
-    """Return the application over an open store; the caller closes the store after it."""
+def create_app(store: Store, *, settings: Settings, merger: Merger | None = None) -> FastAPI:
+    """Return the application over an open store; the caller closes the store after it.
+
+    Without a `merger` parts are merged in a thread.
+    """
     metrics = Metrics()
     authenticator = Authenticator(store, settings)
     app = FastAPI(
@@ -132,6 +136,7 @@ def create_app(store: Store, *, settings: Settings) -> FastAPI:
     )
     app.state.store = store
     app.state.settings = settings
+    app.state.merger = merger
     app.state.authenticator = authenticator
     app.state.metrics = metrics
     app.state.grouper = Grouper(store, workers=settings.ingest_workers, queue_max=settings.ingest_queue_max)
@@ -213,6 +218,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     store: Store = app.state.store
     metrics: Metrics = app.state.metrics
+    merger: Merger | None = app.state.merger
     limiter = anyio.to_thread.current_default_thread_limiter()
     limiter.total_tokens = settings.search_workers
     upkeep: tuple[tuple[str, Callable[[], Any], int], ...] = (
@@ -225,7 +231,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         ("logins", app.state.authenticator.logins.flush, settings.flush_interval_seconds),
         ("logins-erase", app.state.authenticator.logins.erase, settings.expiry_interval_seconds),
         ("drain", store.spool.drain, settings.spool_drain_seconds),
-        ("compact", store.compact, settings.compaction_interval_seconds),
+        ("compact", store.compact if merger is None else merger.look, settings.compaction_interval_seconds),
         ("sessions", store.close_silent_sessions, settings.session_interval_seconds),
         ("lapses", lambda: lapses.apply_all(store), LAPSES_INTERVAL_SECONDS),
         ("deliveries", Disclosure(store).erase_due, DELIVERIES_INTERVAL_SECONDS),
@@ -248,6 +254,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
     finally:
         app.state.pusher.stop()
+        if merger is not None:
+            await asyncio.to_thread(merger.stop)
         await asyncio.to_thread(consuming.stop)
         for task in tasks:
             task.cancel()

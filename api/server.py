@@ -29,6 +29,7 @@ from store import files
 if TYPE_CHECKING:
     import ssl
 
+    from api.merger import Merger
     from store import Store
 
 _BACKLOG: Final = 512
@@ -62,26 +63,35 @@ class _Server(uvicorn.Server):
         yield
 
 
-def run(store: Store, settings: Settings, *, ready: Callable[[Listening], None] | None = None) -> None:
+def run(
+    store: Store,
+    settings: Settings,
+    *,
+    merger: Merger | None = None,
+    ready: Callable[[Listening], None] | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM, then finish what is under way; `ready` is called once both listeners take calls.
+
+    With a `merger` parts are merged in another process, else in a thread of this one.
 
     Raises:
         ConfigurationError: the port or the socket is taken, TLS files cannot be read.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(store, settings, ready=ready, signals=True))
+        runner.run(serve(store, settings, merger=merger, ready=ready, signals=True))
 
 
 async def serve(
     store: Store,
     settings: Settings,
     *,
+    merger: Merger | None = None,
     ready: Callable[[Listening], None] | None = None,
     stop: asyncio.Event | None = None,
     signals: bool = False,
 ) -> None:
     """Serve until `stop` is set (or a signal comes, with `signals`); see `run`."""
-    app = create_app(store, settings=settings)
+    app = create_app(store, settings=settings, merger=merger)
     context = server_context(settings, store.root)
     stop = stop or asyncio.Event()
     with _tcp(settings) as tcp, _unix(store.root) as (unix, path):

@@ -1,9 +1,10 @@
 """The service of `bench.isolation`, with something heavy beside it on demand.
 
-`python -m bench.isolation_server ROOT` serves as `lagrum serve` does. A line on standard input begins work in the
-service's own process, in a thread as the service itself would: `search`, `compact`, `expire`; `quiet` ends it and
-answers with how often something was done, and when. A round that finds nothing to do is followed by a pause: the
-service looks once a minute. Only this program's clock can be told to be later, so that a partition is due.
+`python -m bench.isolation_server ROOT [threads]` serves as `lagrum serve` does; with `threads` it merges in a thread of
+the service, not in a process beside it. A line on standard input begins work where the service itself would do it:
+`search`, `compact`, `expire`; `quiet` ends it and answers with how often something was done, and when. A round that
+finds nothing to do is followed by a pause: the service looks once a minute. Only this program's clock
+can be told to be later, so that a partition is due.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Final
 
 from api import server, settings
 from api.cli.memory import keep_freed_memory
+from api.merger import Merger
 from api.turns import stand_back, take_short_turns
 from schemas.arrow import PACKED
 from store import ScanQuery, Store, SystemClock
@@ -48,8 +50,8 @@ class LaterClock(SystemClock):
 class Noise:
     """Work that goes on until it is told to end."""
 
-    def __init__(self, store: Store, clock: LaterClock) -> None:
-        self._store, self._clock = store, clock
+    def __init__(self, store: Store, clock: LaterClock, merger: Merger | None) -> None:
+        self._store, self._clock, self._merger = store, clock, merger
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._spans: list[tuple[float, float]] = []
@@ -59,7 +61,7 @@ class Noise:
         """Begin."""
         works: dict[str, Callable[[], object]] = {
             "search": self._search,
-            "compact": lambda: self._store.compact(everything=True).merged,
+            "compact": self._compact,
             "expire": lambda: self._store.expire().partitions,
         }
         if name == "expire":
@@ -91,6 +93,9 @@ class Noise:
             else:
                 self._stop.wait(PAUSE_SECONDS)
 
+    def _compact(self) -> int:
+        return self._store.compact(everything=True).merged if self._merger is None else self._merger.look()
+
     def _search(self) -> bool:
         """Read every column of everything, as a search for something that cannot be looked up would."""
         for _ in self._store.scan(ScanQuery(0, 2**60, columns=tuple(PACKED.names), by_end=True)):
@@ -105,7 +110,8 @@ def main() -> None:
     keep_freed_memory()
     take_short_turns()
     with Store.open(root, clock=clock) as store:
-        noise = Noise(store, clock)
+        threads = sys.argv[2:] == ["threads"]
+        noise = Noise(store, clock, None if threads else Merger(store, None, everything=True))
 
         def listen() -> None:
             for line in sys.stdin:
@@ -115,7 +121,7 @@ def main() -> None:
                 sys.stdout.flush()
 
         threading.Thread(target=listen, daemon=True).start()
-        server.run(store, settings.load(root))
+        server.run(store, settings.load(root), merger=None if threads else Merger(store, None))
 
 
 if __name__ == "__main__":

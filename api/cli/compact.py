@@ -17,8 +17,9 @@ COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written
 @click.command("compact")
 @click.option("--all", "everything", is_flag=True, help="Merge all that fits together, not only parts of like size.")
 @click.option("--date", "day", metavar="DATE", type=Day(), help="Partitions of this day only.")
+@click.option("--for-service", is_flag=True, hidden=True)
 @click.pass_obj
-def compact(context: Context, everything: bool, day: datetime | None) -> int:
+def compact(context: Context, everything: bool, day: datetime | None, for_service: bool) -> int:
     """Merge small parts of the partitions into few sorted ones.
 
     Every delivery leaves a part in each partition that it touches. Many small ones make searches and deliveries slow;
@@ -37,6 +38,10 @@ def compact(context: Context, everything: bool, day: datetime | None) -> int:
       0  done
       1  another process compacts, or a part does not authenticate
     """
+    if for_service:
+        from api.cli.merging import run_for_service
+
+        return run_for_service(context.open_with, everything=everything)
     with loading():
         keep_freed_memory()
     document = dict.fromkeys(COLUMNS, 0)

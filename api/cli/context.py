@@ -64,13 +64,15 @@ class Context:
             ConfigurationError: there is no store, or its passphrase is not to be had.
             PermissionsError: a key file can be read by others.
         """
+        return self.open_with(passphrase(self.require_root()))
+
+    def open_with(self, secret: bytes | None) -> Store:
+        """Open the store at the root with the passphrase of its root key, if it has one; raises as `open_store`."""
         with loading():
             from store import Store
 
-        root = self.require_root()
-        told = passphrase(root)
         with patience("opening the store"):
-            return Store.open(root, clock=self.clock, passphrase=told)
+            return Store.open(self.require_root(), clock=self.clock, passphrase=secret)
 
     @contextmanager
     def read_store(self, **about: str | None) -> Iterator[Store]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.cli.context import Context
+from api.cli.context import Context, passphrase
 from api.cli.memory import keep_freed_memory, settle
 from api.cli.output import emit, note
 
@@ -34,6 +34,7 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
     """
     from api import server, settings
     from api.app import create_app
+    from api.merger import Merger
     from api.turns import take_short_turns
 
     chosen = settings.load(context.require_root())
@@ -43,12 +44,15 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
         chosen = replace(chosen, port=port)
     keep_freed_memory()
     take_short_turns()
-    with context.open_store() as store:
+    secret = passphrase(context.require_root())
+    with context.open_with(secret) as store:
         if print_openapi:
             emit(context, create_app(store, settings=chosen).openapi())
             return
         _log_to_stderr()
-        server.run(store, chosen, ready=lambda listening: _announce(context, listening))
+        # A clock that a test hands over goes to no other process.
+        merger = Merger(store, secret) if context.given_clock is None else None
+        server.run(store, chosen, merger=merger, ready=lambda listening: _announce(context, listening))
 
 
 def register(group: click.Group) -> None:

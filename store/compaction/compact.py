@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
@@ -113,8 +113,27 @@ def choose(parts: Sequence[PartRow], *, everything: bool, above_floor: bool = Fa
     return [group for group in groups if len(group) >= FAN_IN]
 
 
-def compact(store: Store, *, everything: bool = False, partition: PartitionKey | None = None) -> Compacted:
+def is_due(store: Store, *, everything: bool = False) -> bool:
+    """Tell whether `compact` would find parts to merge."""
+    verdict, parts = store.clock_guard.verdict(), defaultdict[PartitionKey, list[PartRow]](list)
+    for part in store.catalog.parts():
+        parts[part.partition].append(part)
+    return any(
+        choose(found, everything=everything, above_floor=verdict.is_trusted and is_above_floor(key, verdict.erase_us))
+        for key, found in parts.items()
+    )
+
+
+def compact(
+    store: Store,
+    *,
+    everything: bool = False,
+    partition: PartitionKey | None = None,
+    tell: Callable[[list[str], list[str]], None] | None = None,
+) -> Compacted:
     """Merge the small parts of one partition, or of all.
+
+    When a merge is published, `tell` is told the files of the parts that were merged, and of those that they became.
 
     Raises:
         BusyError: another process compacts.
@@ -125,7 +144,10 @@ def compact(store: Store, *, everything: bool = False, partition: PartitionKey |
         verdict = store.clock_guard.verdict()
         for key in sorted({part.partition for part in store.catalog.parts()}) if partition is None else (partition,):
             above_floor = verdict.is_trusted and is_above_floor(key, verdict.erase_us)
-            done += _compact_partition(store, key, everything=everything, above_floor=above_floor)
+            for one in _compact_partition(store, key, everything=everything, above_floor=above_floor):
+                done.append(one)
+                if tell is not None:
+                    tell([part.file_id for part in one.group], [part.file_id for part in one.written])
     store.flush_outbox()
     written = [part for one in done for part in one.written]
     return Compacted(
@@ -148,21 +170,22 @@ def write_amplification(store: Store) -> float:
     return round(1 + int(told.get(_MERGED, 0)) / fresh, 3) if fresh else 1.0
 
 
-def _compact_partition(store: Store, key: PartitionKey, *, everything: bool, above_floor: bool) -> list[_Done]:
-    done: list[_Done] = []
+def _compact_partition(store: Store, key: PartitionKey, *, everything: bool, above_floor: bool) -> Iterator[_Done]:
     while True:
         parts = store.catalog.parts(_OF_PARTITION, (key.end_date.isoformat(), key.retention_class, key.key_domain))
         groups = choose(parts, everything=everything, above_floor=above_floor)
         whole = everything and len(groups) == 1 and len(groups[0]) == len(parts)
         if whole and not (above_floor and any(map(_hides, parts))) and _is_final(store, key, parts):
-            return done
+            return
+        became = 0
         for group in groups:
             one = _merge(store, key, group, above_floor=above_floor)
             if one is None:
-                return done
-            done.append(one)
-        if not everything or not groups or len(groups[0]) < FAN_IN_MAX or len(done[-1].written) >= FAN_IN_MAX:
-            return done
+                return
+            yield one
+            became = len(one.written)
+        if not everything or not groups or len(groups[0]) < FAN_IN_MAX or became >= FAN_IN_MAX:
+            return
 
 
 def _hides(part: PartRow) -> bool:

@@ -1,0 +1,205 @@
+"""Merges in a process beside the service: what it is given, what it tells, and the death of either at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from api import merger
+from api.merger import Merger
+from api.turns import NICENESS
+from schemas.errors import BusyError, LagrumError
+from store import ScanQuery, Store, SystemClock, files
+from tests.fault.writer import batch_table
+from tests.store.conftest import deliver
+
+EVER = ScanQuery(0, 2**60)
+PASSPHRASE = b"correct horse"
+PARTS = 4
+SERVICE = """
+import sys
+from pathlib import Path
+from api.merger import Merger
+from store import Store, SystemClock
+with Store.open(Path(sys.argv[1]), clock=SystemClock()) as store:
+    Merger(store, None).look()
+"""
+
+
+def made(root: Path, passphrase: bytes | None = None) -> Store:
+    """Make a store with parts that are due to be merged: of each of these batches the records are of one day."""
+    store = Store.create(root, clock=SystemClock(), passphrase=passphrase)
+    for number in (1, 3, 4, 6):
+        deliver(store, batch_table(number, store.clock.now_us()))
+    return store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with made(tmp_path / "root") as opened:
+        yield opened
+
+
+def keys_of(store: Store) -> list[int]:
+    return sorted(key for batch in store.scan(EVER) for key in batch.column("record_key").to_pylist())
+
+
+@contextmanager
+def waiting(store: Store, *command: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Give a process that has another merge, and the number of that other, which waits for a lock."""
+    with files.lock(store.layout.writers_lock, exclusive=True):
+        words = [sys.executable, *command]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as service:
+            try:
+                yield service, wait_for_lock(service.pid)
+            finally:
+                service.kill()
+
+
+def wait_for_lock(number: int) -> int:
+    """Return the child of a process when it has taken the lock of those who merge."""
+    tasks = Path(f"/proc/{number}/task")
+    while True:
+        found = [int(word) for task in tasks.iterdir() for word in (task / "children").read_text().split()]
+        for child in found:
+            links = [link.readlink() for link in Path(f"/proc/{child}/fd").iterdir() if link.is_symlink()]
+            if any("compact" in link.name for link in links):
+                return child
+        time.sleep(0.02)
+
+
+def gone(number: int) -> bool:
+    """Tell that a process has ended, which it does soon."""
+    for _ in range(3_000):
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_it_merges_what_is_due_and_tells_the_service_which_parts_became_which(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, told = keys_of(store), list[tuple[Any, Any]]()
+    monkeypatch.setattr(store.known, "merged", lambda merged, into: told.append((sorted(merged), into)))
+    files_before = sorted(part.file_id for part in store.catalog.parts())
+    assert len(files_before) == PARTS
+    assert Merger(store, None).look() == 1
+    assert told == [(files_before, [part.file_id for part in store.catalog.parts()])]
+    assert len(store.catalog.parts()) == 1 and keys_of(store) == before
+    assert store.verify() == []
+
+
+def test_nothing_due_starts_no_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.compact()
+    monkeypatch.setattr(merger.subprocess, "Popen", None)
+    assert Merger(store, None).look() == 0
+
+
+def test_the_passphrase_goes_over_the_pipe_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started, real = list[Any](), subprocess.Popen
+
+    def popen(words: list[str], **more: Any) -> subprocess.Popen[bytes]:
+        started.append((words, more))
+        return real(words, **more)
+
+    with made(tmp_path / "root", PASSPHRASE) as store:
+        monkeypatch.setattr(merger.subprocess, "Popen", popen)
+        assert Merger(store, PASSPHRASE).look() == 1
+        assert store.verify() == []
+    ((words, more),) = started
+    assert not any(PASSPHRASE.decode() in word for word in words) and "env" not in more
+    assert "horse" not in json.dumps(dict(os.environ))
+
+
+@pytest.mark.parametrize("secret", [b"another horse", None])
+def test_a_wrong_passphrase_is_told_and_not_said(tmp_path: Path, secret: bytes | None) -> None:
+    with made(tmp_path / "root", PASSPHRASE) as store:
+        with pytest.raises(LagrumError, match="passphrase") as refused:
+            Merger(store, secret).look()
+        assert "horse" not in refused.value.message
+        assert len(store.catalog.parts()) == PARTS
+
+
+def test_a_failure_is_told_as_the_thread_tells_it(store: Store) -> None:
+    with files.lock(store.layout.compaction_lock, exclusive=True):
+        with pytest.raises(BusyError) as refused:
+            store.compact()
+        with pytest.raises(LagrumError) as told:
+            Merger(store, None).look()
+    assert told.value.message == refused.value.message
+
+
+def test_a_killed_process_is_told_and_the_next_one_merges(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = keys_of(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(Merger, "_hand_over", lambda _, process: process.kill())
+        with pytest.raises(LagrumError, match="ended with -9"):
+            Merger(store, None).look()
+    assert len(store.catalog.parts()) == PARTS
+    assert Merger(store, None).look() == 1
+    assert keys_of(store) == before and store.verify() == []
+
+
+def test_a_process_that_is_killed_while_it_merges_leaves_nothing_half_done(tmp_path: Path) -> None:
+    with made(tmp_path / "root") as store:
+        before = keys_of(store)
+        with waiting(store, "-c", SERVICE, str(store.root)) as (service, child):
+            os.kill(child, signal.SIGKILL)
+            _, errors = service.communicate(timeout=60)
+        assert "ended with -9" in errors
+    with Store.open(tmp_path / "root", clock=SystemClock()) as store:
+        assert Merger(store, None).look() == 1
+        assert keys_of(store) == before and store.verify() == []
+
+
+def test_it_ends_with_a_service_that_is_killed(store: Store) -> None:
+    with waiting(store, "-c", SERVICE, str(store.root)) as (service, child):
+        service.kill()
+        assert gone(child)
+    assert len(store.catalog.parts()) == PARTS
+    assert Merger(store, None).look() == 1
+
+
+def test_it_ends_with_the_service_and_in_its_session_stands_back(store: Store) -> None:
+    program = "import sys; from api.cli import main; sys.exit(main())"
+    words = ("-c", program, "--root", str(store.root), "--json", "serve", "--port", "0")
+    with waiting(store, *words) as (service, child):
+        assert os.getpriority(os.PRIO_PROCESS, child) >= NICENESS
+        assert os.getsid(child) == os.getsid(service.pid) and os.getpgid(child) == child
+        os.kill(child, signal.SIGTERM)  # as a supervisor sends it to all
+        service.send_signal(signal.SIGTERM)
+        _, errors = service.communicate(timeout=60)
+        assert gone(child)
+    assert service.returncode == 0 and "failed" not in errors
+    assert len(store.catalog.parts()) == PARTS
+
+
+def test_a_stopped_process_is_killed_within_bounds_and_none_follows(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merger, "ENDING_SECONDS", 0.2)
+    one = Merger(store, None)
+    with files.lock(store.layout.writers_lock, exclusive=True), ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(one.look)
+        child = wait_for_lock(os.getpid())
+        os.kill(child, signal.SIGSTOP)
+        one.stop()
+        assert gone(child)
+        assert looking.result() == 0
+    assert one.look() == 0 and len(store.catalog.parts()) == PARTS
