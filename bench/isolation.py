@@ -1,7 +1,8 @@
 """Acknowledgement of pushed batches, alone and beside heavy work: the real service, a client process, all verified.
 
-`python -m bench.isolation [SECONDS] [RECORDS_PER_SECOND]` prints one JSON object: for each phase the percentiles of the
-acknowledgement of a batch of 10 000 records. `idle`: one batch at a time and nothing else. `half`: so many records a
+`python -m bench.isolation [SECONDS] [RECORDS_PER_SECOND] [ROWS] [threads]` prints one JSON object: for each phase the
+percentiles of the acknowledgement of a batch of 10 000 records. With `threads` merges run in a thread of the service,
+to compare with; else in the process beside it. `idle`: one batch at a time and nothing else. `half`: so many records a
 second. `search`, `compact`, `expire`: as idle, while the service reads every record, merges every partition, or erases
 thirty of them; `during` are the batches that were under way while such work was. A run counts only if every
 acknowledged record is stored once afterwards.
@@ -11,13 +12,12 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -30,13 +30,14 @@ from api.people.credentials import Scope
 from bench import workload
 from bench.isolation_client import KEY_MARK, Task
 from bench.isolation_server import AHEAD_DAYS, DAY_US, LaterClock
-from bench.pushes import LAGRUM, PushError, _free_port, _wait_for
+from bench.pushes import LAGRUM, PushError, _free_port, _wait_for, cpu_seconds, sent
 from bench.workloads import KEPT_DAYS
 from ingest import sources
 from ingest.source import SourceConfig
 from store import ScanQuery, Store, SystemClock
 
 SOURCE: Final = "core-bench"
+CLIENT: Final = "bench.isolation_client"
 BATCH_ROWS: Final = 10_000
 STORED_ROWS: Final = 2_000_000
 STORED_DAYS: Final = 30
@@ -56,9 +57,8 @@ class Service:
     process: subprocess.Popen[bytes]
 
     def cpu_seconds(self) -> float:
-        """Return the processor time of the process so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the processor time of the process so far, user and system, without what merges beside it."""
+        return cpu_seconds(self.process)
 
     def tell(self, word: str) -> Any:
         """Begin heavy work beside the service, or end it."""
@@ -68,8 +68,12 @@ class Service:
         return json.loads(self.process.stdout.readline())
 
 
-def measure(*, seconds: float = 20, records_per_second: float = 500_000, rows: int = STORED_ROWS) -> dict[str, Any]:
+def measure(
+    *, seconds: float = 20, records_per_second: float = 500_000, rows: int = STORED_ROWS, threads: bool = False
+) -> dict[str, Any]:
     """Measure every phase; return per phase latencies in ms, and how much was done beside it.
+
+    With `threads` merges run in a thread of the service, to compare with.
 
     Raises:
         PushError: a record is missing or there twice, or the store does not verify.
@@ -81,19 +85,19 @@ def measure(*, seconds: float = 20, records_per_second: float = 500_000, rows: i
         _fill(folder, rows)
         told: dict[str, Any] = {}
         acknowledged: list[int] = []
-        with _service(folder) as service:
+        with _service(folder, *(["threads"] if threads else [])) as service:
             for place, phase in enumerate(PHASES):
                 pace = records_per_second / BATCH_ROWS if phase == "half" else IDLE_BATCHES_PER_SECOND
                 path = f"/v1/cdrs?source={SOURCE}&format=csv"
                 first = place * 100_000
                 task = Task(service.port, path, service.token, str(template), 1, 4.0, 2.0, first)
-                acknowledged += _push(task)["acknowledged"]  # it warms
+                acknowledged += sent(CLIENT, task)["acknowledged"]  # it warms
                 if phase not in ("idle", "half"):
                     service.tell(phase)
                 task.connections, task.batches_per_second, task.seconds = (8 if phase == "half" else 2), pace, seconds
                 task.first = first + 50_000
                 before = service.cpu_seconds()
-                done = _push(task)
+                done = sent(CLIENT, task)
                 spent = service.cpu_seconds() - before
                 acknowledged += done["acknowledged"]
                 told[phase] = _percentiles(done)
@@ -102,18 +106,6 @@ def measure(*, seconds: float = 20, records_per_second: float = 500_000, rows: i
                 told[phase]["server_cpu_us_per_record"] = round(1e6 * spent / BATCH_ROWS / told[phase]["batches"], 3)
         told["verified_records"] = _verify(folder / "store", acknowledged)
         return told
-
-
-def _push(task: Task) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.isolation_client"],
-        input=json.dumps(asdict(task)).encode(),
-        capture_output=True,
-        check=True,
-        cwd=Path(__file__).parents[1],
-    )
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
 
 
 def _percentiles(done: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +164,7 @@ _QUIET: Final[dict[str, Any]] = {"stdout": subprocess.DEVNULL, "stderr": subproc
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[Service]:
+def _service(folder: Path, *words: str) -> Iterator[Service]:
     root = folder / "store"
     with Store.open(root, clock=SystemClock()) as store:
         sources.register(store, SourceConfig(SOURCE), actor="bench")
@@ -181,7 +173,7 @@ def _service(folder: Path) -> Iterator[Service]:
     (root / "lagrum.toml").write_text(f"[server]\nport = {port}\n")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.isolation_server", str(root)],
+            [sys.executable, "-m", "bench.isolation_server", str(root), *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
@@ -215,11 +207,12 @@ def _verify(root: Path, acknowledged: list[int]) -> int:
 
 def main() -> None:
     """Measure once."""
-    words = [float(word) for word in sys.argv[1:]]
+    words = [float(word) for word in sys.argv[1:] if word != "threads"]
     told = measure(
         seconds=words[0] if words else 20,
         records_per_second=words[1] if len(words) > 1 else 500_000,
         rows=int(words[2]) if len(words) > 2 else STORED_ROWS,
+        threads="threads" in sys.argv,
     )
     sys.stdout.write(json.dumps(told, indent=2) + "\n")
 

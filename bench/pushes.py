@@ -33,6 +33,7 @@ from store import ScanQuery, Store, SystemClock
 LAGRUM: Final = str(Path(sys.executable).with_name("lagrum"))
 FIXTURE: Final = Path(__file__).parents[1] / "tests" / "fixtures" / "freeswitch" / "a_leg.cdr.json"
 SOURCE: Final = "fs-bench"
+CLIENT: Final = "bench.push_client"
 BODY_BYTES: Final = 4000
 VARIABLES: Final = 60
 PATH: Final = f"/v1/cdrs?source={SOURCE}&format=freeswitch-json"
@@ -55,8 +56,13 @@ class Service:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of the process so far, user and system."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+        return cpu_seconds(self.process)
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Return the processor time of a process so far, user and system; of those that it started, of none."""
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def document(now_us: int) -> bytes:
@@ -107,10 +113,10 @@ def measure(*, seconds: float = 10, connections: int = 128, warm_seconds: float 
         template = document(SystemClock().now_us())
         with service(folder) as served, _files_seen(served.root) as seen:
             task = Task("127.0.0.1", served.port, PATH, served.token, connections, warm_seconds, 0, template.decode())
-            warm = _client(task)
+            warm = sent(CLIENT, task)
             task.first, task.seconds = 1 << 24, seconds
             before = served.cpu_seconds()
-            told = _client(task)
+            told = sent(CLIENT, task)
             server_cpu_s = served.cpu_seconds() - before
         acknowledged = warm["acknowledged"] + told["acknowledged"]
         _verify(served.root, acknowledged)
@@ -131,9 +137,10 @@ def measure(*, seconds: float = 10, connections: int = 128, warm_seconds: float 
         }
 
 
-def _client(task: Task) -> dict[str, Any]:
+def sent(client: str, task: Any) -> dict[str, Any]:
+    """Have a client, a module run as a process of its own, do its task; return what it tells."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.push_client"],
+        [sys.executable, "-m", client],
         input=json.dumps(asdict(task)).encode(),
         capture_output=True,
         check=True,
