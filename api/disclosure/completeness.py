@@ -31,6 +31,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -81,13 +82,22 @@ class Tally:
         self._days: dict[str, tuple[int, hmac.HMAC]] = {}
 
     def add(self, kept: pa.Table, lines: bytes) -> None:
-        """Take records with logical names, and the lines that `printing.ndjson` makes of what leaves of them."""
-        days = (kept["end_time"].cast(pa.int64()).to_numpy() // DAY_US).tolist()
-        for number, line in zip(days, lines.splitlines(keepends=True), strict=True):
-            day = day_to_date(number).isoformat()
+        """Take records with logical names, and the lines that `printing.ndjson` makes of what leaves of them.
+
+        Raises:
+            ValueError: there are more lines or fewer than records.
+        """
+        days = kept["end_time"].cast(pa.int64()).to_numpy() // DAY_US
+        starts = np.concatenate([[0], np.flatnonzero(np.frombuffer(lines, np.uint8) == ord("\n")) + 1])
+        if len(starts) != len(days) + 1 or starts[-1] != len(lines):
+            raise ValueError("each record has one line")
+        # Records of one day lie together: their lines are taken at once.
+        firsts = np.flatnonzero(np.diff(days, prepend=days[:1] - 1))
+        for first, end in pairwise([*firsts.tolist(), len(days)]):
+            day = day_to_date(int(days[first])).isoformat()
             count, taken = self._days.get(day) or (0, hmac.new(self._salt, day.encode(), hashlib.sha256))
-            taken.update(line)
-            self._days[day] = count + 1, taken
+            taken.update(lines[starts[first] : starts[end]])
+            self._days[day] = count + end - first, taken
 
     def days(self) -> dict[str, list[Any]]:
         """Return by day the number of records and their digest."""

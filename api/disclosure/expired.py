@@ -11,17 +11,11 @@ from store.siblings import LOCATION_FIELDS
 SERVICE_OVER: Final = "service-over"
 
 if TYPE_CHECKING:
-    from store import ScanQuery, Store
     from store.reading.scan import Plan
 
 
-def expired_fields(store: Store, query: ScanQuery, permitted: Collection[str]) -> dict[str, Any]:
-    """Return by category the days (UTC) of which a permitted field's period, or a service's, is over; else nothing.
-
-    Raises:
-        ClockError: nobody can tell.
-    """
-    planned = store.plan(query)
+def expired_fields(planned: Plan, permitted: Collection[str]) -> dict[str, Any]:
+    """Return by category the days (UTC) of which a permitted field's period, or a service's, is over; else nothing."""
     over = {f"service {name}": keys for name, keys in planned.services_over.items()}
     if planned.location_over and not LOCATION_FIELDS.isdisjoint(permitted):
         over["location"] = planned.location_over

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
@@ -17,6 +17,9 @@ from schemas.arrow import PACKED
 from schemas.errors import ProcedureError
 from schemas.packing import unpack_table
 from store import ScanQuery, Store
+
+if TYPE_CHECKING:
+    from store.reading.scan import Plan
 
 SLICE_ROWS_MAX: Final = 200_000
 """Rows held at once, before the order's roles and ports thin them out: about 100 MB."""
@@ -94,10 +97,10 @@ def cut(tables: Iterable[pa.Table], rows: int) -> Iterator[tuple[pa.Table, bool]
         yield pa.concat_tables(held, promote_options="default"), True
 
 
-def erased_days(store: Store, query: ScanQuery) -> list[dict[str, str]]:
+def erased_days(planned: Plan) -> list[dict[str, str]]:
     """Return the stretches of days of the window that are erased, as half-open dates."""
     found: list[list[date]] = []
-    for day in sorted({key.end_date for key in store.plan(query).refused}):
+    for day in sorted({key.end_date for key in planned.refused}):
         if found and found[-1][1] == day:
             found[-1][1] = day + timedelta(days=1)
         else:

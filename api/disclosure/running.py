@@ -74,6 +74,7 @@ class Running(Steps):
             self.vault.keep(delivery_id, MANIFEST, found.manifest)
             # (7)
             evidence = None if recorder is None else recorder.finish(delivery_id)
+            named = None if evidence is None else evidence.named()
             made = Delivery(
                 id=delivery_id,
                 task_id=case.task.id,
@@ -83,7 +84,7 @@ class Running(Steps):
                 certificate_sha256=fingerprint(recipient.certificate),
                 made_at_us=self._store.clock.now_us(),
                 parts=found.parts,
-                evidence=None if evidence is None else evidence.named(),
+                evidence=named,
             )
             done = replace(
                 case.task,
@@ -95,8 +96,8 @@ class Running(Steps):
             )
             entry = entry_of("result", actor, case.authorisation, done)
             puts = [put(done, case.revision), put(made, 0)]
-            if evidence is not None:
-                entry = replace(entry, public={**entry.public, "evidence": evidence.digest})
+            if evidence is not None and named is not None:
+                entry = replace(entry, public={**entry.public, "evidence": named["sha256"]})
                 puts.append(evidence.put())
             self.casebook.commit(puts, entry)
         return done

@@ -101,6 +101,7 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
     Raises:
         KeyUnavailableError, IntegrityError: a part cannot be read, or a row has nothing to do with the order.
         ProcedureError: reason `too-many-records`, `several-tenants` or `several-networks`.
+        ClockError: nobody can tell what is over.
     """
     query = recorder.query if recorder else None
     names = permitted_fields(case.basis, case.task.categories)
@@ -118,6 +119,7 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
         digests = (len(inner.data), inner.sha256, len(closed), hashlib.sha256(closed).hexdigest())
         parts.append(Part(inner.sequence, inner.first_record, inner.records, *digests))
         keep(inner.sequence, closed)
+    planned = store.plan(query) if query else None
     about = _about(store, case, recipient) | {
         "snapshot": {"batch_id_max": query.batch_id_max if query else None},
         "counts": {
@@ -130,7 +132,7 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
             "preserved": len(tally.preserved["records"]),
             "by_target": [tally.targets[place] for place in range(len(case.task.targets))],
         },
-        "erased_days": erased_days(store, query) if query else [],
+        "erased_days": erased_days(planned) if planned else [],
     }
     if tally.corrections:
         about["corrections"] = tally.corrections
@@ -140,8 +142,8 @@ def search(store: Store, case: Case, recipient: Recipient, keep: Keep, recorder:
         about["subscribers"] = apart
     if "account" in names and not is_test:
         about["holders"] = _holders(store, case)
-    if query is not None:
-        about |= expired_fields(store, query, names)
+    if planned is not None:
+        about |= expired_fields(planned, names)
     return Found(package.manifest(about, names, listed), tuple(parts), tally.records)
 
 
@@ -181,8 +183,7 @@ def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) ->
             tally.targets[place] += number
         # Restricted and rectified records leave, and the manifest says which rows they are.
         is_test = case.authorisation.is_test
-        places = [] if is_test else list(zip(*(kept[name].to_pylist() for name in PLACE), strict=True))
-        marks = store.corrections.marks(places)
+        marks = store.corrections.marks(() if is_test else _places(kept))
         for kind, rows in marks.items():
             tally.corrections.setdefault(kind, []).extend(row + tally.records for row in rows)
         tally.separation.add(kept, tally.records)
@@ -194,6 +195,10 @@ def _kept(store: Store, case: Case, tally: _Tally, recorder: Recorder | None) ->
         if tally.records > package.RECORDS_MAX:
             raise too_many()
         yield kept
+
+
+def _places(kept: pa.Table) -> Iterator[tuple[int, int]]:
+    yield from zip(*(kept[name].to_pylist() for name in PLACE), strict=True)
 
 
 def found(store: Store, case: Case, query: ScanQuery | None = None) -> Iterator[pa.Table]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from base64 import b64encode
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -143,18 +143,18 @@ class Corrections:
                 found[part.part_id] = own
         return found
 
-    def marks(self, places: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
+    def marks(self, places: Iterable[tuple[int, int]]) -> dict[str, list[int]]:
         """Return by kind the rows (1-based) of records that have a correction; kinds without any are absent.
 
         Args:
-            places: batch and position of each row.
+            places: batch and position of each row; not looked at where nothing is corrected.
         """
         rows = self.in_force()
         kinds: dict[tuple[int, int], set[str]] = {}
         for item in in_effect([self._opened(row) for row in rows]):
             kinds.setdefault(item.place, set()).add(item.kind)
         found: dict[str, list[int]] = {}
-        for row, place in enumerate(places, start=1):
+        for row, place in enumerate(places if kinds else (), start=1):
             for kind in kinds.get(place, ()):
                 found.setdefault(kind, []).append(row)
         return found

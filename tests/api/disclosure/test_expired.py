@@ -25,11 +25,11 @@ def test_a_package_names_the_days_whose_permitted_location_is_over(court: Court)
     assert (whole.verdict, whole.days_not_comparable) == (COMPLETE, {})
     tomorrow = to_date(store.clock.now_us()) + timedelta(days=1)
     shorten(store, tomorrow)
-    assert expired_fields(store, EVER, {"cell_id"}) == {}
+    assert expired_fields(store.plan(EVER), {"cell_id"}) == {}
     oldest, newest = (pick(item.date for item in store.partitions()) for pick in (min, max))
     move(store, court.clock, to_us(floor_until(newest, "location")))  # type: ignore[arg-type]
-    assert expired_fields(store, EVER, {"calling_number", "imsi"}) == {}
-    days = expired_fields(store, EVER, {"cell_id"})["expired"]["location"]
+    assert expired_fields(store.plan(EVER), {"calling_number", "imsi"}) == {}
+    days = expired_fields(store.plan(EVER), {"cell_id"})["expired"]["location"]
     assert oldest.isoformat() in days
     store.expire()
     report = verify(store, task.id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -12,11 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.disclosure import printing
+from api.disclosure.completeness import Tally
 from api.handover import ts102657
-from schemas.arrow import LABEL_TYPE, delivered_type
+from schemas.arrow import LABEL_TYPE, PACKED, delivered_type
 from schemas.errors import IntegrityError
 from schemas.fields import FIELDS, Field, Kind
 from store.clock import to_datetime
+from store.partitions import day_to_date
 from tests.api.handover import plain
 from tests.api.handover.made import HEADER, NAMES, result
 from tests.examples import examples
@@ -32,6 +36,7 @@ TEXTS: Final = st.one_of(
     st.lists(st.sampled_from(ODD), max_size=4).map("".join),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
 )
+END: Final = PACKED.field("end_time")
 YEAR_1000_US: Final = -30_610_224_000_000_000
 TIMES: Final = st.integers(YEAR_1000_US + DAY_US, printing.END_US - DAY_US - 1).map(to_datetime)
 NUMBERS: Final = {
@@ -144,3 +149,28 @@ def test_no_time_is_told_that_no_calendar_tells(beyond: int) -> None:
     assert shown["start_time"].to_pylist() == ["0001-01-01T00:00:00.000000Z", None, "9999-12-31T23:59:59.999999Z"]
     with pytest.raises(IntegrityError, match="calendar"):
         printing.printable(of(0, beyond), ("start_time",))
+
+
+@given(days=st.lists(st.integers(-2, 3), max_size=12), cut=st.integers(0, 12))
+@examples(100)
+def test_a_day_s_digest_is_that_of_its_lines_one_by_one(days: list[int], cut: int) -> None:
+    """However the records come: days behind each other, one again, none."""
+    ends = pa.table({"end_time": pa.array([day * DAY_US + place for place, day in enumerate(days)], END.type)})
+    lines = [b'{"n":"%d"}\n' % place for place in range(len(days))]
+    tally, expected = Tally(b"salt"), dict[str, tuple[int, hmac.HMAC]]()
+    for first, last in ((0, min(cut, len(days))), (min(cut, len(days)), len(days))):
+        tally.add(ends.slice(first, last - first), b"".join(lines[first:last]))
+    for day, line in zip(days, lines, strict=True):
+        name = day_to_date(day).isoformat()
+        count, taken = expected.setdefault(name, (0, hmac.new(b"salt", name.encode(), hashlib.sha256)))
+        taken.update(line)
+        expected[name] = count + 1, taken
+    assert tally.days() == {name: [count, taken.hexdigest()] for name, (count, taken) in sorted(expected.items())}
+
+
+@pytest.mark.parametrize("lines", [b"", b"{}\n", b"{}\n{}", b"{}\n{}\n{", b"{}\n{}\n{}\n"])
+def test_no_digest_is_of_more_lines_than_records_or_fewer(lines: bytes) -> None:
+    two = pa.table({"end_time": pa.array([0, DAY_US], END.type)})
+    Tally(b"").add(two, b"{}\n{}\n")
+    with pytest.raises(ValueError, match="one line"):
+        Tally(b"").add(two, lines)
