@@ -27,7 +27,7 @@ SECTIONS: Final[tuple[tuple[str, tuple[Entry, ...]], ...]] = (
             Entry("sources", "sources", "Register and list what delivers records."),
             Entry("person", "persons", "Enrol, revoke and list persons; two custodians act together."),
             Entry("authority", "authorities", "Register, revoke and list authorities; two custodians act together."),
-            Entry("keys", "keys", "Show, rotate and replicate the keyring."),
+            Entry("keys", "keys", "Show, rotate and replicate the keyring, and forget a replica."),
         ),
     ),
     (

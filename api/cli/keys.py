@@ -14,7 +14,7 @@ from api.cli.output import emit, note, show_facts
 
 @click.group("keys")
 def keys() -> None:
-    """Show, rotate and replicate the keyring.
+    """Show, rotate and replicate the keyring, and forget a replica.
 
     Losing every copy of the current keyring loses the store. A replica is a folder on other media that the store brings
     up to date before it acknowledges a delivery that needs a new key; it is never part of a data backup, or erasure
@@ -24,6 +24,7 @@ def keys() -> None:
     Example:
       lagrum keys status
       lagrum keys replicate /mnt/keys/lagrum
+      lagrum keys forget /mnt/old/lagrum
     """
 
 
@@ -79,6 +80,45 @@ def replicate(context: Context, directory: Path) -> None:
         store.log(AuditEntry("keyring.replicated", {"replicas": len(store.keyring.replicas)}))
         document = {"generation": store.keyring.generation, "replicas": [str(path) for path in store.keyring.replicas]}
     emit(context, document, lambda: show_facts(document))
+
+
+@keys.command("forget")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.pass_obj
+def forget(context: Context, directory: Path) -> int:
+    """Erase the replica in DIRECTORY and register it no more.
+
+    Do it with a replica that is lost: while one cannot be reached, nothing that needs a new key is acknowledged and
+    nothing is erased. In one that could not be erased a copy of the keys lives on, and the audit log says so: destroy
+    the medium. What is erased from the store later could be read with that copy.
+
+    \b
+    Example:
+      lagrum keys forget /mnt/keys/lagrum
+
+    \b
+    Exit codes:
+      0  the replica is erased
+      1  it is no registered replica; or it is forgotten, and could not be reached or erased
+    """
+    from store import AuditEntry
+
+    with context.open_store() as store:
+        erased = store.keyring.remove_replica(directory.resolve())
+        left = store.keyring.replicas
+        store.log(AuditEntry("keyring.replica-forgotten", {"erased": erased, "replicas": len(left)}))
+        document = {
+            "generation": store.keyring.generation,
+            "erased": erased,
+            "replicas": [str(path) for path in left],
+        }
+    emit(context, document, lambda: show_facts(document))
+    if not left:
+        note("warning: the keyring has a single copy; `lagrum keys replicate DIR` registers another")
+    if not erased:
+        note("warning: the replica could not be erased: a copy of the keys lives on there; destroy the medium")
+        return 1
+    return 0
 
 
 @keys.command("rotate")

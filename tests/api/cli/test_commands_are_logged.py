@@ -27,6 +27,7 @@ TOLD: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "usage periods": ("command.read", ()),
     "listen peer": ("intake.peer-registered", ("sgw-1", "--role", "flow", "--address", "192.0.2.7", "--source", "pbx")),
     "keys replicate": ("keyring.replicated", ("{replica}",)),
+    "keys forget": ("keyring.replica-forgotten", ("{replica}",)),
     "keys rotate": ("keyring.rotated", ()),
     "compact": ("compaction", ("--all",)),
     "backup": ("backup.made", ("{copy}",)),

@@ -127,6 +127,25 @@ def test_a_single_copy_of_the_keyring_is_exit_1_until_there_is_another(run: Run,
     assert (ran.code, ran.json["replicas"]) == (0, [str(tmp_path / "copy")])
 
 
+def test_a_replica_is_erased_when_it_is_forgotten_and_a_lost_one_is_exit_1(run: Run, tmp_path: Path) -> None:
+    store, here, lost = tmp_path / "store", tmp_path / "here", tmp_path / "lost"
+    run("init", store, "--replica", here, "--replica", lost)
+    before = sorted(path for path in here.rglob("*") if path.is_file())
+    assert run("--root", store, "keys", "forget", tmp_path / "nowhere").code == 1
+    assert before == sorted(path for path in here.rglob("*") if path.is_file()) != []
+    ran = run("--root", store, "--json", "keys", "forget", here)
+    assert (ran.code, ran.json["erased"], ran.json["replicas"]) == (0, True, [str(lost)])
+    assert [path for path in here.rglob("*") if path.is_file()] == []
+    lost.rename(tmp_path / "away")
+    assert run("--root", store, "keys", "status").code == 1
+    assert run("--root", store, "keys", "rotate").code != 0
+    ran = run("--root", store, "--json", "keys", "forget", lost)
+    assert (ran.code, ran.json["erased"], ran.json["replicas"]) == (1, False, [])
+    assert "lives on" in ran.err
+    assert run("--root", store, "keys", "rotate").code == 0
+    assert run("--root", store, "keys", "forget", lost).code == 1
+
+
 def test_an_exported_log_verifies_elsewhere_and_a_changed_one_does_not(run: Run, root: Path, tmp_path: Path) -> None:
     held = tmp_path / "held.checkpoint"
     assert run("--root", root, "audit", "checkpoint", "--out", held).code == 0
