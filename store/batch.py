@@ -301,9 +301,9 @@ class BatchWriter:
             return
         self._slots |= new
         days = around(new)
-        found = [part for part in self._store.parts_of_days(days - self._days) if part.part_id <= self._snapshot]
+        found = self._store.known.sources(days - self._days, self._snapshot)
         self._days |= days
-        self._parts = nearest_first([*self._parts, *(PartSource(self._store.known, part) for part in found)], new)
+        self._parts = nearest_first([*self._parts, *found], new)
 
     def _buffer(self, records: pa.Table, tags: Tags, slots: npt.NDArray[np.int64], epoch: int) -> None:
         if records.num_rows == 0:

@@ -82,6 +82,38 @@ def write(
     return len(data), data
 
 
+def load(path: str, binding: FileBinding, partition_key: bytes) -> list[bytes]:
+    """Return all blocks of a small file, which is opened, read and closed at once: some 15 µs, half of them its key.
+
+    Raises:
+        IntegrityError: the file is missing, cut short or changed, or is another file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise IntegrityError(f"{binding} is missing") from error
+    try:
+        data = memoryview(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
+    finally:
+        os.close(descriptor)
+    end = len(data) - _TRAILER.size
+    if end < len(MAGIC) + _TAG_BYTES + 8:
+        raise IntegrityError(f"{binding} does not authenticate")
+    count, directory, magic = _TRAILER.unpack_from(data, end)
+    if magic != MAGIC or bytes(data[: len(MAGIC)]) != MAGIC or end - directory != (count + 1) * 8 + _TAG_BYTES:
+        raise IntegrityError(f"{binding} does not authenticate")
+    decrypt, whole = AESGCM(binding.key(partition_key, _PURPOSE)).decrypt, binding.aad + b"|"
+
+    def opened(number: int, first: int, last: int) -> bytes:
+        return decrypt(number.to_bytes(12, "big"), data[first:last], whole + number.to_bytes(4, "big"))
+
+    try:
+        places = struct.unpack(f"<{count + 1}Q", opened(_DIRECTORY, directory, end))
+        return [opened(number, places[number], places[number + 1]) for number in range(count)]
+    except InvalidTag as error:
+        raise IntegrityError(f"{binding} does not authenticate") from error
+
+
 class BlockFile:
     """A block file that is open for reading; safe for threads.
 

@@ -238,6 +238,21 @@ class Catalog:
             withdrawn.setdefault(part_id, []).append(batch_id)
         return [_part(row, tuple(withdrawn.get(row[0], ()))) for row in rows]
 
+    def numbers_of_parts(self, where: str, parameters: Sequence[Any]) -> tuple[list[int], set[int]]:
+        """Return the ids of such parts, as `parts` would, and of all parts that hide withdrawn batches: little of many.
+
+        Who knows a part from before needs no more of it; only what it hides may change.
+        """
+        with self.snapshot():
+            rows = self.query(
+                f"SELECT p.part_id FROM {_PART_TABLES} WHERE q.state = 'live' AND ({where}) ORDER BY p.part_id",  # noqa: S608
+                parameters,
+            )
+            hidden = self.query(
+                "SELECT DISTINCT part_id FROM batches JOIN part_batches USING (batch_id) WHERE withdrawn_us IS NOT NULL"
+            )
+        return [row[0] for row in rows], {row[0] for row in hidden}
+
     def retired(self) -> list[RetiredPart]:
         """Return the merged parts whose files may still be there."""
         rows = self.query(

@@ -254,6 +254,15 @@ class PartStore:
         binding = self.binding(partition, file_id, "identities")
         return runs.RunReader(self._layout.identities(partition, file_id), binding, key, self._hasher)
 
+    def read_run(self, partition: PartitionKey, file_id: str, key: bytes) -> tuple[runs.Head, runs.Words]:
+        """Read a part's identities whole, at once.
+
+        Raises:
+            IntegrityError: the file is missing or does not authenticate.
+        """
+        binding = self.binding(partition, file_id, "identities")
+        return runs.load(self._layout.identities_text(partition, file_id), binding, key)
+
     def open(
         self, partition: PartitionKey, file_id: str, key: bytes, location: LocationKey | None = None
     ) -> PartReader:

@@ -23,7 +23,7 @@ from store.correcting.corrections import Corrections
 from store.documents import Documents
 from store.encoding.figure_batch import FigureBatch
 from store.identities.identity import IdentityHasher
-from store.identities.known import Known
+from store.identities.known import OF_DAYS, Known
 from store.keys import KeyRef, Keyring, RootProvider, derive
 from store.layout import Layout
 from store.making import IDENTITY_REF
@@ -350,10 +350,7 @@ class Store:
         dates = {day_to_date(day) for day in days}
         if not dates:
             return []
-        found = self.catalog.parts(
-            "p.part_id > ? AND q.end_date BETWEEN ? AND ? AND b.withdrawn_us IS NULL",
-            (after, min(dates).isoformat(), max(dates).isoformat()),
-        )
+        found = self.catalog.parts(OF_DAYS, (after, min(dates).isoformat(), max(dates).isoformat()))
         return [part for part in found if part.partition.end_date in dates]
 
     def ensure_intake_key(self, now_us: int) -> None:

@@ -108,7 +108,8 @@ def classify(
     beside = {part.file_id for part in aside}
     for rows, some in ((suspects, [part for part in parts if part.file_id not in beside]), (every, aside)):
         decision.ask_about(rows)
-        for day, of_day in _by_day(some).items():
+        _against_small(decision, rows, [part for part in some if part.is_small])
+        for day, of_day in _by_day([part for part in some if not part.is_small]).items():
             near = decision.near(day)
             for part in of_day:
                 _against_part(decision, near, part)
@@ -143,6 +144,11 @@ class _Decision:
     def ask_about(self, rows: Rows) -> None:
         """Name the rows, in the order of their tags, of which `near` chooses and `asked` tells."""
         self._among, self._dated, self._keyed = rows, None, None
+
+    def days(self, rows: Rows) -> Rows:
+        """Return the day numbers of rows."""
+        found: Rows = self._days[rows]
+        return found
 
     def near(self, day: int) -> Rows:
         """Return the rows that end within the horizon of a day, in the order of their tags."""
@@ -223,13 +229,39 @@ def _by_day(parts: Sequence[PartSource]) -> dict[int, list[PartSource]]:
     return found
 
 
+def _against_small(decision: _Decision, rows: Rows, parts: Sequence[PartSource]) -> None:
+    """Ask small parts together, a lot at a time, about the rows within the horizon of their days."""
+    if not parts or not len(rows):
+        return
+    days = np.fromiter((part.day for part in parts), np.int64, len(parts))
+    asked = np.unique(decision.days(rows))
+    near = np.searchsorted(asked, days - HORIZON_DAYS) < np.searchsorted(asked, days + HORIZON_DAYS, side="right")
+    known = parts[0].known
+    for lot in known.small.lots([parts[at] for at in np.flatnonzero(near).tolist()]):
+        rows = decision.open(rows)
+        if not len(rows):
+            return
+        met = known.find_small(lot, cut(decision.tags[rows]))
+        of_part = np.fromiter((part.day for part in lot), np.int64, len(lot))[met.parts]
+        within = np.abs(decision.days(rows)[met.tags] - of_part) <= HORIZON_DAYS
+        places, owners, groups = met.tags[within], met.parts[within], met.groups[within]
+        order = np.argsort(owners, kind="stable")
+        starts = np.flatnonzero(np.diff(owners[order], prepend=-1))
+        for some in np.split(order, starts[1:]) if len(order) else ():
+            _in_groups(decision, rows, lot[owners[some].tolist()[0]], places[some], groups[some])
+
+
 def _against_part(decision: _Decision, rows: Rows, part: PartSource) -> None:
     rows = decision.open(rows)
     if len(rows) == 0:
         return
     places, groups = part.find(decision.asked(rows))
-    if len(places) == 0:
-        return
+    if len(places):
+        _in_groups(decision, rows, part, places, groups)
+
+
+def _in_groups(decision: _Decision, rows: Rows, part: PartSource, places: Rows, groups: Rows) -> None:
+    """Decide on the rows at these places, each of which may stand in a row group of the part."""
     for number, stored in part.groups(np.unique(groups).tolist()):
         _settle(decision, np.unique(places[groups == number]), rows, stored)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,11 +17,13 @@ import pyarrow.compute
 
 from schemas.errors import IntegrityError, KeyUnavailableError
 from store import siblings
+from store.identities import runs
 from store.identities.identity import DIGEST_COLUMNS, Identities
-from store.identities.runs import Asked, RunReader, Words
+from store.identities.runs import Asked, RunReader, Tags, Words
 from store.identities.screen import Screen
+from store.identities.small_runs import SMALL_ROWS_MAX, Met, SmallRuns
 from store.model import PartRow
-from store.partitions import PartitionKey, date_to_day
+from store.partitions import PartitionKey, date_to_day, day_to_date
 from store.siblings import LocationKey
 
 if TYPE_CHECKING:
@@ -33,8 +36,12 @@ Places = npt.NDArray[np.int64]
 
 READERS_MAX: Final = 256
 """Runs that are kept open; each is a file descriptor and some 16 bytes for every 2048 records."""
+SOURCES_MAX: Final = 65_536
+"""Parts that are known by their rows in the catalog, at some 700 bytes each."""
 DIGESTS_BYTES_MAX: Final = 192 << 20
 """Tags and digests of row groups that were read: 20 bytes a record, so that a file that comes again is read once."""
+OF_DAYS: Final = "p.part_id > ? AND q.end_date BETWEEN ? AND ? AND b.withdrawn_us IS NULL"
+"""Parts after one, of days, that are not withdrawn whole: what a delivery is compared with."""
 RECORDS_BYTES_MAX: Final = 96 << 20
 """Records of row groups that were read."""
 LOT_ROWS: Final = 65_536
@@ -77,37 +84,47 @@ class PartSource:
 
     def __init__(self, known: Known, part: PartRow | WrittenPart, *, unpublished: bool | None = None) -> None:
         """Take a part; `unpublished` ones cannot be gone, and a written one is such unless its batch is another."""
-        self._known = known
+        self.known = known
         self.file_id = part.file_id
         self.partition: PartitionKey = part.partition
         self.day = date_to_day(part.partition.end_date)
         self.rows = part.rows
         self.unpublished = not isinstance(part, PartRow) if unpublished is None else unpublished
         self.hidden = part.withdrawn_batches if isinstance(part, PartRow) else ()
-        self.location = known.location_key(part)
+        self._part = part
+
+    @property
+    def location(self) -> LocationKey | None:
+        """The road to its location."""
+        return self.known.location_key(self._part)
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its run is asked together with others (`Known.find_small`)."""
+        return self.rows <= SMALL_ROWS_MAX
 
     def words(self) -> Words:
         """Return the part's run."""
-        return self._known.unless_gone(self, lambda: self._known.run(self).words(), np.zeros(0, np.uint64))
+        return self.known.unless_gone(self, lambda: self.known.run(self).words(), np.zeros(0, np.uint64))
 
     def asked(self) -> Asked:
         """Return its identities, to look for them in another part."""
         nothing = Asked(np.zeros(0, np.uint64), None)
-        return self._known.unless_gone(self, lambda: self._known.run(self).asked(), nothing)
+        return self.known.unless_gone(self, lambda: self.known.run(self).asked(), nothing)
 
     def find(self, asked: Asked) -> tuple[Places, Places]:
         """Return which of these identities the part may have, and in which row group."""
         nothing = np.zeros(0, np.int64)
-        return self._known.unless_gone(self, lambda: self._known.run(self).find(asked), (nothing, nothing))
+        return self.known.unless_gone(self, lambda: self.known.run(self).find(asked), (nothing, nothing))
 
     def groups(self, numbers: Sequence[int]) -> Iterator[tuple[int, Stored]]:
         """Yield the identities of row groups; those that have to be read are read by the lot."""
-        lot = self._known.unless_gone(self, lambda: self._known.lot(self), 1) if len(numbers) > 1 else 1
+        lot = self.known.unless_gone(self, lambda: self.known.lot(self), 1) if len(numbers) > 1 else 1
         for at in range(0, len(numbers), lot):
             some = numbers[at : at + lot]
             nothing: list[Stored] = []
             yield from zip(
-                some, self._known.unless_gone(self, partial(self._known.groups, self, some), nothing), strict=False
+                some, self.known.unless_gone(self, partial(self.known.groups, self, some), nothing), strict=False
             )
 
 
@@ -119,7 +136,11 @@ class Known:
         self._readers: _Cache[str, RunReader] = _Cache(READERS_MAX, lambda _: 1)
         self._groups: _Cache[tuple[Any, ...], Stored] = _Cache(DIGESTS_BYTES_MAX, lambda item: item.nbytes)
         self._records: _Cache[tuple[Any, ...], pa.Table] = _Cache(RECORDS_BYTES_MAX, lambda item: item.nbytes)
-        self.screen = Screen()
+        self._sources: dict[int, PartSource] = {}
+        self._epoch = 0
+        self._lock = threading.Lock()
+        self.small = SmallRuns()
+        self.screen = Screen(self._words)
 
     def run(self, part: PartSource) -> RunReader:
         """Return a part's run, open.
@@ -128,6 +149,39 @@ class Known:
             IntegrityError: the file is missing or does not authenticate.
         """
         return self._readers.get(part.file_id, lambda: self._open_run(part))
+
+    def find_small(self, parts: Sequence[PartSource], tags: Tags) -> Met:
+        """Return where some cut tags, sorted, stand in the runs of small parts.
+
+        Raises:
+            IntegrityError: a file is missing or does not authenticate.
+        """
+        return self.small.find(parts, tags, self._load_small)
+
+    def sources(self, days: Iterable[int], newest: int) -> list[PartSource]:
+        """Return the published parts of day numbers, not withdrawn, up to an id; what is known is not read anew."""
+        wanted = set(days)
+        if not wanted:
+            return []
+        first, last = (day_to_date(day).isoformat() for day in (min(wanted), max(wanted)))
+        numbers, hiding = self._store.catalog.numbers_of_parts(OF_DAYS, (0, first, last))
+        with self._lock:
+            sources = {number: self._sources.get(number) for number in numbers if number <= newest}
+            epoch = self._epoch
+        new = [number for number, source in sources.items() if source is None or number in hiding]
+        rows = (
+            self._store.catalog.parts("p.part_id IN (SELECT value FROM json_each(?))", (json.dumps(new),))
+            if new
+            else []
+        )
+        read = {row.part_id: PartSource(self, row) for row in rows}
+        with self._lock:
+            if epoch == self._epoch:
+                if len(self._sources) + len(read) > SOURCES_MAX:
+                    self._sources.clear()
+                self._sources.update(read)
+        sources |= {number: read.get(number) for number in new}  # one may be gone since
+        return [source for source in sources.values() if source is not None and source.day in wanted]
 
     def lot(self, part: PartSource) -> int:
         """Return how many row groups of a part are read together."""
@@ -176,17 +230,22 @@ class Known:
 
     def __len__(self) -> int:
         """Return how many runs, row groups and tags are held."""
-        return len(self._readers) + len(self._groups) + len(self._records) + self.screen.held
+        return len(self._readers) + len(self._groups) + len(self._records) + len(self.small) + self.screen.held
 
     def clear(self) -> None:
         """Drop everything: a key was destroyed."""
+        with self._lock:
+            self._sources.clear()
+            self._epoch += 1
         self.screen.clear()
+        self.small.clear()
         self._readers.clear()
         self._groups.clear()
         self._records.clear()
 
     def _drop(self, file_ids: Sequence[str]) -> None:
         gone = set(file_ids)
+        self.small.drop(gone)
         self._readers.drop(lambda key: key in gone)
         self._groups.drop(lambda key: key[0] in gone)
         self._records.drop(lambda key: key[0] in gone)
@@ -194,6 +253,23 @@ class Known:
     def _open_run(self, part: PartSource) -> RunReader:
         store = self._store
         return store.part_store.open_run(part.partition, part.file_id, store.keyring.key(part.partition.ref))
+
+    def _load_small(self, parts: Sequence[PartSource]) -> list[Words | None]:
+        """Read the runs of parts whole; None for one that is no part of the store any more."""
+        read = [self.unless_gone(part, partial(self._read_run, part), None) for part in parts]
+        there = [one for one in read if one is not None]
+        words = runs.by_tags(there, self._store.hasher)
+        pieces = iter(np.split(words, np.cumsum([len(own) for _, own in there])[:-1]) if there else ())
+        return [None if one is None else next(pieces) for one in read]
+
+    def _read_run(self, part: PartSource) -> tuple[runs.Head, Words] | None:
+        store = self._store
+        return store.part_store.read_run(part.partition, part.file_id, store.keyring.key(part.partition.ref))
+
+    def _words(self, parts: Sequence[PartSource]) -> Words:
+        """Return the words of parts, in no order: those of small ones come from what is asked together."""
+        small = self.small.words([part for part in parts if part.is_small], self._load_small)
+        return np.concatenate([small, *(part.words() for part in parts if not part.is_small)])
 
     def _lot(self, part: PartSource, numbers: Sequence[int]) -> tuple[pa.Table, list[int]]:
         """Return the records of row groups, one after another, and how many each has."""

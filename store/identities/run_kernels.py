@@ -1,4 +1,4 @@
-"""Compiled twins of the packing of identity runs (ADR 7); `store.identities.runs` says what the bytes mean."""
+"""Compiled twins of `store.identities.run_blocks` (ADR 7); `store.identities.runs` says what the bytes mean."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,9 +28,11 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.errors import IntegrityError
-from store import blocks, native
+from store import blocks
 from store.binding import FileBinding
+from store.identities import run_blocks
 from store.identities.identity import IdentityHasher, Keyed
+from store.identities.run_blocks import BLOCK_ROWS, GROUP_BITS_MAX
 from store.syncing import Syncs
 
 Places = npt.NDArray[np.int64]
@@ -40,23 +42,12 @@ Words = npt.NDArray[np.uint64]
 
 TAG_BITS: Final = 46
 """A tag is cut to its first bits: among 200 million records, three new ones in a million seem known, and are read."""
-GROUP_BITS_MAX: Final = 18
-"""A part has at most 2^18 row groups; with a cut tag they fill one 64-bit word."""
-BLOCK_ROWS: Final = 2048
-KERNEL_ROWS_MIN: Final = 8192
-"""Fewer rows are no reason to load the compiled kernels; when they are there, they are used."""
-
-_FEW_ROWS: Final = 24
-"""A block of so few words is unpacked word by word: NumPy takes longer to begin than that takes."""
-
 KEY_BITS_MAX: Final = 64 - GROUP_BITS_MAX
 """Keys that lie further apart are posted as tags."""
 
 _HEADER: Final = struct.Struct("<QIHHQ")
-_BLOCK: Final = struct.Struct("<IBBxxQQ")
 _GROUP_MASK: Final = np.uint64((1 << GROUP_BITS_MAX) - 1)
 _SHIFT: Final = np.uint64(GROUP_BITS_MAX)
-_MODULE: Final = "store.identities.run_kernels"
 
 
 def cut(tags: Tags) -> Tags:
@@ -138,10 +129,97 @@ def encode(run: Run, group_rows: int) -> list[bytes]:
     bits = TAG_BITS if run.origins is None else 0
     header = _HEADER.pack(len(words), group_rows, bits, len(origins), run.least)
     found = [header + origins.astype("<u8").tobytes() + fences.tobytes()]
-    compiled = _compiled(len(words))
+    compiled = run_blocks.compiled(len(words))
     for first in range(0, len(words), BLOCK_ROWS):
-        found.append(_encode_block(words[first : first + BLOCK_ROWS], run.payload_bits, compiled=compiled))
+        found.append(run_blocks.encode(words[first : first + BLOCK_ROWS], run.payload_bits, compiled=compiled))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the header of a run says."""
+
+    rows: int
+    group_rows: int
+    least: int
+    origins: Tags
+    """n x 2 words; none in a run of tags."""
+    fences: Words
+
+    @classmethod
+    def of(cls, header: bytes, count: int, binding: FileBinding) -> Head:
+        """Read the first of a run's `count` blocks.
+
+        Raises:
+            IntegrityError: it is not the header of a run.
+        """
+        if len(header) < _HEADER.size:
+            raise IntegrityError(f"{binding} is not a run")
+        rows, group_rows, tag_bits, origins, least = _HEADER.unpack_from(header)
+        rest = np.frombuffer(header, "<u8", offset=_HEADER.size)
+        fences = rest[2 * origins :]
+        if len(fences) != count - 1 or tag_bits not in (0, TAG_BITS) or (tag_bits == 0) != bool(origins):
+            raise IntegrityError(f"{binding} is not a run")
+        return cls(rows, group_rows, least, rest[: 2 * origins].reshape(-1, 2), fences)
+
+    @property
+    def is_keyed(self) -> bool:
+        """Whether it is a run of keys."""
+        return len(self.origins) > 0
+
+    @property
+    def group_bits(self) -> int:
+        """Bits of a row group in a word."""
+        return max(-(-self.rows // max(self.group_rows, 1)) - 1, 0).bit_length()
+
+
+def load(path: str, binding: FileBinding, partition_key: bytes) -> tuple[Head, Words]:
+    """Read a small run whole: its header and its words, tags or keys as they lie.
+
+    Raises:
+        IntegrityError: the file is missing, is another, or does not authenticate.
+    """
+    found = blocks.load(path, binding, partition_key)
+    head = Head.of(found[0] if found else b"", len(found), binding)
+    words = np.empty(len(head.fences) * BLOCK_ROWS, np.uint64)
+    filled, compiled = 0, run_blocks.compiled(head.rows)
+    for block in found[1:]:
+        filled += run_blocks.decode(block, words[filled:], compiled=compiled)
+    return head, words[:filled]
+
+
+def by_tags(loaded: Sequence[tuple[Head, Words]], hasher: IdentityHasher) -> Words:
+    """Return the words of runs by their cut tags, run after run, in no order within one.
+
+    The tags of all keys are made at once.
+    """
+    words = np.concatenate([np.zeros(0, np.uint64), *(some for _, some in loaded)])
+    sizes = np.array([len(some) for _, some in loaded], np.int64)
+    keyed = np.repeat(np.array([head.is_keyed for head, _ in loaded], np.bool_), sizes)
+    if keyed.any():
+        figures = [(head.group_bits, head.least, len(head.origins)) for head, _ in loaded]
+        bits, least, origins = np.array(figures, np.int64).T
+        before = np.cumsum(origins) - origins
+        chosen, own = words[keyed], np.repeat(np.arange(len(loaded)), sizes)[keyed]
+        beside, group_bits = chosen & _GROUP_MASK, bits.astype(np.uint64)[own]
+        codes = (beside >> group_bits).astype(np.int64) + before[own]
+        states = np.concatenate([head.origins for head, _ in loaded])
+        keys = (chosen >> _SHIFT).view(np.int64) + least[own]
+        tags = cut(hasher.tags_of(Keyed(states, codes.astype(np.int32), keys)))
+        words[keyed] = (tags << _SHIFT) | (beside & ((np.uint64(1) << group_bits) - np.uint64(1)))
+    return words
+
+
+def meet(words: Words, asked: Tags) -> tuple[Places, Places]:
+    """Return which of the cut tags asked for stand in these sorted words, and at which of them, pair by pair."""
+    first = np.searchsorted(words, asked << _SHIFT, side="left")
+    last = np.searchsorted(words, (asked << _SHIFT) | _GROUP_MASK, side="right")
+    return _spread(first, last)
+
+
+def groups_of(words: Words) -> Places:
+    """Return the row groups of words by tags."""
+    return (words & _GROUP_MASK).astype(np.int64)
 
 
 class Asked:
@@ -166,17 +244,11 @@ class RunReader:
         """
         self._file = blocks.BlockFile(path, binding, partition_key)
         self._hasher = hasher
-        header = self._file.read(0) if len(self._file) else b""
-        if len(header) < _HEADER.size:
-            raise IntegrityError(f"{binding} is not a run")
-        self.rows, self.group_rows, tag_bits, origins, self._least = _HEADER.unpack_from(header)
-        rest = np.frombuffer(header, "<u8", offset=_HEADER.size)
-        self._origins = rest[: 2 * origins].reshape(-1, 2)
-        self._fences = rest[2 * origins :]
-        self._is_keyed = tag_bits == 0
-        if len(self._fences) != len(self._file) - 1 or tag_bits not in (0, TAG_BITS) or self._is_keyed != bool(origins):
-            raise IntegrityError(f"{binding} is not a run")
-        self._group_bits = max(-(-self.rows // max(self.group_rows, 1)) - 1, 0).bit_length()
+        head = Head.of(self._file.read(0) if len(self._file) else b"", len(self._file), binding)
+        self.rows, self.group_rows = head.rows, head.group_rows
+        self._least, self._origins, self._fences = head.least, head.origins, head.fences
+        self._group_bits = head.group_bits
+        self._is_keyed = head.is_keyed
 
     def __del__(self) -> None:
         file = getattr(self, "_file", None)
@@ -185,7 +257,7 @@ class RunReader:
 
     def words(self) -> Words:
         """Return the whole run by its cut tags."""
-        words = self._read(0, len(self._fences), compiled=_compiled(self.rows))
+        words = self._read(0, len(self._fences), compiled=run_blocks.compiled(self.rows))
         if not self._is_keyed:
             return words
         groups = words & self._group_mask
@@ -197,7 +269,7 @@ class RunReader:
         """Return all its identities, to look for them in another run."""
         if not self._is_keyed:
             return Asked(cut_of(self.words()), None)
-        words = self._read(0, len(self._fences), compiled=_compiled(self.rows))
+        words = self._read(0, len(self._fences), compiled=run_blocks.compiled(self.rows))
         keyed = self._keyed(words)
         tags = cut(self._hasher.tags_of(keyed))
         order = np.argsort(tags, kind="stable")
@@ -243,7 +315,7 @@ class RunReader:
 
     def _around(self, tags: Tags) -> Words:
         if len(self._fences) == 1:
-            return self._read(0, 1, compiled=_compiled(BLOCK_ROWS))
+            return self._read(0, 1, compiled=run_blocks.compiled(BLOCK_ROWS))
         first = np.maximum(np.searchsorted(self._fences, tags, side="left") - 1, 0)
         last = np.searchsorted(self._fences, tags, side="right")  # equal tags may go on in the next block
         needed = np.zeros(len(self._fences) + 1, np.int64)
@@ -251,7 +323,7 @@ class RunReader:
         np.add.at(needed, np.maximum(last, first + 1), -1)
         inside = np.concatenate([[False], np.cumsum(needed[:-1]) > 0, [False]])
         starts, stops = np.flatnonzero(~inside[:-1] & inside[1:]), np.flatnonzero(inside[:-1] & ~inside[1:])
-        compiled = _compiled(int((stops - starts).sum()) * BLOCK_ROWS)
+        compiled = run_blocks.compiled(int((stops - starts).sum()) * BLOCK_ROWS)
         pieces = [self._read(int(a), int(b), compiled=compiled) for a, b in zip(starts, stops, strict=True)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
@@ -261,7 +333,7 @@ class RunReader:
         words = np.empty((last - first) * BLOCK_ROWS, np.uint64)
         filled = 0
         for block in self._file.read_range(first + 1, last + 1):
-            filled += _decode_block(block, words[filled:], compiled=compiled)
+            filled += run_blocks.decode(block, words[filled:], compiled=compiled)
         return words[:filled]
 
 
@@ -286,81 +358,3 @@ def _spread(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> tuple[
     numbers = np.repeat(hits, counts)
     within = np.arange(len(numbers)) - np.repeat(np.cumsum(counts) - counts, counts)
     return numbers, np.repeat(first[hits], counts) + within
-
-
-def _encode_block(words: Words, group_bits: int, *, compiled: bool) -> bytes:
-    base, top = int(words[0]) >> GROUP_BITS_MAX, int(words[-1]) >> GROUP_BITS_MAX
-    low_bits = max(((top - base) // len(words)).bit_length() - 1, 0)
-    upper = np.zeros((len(words) + ((top - base) >> low_bits) + 64) // 64, "<u8")
-    lower = np.zeros((len(words) * (low_bits + group_bits) + 63) // 64 + 1, "<u8")
-    if compiled:
-        native.load(_MODULE).pack(words, group_bits, low_bits, GROUP_BITS_MAX, upper, lower)
-    else:
-        _pack(words, group_bits, low_bits, upper, lower)
-    return _BLOCK.pack(len(words), low_bits, group_bits, len(upper), base) + upper.tobytes() + lower[:-1].tobytes()
-
-
-def _decode_block(block: bytes, words: Words, *, compiled: bool) -> int:
-    rows, low_bits, group_bits, upper_words, base = _BLOCK.unpack_from(block)
-    if rows <= _FEW_ROWS:
-        words[:rows] = _unpack_few(block, rows, low_bits, group_bits, upper_words, base)
-        return int(rows)
-    upper = np.frombuffer(block, "<u8", upper_words, _BLOCK.size)
-    lower = np.zeros((len(block) - _BLOCK.size) // 8 - upper_words + 1, np.uint64)
-    lower[:-1] = np.frombuffer(block, "<u8", offset=_BLOCK.size + 8 * upper_words)
-    if compiled:
-        native.load(_MODULE).unpack(upper.copy(), lower, base, group_bits, low_bits, GROUP_BITS_MAX, words[:rows])
-    else:
-        _unpack(upper, lower, base, group_bits, low_bits, words[:rows])
-    return int(rows)
-
-
-def _pack(words: Words, group_bits: int, low_bits: int, upper: Words, lower: Words) -> None:
-    tags = words >> _SHIFT
-    delta = tags - tags[0]
-    places = (delta >> np.uint64(low_bits)).astype(np.int64) + np.arange(len(words))
-    bits = np.zeros(len(upper) * 64, np.uint8)
-    bits[places] = 1
-    upper[:] = np.packbits(bits, bitorder="little").view("<u8")
-    width = low_bits + group_bits
-    if width == 0:
-        return
-    low = delta & np.uint64((1 << low_bits) - 1)
-    values = low | ((words & np.uint64((1 << group_bits) - 1)) << np.uint64(low_bits))
-    rows = np.unpackbits(values.astype("<u8").view(np.uint8).reshape(-1, 8), axis=1, bitorder="little")[:, :width]
-    packed = np.packbits(rows.ravel(), bitorder="little")
-    lower.view(np.uint8)[: len(packed)] = packed
-
-
-def _unpack(upper: Words, lower: Words, base: int, group_bits: int, low_bits: int, words: Words) -> None:
-    rows, width = len(words), low_bits + group_bits
-    bits = np.unpackbits(upper.view(np.uint8), bitorder="little")
-    high = (np.flatnonzero(bits)[:rows] - np.arange(rows)).astype(np.uint64)
-    values = np.zeros(rows, np.uint64)
-    if width:
-        packed = np.unpackbits(lower.view(np.uint8), bitorder="little")[: rows * width].reshape(rows, width)
-        whole = np.zeros((rows, 64), np.uint8)
-        whole[:, :width] = packed
-        values = np.packbits(whole, axis=1, bitorder="little").view("<u8").ravel().astype(np.uint64)
-    low = values & np.uint64((1 << low_bits) - 1)
-    tags = np.uint64(base) + ((high << np.uint64(low_bits)) | low)
-    words[:] = (tags << _SHIFT) | (values >> np.uint64(low_bits))
-
-
-def _unpack_few(block: bytes, rows: int, low_bits: int, group_bits: int, upper_words: int, base: int) -> list[int]:
-    """Return what `_unpack` puts into words."""
-    at, width = _BLOCK.size + 8 * upper_words, low_bits + group_bits
-    upper, lower = (int.from_bytes(piece, "little") for piece in (block[_BLOCK.size : at], block[at:]))
-    words = []
-    for number in range(rows):
-        place = (upper & -upper).bit_length() - 1
-        upper &= upper - 1
-        value = (lower >> (number * width)) & ((1 << width) - 1)
-        low = value & ((1 << low_bits) - 1)
-        tag = base + (((place - number) << low_bits) | low)
-        words.append((tag << GROUP_BITS_MAX) | (value >> low_bits))
-    return words
-
-
-def _compiled(rows: int) -> bool:
-    return rows >= KERNEL_ROWS_MIN or native.is_loaded(_MODULE)

@@ -8,9 +8,9 @@ known to it, and to every batch after it, without a second structure.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from store.identities.sieve import BYTES_MAX, KERNELS, Sieve
 ROWS_MIN: Final = 8_192
 """So many rows at once are passed through the sieve; fewer only when there is one already. A block of 4 MiB has as many
 unless its lines are longer than 500 bytes: without a sieve each stretch is compared with those before it."""
+
+LOT_ROWS: Final = 65_536
+"""Small parts are put in so many rows at a time."""
 
 _LOOK_UP_US: Final = 30.0  # one tag in one run: a block is read, decrypted and unpacked
 _READ_US: Final = 0.01  # one tag of a run that is read whole
@@ -36,8 +39,8 @@ class Run(Protocol):
     file_id: str
     rows: int
 
-    def words(self) -> Words:
-        """Return its run."""
+
+R = TypeVar("R", bound=Run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +57,20 @@ class Screened:
     """The screen's contents while it looked: what it held since then it has told."""
 
 
-class Screen:
+class Screen(Generic[R]):
     """The sieve of one process; safe for threads."""
 
-    def __init__(self, bytes_max: int = BYTES_MAX) -> None:
-        self._bytes_max = bytes_max
+    def __init__(self, words_of: Callable[[Sequence[R]], Words], bytes_max: int | None = None) -> None:
+        """Take what reads the words of parts, in no order, and the most that the sieve may hold."""
+        self._words_of = words_of
+        self._bytes_max = BYTES_MAX if bytes_max is None else bytes_max
         self._lock = threading.Lock()
         self._sieve: Sieve | None = None
         self._epoch = 0
         self._covered: set[str] = set()
         self._spent_us = 0.0
 
-    def tell(self, tags: npt.NDArray[np.uint64], parts: Sequence[Run]) -> Screened:
+    def tell(self, tags: npt.NDArray[np.uint64], parts: Sequence[R]) -> Screened:
         """Tell which rows may be in these parts, or among rows that were told before; hold them from now on."""
         with self._lock:
             self._cover(len(tags), parts)
@@ -106,7 +111,7 @@ class Screen:
         with self._lock:
             return self._sieve.held if self._sieve is not None else 0
 
-    def _cover(self, rows: int, parts: Sequence[Run]) -> None:
+    def _cover(self, rows: int, parts: Sequence[R]) -> None:
         """Put parts in when it pays."""
         left = [part for part in parts if part.file_id not in self._covered]
         loaded = native.is_loaded(KERNELS)
@@ -124,12 +129,23 @@ class Screen:
             left = list(parts)
         self._fill(self._sieve, left)
 
-    def _fill(self, sieve: Sieve, parts: Sequence[Run]) -> None:
+    def _fill(self, sieve: Sieve, parts: Sequence[R]) -> None:
         sieve.reserve(sum(part.rows for part in parts))
+        lot: list[R] = []
+        rows = 0
         for part in reversed(parts):  # the newest first: what does not fit is looked up run by run
-            if sieve.fits(part.rows):
-                sieve.add_run(part.words())
-                self._covered.add(part.file_id)
+            if not sieve.fits(rows + part.rows):
+                continue
+            lot.append(part)
+            rows += part.rows
+            if rows >= LOT_ROWS:
+                self._put(sieve, lot)
+                lot, rows = [], 0
+        self._put(sieve, lot)
+
+    def _put(self, sieve: Sieve, parts: Sequence[R]) -> None:
+        sieve.add_run(self._words_of(parts))
+        self._covered.update(part.file_id for part in parts)
 
     def _empty(self) -> None:
         if self._sieve is not None:

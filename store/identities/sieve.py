@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from store import native
-from store.identities import runs
+from store.identities import run_blocks, runs
 
 Tags = npt.NDArray[np.uint64]
 
@@ -72,7 +72,7 @@ class Sieve:
 
     def add_run(self, words: Tags) -> None:
         """Put a run in (see `store.identities.runs.Words`). It must fit."""
-        self._put(words, runs.GROUP_BITS_MAX, np.zeros(0, np.uint8), keep=True)
+        self._put(words, run_blocks.GROUP_BITS_MAX, np.zeros(0, np.uint8), keep=True)
 
     def close(self) -> None:
         """Give the memory back."""

@@ -16,7 +16,7 @@ from schemas.errors import IntegrityError
 from schemas.packing import pack_identifier
 from store import Store
 from store.binding import FileBinding
-from store.identities import runs
+from store.identities import run_blocks, runs
 from store.identities.identity import IdentityHasher, Keyed
 from store.partitions import PartitionKey
 from tests.store.conftest import deliver
@@ -101,7 +101,7 @@ def test_runs_of_keys_are_packed_alike_by_both_twins(rows: int, group: int, bits
     with pytest.MonkeyPatch.context() as patch:
         both = []
         for compiled in (False, True):
-            patch.setattr(runs, "_compiled", lambda _, one=compiled: one)
+            patch.setattr(run_blocks, "compiled", lambda _, one=compiled: one)
             both.append(runs.encode(run, group))
         assert both[0] == both[1]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import IntegrityError
 from store import SourceRef, Store
-from store.identities import runs
+from store.identities import run_blocks, runs
 from store.identities.dedup import HORIZON_DAYS
 from tests.store.conftest import deliver
 from tests.store.records import records
@@ -80,17 +80,17 @@ def test_parts_that_others_published_meanwhile_are_asked_about_the_days_near_the
 @given(st.integers(1, 40), st.integers(0, 30), st.integers(0, 44), st.integers(1, 2**18 - 1), st.integers(0, 99))
 def test_few_words_are_unpacked_as_many_are(rows: int, group_bits: int, bits: int, groups: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    group_bits = min(group_bits, runs.GROUP_BITS_MAX)
+    group_bits = min(group_bits, run_blocks.GROUP_BITS_MAX)
     tags = rng.integers(0, 2**bits + 1, rows, dtype=np.uint64)
     beside = rng.integers(0, min(groups, (1 << group_bits) - 1) + 1, rows, dtype=np.uint64)
-    words = np.sort((tags << np.uint64(runs.GROUP_BITS_MAX)) | beside)
-    block = runs._encode_block(words, group_bits, compiled=False)
+    words = np.sort((tags << np.uint64(run_blocks.GROUP_BITS_MAX)) | beside)
+    block = run_blocks.encode(words, group_bits, compiled=False)
     found = []
     for few in (0, rows):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(runs, "_FEW_ROWS", few)
+            patch.setattr(run_blocks, "_FEW_ROWS", few)
             read = np.empty(rows, np.uint64)
-            assert runs._decode_block(block, read, compiled=False) == rows
+            assert run_blocks.decode(block, read, compiled=False) == rows
             found.append(read)
     assert np.array_equal(found[0], words)
     assert np.array_equal(found[1], words)
@@ -98,10 +98,10 @@ def test_few_words_are_unpacked_as_many_are(rows: int, group_bits: int, bits: in
 
 @given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
 def test_words_are_met_whoever_of_both_is_fewer(held: list[int], wanted: list[int]) -> None:
-    words = np.sort(np.array([(tag << runs.GROUP_BITS_MAX) | at for at, tag in enumerate(held)], np.uint64))
+    words = np.sort(np.array([(tag << run_blocks.GROUP_BITS_MAX) | at for at, tag in enumerate(held)], np.uint64))
     asked = np.sort(np.array(wanted, np.uint64))
     places, met = runs._met(words, asked)
     pairs = sorted(zip(places.tolist(), met.tolist(), strict=True))
     assert pairs == sorted(
-        (at, int(word)) for at, tag in enumerate(asked) for word in words if word >> runs.GROUP_BITS_MAX == tag
+        (at, int(word)) for at, tag in enumerate(asked) for word in words if word >> run_blocks.GROUP_BITS_MAX == tag
     )

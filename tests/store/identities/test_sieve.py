@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from schemas.errors import IntegrityError
 from store import SourceRef, Store
 from store.binding import FileBinding
-from store.identities import dedup, identity, runs, screen
+from store.identities import dedup, identity, run_blocks, runs, screen
 from store.identities.identity import IdentityHasher
 from store.identities.sieve import Sieve
 from store.partitions import PartitionKey
@@ -60,14 +60,14 @@ def test_runs_are_packed_alike_by_both_twins(rows: int, group_rows: int, bits: i
         run = runs.run_of(lambda: some_tags(rows, seed), None, rows, group_rows)
         words, both = run.words, []
         for compiled in (False, True):
-            patch.setattr(runs, "_compiled", lambda _, one=compiled: one)
+            patch.setattr(run_blocks, "compiled", lambda _, one=compiled: one)
             both.append(runs.encode(run, group_rows))
         assert both[0] == both[1]
         for compiled in (False, True):
             read = np.empty(len(words), np.uint64)
             at = 0
             for block in both[0][1:]:
-                at += runs._decode_block(block, read[at:], compiled=compiled)
+                at += run_blocks.decode(block, read[at:], compiled=compiled)
             assert np.array_equal(read, words)
 
 
@@ -151,7 +151,8 @@ def test_a_delivery_of_years_needs_room_for_what_is_near_in_time_only(
 ) -> None:
     monkeypatch.setattr(screen, "ROWS_MIN", 1)
     monkeypatch.setattr("store.batch.BUFFER_ROWS_MAX", 4_000)
-    store.known.screen = small = screen.Screen(bytes_max=1 << 20)
+    monkeypatch.setattr(store.known.screen, "_bytes_max", 1 << 20)
+    small = store.known.screen
     seen: list[tuple[int, int]] = []
     tell = small.tell
 
@@ -184,8 +185,12 @@ def test_buffers_are_halved_beside_a_large_sieve(
     assert store.verify() == []
 
 
+def nothing(_: Any) -> Any:
+    return np.zeros(0, np.uint64)
+
+
 def test_stretches_of_long_lines_fill_the_sieve_too() -> None:
-    assert screen.Screen().tell(some_tags(screen.ROWS_MIN - 1), []).suspects is None
-    told = screen.Screen().tell(some_tags(screen.ROWS_MIN), [])
+    assert screen.Screen(nothing).tell(some_tags(screen.ROWS_MIN - 1), []).suspects is None
+    told = screen.Screen(nothing).tell(some_tags(screen.ROWS_MIN), [])
     assert told.suspects is not None
     assert told.epoch == told.seen
