@@ -227,10 +227,18 @@ class Asked:
 
     def __init__(self, tags: Tags, keyed: Keyed | None) -> None:
         self.tags, self.keyed = tags, keyed
+        self._by_key: tuple[Places, Places] | None = None
 
     def __len__(self) -> int:
         """Return how many there are."""
         return len(self.tags)
+
+    def by_key(self, keyed: Keyed) -> tuple[Places, Places]:
+        """Return the rows in the order of their keys, and these: sorted once, however many runs are asked."""
+        if self._by_key is None:
+            order = np.argsort(keyed.keys, kind="stable")
+            self._by_key = order, keyed.keys[order]
+        return self._by_key
 
 
 class RunReader:
@@ -288,22 +296,21 @@ class RunReader:
         if asked.keyed is None:  # too many network elements, to name only one reason
             places, words = _met(self.words(), asked.tags)
             return places, (words & _GROUP_MASK).astype(np.int64)
-        return self._find_keys(asked.keyed)
+        return self._find_keys(asked, asked.keyed)
 
-    def _find_keys(self, keyed: Keyed) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _find_keys(self, asked: Asked, keyed: Keyed) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        nothing = np.zeros(0, np.int64)
         known = {state.tobytes(): code for code, state in enumerate(self._origins)}
-        codes = np.array([known.get(state.tobytes(), -1) for state in keyed.states], np.int64)[keyed.codes]
-        chosen = np.flatnonzero((codes >= 0) & (keyed.keys >= self._least))
-        keys = (keyed.keys[chosen] - self._least).view(np.uint64)
-        chosen, keys = chosen[keys >> np.uint64(KEY_BITS_MAX) == 0], keys[keys >> np.uint64(KEY_BITS_MAX) == 0]
-        if not len(chosen):
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        order = np.argsort(keys, kind="stable")
-        chosen, keys = chosen[order], keys[order]
+        origins = np.array([known.get(state.tobytes(), -1) for state in keyed.states], np.int64)
+        order, sorted_keys = asked.by_key(keyed)
+        first, last = np.searchsorted(sorted_keys, (self._least, self._least + (1 << KEY_BITS_MAX))).tolist()
+        if first == last or not (origins >= 0).any():
+            return nothing, nothing
+        keys = (sorted_keys[first:last] - self._least).view(np.uint64)
         places, words = _met(self._around(keys), keys)
-        beside = (words & _GROUP_MASK).astype(np.int64)
-        same = beside >> self._group_bits == codes[chosen[places]]
-        return chosen[places[same]], beside[same] & int(self._group_mask)
+        rows, beside = order[first:last][places], (words & _GROUP_MASK).astype(np.int64)
+        same = beside >> self._group_bits == origins[keyed.codes[rows]]
+        return rows[same], beside[same] & int(self._group_mask)
 
     @property
     def _group_mask(self) -> np.uint64:
@@ -316,16 +323,13 @@ class RunReader:
     def _around(self, tags: Tags) -> Words:
         if len(self._fences) == 1:
             return self._read(0, 1, compiled=run_blocks.compiled(BLOCK_ROWS))
-        first = np.maximum(np.searchsorted(self._fences, tags, side="left") - 1, 0)
-        last = np.searchsorted(self._fences, tags, side="right")  # equal tags may go on in the next block
-        needed = np.zeros(len(self._fences) + 1, np.int64)
-        np.add.at(needed, first, 1)
-        np.add.at(needed, np.maximum(last, first + 1), -1)
-        inside = np.concatenate([[False], np.cumsum(needed[:-1]) > 0, [False]])
+        # A block is needed if some tag is between its first word and the next one's: equal words may go on there.
+        after = np.append(np.searchsorted(tags, self._fences[1:], side="right"), len(tags))
+        inside = np.concatenate([[False], after > np.searchsorted(tags, self._fences, side="left"), [False]])
         starts, stops = np.flatnonzero(~inside[:-1] & inside[1:]), np.flatnonzero(inside[:-1] & ~inside[1:])
         compiled = run_blocks.compiled(int((stops - starts).sum()) * BLOCK_ROWS)
         pieces = [self._read(int(a), int(b), compiled=compiled) for a, b in zip(starts, stops, strict=True)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        return pieces[0] if len(pieces) == 1 else np.concatenate([np.zeros(0, np.uint64), *pieces])
 
     def _read(self, first: int, last: int, *, compiled: bool) -> Words:
         if first == last:

@@ -23,8 +23,11 @@ Tags = npt.NDArray[np.uint64]
 
 KERNELS: Final = "store.identities.sieve_kernels"
 
-BYTES_MAX: Final = 1 << 30
-"""The most that one process holds in memory; records beyond are looked up in the runs on disk."""
+BYTES_MAX: Final = 896 << 20
+"""The most that one process holds in memory: 199 million tags, and with all else that ingest takes below 2 GiB.
+
+Records beyond are looked up in the runs on disk.
+"""
 SHARD_BITS: Final = 14
 _SHARDS: Final = 1 << SHARD_BITS
 _BUCKET_SLOTS: Final = 16

@@ -46,6 +46,40 @@ def test_a_sieve_never_says_new_of_what_it_holds() -> None:
     assert sieve.pass_through(some_tags(100_000, 2), keep=False).sum() == 0
 
 
+def test_a_full_sieve_takes_no_more_memory_and_still_knows_what_it_holds() -> None:
+    bytes_max, stretch = 4 << 20, 50_000
+    told = screen.Screen(nothing, bytes_max)
+    for seed in range(40):
+        found = told.tell(some_tags(stretch, seed), [])
+        assert told.nbytes <= bytes_max
+        assert found.suspects is not None
+        assert len(found.suspects) == 0
+    assert found.epoch == -1, "it was never full"
+    held = told.held
+    assert not Sieve(bytes_max).fits(held + stretch)
+    for seed in range(held // stretch):
+        again = told.tell(some_tags(stretch, seed), []).suspects
+        assert again is not None
+        assert len(again) == stretch
+    assert told.held == held
+
+
+def test_what_no_sieve_has_room_for_is_told_from_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "ROWS_MIN", 1)
+    monkeypatch.setattr(store.known.screen, "_bytes_max", 1 << 20)
+    tables = [records(30_000, seed=number, first_key=100_000 * number, days_ago=2 + number) for number in range(4)]
+    for table in tables:
+        assert deliver(store, table).accepted == 30_000
+    assert not Sieve(bytes_max=1 << 20).fits(4 * 30_000)
+    for table in tables:
+        changed = with_column(table, "cell_id", [10**5 + 900] * 30_000)
+        new = records(500, seed=9, first_key=100_000 * tables.index(table) + 50_000, days_ago=9)
+        receipt = deliver(store, table.slice(0, 700), changed.slice(20_000, 700), new)
+        assert (receipt.accepted, receipt.duplicates, receipt.conflicts) == (500, 700, 700)
+        assert store.known.screen.nbytes <= 1 << 20
+    assert store.verify() == []
+
+
 def test_a_sieve_that_is_full_says_so() -> None:
     sieve = Sieve(bytes_max=4 << 20)
     assert not sieve.fits(10_000_000)
