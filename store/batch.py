@@ -29,10 +29,9 @@ from store.identities.horizon import around, near, nearest_first
 from store.identities.identity import Tags
 from store.identities.known import PartSource
 from store.incoming import complete
-from store.model import Receipt, SourceRef
+from store.model import Receipt, SourceRef, WrittenPart
 from store.open_sessions.sessions import EVENT_COLUMNS, SessionArea
 from store.partitions import PartitionKey
-from store.parts import WrittenPart
 from store.preceding import Preceding, sources
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool

@@ -376,4 +376,5 @@ class Catalog:
 
 def _part(row: tuple[Any, ...], withdrawn: tuple[int, ...]) -> PartRow:
     key = PartitionKey(date.fromisoformat(row[2]), row[3], row[4])
-    return PartRow(*(row[0], row[1], key, *row[5:17], bool(row[17]), withdrawn, *row[18:22]))
+    told = (row[1], key, *row[6:17], *row[18:22])
+    return PartRow(*told, part_id=row[0], batch_id=row[5], withdrawn=bool(row[17]), withdrawn_batches=withdrawn)

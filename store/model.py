@@ -109,14 +109,11 @@ class ScanQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRow:
-    """One published part, as the catalog knows it."""
+class PartFiles:
+    """What is known of a part and its files, whether it is published or not."""
 
-    part_id: int
     file_id: str
     partition: PartitionKey
-    batch_id: int | None
-    """The batch that brought it; None when it is merged of several, and then each row has its own."""
     rows: int
     bytes: int
     sha256: str
@@ -128,10 +125,6 @@ class PartRow:
     end_us_min: int
     end_us_max: int
     schema_version: int
-    withdrawn: bool = False
-    """All of it is withdrawn."""
-    withdrawn_batches: tuple[int, ...] = ()
-    """Batches within a merged part that are withdrawn."""
     location_rows: int = 0
     """Records with a location that is still stored, in the sibling."""
     location_bytes: int = 0
@@ -149,6 +142,27 @@ class PartRow:
     def total_bytes(self) -> int:
         """Size of all its files."""
         return self.bytes + self.identities_bytes + self.index_bytes + self.location_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartRow(PartFiles):
+    """One published part, as the catalog knows it."""
+
+    part_id: int = field(kw_only=True)
+    batch_id: int | None = field(kw_only=True)
+    """The batch that brought it; None when it is merged of several, and then each row has its own."""
+    withdrawn: bool = field(default=False, kw_only=True)
+    """All of it is withdrawn."""
+    withdrawn_batches: tuple[int, ...] = field(default=(), kw_only=True)
+    """Batches within a merged part that are withdrawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenPart(PartFiles):
+    """A part on disk that the catalog does not know yet."""
+
+    location_over: int = 0
+    """Records whose location was not kept: its period was over when they came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ from store.identities import runs
 from store.identities.identity import IdentityHasher, Tags
 from store.index import postings
 from store.layout import Layout
-from store.model import PartRow, RetiredPart
+from store.model import PartFiles, RetiredPart, WrittenPart
 from store.part_reader import PartReader
 from store.partitions import PartitionKey
 from store.siblings import LocatedReader, LocationKey
@@ -45,37 +44,6 @@ BESIDE_ROWS_MIN: Final = 655_360
 
 A delivery's parts are smaller; its two writers keep both cores busy as it is.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenPart:
-    """A part on disk that the catalog does not know yet."""
-
-    file_id: str
-    partition: PartitionKey
-    rows: int
-    bytes: int
-    sha256: str
-    identities_bytes: int
-    identities_sha256: str
-    index_bytes: int
-    index_sha256: str
-    start_us_min: int
-    end_us_min: int
-    end_us_max: int
-    schema_version: int = SCHEMA_VERSION
-    location_rows: int = 0
-    location_bytes: int = 0
-    location_sha256: str = ""
-    location_over: int = 0
-    """Records whose location was not kept: its period was over when they came."""
-    services: str = "{}"
-    """Records by category of service, as JSON."""
-
-    @property
-    def total_bytes(self) -> int:
-        """Size of all its files."""
-        return self.bytes + self.identities_bytes + self.index_bytes + self.location_bytes
 
 
 class PartStore:
@@ -171,6 +139,7 @@ class PartStore:
             start_us_min=starts,
             end_us_min=ends["min"],
             end_us_max=ends["max"],
+            schema_version=SCHEMA_VERSION,
             services=json.dumps(by_service(table), sort_keys=True),
         )
 
@@ -321,7 +290,7 @@ class PartStore:
         """Note that the directories of a partition are durable: parts in it are published."""
         self._named.add(self._layout.partition(partition))
 
-    def discard(self, *parts: WrittenPart | PartRow | RetiredPart) -> None:
+    def discard(self, *parts: PartFiles | RetiredPart) -> None:
         """Remove the files of parts that no catalog knows (an aborted batch, or rows replaced before publication)."""
         roles = (self._layout.part, self._layout.identities, self._layout.index, self._layout.location)
         files.unlink_all(role(part.partition, part.file_id) for part in parts for role in roles)

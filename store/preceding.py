@@ -16,7 +16,7 @@ from store.identities.dedup import Chunk
 from store.identities.known import Known, PartSource
 
 if TYPE_CHECKING:
-    from store.parts import WrittenPart
+    from store.model import WrittenPart
 
 
 class VoidError(BusyError):

@@ -19,10 +19,9 @@ from store.audit import AuditEntry
 from store.identities.dedup import HORIZON_DAYS, Fate, classify
 from store.identities.known import PartSource
 from store.keys import KeyRef, derive, seal, unseal
-from store.model import Receipt, SourceRef
+from store.model import Receipt, SourceRef, WrittenPart
 from store.open_sessions.sessions import SessionArea
 from store.partitions import date_to_day
-from store.parts import WrittenPart
 from store.quarantine import RejectSpool
 
 if TYPE_CHECKING:

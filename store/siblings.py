@@ -36,9 +36,8 @@ from store.reading.paging import Window
 
 if TYPE_CHECKING:
     from store.layout import Layout
-    from store.model import PartRow
+    from store.model import PartFiles, PartRow, WrittenPart
     from store.partitions import PartitionKey
-    from store.parts import WrittenPart
     from store.retention.clockguard import Watch
     from store.retention.clocktrust import Verdict
     from store.store import Store
@@ -244,7 +243,7 @@ def current(batch: Batch, part: PartRow, watch: Watch) -> Batch:
 # Keys
 
 
-def reading_key(store: Store, part: PartRow | WrittenPart) -> LocationKey | None:
+def reading_key(store: Store, part: PartFiles) -> LocationKey | None:
     """Return the road to a part's location; None when none is stored, or not any more."""
     return partial(store.keyring.key, part.partition.location.ref) if part.location_bytes else None
 

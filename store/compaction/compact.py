@@ -31,9 +31,9 @@ from schemas.errors import BusyError
 from store import files, siblings
 from store.audit import AuditEntry
 from store.compaction.merging import FAN_IN_MAX, is_settled, merged
-from store.model import PartRow
+from store.model import PartRow, WrittenPart
 from store.partitions import PartitionKey, is_above_floor
-from store.parts import PartStore, WrittenPart
+from store.parts import PartStore
 from store.publish import insert_part, part_manifest
 
 if TYPE_CHECKING:

@@ -22,12 +22,11 @@ from store.identities.identity import DIGEST_COLUMNS, Identities
 from store.identities.runs import Asked, RunReader, Tags, Words
 from store.identities.screen import Screen
 from store.identities.small_runs import SMALL_ROWS_MAX, Met, SmallRuns
-from store.model import PartRow
+from store.model import PartFiles, PartRow
 from store.partitions import PartitionKey, date_to_day, day_to_date
 from store.siblings import LocationKey
 
 if TYPE_CHECKING:
-    from store.parts import WrittenPart
     from store.store import Store
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
@@ -82,7 +81,7 @@ class PartSource:
     newer is compared when the batch is published. So is one whose partition was erased.
     """
 
-    def __init__(self, known: Known, part: PartRow | WrittenPart, *, unpublished: bool | None = None) -> None:
+    def __init__(self, known: Known, part: PartFiles, *, unpublished: bool | None = None) -> None:
         """Take a part; `unpublished` ones cannot be gone, and a written one is such unless its batch is another."""
         self.known = known
         self.file_id = part.file_id
@@ -297,7 +296,7 @@ class Known:
         with store.part_store.open(part.partition, part.file_id, key, location) as reader:
             return reader.read(numbers, COLUMNS), [reader.group_rows(number) for number in numbers]
 
-    def location_key(self, part: PartRow | WrittenPart) -> LocationKey | None:
+    def location_key(self, part: PartFiles) -> LocationKey | None:
         """Return the road to a part's location."""
         return siblings.reading_key(self._store, part)
 

@@ -34,9 +34,8 @@ from store import files, siblings
 from store.audit import AuditEntry
 from store.compaction import compact, merging
 from store.keys import KeyRef, derive, seal, unseal
-from store.model import PartRow
+from store.model import PartRow, WrittenPart
 from store.partitions import PartitionKey, successor
-from store.parts import WrittenPart
 from store.publish import batch_aad, insert_part, part_manifest
 from store.retention import certificates, expiry
 

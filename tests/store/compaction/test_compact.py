@@ -35,7 +35,9 @@ def deliver_many(store: Store, batches: int, *, size: int = 20) -> list[int]:
 
 def part(rows_: int, number: int = 1, **more: Any) -> PartRow:
     key = PartitionKey(date(2026, 11, 20), "standard")
-    return PartRow(number, f"{number:032x}", key, number, rows_, 1, "", 1, "", 1, "", 0, 0, 0, 1, **more)
+    return PartRow(
+        f"{number:032x}", key, rows_, 1, "", 1, "", 1, "", 0, 0, 0, 1, part_id=number, batch_id=number, **more
+    )
 
 
 def test_a_merge_syncs_the_names_of_its_own_directory_and_no_other_that_publishing_has_synced(

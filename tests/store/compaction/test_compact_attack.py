@@ -9,7 +9,7 @@ import pytest
 
 from store import Store
 from store.compaction.compact import unlink_retired
-from store.parts import WrittenPart
+from store.model import WrittenPart
 from tests.conftest import FixedClock, ends_us
 from tests.store.conftest import deliver
 from tests.store.records import records
