@@ -62,7 +62,7 @@ test: env ## run the tests
 
 torture: env ## long campaigns: kills, failing calls, full disks, power loss, mutated input; CAMPAIGN=kill|strace|full|power|control|fuzz
 	@$(BIN)/python -m tests.fault.torture $(CAMPAIGN) $(ARGS)
-	@[ -n "$(CAMPAIGN)" ] || { $(BIN)/python -m pytest -m torture --timeout 0 && \
+	@[ -n "$(CAMPAIGN)" ] || { $(BIN)/python -m pytest -m torture --hypothesis-profile torture --timeout 0 && \
 		$(BIN)/python -m pytest -m "not torture" --hypothesis-profile torture --timeout 0 tests/ingest tests/store tests/schemas \
 			tests/api/billing tests/api/handover tests/api/disclosure/test_package.py && \
 		$(BIN)/python -m tests.fault.mutate_guards; }

@@ -51,7 +51,7 @@ def test_a_damaged_call_is_read_as_a_slow_reader_reads_it(data: st.DataObject):
         assert {name: row.get(name) for name in expected} == expected
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(st.lists(calls(), min_size=1, max_size=2))
 def test_pycrate_reads_the_same_from_calls(made: list[tuple[bytes, dict[str, Any]]]):
     record = cdr_modules().CSChargingDataTypes.CSRecord
@@ -82,7 +82,7 @@ def test_pycrate_reads_the_same_from_calls(made: list[tuple[bytes, dict[str, Any
             assert int(row["record_key"]) // 10**8 == int.from_bytes(reference, "big")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(0, 2**31 - 1),

@@ -40,7 +40,9 @@ def made(path: Path, table: pa.Table, group_rows: int = 512) -> PartReader:
     return PartReader(path, BINDING, KEY)
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     sizes=st.lists(st.integers(1, 200), min_size=1, max_size=4),
     callers=st.integers(1, 60),

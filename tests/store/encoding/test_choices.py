@@ -32,7 +32,9 @@ def written(path: Path, stored: columns.Stored) -> PartReader:
     return PartReader(path, BINDING, KEY)
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(several=st.lists(tables(), min_size=2, max_size=4))
 def test_any_parts_one_after_the_other_come_back(tmp_path: Path, several: list[object]) -> None:
     shared = Choices()

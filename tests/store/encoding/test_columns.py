@@ -27,7 +27,9 @@ KEY = b"k" * 32
 BINDING = FileBinding("0" * 32, PartitionKey(date(2026, 11, 1), "standard"), "1" * 32, "records")
 INT64 = st.integers(-(2**63), 2**63 - 1)
 SMALL = st.integers(-3, 3)
-SLOW = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 
 
 def stored_and_read(path: Path, table: pa.Table, group_rows: int = 4_096) -> PartReader:
