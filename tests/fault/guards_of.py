@@ -27,6 +27,7 @@ ENVELOPES: Final = (
     "api/handover/test_opening.py",
     "api/handover/test_envelope.py",
 )
+CERTIFICATES: Final = tuple(f"api/people/test_{name}.py" for name in ("auth", "bindings", "mixed_proofs"))
 KEPT: Final = "store/retention"
 RETENTION: Final[dict[str, tuple[str, ...]]] = {
     "store.retention.expiry": (
@@ -83,6 +84,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.lookups": (f"{CASES}/test_reports.py",),
     "api.disclosure.reports": (f"{CASES}/test_reports.py",),
     "api.disclosure.told": (f"{CASES}/test_reports.py",),
+    "api.custody.record_corrections": ("api/custody/test_correct.py",),
     "api.custody.subjects": (f"{CASES}/test_subjects.py",),
     "api.custody.subject_records": (f"{CASES}/test_subjects.py",),
     "api.disclosure.preserved": (f"{CASES}/test_preserved.py", *PROCEDURE),
@@ -100,6 +102,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "api/custody/test_holds.py",
     ),
     "api.people.bindings": ("api/people/test_bindings.py", "api/people/test_oidc.py"),
+    "api.people.authority_register": ("api/people/test_authorities.py", "api/handover/test_doors.py"),
+    "api.people.client_certificates": ("api/people/test_credential_book.py", *CERTIFICATES),
+    "api.people.credentials": ("api/people/test_credential_book.py", *CERTIFICATES),
+    "api.people.auth": ("api/people/test_auth.py",),
     "api.people.enrolment": tuple(
         f"api/people/test_{name}.py" for name in ("custodians", "persons", "brought_back", "authorities", "bootstrap")
     ),

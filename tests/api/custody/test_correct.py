@@ -14,6 +14,7 @@ from api.billing.usage import Period, usage
 from api.cli import main
 from api.custody import record_corrections as procedure
 from api.settings import Settings
+from schemas.errors import InputError
 from schemas.fields import NUMBER_FIELDS
 from store import ScanQuery, Store, TargetIdentifier
 from store.correcting.overlay import Correction
@@ -177,7 +178,8 @@ def test_a_second_request_or_confirmation_is_refused(world: World, batch: int) -
     ask(world, wanted)
     assert ask(world, wanted, by="custodian-2").json()["reason"] == "stale"
     confirm(world, wanted)
-    assert confirm(world, wanted).json()["reason"] == "state"
+    for by in ("custodian-2", "custodian-1"):  # it is done, whoever asks
+        assert confirm(world, wanted, by=by).json()["reason"] == "state"
 
 
 def test_what_is_unknown_expired_or_without_form_is_refused(world: World, batch: int) -> None:
@@ -200,6 +202,17 @@ def test_what_is_unknown_expired_or_without_form_is_refused(world: World, batch:
     world.tokens.clear()
     assert confirm(world, waiting).status_code == 404
     assert ask(world, waiting, act=ACT[::-1]).status_code == 404
+
+
+@pytest.mark.parametrize("reason", ["", " ", "x" * (procedure.REASON_CHARS_MAX + 1), "two\nlines"])
+def test_a_reason_without_its_form_is_refused_by_the_procedure_itself(world: World, batch: int, reason: str) -> None:
+    wanted = wish(batch, reason=reason)
+    approval = world.approval(
+        world.keys["custodian-1"], procedure.REQUEST, ACT, wanted.digest(world.store.store_id, ACT)
+    )
+    with pytest.raises(InputError, match="a reason"):
+        procedure.request(world.store, "custodian-1", ACT, wanted, approval)
+    assert world.store.corrections.all() == []
 
 
 def test_the_log_names_both_and_keeps_the_values_sealed(world: World, batch: int) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 import secrets
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException, Request
 
 from api.people import enrolment
+from api.people.auth import Principal, PrincipalKind, principal_of, require_role
 from api.people.credentials import Scope
 from api.people.signing import PersonKey, session_statement
 from api.settings import Settings
@@ -289,3 +292,27 @@ def test_unknown_paths_and_methods_are_problems_too(world: World) -> None:
     wrong = world.http.delete("/v1/persons", headers=headers)
     assert wrong.status_code == 405
     assert wrong.json()["type"] == "urn:lagrum:problem:method-not-allowed"
+
+
+@pytest.mark.parametrize("found", [None, "custodian-1", {"person_id": "custodian-1"}])
+def test_who_got_past_the_door_without_being_recognised_is_nobody(found: object) -> None:
+    with pytest.raises(HTTPException) as refused:
+        principal_of(Request({"type": "http", "principal": found}))
+    assert refused.value.status_code == 401
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PrincipalKind if kind is not PrincipalKind.PERSON])
+def test_a_role_is_a_persons_only(kind: PrincipalKind) -> None:
+    roles = frozenset({"custodian"})
+    for one, is_let in (
+        (Principal("custodian-1", roles, "k", frozenset()), True),
+        (Principal("custodian-1", roles, "k", frozenset(), kind), False),
+        (Principal("custodian-1", frozenset({"auditor"}), "k", frozenset()), False),
+    ):
+        asked = require_role("custodian")(Request({"type": "http", "principal": one}))
+        if is_let:
+            assert asyncio.run(asked) is one
+            continue
+        with pytest.raises(HTTPException) as refused:
+            asyncio.run(asked)
+        assert refused.value.status_code == 403

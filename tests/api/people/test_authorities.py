@@ -154,6 +154,34 @@ def test_a_revoked_authority_orders_nothing_and_its_officers_are_not_recognised(
         _requested(world)
 
 
+def test_a_revocation_has_a_reason_and_an_authority_in_force_of_which_nothing_is_pending(world: World) -> None:
+    world.authority()
+
+    def ask(reason: str = "merged") -> None:
+        digest = procedure.revocation_digest(world.store.store_id, POLICE, reason)
+        approval = world.approval(world.keys["custodian-1"], procedure.REVOKE_REQUEST, POLICE, digest)
+        procedure.request_revocation(world.store, "custodian-1", POLICE, reason, approval)
+
+    for wrong in ("", " ", "x" * (procedure.REASON_CHARS_MAX + 1)):
+        with pytest.raises(ConfigurationError, match="a reason"):
+            ask(wrong)
+    with pytest.raises(ProcedureError, match="nothing is pending"):
+        _withdraw(world, {"action": procedure.REVOKE_REQUEST, "time": ""})
+    ask()
+    with pytest.raises(ProcedureError, match="nothing pending"):
+        ask()
+    signed = _revocation(world, "custodian-2", procedure.REVOKE_CONFIRM)
+    procedure.confirm_revocation(world.store, "custodian-2", POLICE, signed)
+    with pytest.raises(ProcedureError, match="nothing pending"):
+        ask()
+
+
+def _withdraw(world: World, pending: dict[str, Any]) -> None:
+    digest = procedure.withdraw_digest(world.store.store_id, POLICE, pending)
+    approval = world.approval(world.keys["custodian-2"], procedure.WITHDRAW, POLICE, digest)
+    procedure.withdraw(world.store, "custodian-2", POLICE, approval)
+
+
 def test_an_authority_orders_within_its_time_only(world: World) -> None:
     now_us = world.clock.now_us()
     world.authority(from_us=now_us, until_us=now_us + DAY_US)
