@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +69,12 @@ def waiting(store: Store, *command: str) -> Iterator[tuple[subprocess.Popen[str]
 
 def wait_for_lock(number: int) -> int:
     """Return the child of a process when it has taken the lock of those who merge."""
-    tasks = Path(f"/proc/{number}/task")
     while True:
-        found = [int(word) for task in tasks.iterdir() for word in (task / "children").read_text().split()]
-        for child in found:
-            links = [link.readlink() for link in Path(f"/proc/{child}/fd").iterdir() if link.is_symlink()]
-            if any("compact" in link.name for link in links):
-                return child
+        with suppress(OSError):  # a thread or a descriptor was gone before it was looked at
+            for task in Path(f"/proc/{number}/task").iterdir():
+                for child in map(int, (task / "children").read_text().split()):
+                    if any("compaction" in link.readlink().name for link in Path(f"/proc/{child}/fd").iterdir()):
+                        return child
         time.sleep(0.02)
 
 
