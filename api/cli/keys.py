@@ -99,7 +99,7 @@ def forget(context: Context, directory: Path) -> int:
     \b
     Exit codes:
       0  the replica is erased
-      1  it is no registered replica; or it is forgotten, and could not be reached or erased
+      1  no such replica is registered; or it is forgotten, not erased
     """
     from store import AuditEntry
 
