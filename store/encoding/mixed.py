@@ -62,6 +62,8 @@ class Mixed:
         self._parts, self._columns, self._sizes, self._word = parts, columns, sizes, word
         self._numbers = {name: number for number, name in enumerate(parts[0])}
         self._slots, self._concatenated = np.stack([item.table for item in slots]), concatenated
+        wordless = [at for at, item in enumerate(columns) if word not in item]
+        self._slots[wordless, _AT] = self._slots[wordless, _BITS] = 0  # no column of theirs that is read lies in it
         self._ends = np.cumsum(sizes)
         self._others: dict[str, list[int]] = {}
         for at, item in enumerate(slots):

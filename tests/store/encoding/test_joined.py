@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.arrow import PACKED
 from store.encoding.joined import likeness
+from store.encoding.restoring import WORD
 from store.part_reader import Kept, PartReader
 from store.reading.together import kind_of, whole
 from tests.store.encoding.test_columns import SLOW, assert_same, stored_and_read, tables
@@ -100,13 +101,28 @@ def test_parts_of_other_forms_are_restored_together(tmp_path: Path) -> None:
         assert_same(expected, together(kept))
 
 
+def test_columns_that_lie_in_no_word_are_restored_without_the_words(tmp_path: Path) -> None:
+    """Slots of other columns lie where no words were read."""
+    readers = [part(tmp_path / str(seed), seed) for seed in (1, 2, 3)]
+    wordless = []
+    for name in readers[0].names:
+        kept = [some(reader, [0, 5, ROWS - 1], [name]) for reader in readers]
+        if not any(WORD in item.columns for item in kept):
+            wordless.append(name)
+        expected = pa.concat_tables([item.restored() for item in kept]).unify_dictionaries()
+        assert_same(expected, together(kept))
+    assert "calling_number" in wordless
+    assert any(form.at >= 8 for reader in readers if reader.layout is not None for form in reader.layout.forms.values())
+
+
 @SLOW
 @given(made=st.lists(tables(), min_size=2, max_size=3), data=st.data())
 def test_whatever_is_alike_is_restored_as_by_itself(tmp_path: Path, made: list[pa.Table], data: st.DataObject) -> None:
     readers = [stored_and_read(tmp_path / str(at), table) for at, table in enumerate([*made, made[0]])]
     alike: dict[Any, list[Kept]] = {}
+    wanted = data.draw(st.sets(st.sampled_from(sorted(readers[0].names)), max_size=3))
     for reader in readers:
-        names = [name for name in PACKED.names if name in reader.names]
+        names = [name for name in PACKED.names if name in reader.names and (not wanted or name in wanted)]
         rows = sorted(data.draw(st.sets(st.integers(0, reader.rows - 1), min_size=1)))
         item = some(reader, rows, names)
         if item.layout is None:
