@@ -80,7 +80,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.overtaken": (f"{CASES}/test_overtaken.py", *PROCEDURE),
     "api.disclosure.subscribers": (f"{CASES}/test_subscribers.py",),
     "api.disclosure.open_sessions": (f"{CASES}/test_too_many.py",),
-    "api.disclosure.completeness": (f"{CASES}/test_completeness.py",),
+    "api.disclosure.completeness": (f"{CASES}/test_completeness.py", f"{CASES}/test_printing.py"),
     "api.disclosure.lookups": (f"{CASES}/test_reports.py",),
     "api.disclosure.reports": (f"{CASES}/test_reports.py",),
     "api.disclosure.told": (f"{CASES}/test_reports.py",),
