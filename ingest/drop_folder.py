@@ -21,32 +21,23 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from ingest import sources
 from ingest.decoders import decoder
-from ingest.drop_rules import (
-    DONE,
-    FAILED,
-    Sequence,
-    WatchRules,
-    follow,
-    is_due,
-    span_of,
-)
-from ingest.events import event
+from ingest.drop_journal import DropJournal
+from ingest.drop_rules import DONE, FAILED, WatchRules, is_due
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.grouping import ingest_group
 from ingest.pipeline import Delivery
 from ingest.streams import COMPRESSED
-from schemas.errors import BusyError, ConfigurationError, InputError, NotFoundError
-from store import AuditEntry, Put, Receipt, SourceRef, Store, files
+from schemas.errors import AuditError, BusyError, ConfigurationError, InputError, LagrumError
+from store import Receipt, SourceRef, Store, files
 from store.arrivals import remember_deliveries
 
-KIND: Final = "watch"
 LOOK_FILES_MAX: Final = 500
 FLUSH_FILES: Final = 64
 FLUSH_S: Final = 2.0
@@ -114,11 +105,7 @@ class DropFolder:
         self._handed: _Handed | None = None
         self._flushed = time.monotonic()
         self._changing = 0  # files that changed while they were read
-        self._entries: list[AuditEntry] = []
-        self._sequences: dict[str, Sequence] = {}
-        self._changed = False
-        self._journal: dict[str, Any] = {}
-        self._base: dict[str, int] = {}  # what earlier runs counted
+        self._journal = DropJournal(store, source, format)
 
     def run(self, *, once: bool, poll_s: float = 2.0) -> Totals:
         """Take files in until `stop` is set; with `once`, until nothing is left that is or soon becomes ready.
@@ -130,11 +117,26 @@ class DropFolder:
         decoder(self._format)
         if not self._directory.is_dir():
             raise ConfigurationError("there is no such folder to watch")
-        name = hashlib.sha256(os.fsencode(self._directory)).hexdigest()[:32]
-        with files.lock(self._store.layout.run / f"watch-{name}.lock", exclusive=True, blocking=False):
+        with self._alone():
             self.prepare()
             self._loop(once=once, poll_s=poll_s)
         return self.totals
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Be the only one that watches the folder, by whatever name or mount it is reached."""
+        status = self._directory.stat()
+        name = hashlib.sha256(f"{status.st_dev}-{status.st_ino}".encode()).hexdigest()[:32]
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(
+                    files.lock(self._store.layout.run / f"watch-{name}.lock", exclusive=True, blocking=False)
+                )
+            except BusyError as error:
+                raise BusyError(
+                    "another process watches this folder", hint="one process watches a folder; end the other one first"
+                ) from error
+            yield
 
     def prepare(self) -> None:
         """Make done/ and failed/, and read the journal.
@@ -143,7 +145,7 @@ class DropFolder:
             ConfigurationError: one of them lies on another file system.
         """
         self._folder.prepare(DONE, FAILED)
-        self._read_journal()
+        self._journal.read()
 
     def _loop(self, *, once: bool, poll_s: float) -> None:
         give_up: float | None = None  # with `once`: until when a file may become ready
@@ -155,11 +157,11 @@ class DropFolder:
                 if not found:
                     self._rest()
                 pause_s = poll_s
-            except (BusyError, OSError) as error:
+            except (BusyError, AuditError, OSError) as error:
                 if once:
                     raise
                 pause_s = min(pause_s * 2, BACK_OFF_S_MAX)
-                _log.warning("watch pauses source=%s reason=%s", self._source, type(error).__name__)
+                _log.warning("watch pauses source=%s seconds=%.0f reason=%s", self._source, pause_s, _reason(error))
             if found:
                 give_up = None
                 continue
@@ -173,11 +175,12 @@ class DropFolder:
     def _rest(self) -> None:
         """Do what is done when no file is ready."""
         self._delete_done()
-        if self.totals.waiting != self._journal.get("waiting"):
+        if self.totals.waiting != self._journal.waiting:
             self._write_journal()
 
     def look(self) -> int:
         """Take in what is ready now, a bounded number of files; return how many were handled."""
+        self._flush()  # what could not be moved before
         handled = 0
         try:
             names = self._names()
@@ -220,7 +223,7 @@ class DropFolder:
             return 0
         except PermissionError:
             self._folder.leave(name)
-            self._entries.append(event("file-unreadable", self._source))
+            self._journal.tell("file-unreadable")
             return 0
         with opened as file:
             stream = Steady(file, self.stop)
@@ -267,7 +270,9 @@ class DropFolder:
 
     def _took(self, name: str, identity: str, receipt: Receipt) -> int:
         self.totals.add(receipt)
-        self._number(name)  # also of a repetition: a crash may have come before the journal
+        self._journal.number(
+            name, self._rules.sequence
+        )  # also of a repetition: a crash may have come before the journal
         self._pending.append((name, identity, f".{receipt.batch_id}"))
         return 1
 
@@ -311,36 +316,20 @@ class DropFolder:
     def _key(self, digest: str) -> str:
         return f"file:{self._format}:{digest}"
 
-    def _number(self, name: str) -> None:
-        """Take the file's number into its sequence; a gap is an event."""
-        found = self._rules.sequence.search(name) if self._rules.sequence is not None else None
-        if found is None or not found["seq"].isdecimal():
-            return
-        group = found["group"] if "group" in found.re.groupindex and found["group"] is not None else ""
-        before = self._sequences.get(group, Sequence())
-        step = follow(before, int(found["seq"]), span_of(len(found["seq"]), before))
-        self._sequences[group] = step.sequence
-        self._changed = True
-        if step.gap is not None:
-            secret = {"group": group, "first": step.gap[0], "last": step.gap[1]}
-            self._entries.append(event("sequence-gap", self._source, secret=secret, missing=step.gap_files))
-        elif step.fills:
-            self._entries.append(event("sequence-gap-filled", self._source, secret={"group": group}))
-
     def _flush(self) -> None:
         """Make the journal durable, then move the files whose receipts are."""
         self._flushed = time.monotonic()
-        if self._pending or self._entries or self._changed:
+        if self._pending or self._journal.has_news:
             self._write_journal()
-        pending, self._pending = self._pending, []
-        if pending:
-            self._folder.take_away(DONE, pending)
+        if self._pending:
+            self._folder.take_away(DONE, self._pending)
+        self._pending = []
 
     def _fail(self, name: str, identity: str, error: InputError) -> None:
         self._flush()
-        self._number(name)
+        self._journal.number(name, self._rules.sequence)
         self.totals.failed += 1
-        self._entries.append(event("file-failed", self._source, reason=error.message))
+        self._journal.tell("file-failed", reason=error.message)
         self._write_journal()
         note = error.message + (f"\n{error.hint}" if error.hint else "") + "\n"
         self._folder.fail(name, identity, note)
@@ -361,23 +350,12 @@ class DropFolder:
                         break
         files.unlink_all(map(Path, due))
 
-    def _read_journal(self) -> None:
-        try:
-            self._journal = self._store.documents.get(KIND, self._source).body
-        except NotFoundError:
-            self._journal = {"files": 0, "redelivered": 0, "failed": 0, "sequences": {}}
-        self._sequences = {
-            group: Sequence.from_dict(body) for group, body in self._journal.get("sequences", {}).items()
-        }
-        self._base = {name: int(self._journal.get(name, 0)) for name in ("files", "redelivered", "failed")}
-
     def _write_journal(self) -> None:
-        entries, self._entries, self._changed = self._entries, [], False
-        self._journal = {
-            **{name: self._base[name] + getattr(self.totals, name) for name in self._base},
-            "format": self._format,
-            "waiting": self.totals.waiting,
-            "seen_us": self._store.clock.now_us(),
-            "sequences": {group: one.as_dict() for group, one in self._sequences.items()},
-        }
-        self._store.documents.commit([Put(KIND, self._source, self._journal)], entries)
+        self._journal.write(asdict(self.totals), self.totals.waiting)
+
+
+def _reason(error: LagrumError | OSError) -> str:
+    """Return what may be logged of an error: no name of a file."""
+    if isinstance(error, LagrumError):
+        return error.message
+    return os.strerror(error.errno) if error.errno is not None else type(error).__name__

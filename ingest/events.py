@@ -12,6 +12,6 @@ _log = logging.getLogger("lagrum.intake")
 
 def event(kind: str, source: str, *, secret: dict[str, Any] | None = None, **public: Any) -> AuditEntry:
     """Return the audit entry of an event, and write its log line; `secret` is readable by auditors only."""
-    told = " ".join(f"{name}={value}" for name, value in public.items())
-    _log.warning("%s source=%s %s", kind, source, told)
+    told = "".join(f" {name}={value}" for name, value in public.items())
+    _log.warning("%s source=%s%s", kind, source, told)
     return AuditEntry(f"intake.{kind}", {"source": source, **public}, secret)

@@ -205,9 +205,10 @@ class Folder:
         moves = self._moves(name, FAILED, goal, identity)
         if not moves:
             return False
-        files.replace_all(moves)
+        # First, so that a crash leaves no file there without its reason; the file is read and refused again.
         beside = suffixed(goal, REASON_SUFFIX, spare_bytes=_TEMPORARY_BYTES)
         files.write_atomic(self.directory / FAILED / beside, reason.encode())
+        files.replace_all(moves)
         return True
 
     def digest(self, stream: Steady, name: str) -> str:

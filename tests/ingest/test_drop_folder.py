@@ -122,7 +122,7 @@ def test_a_crash_before_the_journal_counts_nothing_twice_and_misses_no_number(
     for number in (2, 3):
         drop(folder, f"{number:02d}", lines(number))
     with monkeypatch.context() as crash:
-        crash.setattr(DropFolder, "_flush", lambda _self: (_ for _ in ()).throw(KeyboardInterrupt))
+        crash.setattr(DropFolder, "_write_journal", lambda _self: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             watch(store, folder, rules)
     drop(folder, "04", lines(4))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from ingest.drop_folder import DropFolder
 from ingest.drop_rules import WatchRules
 from ingest.folder import Folder
-from schemas.errors import ConfigurationError
+from schemas.errors import AuditError, BusyError, ConfigurationError
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest.test_drop_folder import SETTLED, drop, folder, kinds, lines, names, store, watch
@@ -154,3 +156,87 @@ def test_a_clock_that_is_set_back_keeps_no_file_waiting(store: Store, folder: Pa
     drop(folder, "a.csv", lines(1))
     os.utime(folder / "a.csv", (clock.now_us() / 1e6 + 86_400,) * 2)
     assert watch(store, folder, WatchRules(settle_s=0.05)).accepted == 1
+
+
+@pytest.mark.parametrize("other", ["link", "../in/.", "in/../../in"])
+def test_a_folder_is_watched_once_whatever_it_is_called(store: Store, folder: Path, tmp_path: Path, other: str) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    (folder / "in").mkdir()
+    drop(folder, "a.csv", lines(1))
+    first = DropFolder(store, "pbx", "csv", folder, SETTLED)
+    with first._alone(), pytest.raises(BusyError, match="watches this folder") as refused:
+        watch(store, tmp_path / other if other == "link" else folder / other)
+    assert refused.value.hint and names(folder) == ["a.csv"]
+    assert watch(store, folder).files == 1
+
+
+def test_a_pause_says_why_and_names_no_file(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched = DropFolder(store, "pbx", "csv", folder, SETTLED)
+    errors: list[Exception] = [OSError(errno.ENOSPC, "x", "/secret"), AuditError("the log is shut"), BusyError("busy")]
+
+    def failing() -> int:
+        if len(errors) == 1:
+            watched.stop.set()
+        raise errors.pop(0)
+
+    monkeypatch.setattr(watched, "look", failing)
+    watched.run(once=False, poll_s=0.001)
+    told = [record.getMessage().partition("reason=")[2] for record in caplog.records]
+    assert told == ["No space left on device", "the log is shut", "busy"]
+
+
+def test_a_file_that_was_refused_never_lies_without_its_reason(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop(folder, "a.csv", "no,header\n1,2\n")
+    with monkeypatch.context() as dying:
+        dying.setattr("ingest.folder.files.replace_all", _die)
+        with pytest.raises(KeyboardInterrupt):
+            watch(store, folder)
+    assert names(folder) == ["a.csv"]
+    assert watch(store, folder).failed == 1
+    assert names(folder / "failed") == ["a.csv", "a.csv.reason"]
+
+
+def _die(_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_two_folders_of_one_source_lose_nothing_of_each_other(store: Store, folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    rules = WatchRules(settle_s=0, sequence=re.compile(r"(?P<group>[a-z])(?P<seq>[0-9]+)"))
+    both = [DropFolder(store, "pbx", "csv", one, rules) for one in (folder, other)]
+    for one in both:
+        one.prepare()
+    for number, (one, into, letter) in enumerate(zip(both * 2, [folder, other] * 2, "abab", strict=True)):
+        drop(into, f"{letter}{10 + number * 2}.csv", lines(number))
+        assert one.look() == 1
+    journal = store.documents.get("watch", "pbx").body
+    assert (journal["files"], sorted(journal["sequences"])) == (4, ["a", "b"])
+    assert kinds(store) == ["intake.sequence-gap"] * 2
+
+
+def test_events_and_counts_wait_for_a_journal_that_can_be_written(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = WatchRules(settle_s=0, sequence=re.compile(r"(?P<seq>[0-9]+)"))
+    for number in (1, 4):
+        drop(folder, f"{number}.csv", lines(number))
+    watched = DropFolder(store, "pbx", "csv", folder, rules)
+    watched.prepare()
+    with monkeypatch.context() as full:
+        full.setattr(type(store.documents), "commit", _full)
+        with pytest.raises(OSError, match="full"):
+            watched.look()
+        assert names(folder) == ["1.csv", "4.csv"]
+    watched.look()
+    assert names(folder) == [] and kinds(store) == ["intake.sequence-gap"]
+    journal = store.documents.get("watch", "pbx").body
+    assert (journal["files"], journal["redelivered"]) == (2, 0)
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "full")
