@@ -12,7 +12,7 @@ from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
 from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, show_facts, show_table
-from api.cli.registering import confirmed, lines, revoked, withdrawn
+from api.cli.registering import confirmed, lines, revoked, tell_next, withdrawn
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -277,6 +277,7 @@ def _confirm(client: Client, authority_id: str, eyes: Look = seen) -> dict[str, 
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:
     emit(way.context, shown, lambda: show_facts(_facts(shown)))
+    tell_next(way, f"authority confirm {shown['id']}", shown)
 
 
 def _facts(shown: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from api.cli.acting import FILE, Way, acting
 from api.cli.context import Context
 from api.cli.countersigning import Look, look, seen
 from api.cli.output import emit, show_facts, show_table
-from api.cli.registering import confirmed, lines, revoked, withdrawn
+from api.cli.registering import confirmed, lines, revoked, tell_next, withdrawn
 
 if TYPE_CHECKING:
     from api.client import Client
@@ -340,6 +340,9 @@ def _sign_binding(client: Client, person_id: str, binding_id: str, step: str, ey
 
 def _tell(way: Way, shown: dict[str, Any]) -> None:
     emit(way.context, shown, lambda: show_facts(shown))
+    whose = shown.get("person")  # of a binding
+    confirm = f"bind-confirm {whose} {shown['id']}" if whose is not None else f"confirm {shown['id']}"
+    tell_next(way, f"person {confirm}", shown)
 
 
 def _new_passphrase() -> bytes:

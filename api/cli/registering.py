@@ -6,12 +6,13 @@ one entry, its last part the entry's id.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from api.cli.countersigning import Look
+from api.cli.output import note
 
 if TYPE_CHECKING:
     from api.cli.acting import Way
@@ -72,3 +73,9 @@ def withdrawn(way: Way, path: str, procedure: ModuleType) -> dict[str, Any]:
 def lines(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the entries of a list with what waits for each."""
     return [item | {"waits_for": (item["pending"] or {}).get("action")} for item in items]
+
+
+def tell_next(way: Way, confirm: str, shown: Mapping[str, Any]) -> None:
+    """Tell people by which command another custodian confirms what is requested for an entry, if anything is."""
+    if shown.get("pending") and not way.context.json:
+        note(f"Next: another custodian: lagrum {confirm}")

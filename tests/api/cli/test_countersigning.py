@@ -34,13 +34,21 @@ class Desk:
 
     def run(self, by: int, *words: str, given: io.StringIO | None = None) -> tuple[int, Any, str]:
         """Return the code, the answer and what the person was shown."""
+        code, out, err = self._run(by, *words, "--json", given=given)
+        return code, json.loads(out) if out else None, err
+
+    def told(self, by: int, *words: str) -> str:
+        """Return what is noted to a person besides the answer."""
+        return self._run(by, *words)[2]
+
+    def _run(self, by: int, *words: str, given: io.StringIO | None = None) -> tuple[int, str, str]:
         self._monkeypatch.setattr("sys.stdin", given or io.StringIO())
         self._capfd.readouterr()
         key = str(self._folder / "keys" / f"custodian-{by}.key.json")
-        argv = ["--root", str(self._world.store.root), *words, "--json", "--as", key]
+        argv = ["--root", str(self._world.store.root), *words, "--as", key]
         code = main(argv, clock=self._world.clock)
         out, err = self._capfd.readouterr()
-        return code, json.loads(out) if out else None, " ".join(err.split())
+        return code, out, " ".join(err.split())
 
 
 @pytest.fixture
@@ -82,12 +90,15 @@ def test_an_enrolment_is_seen_before_it_is_signed(world: World, desk: Desk) -> N
     public = PersonKey.generate("handler-9").public_text
     words = ("--name", "Handler 9", "--role", "case-handler", "--public-key", public)
     with running(world.store, Settings(port=0)):
-        assert desk.run(1, "person", "request", "handler-9", *words)[0] == 0
+        told = desk.told(1, "person", "request", "handler-9", *words)
+        assert told == "Next: another custodian: lagrum person confirm handler-9"
         _, _, seen = desk.run(2, "person", "confirm", "handler-9", given=Terminal("n\n"))
         assert "Handler 9" in seen
         assert "case-handler" in seen
         assert public in seen
         assert desk.run(2, "person", "confirm", "handler-9", given=Terminal("y\n"))[1]["state"] == "active"
+        assert desk.told(1, "person", "revoke", "handler-9", "--reason", "left").startswith("Next: another custodian")
+        desk.run(2, "person", "withdraw", "handler-9")
 
 
 def test_that_no_version_of_the_policy_waits_is_an_answer(world: World, desk: Desk) -> None:
