@@ -117,8 +117,11 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, root: Path, *, clock: Clock, passphrase: bytes | None = None) -> Store:
+    def open(cls, root: Path, *, clock: Clock, passphrase: bytes | None = None, recover: bool = True) -> Store:
         """Open an existing store; unfinished work of a crash is discarded or rolled forward.
+
+        Without `recover` the store's own stays: for who opens it beside a process that has done that. To look through
+        all files takes the writers' lock alone, and whoever begins a delivery waits for it.
 
         Raises:
             ConfigurationError: there is no store, or it has another format version.
@@ -146,7 +149,8 @@ class Store:
         audit = AuditLog.open(layout.audit, keyring=keyring, clock=clock)
         immutable = bool(marker.get(IMMUTABLE))
         store = cls(layout, store_id, clock, keyring, catalog, audit, immutable_parts=immutable)
-        store._recover()
+        if recover:
+            store._recover()
         return store
 
     def __enter__(self) -> Store:

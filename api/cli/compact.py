@@ -41,7 +41,7 @@ def compact(context: Context, everything: bool, day: datetime | None, for_servic
     if for_service:
         from api.cli.merging import run_for_service
 
-        return run_for_service(context.open_with, everything=everything)
+        return run_for_service(context, everything=everything)
     with loading():
         keep_freed_memory()
     document = dict.fromkeys(COLUMNS, 0)

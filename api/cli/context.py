@@ -66,13 +66,16 @@ class Context:
         """
         return self.open_with(passphrase(self.require_root()))
 
-    def open_with(self, secret: bytes | None) -> Store:
-        """Open the store at the root with the passphrase of its root key, if it has one; raises as `open_store`."""
+    def open_with(self, secret: bytes | None, *, recover: bool = True) -> Store:
+        """Open the store at the root with the passphrase of its root key, if it has one; raises as `open_store`.
+
+        Without `recover` what a crash left stays (see `Store.open`).
+        """
         with loading():
             from store import Store
 
         with patience("opening the store"):
-            return Store.open(self.require_root(), clock=self.clock, passphrase=secret)
+            return Store.open(self.require_root(), clock=self.clock, passphrase=secret, recover=recover)
 
     @contextmanager
     def read_store(self, **about: str | None) -> Iterator[Store]:

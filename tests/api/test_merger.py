@@ -19,7 +19,7 @@ import pytest
 from api import merger
 from api.merger import Merger
 from api.turns import NICENESS
-from schemas.errors import BusyError, LagrumError
+from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import ScanQuery, Store, SystemClock, files
 from tests.fault.writer import batch_table
 from tests.store.conftest import deliver
@@ -201,4 +201,125 @@ def test_a_stopped_process_is_killed_within_bounds_and_none_follows(
         one.stop()
         assert gone(child)
         assert looking.result() == 0
+    assert one.look() == 0 and len(store.catalog.parts()) == PARTS
+
+
+def test_a_process_that_is_stopped_is_killed_and_its_locks_are_free(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merger, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(merger, "ENDING_SECONDS", 0.2)
+    with files.lock(store.layout.writers_lock, exclusive=True), ThreadPoolExecutor(1) as pool:
+        looking = pool.submit(Merger(store, None).look)
+        child = wait_for_lock(os.getpid())
+        monkeypatch.setattr(merger, "SILENT_SECONDS_MAX", 5)  # from the next beat on
+        time.sleep(0.3)
+        with suppress(ProcessLookupError):  # the machine let it say nothing for so long
+            os.kill(child, signal.SIGSTOP)
+        with pytest.raises(BusyError, match="says nothing any more"):
+            looking.result(timeout=90)
+        assert gone(child)
+    monkeypatch.undo()
+    assert Merger(store, None).look() == 1
+
+
+def test_a_process_that_waits_says_that_it_lives(store: Store) -> None:
+    line = {"passphrase": None, "beat_seconds": 0.01, "recover": False, "place": merger.place_of(store.root)}
+    with files.lock(store.layout.writers_lock, exclusive=True), child_of(store, line) as process:
+        child, told = wait_for_lock(os.getpid()), process.stdout
+        assert child == process.pid and told is not None
+        assert [told.readline() for _ in range(100)] == ["{}\n"] * 100
+    assert process.returncode == 3  # its pipe has ended
+
+
+@contextmanager
+def child_of(store: Store, line: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """Give a process that merges, told by a test; its pipe ends with the test."""
+    program = "import sys; from api.cli import main; sys.exit(main())"
+    words = [sys.executable, "-c", program, "--root", str(store.root), "compact", "--for-service"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(line) + "\n")
+        process.stdin.flush()
+        yield process
+        process.stdin.close()
+        process.wait(60)
+
+
+def test_lines_come_whole_whatever_the_pipe_cuts_and_its_end_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merger, "_READ_BYTES", 3)
+    reading, writing = os.pipe()
+    os.write(writing, b'{}\n{"failed": "a"}\n{"merg')
+    os.close(writing)
+    assert list(merger._lines(reading)) == [b"{}", b'{"failed": "a"}']
+    os.close(reading)
+
+
+def test_files_of_no_catalog_are_removed_after_a_death_and_not_looked_for_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To look takes the writers' lock alone: deliveries would wait for a process that stands back, every minute."""
+    part = store.catalog.parts()[0]
+    (known,) = store.layout.parts.rglob(f"{part.file_id}.parquet")
+    orphan = known.with_name(f"{'0' * len(part.file_id)}.parquet")
+    one = Merger(store, None)
+    orphan.write_bytes(b"of a process that was killed")
+    assert one.look() == 1 and not orphan.exists()
+    orphan.write_bytes(b"of one that writes just now")
+    for number in (7, 9, 12, 13):
+        deliver(store, batch_table(number, store.clock.now_us()))
+    assert one.look() == 1 and orphan.exists()
+    for number in (16, 18, 19, 21):
+        deliver(store, batch_table(number, store.clock.now_us()))
+    with monkeypatch.context() as patch:
+        patch.setattr(Merger, "_hand_over", lambda _, process: process.kill())
+        with pytest.raises(LagrumError, match="ended with -9"):
+            one.look()
+    assert orphan.exists()
+    assert one.look() == 1 and not orphan.exists()
+
+
+@pytest.mark.parametrize("other", ["another", "none"])
+def test_nothing_is_merged_where_another_store_is_by_now(store: Store, tmp_path: Path, other: str) -> None:
+    one, root, line = Merger(store, None), store.root, {"passphrase": None, "beat_seconds": 9, "recover": True}
+    line["place"] = merger.place_of(root)
+    root.rename(tmp_path / "away")
+    if other == "another":
+        made(root).close()
+    with pytest.raises(ConfigurationError, match="place"):
+        one.look()
+    with child_of(store, line) as process:
+        assert process.stdout is not None and "place" in json.loads(process.stdout.readlines()[-1])["failed"]
+    if other == "another":
+        with Store.open(root, clock=SystemClock()) as another:
+            assert len(another.catalog.parts()) == PARTS
+        for path in sorted(root.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        root.rmdir()
+    (tmp_path / "away").rename(root)
+    assert one.look() == 1
+
+
+def test_what_the_disk_refuses_is_told_in_words(store: Store, capfd: pytest.CaptureFixture[str]) -> None:
+    """And on standard error, which is the service's log, is no file's name."""
+    place = store.layout.compaction_lock
+    place.unlink(missing_ok=True)
+    place.mkdir()
+    with pytest.raises(LagrumError, match="Is a directory"):
+        Merger(store, None).look()
+    assert str(store.root) not in "".join(capfd.readouterr())
+    place.rmdir()
+    assert Merger(store, None).look() == 1
+
+
+def test_a_service_that_ends_while_a_process_begins_is_told_nothing(store: Store) -> None:
+    """The pipe is closed before the first line is in it."""
+    one = Merger(store, None)
+    begun = one._hand_over
+
+    def ended_first(process: subprocess.Popen[bytes]) -> None:
+        one.stop()
+        begun(process)
+
+    one._hand_over = ended_first  # type: ignore[method-assign]
     assert one.look() == 0 and len(store.catalog.parts()) == PARTS
