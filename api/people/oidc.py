@@ -147,8 +147,8 @@ class TokenVerifier:
             raise TokenError("claims") from None
         except jwt.PyJWTError:
             raise TokenError("signature") from None
-        subject = claims["sub"]
-        if not isinstance(subject, str) or not subject:  # (5)
+        subject: str = claims["sub"]  # PyJWT takes nothing else
+        if not subject:  # (5)
             raise TokenError("claims")
         if not _is_issued_to(self._audience, claims):  # (3)
             raise TokenError("party", subject)

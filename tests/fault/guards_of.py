@@ -106,6 +106,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.people.client_certificates": ("api/people/test_credential_book.py", *CERTIFICATES),
     "api.people.credentials": ("api/people/test_credential_book.py", *CERTIFICATES),
     "api.people.auth": ("api/people/test_auth.py",),
+    "api.people.oidc": ("api/people/test_oidc.py",),
+    "api.people.authenticator": (
+        "api/people/test_auth.py",
+        "api/people/test_oidc.py",
+        "api/people/test_mixed_proofs.py",
+        "api/people/test_logins.py",
+    ),
+    "api.people.authority_endpoint": ("api/people/test_authorities.py",),
     "api.people.enrolment": tuple(
         f"api/people/test_{name}.py" for name in ("custodians", "persons", "brought_back", "authorities", "bootstrap")
     ),
