@@ -287,6 +287,7 @@ STRANGE: dict[str, tuple[str, Any]] = {
         "/.well-known/openid-configuration",
         {"issuer": "ISSUER", "jwks_uri": "http://keys.example/jwks"},
     ),
+    "keys at a number": ("/.well-known/openid-configuration", {"issuer": "ISSUER", "jwks_uri": 7}),
 }
 
 
