@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
 from api.people import bindings, enrolment, oidc
-from api.people.oidc import TokenError, TokenVerifier
+from api.people.oidc import ProviderKeys, TokenError, TokenVerifier
 from api.settings import Settings
 from schemas.errors import ConfigurationError
 from tests.api.issuer import AUDIENCE, Provider, jwk, log_in, new_key, real_provider
@@ -293,8 +293,10 @@ STRANGE: dict[str, tuple[str, Any]] = {
 
 @pytest.mark.parametrize(("path", "answer"), STRANGE.values(), ids=STRANGE)
 def test_a_strange_answer_of_the_provider_gives_no_key(
-    provider: Provider, clock: FixedClock, path: str, answer: Any
+    provider: Provider, clock: FixedClock, monkeypatch: pytest.MonkeyPatch, path: str, answer: Any
 ) -> None:
+    get, asked = ProviderKeys._get, list[str]()
+    monkeypatch.setattr(ProviderKeys, "_get", lambda self, url: (asked.append(url), get(self, url))[1])
     if isinstance(answer, dict) and answer.get("issuer") == "ISSUER":
         answer = answer | {"issuer": provider.issuer}
     if isinstance(answer, dict) and answer.get("jwks_uri") == "JWKS":
@@ -303,6 +305,7 @@ def test_a_strange_answer_of_the_provider_gives_no_key(
     with pytest.raises(TokenError):
         _verifier(provider, clock).verify(provider.token(NOW))
     assert "/elsewhere" not in provider.calls
+    assert asked and all(url.startswith(provider.issuer) for url in asked)
 
 
 def test_keys_that_are_not_for_this_are_not_used(provider: Provider, clock: FixedClock) -> None:
