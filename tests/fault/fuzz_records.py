@@ -199,9 +199,10 @@ def tried(name: str, seed: int, number: int, told: Told) -> str:
         refused = sum(index + 1 in found.rejects for index in hit)
         told.rows, told.rejects = told.rows + len(hit) - refused, told.rejects + refused
     excused = {index + 1 for index in hit} | ({index + 2 for index in hit} if torn else set())
-    excused |= {index + 1 for index in taken_along(name, records, hit)}
+    taken = taken_along(name, records, hit)
+    excused |= {index + 1 for index in taken}
     whole = [place for place in range(1, count + 1) if place not in excused]
-    return difference(name, found, expected, whole, count, moved=torn)
+    return difference(name, found, expected, whole, count, moved=torn or bool(taken))
 
 
 def main() -> int:

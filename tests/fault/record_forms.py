@@ -69,8 +69,8 @@ _EMPTY_LINE: Final = re.compile(rb"\n[ \t\r]*(?=\n)")
 def taken_along(name: str, records: Sequence[bytes], hit: Sequence[int]) -> set[int]:
     """Return which records damaged ones may take along by their format's own rule.
 
-    A text of `kannel` has the length that its line tells, lines' ends included; in `asterisk-custom` and CUCM's files a
-    field goes on to its closing quote, which may be another damaged record's.
+    A text of `kannel` has the length that its line tells, lines' ends included; in `asterisk-custom`, CUCM's and
+    mapped files a field goes on to its closing quote, which may be another damaged record's.
     """
     taken = set[int]()
     if name == "kannel":
@@ -80,7 +80,7 @@ def taken_along(name: str, records: Sequence[bytes], hit: Sequence[int]) -> set[
             while rest > 0 and after < len(records):
                 taken.add(after)
                 rest, after = rest - len(records[after]), after + 1
-    elif name in ("asterisk-custom", "cucm-cdr", "cucm-cmr"):
+    elif name in ("asterisk-custom", "cucm-cdr", "cucm-cmr", "mapping"):
         odd = [index for index in hit if records[index].count(b'"') % 2]
         for opening, closing in pairwise(odd):
             taken.update(range(opening, closing + 1))
