@@ -105,7 +105,7 @@ class DropFolder:
         self._handed: _Handed | None = None
         self._flushed = time.monotonic()
         self._changing = 0  # files that changed while they were read
-        self._journal = DropJournal(store, source, format)
+        self._journal = DropJournal(store, source, format, self._rules.sequence)
 
     def run(self, *, once: bool, poll_s: float = 2.0) -> Totals:
         """Take files in until `stop` is set; with `once`, until nothing is left that is or soon becomes ready.
@@ -270,9 +270,7 @@ class DropFolder:
 
     def _took(self, name: str, identity: str, receipt: Receipt) -> int:
         self.totals.add(receipt)
-        self._journal.number(
-            name, self._rules.sequence
-        )  # also of a repetition: a crash may have come before the journal
+        self._journal.number(name)  # also of a repetition: a crash may have come before the journal
         self._pending.append((name, identity, f".{receipt.batch_id}"))
         return 1
 
@@ -327,7 +325,7 @@ class DropFolder:
 
     def _fail(self, name: str, identity: str, error: InputError) -> None:
         self._flush()
-        self._journal.number(name, self._rules.sequence)
+        self._journal.number(name)
         self.totals.failed += 1
         self._journal.tell("file-failed", reason=error.message)
         self._write_journal()

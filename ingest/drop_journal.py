@@ -23,8 +23,10 @@ _COUNTS: Final = ("files", "redelivered", "failed")
 class DropJournal:
     """One folder's share in its source's journal."""
 
-    def __init__(self, store: Store, source: str, format: str) -> None:
+    def __init__(self, store: Store, source: str, format: str, numbers: re.Pattern[str] | None) -> None:
+        """Write for a source; `numbers` finds the number of a file in its name, as `WatchRules.sequence`."""
         self._store, self._source, self._format = store, source, format
+        self._pattern = numbers
         self._entries: list[AuditEntry] = []
         self._sequences: dict[str, Sequence] = {}
         self._numbered: set[str] = set()
@@ -47,9 +49,9 @@ class DropJournal:
         """Have an event, which is logged at once, go to the audit log with the next writing."""
         self._entries.append(event(kind, self._source, **public))
 
-    def number(self, name: str, pattern: re.Pattern[str] | None) -> None:
+    def number(self, name: str) -> None:
         """Take a file's number into its sequence; a gap is an event."""
-        found = pattern.search(name) if pattern is not None else None
+        found = self._pattern.search(name) if self._pattern is not None else None
         if found is None or not found["seq"].isdecimal():
             return
         group = found["group"] if "group" in found.re.groupindex and found["group"] is not None else ""

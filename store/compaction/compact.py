@@ -114,7 +114,7 @@ def choose(parts: Sequence[PartRow], *, everything: bool, above_floor: bool = Fa
 
 
 def is_due(store: Store, *, everything: bool = False) -> bool:
-    """Tell whether `compact` would find parts to merge."""
+    """Tell by the catalog alone whether `compact` would find parts to merge, if perhaps as it would leave them."""
     verdict, parts = store.clock_guard.verdict(), defaultdict[PartitionKey, list[PartRow]](list)
     for part in store.catalog.parts():
         parts[part.partition].append(part)
