@@ -68,7 +68,7 @@ def log_in(issuer: str, subject: str, audience: str = AUDIENCE, nonce: str = "on
 
 
 class Provider:
-    """A provider on loopback: `answers` are its documents by path, `calls` counts what was asked."""
+    """A provider on loopback: `answers` are its documents by path, some with a status; `calls` counts what was asked."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
@@ -85,8 +85,9 @@ class Provider:
                     self.send_header("Location", f"{provider.issuer}/elsewhere")
                     self.end_headers()
                     return
+                status, found = found if isinstance(found, tuple) else (200 if found is not None else 404, found)
                 body = found if isinstance(found, bytes) else json.dumps(found).encode()
-                self.send_response(200 if found is not None else 404)
+                self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

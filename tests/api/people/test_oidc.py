@@ -193,6 +193,8 @@ FORGED: dict[str, tuple[str, Any]] = {
     "a critical extension": ("form", lambda p: p.token(NOW, header={"crit": ["x"], "x": 1})),
     "another type": ("form", lambda p: p.token(NOW, header={"typ": "logout+jwt"})),
     "a long kid": ("form", lambda p: p.token(NOW, header={"kid": "k" * 201})),
+    "an unencoded payload": ("form", lambda p: p.token(NOW, header={"b64": False})),
+    "a number as type": ("form", lambda p: p.token(NOW, header={"typ": 7})),
     "too long": ("form", lambda p: p.token(NOW, x="x" * 9000)),
     "no token": ("form", lambda _: "a.b.c"),
     "not ASCII": ("form", lambda _: "ä.b.c"),
@@ -306,6 +308,16 @@ def test_a_strange_answer_of_the_provider_gives_no_key(
         _verifier(provider, clock).verify(provider.token(NOW))
     assert "/elsewhere" not in provider.calls
     assert asked and all(url.startswith(provider.issuer) for url in asked)
+
+
+def test_keys_of_an_answer_that_is_refused_or_too_long_are_not_used(provider: Provider, clock: FixedClock) -> None:
+    keys = json.dumps(provider.answers["/jwks"]).encode()
+    for answer in ((500, keys), (203, keys), keys + b" " * oidc.ANSWER_BYTES_MAX):
+        provider.answers["/jwks"] = answer
+        with pytest.raises(TokenError):
+            _verifier(provider, clock).verify(provider.token(NOW))
+    provider.answers["/jwks"] = keys + b" " * (oidc.ANSWER_BYTES_MAX - len(keys))
+    assert _verifier(provider, clock).verify(provider.token(NOW)).subject == "s-1"
 
 
 def test_keys_that_are_not_for_this_are_not_used(provider: Provider, clock: FixedClock) -> None:
