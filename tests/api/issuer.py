@@ -68,7 +68,7 @@ def log_in(issuer: str, subject: str, audience: str = AUDIENCE, nonce: str = "on
 
 
 class Provider:
-    """A provider on loopback: `answers` are its documents by path, or status and document; `calls` counts what was asked."""
+    """A provider on loopback: `answers` are documents by path, or (status, document); `calls` is what was asked."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
