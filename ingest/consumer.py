@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ingest import sources
@@ -56,10 +56,13 @@ class Consumed:
     duplicates: int = 0
     conflicts: int = 0
     rejected: int = 0
+    reject_reasons: dict[str, int] = field(default_factory=dict)
 
     def add(self, receipt: Receipt) -> None:
         """Count one receipt."""
         self.batches += 1
+        for reason, count in receipt.reject_reasons.items():
+            self.reject_reasons[reason] = self.reject_reasons.get(reason, 0) + count
         for name in ("records", "accepted", "duplicates", "conflicts", "rejected"):
             setattr(self, name, getattr(self, name) + getattr(receipt, name))
 

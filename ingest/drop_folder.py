@@ -30,6 +30,7 @@ from ingest import sources
 from ingest.decoders import decoder
 from ingest.drop_journal import DropJournal
 from ingest.drop_rules import DONE, FAILED, WatchRules, is_due
+from ingest.findings import Findings, took_nothing
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.grouping import ingest_group
 from ingest.pipeline import Delivery
@@ -61,6 +62,8 @@ class Totals:
     files: int = 0
     redelivered: int = 0
     failed: int = 0
+    refused: int = 0
+    """Files of which every record was rejected, out of the ordinary: they are in the quarantine, and lie in done/."""
     waiting: int = 0
     records: int = 0
     accepted: int = 0
@@ -73,6 +76,7 @@ class Totals:
     def add(self, receipt: Receipt) -> None:
         """Count one receipt; a repetition's records were counted before."""
         self.files += 1
+        self.refused += took_nothing(receipt.records, receipt.rejected, receipt.reject_reasons)
         if receipt.replayed:
             self.redelivered += 1
             return
@@ -99,6 +103,7 @@ class DropFolder:
         self._directory = self._folder.directory
         self.stop = threading.Event()
         self.totals = Totals()
+        self.findings = Findings()
         # Name, the state in which it was read, suffix for a name that is taken in done/.
         self._pending: list[tuple[str, str, str]] = []
         self._pool: Executor | None = None
@@ -270,6 +275,9 @@ class DropFolder:
 
     def _took(self, name: str, identity: str, receipt: Receipt) -> int:
         self.totals.add(receipt)
+        if took_nothing(receipt.records, receipt.rejected, receipt.reject_reasons):
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(receipt.reject_reasons.items()))
+            self.findings.add(name, f"every record was rejected ({reasons})")
         self._journal.number(name)  # also of a repetition: a crash may have come before the journal
         self._pending.append((name, identity, f".{receipt.batch_id}"))
         return 1
@@ -330,7 +338,8 @@ class DropFolder:
         self._journal.tell("file-failed", reason=error.message)
         self._write_journal()
         note = error.message + (f"\n{error.hint}" if error.hint else "") + "\n"
-        self._folder.fail(name, identity, note)
+        if self._folder.fail(name, identity, note):
+            self.findings.add(name, f"moved to {FAILED}/: {error.message}")
 
     def _delete_done(self) -> None:
         """Delete what was received long enough ago: files of the switch's making, in the clear."""

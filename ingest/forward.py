@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, cast
 
 from ingest.drop_rules import COMPANIONS, FAILED, companions
+from ingest.findings import Findings, took_nothing
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.spool import Held, Spool, as_stream
 from ingest.streams import expanded
@@ -30,6 +31,8 @@ from store import files
 LOOK_FILES_MAX: Final = 500
 BACK_OFF_S_MAX: Final = 30.0
 _READ_BYTES: Final = 1 << 20
+_SPOOLED: Final = "a spooled file"
+"""The spool tells names to nobody; what is refused is set aside in it."""
 
 _log = logging.getLogger("lagrum.forward")
 
@@ -47,6 +50,8 @@ class Forwarded:
     sent: int = 0
     spooled: int = 0
     failed: int = 0
+    refused: int = 0
+    """Files that were sent, and of which the store rejected every record: they are in its quarantine."""
     waiting: int = 0
     in_spool: int = 0
 
@@ -75,6 +80,7 @@ class Agent:
         self._folder, self._spool, self._send = folder, spool, send
         self.stop = threading.Event()
         self.totals = Forwarded()
+        self.findings = Findings()
         self._away_until = 0.0
         self._pause_s = 0.0
 
@@ -113,12 +119,13 @@ class Agent:
                 return
             try:
                 digests = _digests(as_stream(self._spool.pieces(entry_id)))
-                self._deliver(lambda chosen=entry_id: self._spool.pieces(chosen), digests)  # type: ignore[misc]
+                self._deliver(_SPOOLED, lambda chosen=entry_id: self._spool.pieces(chosen), digests)  # type: ignore[misc]
             except BusyError:
                 return
             except (InputError, IntegrityError) as error:
                 _log.error("a spooled file is refused: %s", error.message)
                 self.totals.failed += 1
+                self.findings.add(_SPOOLED, error.message)
                 self._spool.set_aside(entry_id)
                 continue
             self._spool.remove(entry_id)
@@ -144,7 +151,7 @@ class Agent:
             try:
                 if self._away:
                     return self._keep(name, entry_id, stream, digests)
-                self._deliver(lambda: _pieces(stream), digests)
+                self._deliver(name, lambda: _pieces(stream), digests)
             except BusyError:
                 return self._keep(name, entry_id, stream, digests)
             except InputError as error:
@@ -159,8 +166,8 @@ class Agent:
                 return 1
         return 0
 
-    def _deliver(self, pieces: Callable[[], Iterator[bytes]], digests: _Digests) -> None:
-        """Send bytes; return when a receipt is for them.
+    def _deliver(self, name: str, pieces: Callable[[], Iterator[bytes]], digests: _Digests) -> None:
+        """Send the bytes of a file; return when a receipt is for them.
 
         Raises:
             BusyError: the store is away, or its receipt is for something else.
@@ -180,6 +187,9 @@ class Agent:
             raise
         self._pause_s = self._away_until = 0.0
         self.totals.sent += 1
+        if took_nothing(int(receipt["records"]), int(receipt["rejected"]), receipt.get("reject_reasons", {})):
+            self.totals.refused += 1
+            self.findings.add(name, "the store rejected every record")
 
     def _keep(self, name: str, entry_id: str, stream: Steady, digests: _Digests) -> int:
         """Copy a file into the spool, unless it is there; it stays where it is when there is no room."""
@@ -204,7 +214,8 @@ class Agent:
     def _fail(self, name: str, identity: str, error: InputError) -> None:
         self.totals.failed += 1
         _log.error("a file is refused: %s", error.message)
-        self._folder.fail(name, identity, f"{error.message}\n")
+        if self._folder.fail(name, identity, f"{error.message}\n"):
+            self.findings.add(name, f"moved to {FAILED}/: {error.message}")
 
 
 def _pieces(stream: Steady) -> Iterator[bytes]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from api.cli.context import Context
 from api.cli.ingest import check_format
-from api.cli.output import emit, note, show_facts
+from api.cli.output import counted, emit, note, show_facts
 from api.cli.standing import log_warnings, until_told
+
+if TYPE_CHECKING:
+    from ingest.consumer import Consumed
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _KIB: Final = 1 << 10
@@ -89,7 +92,7 @@ def consume(
     \b
     Exit codes:
       0  done, or stopped by a signal
-      1  with --once: a message could not be read, or the broker is away
+      1  with --once: a message could not be read, every record was rejected, or the broker is away
       2  usage or configuration, credentials that the broker does not take
     """
     check_format(format_name)
@@ -111,7 +114,20 @@ def consume(
             queue.close()
     document = asdict(totals)
     emit(context, document, lambda: show_facts(document))
-    return 1 if once and totals.refused else 0
+    return _verdict(totals, format_name) if once else 0
+
+
+def _verdict(totals: Consumed, format_name: str) -> int:
+    """Say what was found wrong, and return the exit code that goes with it."""
+    from ingest.findings import took_nothing
+
+    if totals.refused:
+        note(f"{counted(totals.refused, 'message')} could not be read; `lagrum quarantine list` shows why")
+    elif took_nothing(totals.records, totals.rejected, totals.reject_reasons):
+        note(f"every record was rejected; is it of format {format_name}? `lagrum quarantine list` shows why")
+    else:
+        return 0
+    return 1
 
 
 def register(group: click.Group) -> None:

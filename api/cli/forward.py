@@ -9,8 +9,8 @@ from typing import Any, Final
 import click
 
 from api.cli.context import Context
-from api.cli.output import emit, note, show_facts
-from api.cli.standing import log_warnings, until_told, watched
+from api.cli.output import counted, emit, note, show_facts
+from api.cli.standing import log_warnings, tell_findings, until_told, watched
 from schemas.errors import ConfigurationError
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -68,7 +68,7 @@ def forward(
     \b
     Exit codes:
       0  done, or stopped by a signal
-      1  with --once: the store is away, or refused a file
+      1  with --once: the store is away, refused a file, or rejected every record of one; stderr says which, and why
       2  usage or configuration, a credential that the store does not take
     """
     from api.cli.ingest import check_format
@@ -93,7 +93,11 @@ def forward(
         totals = agent.run(once=once, poll_s=poll_s)
     document = asdict(totals)
     emit(context, document, lambda: show_facts(document))
-    return 1 if once and (totals.failed or totals.in_spool) else 0
+    if once:
+        tell_findings(agent.findings, form)
+        if totals.in_spool:
+            note(f"{counted(totals.in_spool, 'file')} in the spool: the store is away; run it again when it is back")
+    return 1 if once and (agent.findings.count or totals.in_spool) else 0
 
 
 def register(group: click.Group) -> None:

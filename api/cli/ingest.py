@@ -62,7 +62,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
     \b
     Exit codes:
       0  every delivery is durable; rejected records are in the quarantine
-      1  a delivery could not be read; the others are durable
+      1  a delivery could not be read, or every record of one was rejected; the others are durable
       2  unknown format, missing file, wrong configuration
     """
     check_paths(paths)
@@ -75,7 +75,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
         outcomes = _ingest_all(store, source, format_name, paths)
         document = summarise(outcomes, time.monotonic() - began)
     emit(context, document, lambda: _show(document))
-    return 1 if any("error" in outcome for outcome in outcomes) else 0
+    return 1 if any("error" in outcome or _took_nothing(outcome) for outcome in outcomes) else 0
 
 
 def register(group: click.Group) -> None:
@@ -262,6 +262,12 @@ def _open(stack: ExitStack, path: Path) -> tuple[BinaryIO, int | None]:
         return sys.stdin.buffer, None
     file = stack.enter_context(path.open("rb", buffering=0))
     return cast(BinaryIO, file), path.stat().st_size
+
+
+def _took_nothing(outcome: Mapping[str, Any]) -> bool:
+    from ingest.findings import took_nothing
+
+    return took_nothing(outcome["records"], outcome["rejected"], outcome.get("reject_reasons", {}))
 
 
 def _message(error: LagrumError) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from api.cli.context import Context
-from api.cli.output import emit, show_facts, show_table
+from api.cli.output import counted, emit, note, show_facts, show_table
 from store.clock import to_text
 
 
@@ -85,7 +85,7 @@ def show(context: Context, quarantine_id: int) -> None:
 @quarantine.command("replay")
 @click.argument("batch_id", type=int, metavar="BATCH")
 @click.pass_obj
-def replay(context: Context, batch_id: int) -> None:
+def replay(context: Context, batch_id: int) -> int:
     """Deliver the rejected records of a batch again, with the source's settings of today.
 
     Mend the source first (`lagrum sources`). Records that are refused again come back to the quarantine.
@@ -93,6 +93,11 @@ def replay(context: Context, batch_id: int) -> None:
     \b
     Example:
       lagrum quarantine replay 17
+
+    \b
+    Exit codes:
+      0  every record was taken in
+      1  a record was rejected again, or nothing of the batch waits
     """
     from ingest.quarantine import replay_batch
 
@@ -100,6 +105,10 @@ def replay(context: Context, batch_id: int) -> None:
         receipt = replay_batch(store, batch_id)
     document = receipt.as_dict()
     emit(context, document, lambda: show_facts(document))
+    if receipt.rejected:
+        refused = counted(receipt.rejected, "record")
+        note(f"{refused} rejected again, and in the quarantine under batch {receipt.batch_id}")
+    return 1 if receipt.rejected else 0
 
 
 def register(group: click.Group) -> None:

@@ -8,9 +8,14 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from api.cli.output import note
+
+if TYPE_CHECKING:
+    from ingest.findings import Findings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -53,6 +58,14 @@ def log_warnings() -> None:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     logging.getLogger("nats").setLevel(logging.CRITICAL)
+
+
+def tell_findings(findings: Findings, format_name: str) -> None:
+    """Say which files were found wrong, and what to do about it."""
+    for line in findings.lines():
+        note(line)
+    if findings.count:
+        note(f"hint: are they of format {format_name}? `lagrum quarantine list` shows rejected records")
 
 
 def until_told(stop: threading.Event) -> None:

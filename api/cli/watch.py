@@ -12,7 +12,7 @@ import click
 from api.cli.context import Context
 from api.cli.ingest import check_format
 from api.cli.output import emit, note, show_facts
-from api.cli.standing import log_warnings, until_told, watched
+from api.cli.standing import log_warnings, tell_findings, until_told, watched
 
 
 @click.command("watch")
@@ -60,7 +60,8 @@ def watch(
     \b
     Exit codes:
       0  done, or stopped by a signal
-      1  a file could not be read (--once), or another process watches the folder
+      1  with --once: a file could not be read, or every record of one was rejected; stderr says which, and why
+      1  another process watches the folder
       2  usage or configuration
     """
     check_format(format_name)
@@ -77,7 +78,9 @@ def watch(
         totals = folder.run(once=once, poll_s=poll_s)
     document = asdict(totals)
     emit(context, document, lambda: show_facts(document))
-    return 1 if once and totals.failed else 0
+    if once:
+        tell_findings(folder.findings, format_name)
+    return 1 if once and folder.findings.count else 0
 
 
 def register(group: click.Group) -> None:

@@ -106,7 +106,7 @@ def test_refused_records_of_a_mapping_are_replayed_with_the_mapping_of_today(
         sources.register(store, SourceConfig("legacy", options={"mapping": good}), actor="test")
     batch = run("--root", root, "--json", "quarantine", "list").json["entries"][0]["batch_id"]
     replayed = run("--root", root, "--json", "quarantine", "replay", str(batch))
-    assert (replayed.json["accepted"], replayed.json["rejected"]) == (3, 0)
+    assert (replayed.code, replayed.json["accepted"], replayed.json["rejected"]) == (0, 3, 0)
     assert (
         run("--root", root, "--json", "ingest", "--source", "legacy", "--format", "mapping", file).json["duplicates"]
         == 3

@@ -169,7 +169,8 @@ def test_rejects_are_counted_told_and_shown_without_a_value(run: Run, root: Path
     assert shown.json["rejects"][0]["position"] == 2
     assert "46700000001" not in shown.out and "not a time" not in shown.out
     replayed = run("--root", root, "--json", "quarantine", "replay", str(listed["entries"][0]["batch_id"]))
-    assert (replayed.code, replayed.json["rejected"]) == (0, 1)
+    assert (replayed.code, replayed.json["rejected"]) == (1, 1)
+    assert "1 record rejected again" in replayed.err
 
 
 def test_reconciliation_adds_up_per_source(run: Run, root: Path, calls: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -172,8 +173,26 @@ def test_a_file_that_changed_after_it_was_sent_is_not_deleted(folder: Path, cloc
 
 def test_what_the_store_refuses_moves_to_failed(folder: Path, clock: FixedClock) -> None:
     (folder / "a.csv").write_bytes(CSV)
-    assert once(folder, Stub(refused).send, clock).failed == 1
+    sender = agent(folder, Stub(refused).send, clock)
+    assert sender.run(once=True, poll_s=0.01).failed == 1
     assert (names(folder), names(folder / "failed")) == ([], ["a.csv", "a.csv.reason"])
+    assert list(sender.findings.lines()) == ["a.csv: moved to failed/: no"]
+
+
+@pytest.mark.parametrize(("rejected", "reason", "found"), [(2, "malformed", 1), (1, "malformed", 0), (2, "expired", 0)])
+def test_a_file_of_which_the_store_takes_nothing_is_told(
+    folder: Path, clock: FixedClock, rejected: int, reason: str, found: int
+) -> None:
+    def quarantined(data: bytes, _key: str | None) -> dict[str, Any]:
+        counts = {"records": 2, "accepted": 2 - rejected, "duplicates": 0, "conflicts": 0, "rejected": rejected}
+        digest = hashlib.sha256(data).hexdigest()
+        return {**counts, "sha256": digest, "bytes": len(data), "reject_reasons": {reason: rejected}}
+
+    (folder / "a.csv").write_bytes(CSV)
+    sender = agent(folder, Stub(quarantined).send, clock)
+    totals = sender.run(once=True, poll_s=0.01)
+    assert (totals.sent, totals.failed, totals.refused, names(folder)) == (1, 0, found, [])
+    assert list(sender.findings.lines()) == ["a.csv: the store rejected every record"] * found
 
 
 @contextmanager
