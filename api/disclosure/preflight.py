@@ -71,6 +71,7 @@ class Preflight(Steps):
             rules.require_three_persons(case.task, actor.signatory)
             rules.require_call_back(case.authorisation, case.task)
             rules.require_order(case.basis, case.authorisation, case.task, now_us)
+            self._require_parties(case, now_us)
             rules.require_preflights_left(case.task)
             counted = replace(case.task, preflights=case.task.preflights + 1)
             # Nothing is counted unless the entry is in the log.

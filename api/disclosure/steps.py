@@ -67,6 +67,13 @@ class Steps:
             purpose = self._store.policies.current().in_force(to_date(now_us)).window(str(basis.draws_on))
             rules.require_reach(purpose.until(to_date(task.window.start_us)) > to_datetime(now_us))
 
+    def _require_parties(self, case: Case, now_us: int) -> None:
+        """Who asked and who checked are still in office, and the authority is one that asks under the basis."""
+        self._require_in_office(case.task.officer, rules.OFFICER)
+        self._require_in_office(case.task.case_handler, rules.CASE_HANDLER)
+        authority = authorities.require(self._store, case.authorisation.authority, now_us)
+        rules.require_asker(case.basis, authority.terms.kind)
+
     def _require_granted(self, case: Case, now_us: int) -> None:
         """Everything that a search and its result stand on, checked anew at every step from (5) on."""
         task = case.task

@@ -13,10 +13,20 @@ from api.disclosure.preflight import ZERO, bucket
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.states import TaskState
 from api.disclosure.views import cases, counts, show
+from api.people import authorities, persons
 from api.people.signing import Statement, digest_of, verify
 from schemas.errors import AuditError, KeyUnavailableError, ProcedureError
 from store.clock import to_date
-from tests.api.disclosure.conftest import MIDNIGHT_US, TARGET, WINDOW, Court, a_rights_holder
+from tests.api.disclosure.conftest import (
+    AUTHORITY,
+    MIDNIGHT_US,
+    PEOPLE,
+    TARGET,
+    WINDOW,
+    Court,
+    a_rights_holder,
+    register_authority,
+)
 from tests.store.records import DAY_US
 
 
@@ -58,6 +68,36 @@ def test_what_is_refused_looks_like_a_task_that_finds_nothing(shared_court: Cour
     assert court.procedure.preflight(court.actor("approver-1"), "SE-T-" + "0" * 16) == ZERO
     assert court.procedure.preflight(court.actor("approver-1"), court.approved().id) == ZERO
     assert [entry.kind for entry in court.log()[-3:]].count("disclosure.refused") >= 1
+
+
+@pytest.mark.parametrize(
+    ("gone", "reason"), [("officer-1", "revoked-role"), ("handler-1", "revoked-role"), (AUTHORITY, "revoked-role")]
+)
+def test_nothing_is_counted_for_a_case_that_nobody_could_approve(
+    court: Court, gone: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = court.checked()
+    if gone == AUTHORITY:
+        register_authority(court.store, AUTHORITY, authorities.REVOKED)
+    else:
+        court.enrol(gone, *PEOPLE[gone], state=persons.REVOKED)
+    monkeypatch.setattr(type(court.store), "scan", _unread)
+    assert court.procedure.preflight(court.actor("approver-1"), task.id) == ZERO
+    assert court.log()[-1].public["reason"] == reason
+    with pytest.raises(ProcedureError) as refusal:
+        court.approve(task.id)
+    assert refusal.value.reason == reason
+
+
+def test_nothing_is_counted_for_an_authority_that_does_not_ask_under_the_basis(court: Court) -> None:
+    task = court.checked()
+    with a_rights_holder(court):
+        assert court.procedure.preflight(court.actor("approver-1"), task.id) == ZERO
+        assert court.log()[-1].public["reason"] == "authority-kind"
+        with pytest.raises(ProcedureError) as refusal:
+            court.approve(task.id)
+    assert refusal.value.reason == "authority-kind"
+    assert court.procedure.preflight(court.actor("approver-1"), task.id) != ZERO
 
 
 def test_nothing_is_counted_without_the_log_and_what_cannot_be_read_is_no_zero(

@@ -149,6 +149,8 @@ class Judge:
             and not task.ended
             and self.apart(order.officer, task.checked_by, who)
             and (task.called or not order.emergency)
+            and self.in_office(order.officer)
+            and self.in_office(task.checked_by)
             and task.weighed < PREFLIGHTS
         )
 
