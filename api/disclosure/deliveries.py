@@ -56,6 +56,7 @@ class Delivery:
     """What the proof of completeness goes by (`api.disclosure.completeness`); the receipt names it."""
     cover: Cover | None = None
     released_at_us: int | None = None
+    """Of its first release: another one brings a new cover, and no further time."""
     fetched: tuple[int, ...] = ()
     acknowledgement: Mapping[str, Any] | None = None
     acknowledged_at_us: int | None = None

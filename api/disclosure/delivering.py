@@ -50,8 +50,10 @@ class Delivering(Ending):
             after = replace(case.task, stage=stage, release_approval=approval)
             # (8)
             cover = self._cover(replace(case, task=after), delivery, recipient, manifest, now_us)
+            # The answer was given, and what is kept has its time, from the first release on.
+            first_us = now_us if delivery.released_at_us is None else delivery.released_at_us
             released = replace(
-                delivery, cover=cover, released_at_us=now_us, releases=delivery.releases + 1, pushed=None
+                delivery, cover=cover, released_at_us=first_us, releases=delivery.releases + 1, pushed=None
             )
             entry = entry_of("released", actor, case.authorisation, after, approval=approval)
             puts = [*case.puts(after), put(released, revision), *queued(self._store, released, now_us)]

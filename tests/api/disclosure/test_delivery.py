@@ -18,11 +18,13 @@ from api.disclosure.deliveries import (
     due,
     kept_until_us,
 )
+from api.disclosure.reports import transparency
 from api.disclosure.results import result_of
 from api.disclosure.states import Stage
 from schemas.errors import IntegrityError, ProcedureError
 from schemas.packing import unpack_table
 from store import Put, ScanQuery
+from store.clock import to_text
 from store.keys import KeyRef
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW, Court, register_authority
 from tests.store.records import NOW_US
@@ -230,6 +232,21 @@ def test_what_nobody_fetched_goes_when_time_ends_its_order(court: Court, emergen
     lapses.apply_all(court.store)
     assert court.procedure.erase_due() == [task.delivery_id]
     assert court.procedure.casebook.delivery(task.delivery_id or "")[0].erased_reason == "not-fetched"
+
+
+def test_a_second_release_is_no_later_answer_and_keeps_nothing_longer(court: Court) -> None:
+    task = court.released()
+    first = court.procedure.casebook.delivery(task.delivery_id or "")[0]
+    before = transparency(court.store, court.actor("dpo-1"), 2026, exact=True)["rows"]
+    assert before[0]["late"] == 0
+    court.clock.advance(days=10)
+    court.release(task.id, "approver-2")
+    second = court.procedure.casebook.delivery(task.delivery_id or "")[0]
+    assert (second.releases, kept_until_us(second)) == (2, kept_until_us(first))
+    assert second.cover != first.cover
+    assert transparency(court.store, court.actor("dpo-1"), 2026, exact=True)["rows"] == before
+    receipt = court.open(court.deliver(task.id))[0].receipt
+    assert receipt["released_at"] == to_text(court.clock.now_us())
 
 
 def test_a_result_waits_while_its_extended_order_is_approved_anew(court: Court) -> None:
