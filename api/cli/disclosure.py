@@ -10,15 +10,18 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from api.cli import disclosure_orders, disclosure_reading, reports, worklist
 from api.cli.acting import Way, acting
-from api.cli.disclosure_common import FILE, case_id, flat, read_json, tell
+from api.cli.disclosure_common import FILE, case_id, flat, legible, read_json, tell
 from api.cli.output import note, show_facts
 from schemas.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from api.client import Client
 
 
 @click.group("disclosure")
@@ -107,7 +110,7 @@ def preflight(way: Way, task: str) -> None:
 @click.option("--yes", is_flag=True, help="Sign without asking.")
 @acting
 def approve(way: Way, task: str, yes: bool) -> None:
-    """Sign the request as the approver, after seeing the targets as they will be searched for.
+    """Sign the request as the approver, after seeing the targets as they will be searched for, and the decision.
 
     \b
     Example:
@@ -278,14 +281,18 @@ def _sign(way: Way, task: str, yes: bool, *, action: str, digest_name: str, step
         if not digest:
             raise ConfigurationError("there is nothing to sign yet, or it is not yours to sign")
         if not yes:
-            _ask(case)
+            _ask(client, case)
         approval = client.approve(action=action, case=task, digest=digest)
         tell(way, client.post(f"/v1/disclosure/tasks/{case_id(task)}/{step}", {"approval": approval}))
 
 
-def _ask(case: Mapping[str, Any]) -> None:
+def _ask(client: Client, case: Mapping[str, Any]) -> None:
     if not sys.stdin.isatty():
         raise ConfigurationError("there is no terminal to confirm on", hint="look at `disclosure show`, then --yes")
     show_facts(flat(case), stderr=True)
+    kept = case["authorisation"]["documents"]
+    text = legible(kept[-1]["media_type"], client.download(f"/v1/disclosure/cases/{case_id(case['id'])}/document"))
+    if text is not None:
+        click.echo(f"The decision, document {len(kept)} of {len(kept)}, as it came:\n\n{text}\n", err=True)
     note(f"Compare it with the decision: lagrum disclosure document {case['id']} --output FILE")
     click.confirm("Sign this?", abort=True, err=True)

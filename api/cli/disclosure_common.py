@@ -16,6 +16,14 @@ from schemas.errors import ConfigurationError, InputError
 ORDER_BYTES_MAX: Final = 1 << 20
 DOCUMENT_BYTES_MAX: Final = 4 << 20
 FILE: Final = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+_ORDER: Final = (
+    *("basis", "basis_version", "decision_reference", "decided_on", "decided_by", "authority", "authority_name"),
+    *("country", "expires_at", "preservation", "emergency", "confirm_by", "suspended_by", "test", "documents"),
+)
+"""What a person who signs sees of the authorisation, beside the task's own targets, window and categories."""
+SHOWN_CHARACTERS_MAX: Final = 8_000
+"""Of a document beside its fields: some pages; a longer one is fetched."""
+_LEGIBLE: Final = ("text/plain", "application/json", "application/xml")
 _LIVE: Final = ("AwaitingApproval", "EmergencyApproval", "Approved")
 _STEPS: Final = {
     "registered": ("a case handler", "check {id}"),
@@ -62,9 +70,8 @@ def flat(document: Mapping[str, Any]) -> dict[str, Any]:
             case {"by": {"person_id": person}, "statement": {"time": time}}:
                 facts[name] = f"{person}, {time}"
             case {"documents": _, "id": case}:
-                terms = ("basis", "decision_reference", "decided_on", "decided_by", "authority")
                 facts[name] = case
-                facts |= flat({term: value[term] for term in (*terms, "emergency", "test", "documents")})
+                facts |= flat({term: value[term] for term in _ORDER})
             case {"counts": _, "fields": _}:
                 facts |= _result(value)
             case list():
@@ -92,6 +99,21 @@ def _item(item: Mapping[str, Any]) -> str:
     whose = "" if item.get("tenant") is None else f" of {item['tenant'] or 'no tenant'}"
     place = "" if item.get("element") is None else f" at {item['element']}"
     return f"{item.get('kind')} {item.get('value')}{port}{held}{whose}{place} (written {item.get('as_written')})"
+
+
+def legible(media_type: str, content: bytes) -> str | None:
+    """Return a document as a terminal may show it; None: it is no text, or more than anybody reads there.
+
+    What is not printable is shown as a replacement: a terminal obeys control characters, whoever wrote them.
+    """
+    if media_type not in _LEGIBLE or len(content) > 4 * SHOWN_CHARACTERS_MAX:
+        return None
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    shown = (letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text.expandtabs())
+    return "".join(shown) if len(text) <= SHOWN_CHARACTERS_MAX else None
 
 
 def read_json(path: Path) -> Any:

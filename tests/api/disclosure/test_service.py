@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +135,34 @@ def test_an_approval_is_not_signed_unseen(office: Office) -> None:
     said = office.lagrum("approve", "--as", office.key("approver-1"), task, expect=2)
     assert "no terminal" in said
     assert TARGET not in said
+
+
+class Terminal(io.StringIO):
+    """Somebody at a keyboard."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code", "state"), [("y\n", 0, "approved"), ("n\n", 130, "checked")])
+def test_the_decision_stands_beside_its_fields_where_it_is_signed(
+    office: Office, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, state: str
+) -> None:
+    officer, approver = office.key("officer-1"), office.key("approver-1")
+    filed = office.lagrum("authorise", "--as", officer, office.order(preservation="BEV 77/2026"))["id"]
+    task = office.lagrum("register", "--as", officer, filed)["id"]
+    office.lagrum("check", "--as", office.key("handler-1"), task)
+    before = office.court.store.audit.size
+    office.capture.readouterr()
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    words = ["--root", str(office.court.store.root), "disclosure", "approve", "--as", approver, task]
+    assert main(words, clock=office.court.clock) == code
+    said = office.capture.readouterr().err
+    assert "number 46701740007 (written 070-174 00 07)" in said
+    assert said.count("BEV 77/2026") == 2  # as read, and in the order itself
+    assert '"decision_reference": "B 1234-26"' in said
+    assert [entry.public.get("what") for entry in office.court.log(before)[:2]] == [None, "source"]
+    assert office.court.procedure.casebook.task(task)[0].stage == state
 
 
 def test_each_refusal_says_what_to_do_next(office: Office) -> None:

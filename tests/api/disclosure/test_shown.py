@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
-from api.cli.disclosure_common import flat, next_step
+from api.cli.disclosure_common import SHOWN_CHARACTERS_MAX, flat, legible, next_step
 from api.cli.disclosure_reading import _rows
 from api.disclosure import views
 from api.disclosure.orders import WrittenTarget
 from schemas.errors import NotFoundError
+from store.clock import to_text
 from tests.api.disclosure.conftest import TARGET, Court
+from tests.store.records import DAY_US, NOW_US
 
 
 @pytest.fixture
@@ -36,6 +38,38 @@ def test_a_call_back_is_seen_before_an_emergency_is_signed(court: Court) -> None
     task = court.check(court.register(court.file(emergency=True)).id, call=court.called())
     facts = flat(shown(court, task.id, "approver-1"))
     assert facts["call_back"].startswith("handler-1 spoke with Duty officer 4711, ")
+
+
+def test_the_whole_decision_is_seen_before_it_is_signed(court: Court) -> None:
+    terms = {"preservation": "BEV 77/2026", "expires_at_us": NOW_US + DAY_US}
+    seen = shown(court, court.checked(**terms).id, "approver-1")
+    facts = flat(seen)
+    assert facts["preservation"] == "BEV 77/2026"
+    assert facts["expires_at"] == to_text(NOW_US + DAY_US)
+    assert (facts["authority_name"], facts["country"], facts["basis_version"]) == ("Police Authority", "SE", 2)
+    # Of the authorisation what the task does not say itself is there, whatever is added to it.
+    apart = {"id", "state", "filed_at", "officer", "targets", "window", "categories"}
+    assert seen["authorisation"].keys() - apart <= facts.keys()
+
+
+@pytest.mark.parametrize(
+    ("media_type", "content", "expected"),
+    [
+        ("text/plain", "Beslut B 1:\t070-174 00 07\nåäö".encode(), "Beslut B 1:     070-174 00 07\nåäö"),
+        ("application/json", b'{"basis": "x"}', '{"basis": "x"}'),
+        ("text/plain", b"070\x1b[2J\x1b]0;x\x07-1\r2", "070\ufffd[2J\ufffd]0;x\ufffd-1\ufffd2"),
+        ("text/plain", "070\u202e1".encode(), "070\ufffd1"),
+        ("application/pdf", b"%PDF-1.7", None),
+        ("text/plain", b"\xff\xfe", None),
+        ("text/plain", b"x" * SHOWN_CHARACTERS_MAX, "x" * SHOWN_CHARACTERS_MAX),
+        ("text/plain", b"x" * (SHOWN_CHARACTERS_MAX + 1), None),
+        ("text/plain", b"x" * (4 * SHOWN_CHARACTERS_MAX + 1), None),
+    ],
+)
+def test_a_document_is_shown_as_text_that_commands_no_terminal(
+    media_type: str, content: bytes, expected: str | None
+) -> None:
+    assert legible(media_type, content) == expected
 
 
 def test_the_day_on_which_a_target_was_held_is_seen(court: Court) -> None:
