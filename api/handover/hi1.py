@@ -82,7 +82,20 @@ class Exchange:
             require_addressed(actions, head.receiver)
         now = to_text(self._store.clock.now_us())
         back = hi1.Head(hi1.Endpoint(authority.terms.country, self._store.store_id), head.sender, head.transaction, now)
-        return write_answers(back, [self._one(actor, action, actions, message) for action in actions])
+        answers = [self._one(actor, action, actions, message) for action in actions]
+        created = [(action.thing, answer.failure) for action, answer in zip(actions, answers, strict=True)]
+        taken = {thing.identifier for thing, no in created if isinstance(thing, hi1.AuthorisationObject) and no is None}
+        return write_answers(back, [self._kept(actor, *pair, taken) for pair in zip(actions, answers, strict=True)])
+
+    def _kept(self, actor: Actor, action: hi1.Action, answer: hi1.Answer, taken: set[str]) -> hi1.Answer:
+        """Return an action's answer; a document is taken with the authorisation that it is of, or not at all."""
+        thing = action.thing
+        if not isinstance(thing, hi1.DocumentObject) or answer.failure or not taken.isdisjoint(thing.associated):
+            return answer
+        text = "a document comes with its authorisation, in one message, and is not taken without it"
+        with suppress(ProcedureError), self._refusals(actor):
+            raise ProcedureError(text, reason="document")
+        return self._failed(action, REFUSED, text)
 
     def _refusals(self, actor: Actor) -> AbstractContextManager[None]:
         """Log what is refused here; the procedure logs its own refusals."""
@@ -149,6 +162,8 @@ class Exchange:
         things = [item.thing for item in all_of if item.verb == "CREATE"]
         tasks = [t for t in things if isinstance(t, hi1.TaskObject) and thing.identifier in t.associated]
         documents = [t for t in things if isinstance(t, hi1.DocumentObject) and thing.identifier in t.associated]
+        if len(documents) > 1:
+            raise InputError("an authorisation has one document here: the decision, whole")
         emergency, is_test = hi1.EMERGENCY in thing.flags, hi1.TEST in thing.flags
         for task in tasks:
             require_understood(task)

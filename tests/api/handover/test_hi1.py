@@ -12,8 +12,9 @@ import orjson
 import pytest
 
 from api.disclosure.delivering import ACKNOWLEDGE
-from api.disclosure.model import AUTHORISATION, TASK
+from api.disclosure.model import AUTHORISATION, DECISION, TASK
 from api.disclosure.overtaken import Watch
+from api.disclosure.views import source
 from api.handover import ts103120 as hi1
 from api.handover.hi1 import Exchange
 from api.handover.markup import parse
@@ -155,6 +156,30 @@ def test_an_order_is_cancelled_by_message_and_not_changed(court: Court) -> None:
     other = hi1.OtherObject(str(uuid.uuid4()), "x")
     with pytest.raises(KeyError):
         write_request(head(), [hi1.Action(0, "CREATE", thing=other)])
+
+
+def test_a_document_is_taken_with_its_authorisation_or_not_at_all(court: Court) -> None:
+    authorisation, task = order()
+    decision = hi1.DocumentObject(str(uuid.uuid4()), "application/pdf", b"%PDF B 1", (authorisation.identifier,))
+    second = replace(decision, identifier=str(uuid.uuid4()), content=b"%PDF B 2")
+    alone = replace(decision, associated=())
+
+    def create(*things: hi1.Thing) -> list[int | None]:
+        return codes(court, *(hi1.Action(place, "CREATE", thing=thing) for place, thing in enumerate(things)))
+
+    before = court.store.documents.list(DECISION)
+    assert create(decision) == [409]
+    assert create(decision, decision) == [409, 409]
+    assert create(alone, authorisation, task)[0] == 409  # an authorisation is beside it, and is not the document's
+    assert [entry.public["reason"] for entry in court.log() if entry.kind == "disclosure.refused"] == ["document"] * 4
+    another, own = order()
+    of_another = [replace(item, associated=(another.identifier,)) for item in (decision, second)]
+    assert create(*of_another, another, own) == [409, 409, 400, 404]
+    assert create(of_another[0], another, own) == [None, None, None]
+    kept, content = source(court.store, court.actor("handler-1"), court.procedure.casebook.authorisations()[-1].id)
+    assert (kept.media_type, content) == ("application/pdf", b"%PDF B 1")
+    assert create(of_another[0], another, own) == [409, 409, 409]  # it is there already
+    assert len(court.store.documents.list(DECISION)) == len(before) + 2
 
 
 def test_tasks_of_one_authorisation_do_not_widen_it_together(court: Court) -> None:
