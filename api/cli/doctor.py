@@ -82,7 +82,7 @@ def examine(context: Context) -> Iterator[Finding]:
     yield _folder(root)
     yield from _secrets(root)
     yield from _custodians(root)
-    yield from _tls_key(root)
+    yield from _settings(root)
     yield _space(root)
     yield from _immutable(root)
     yield _service(root)
@@ -139,12 +139,21 @@ def _custodians(root: Path) -> Iterator[Finding]:
         yield Finding("custodians", "warning", text)
 
 
-def _tls_key(root: Path) -> Iterator[Finding]:
+def _settings(root: Path) -> Iterator[Finding]:
     from api.settings import load
     from api.tls import is_shared_key
 
     try:
-        named = load(root).tls_key
+        chosen = load(root)
+        if not (chosen.witness_directory or chosen.witness_url):
+            text = (
+                "none keeps the log's checkpoints elsewhere, so a cut at its end leaves no trace; set one in [witness]"
+            )
+            yield Finding("witness", "warning", text)
+        elif chosen.witness_directory:
+            there = (root / chosen.witness_directory).is_dir()
+            yield Finding("witness", "ok" if there else "warning", "its folder is there" if there else "no such folder")
+        named = chosen.tls_key
         if named:
             shared = is_shared_key(root / named)
             text = "others may read it, and `lagrum serve` refuses it; chmod 600" if shared else "is its owner's alone"

@@ -68,6 +68,15 @@ def test_doctor_looks_at_the_key_that_the_settings_name(run: Run, root: Path) ->
     assert doctor(run, root)["settings"] == "wrong"
 
 
+def test_doctor_warns_while_nobody_elsewhere_keeps_the_logs_checkpoints(run: Run, root: Path, tmp_path: Path) -> None:
+    assert doctor(run, root)["witness"] == "warning"
+    folder = tmp_path / "elsewhere"
+    (root / "lagrum.toml").write_text(f'[witness]\nwitness_directory = "{folder}"\n')
+    assert doctor(run, root)["witness"] == "warning"  # it is not mounted
+    folder.mkdir()
+    assert doctor(run, root)["witness"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("day", "floor", "ceiling"),
     [
