@@ -47,7 +47,7 @@ class Draws(StrEnum):
 class Overlap(StrEnum):
     """Which records belong to a window that they reach across."""
 
-    OVERLAPS = "overlaps"  # any part of the communication lies in the window
+    OVERLAPS = "overlaps"  # any part of the communication lies in the window, its last instant counted
     STARTS = "starts"  # the communication began in the window
 
 

@@ -52,6 +52,7 @@ def show(store: Store, actor: Actor, case_id: str) -> dict[str, Any]:
         if not officer:
             shown["result"] = result_of(store, case.task)
             shown["outdated"] = known[0].as_dict() if known else None
+            shown["lapsed_before"] = _lapsed_before(casebook, case.authorisation)
         if released:
             shown["push"] = push_of(store, casebook.delivery(case.task.delivery_id or "")[0])
         return shown
@@ -133,6 +134,24 @@ def lapsed(store: Store, actor: Actor) -> list[dict[str, Any]]:
             ],
         }
         for item, left in _without_confirmation(casebook)
+    ]
+
+
+def _lapsed_before(casebook: Casebook, item: Authorisation) -> list[str]:
+    """Return the emergencies of the same authority on one of the same targets that nobody confirmed in time.
+
+    Whoever signs a further one weighs that: haste that is claimed again and again would replace the decider.
+    """
+    if not item.emergency:
+        return []
+    sought = {(target.kind, target.value) for target in item.targets}
+    return [
+        other.id
+        for other in casebook.authorisations()
+        if other.state is AuthorisationState.INVALID
+        and other.authority == item.authority
+        and other.is_test == item.is_test
+        and not sought.isdisjoint((target.kind, target.value) for target in other.targets)
     ]
 
 

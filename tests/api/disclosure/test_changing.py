@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.cli.disclosure_common import flat
 from api.disclosure import lapses
 from api.disclosure.model import Authorisation, Task, Window
 from api.disclosure.orders import WrittenTarget
@@ -19,7 +20,7 @@ from schemas.fields import Category
 from store import Put
 from store.clock import to_date
 from store.keys import KeyRef
-from tests.api.disclosure.conftest import AUTHORITY, TARGET, WINDOW, Court
+from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW, Court
 from tests.store.records import DAY_US
 
 HOUR_US = DAY_US // 24
@@ -104,6 +105,27 @@ def test_what_nobody_confirms_becomes_invalid_and_what_had_left_is_told(court: C
         left = next(item["delivered"][0] for item in report if item["delivered"])
         assert (left["task"], left["records"], len(left["fetched"])) == (delivered.id, delivered.records, 1)
         assert TARGET not in json.dumps(report)
+
+
+def test_who_signs_a_further_emergency_sees_those_that_nobody_confirmed(court: Court) -> None:
+    first = court.emergency()
+    other = court.emergency(targets=(WrittenTarget("number", "+46 70 174 98 98"),))
+    court.clock.advance(days=4)
+    assert lapses.apply_all(court.store) == 2
+    again = court.check(court.register(court.file(emergency=True)).id, call=court.called())
+    seen = show(court.store, court.actor("approver-1"), again.id)
+    assert seen["lapsed_before"] == [first.authorisation_id]
+    assert other.authorisation_id not in str(seen)
+    assert flat(seen)["lapsed_before"] == first.authorisation_id
+    assert "lapsed_before" not in show(court.store, court.actor("officer-1"), again.id)
+    # Another authority's, a test's and an order that is no emergency stand for themselves.
+    court.enrol("officer-2", "officer", authority=OTHER_AUTHORITY)
+    for task in (
+        court.register(court.file("officer-2", emergency=True, authority=OTHER_AUTHORITY), "officer-2"),
+        court.register(court.file(emergency=True, is_test=True)),
+        court.register(court.file()),
+    ):
+        assert show(court.store, court.actor("approver-1"), task.id)["lapsed_before"] == []
 
 
 def test_an_emergency_that_ends_before_its_confirmation_still_owes_it(court: Court) -> None:
