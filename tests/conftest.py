@@ -7,10 +7,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
+from _pytest.tmpdir import get_user
 from hypothesis import HealthCheck, settings
 
 from schemas.policy import DEFAULT_POLICY
@@ -19,6 +21,8 @@ from store.partitions import PartitionKey, expires_at, to_us
 
 MEMORY: Final = Path("/dev/shm")
 MEMORY_BYTES_MIN: Final = 4 << 30
+SOCKET_BYTES_MAX: Final = 107
+"""Of the path of a unix socket."""
 
 # No test asserts time: the first example may load a kernel, and the machine may be busy. The examples are the same ones
 # every time, so that no change is held up by what chance finds in another's work; `make torture` is there to find it.
@@ -31,14 +35,25 @@ settings.register_profile(
 settings.load_profile("lagrum")
 
 
-def pytest_configure() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
     """Make stores of tests in memory where there is room: their syncs are the same calls, and nine tenths of the time.
 
     Whatever TMPDIR names is taken instead. The acceptance tests stay on the disk (`tests/acceptance/conftest.py`).
     """
-    if "TMPDIR" not in os.environ and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN:
+    has_room = os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN
+    if "TMPDIR" not in os.environ and has_room:
         os.environ["TMPDIR"] = str(MEMORY)
         tempfile.tempdir = None
+    if config.option.basetemp is None and not is_short(tempfile.gettempdir(), get_user() or "unknown"):
+        config.option.basetemp = tempfile.mkdtemp(prefix="t", dir=MEMORY if has_room else "/tmp")
+        config.add_cleanup(partial(shutil.rmtree, config.option.basetemp, ignore_errors=True))
+
+
+def is_short(temporary: str, user: str) -> bool:
+    """Tell whether the socket of a service that a test starts in its own folder has a path that a socket may have."""
+    folder = Path(temporary, f"pytest-of-{user}", "pytest-9999", "popen-gw99", "x" * 31)
+    return len(os.fsencode(folder / "root" / "run" / "lagrum.sock")) <= SOCKET_BYTES_MAX
 
 
 @pytest.hookimpl(wrapper=True)
