@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-PATIENCE_S: Final = 120.0
+PATIENCE_S: Final = 300.0
 
 
 def until(is_so: Callable[[], object], what: str, *, every_s: float = 0.01) -> None:

@@ -22,6 +22,7 @@ from api.turns import NICENESS
 from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import ScanQuery, Store, SystemClock, files
 from tests.fault.writer import batch_table
+from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
 
 EVER = ScanQuery(0, 2**60)
@@ -80,7 +81,7 @@ def wait_for_lock(number: int) -> int:
 
 def gone(number: int) -> bool:
     """Tell that a process has ended, which it does soon."""
-    for _ in range(3_000):
+    for _ in range(int(PATIENCE_S * 100)):
         try:
             state = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0]
         except (FileNotFoundError, ProcessLookupError):
@@ -160,7 +161,7 @@ def test_a_process_that_is_killed_while_it_merges_leaves_nothing_half_done(tmp_p
         before = keys_of(store)
         with waiting(store, "-c", SERVICE, str(store.root)) as (service, child):
             os.kill(child, signal.SIGKILL)
-            _, errors = service.communicate(timeout=60)
+            _, errors = service.communicate(timeout=PATIENCE_S)
         assert "ended with -9" in errors
     with Store.open(tmp_path / "root", clock=SystemClock()) as store:
         assert Merger(store, None).look() == 1
@@ -183,7 +184,7 @@ def test_it_ends_with_the_service_and_in_its_session_stands_back(store: Store) -
         assert os.getsid(child) == os.getsid(service.pid) and os.getpgid(child) == child
         os.kill(child, signal.SIGTERM)  # as a supervisor sends it to all
         service.send_signal(signal.SIGTERM)
-        _, errors = service.communicate(timeout=60)
+        _, errors = service.communicate(timeout=PATIENCE_S)
         assert gone(child)
     assert service.returncode == 0 and "failed" not in errors
     assert len(store.catalog.parts()) == PARTS
@@ -217,7 +218,7 @@ def test_a_process_that_is_stopped_is_killed_and_its_locks_are_free(
         with suppress(ProcessLookupError):  # the machine let it say nothing for so long
             os.kill(child, signal.SIGSTOP)
         with pytest.raises(BusyError, match="says nothing any more"):
-            looking.result(timeout=90)
+            looking.result(timeout=PATIENCE_S)
         assert gone(child)
     monkeypatch.undo()
     assert Merger(store, None).look() == 1
@@ -243,7 +244,7 @@ def child_of(store: Store, line: dict[str, Any]) -> Iterator[subprocess.Popen[st
         process.stdin.flush()
         yield process
         process.stdin.close()
-        process.wait(60)
+        process.wait(PATIENCE_S)
 
 
 def test_lines_come_whole_whatever_the_pipe_cuts_and_its_end_ends_them(monkeypatch: pytest.MonkeyPatch) -> None:

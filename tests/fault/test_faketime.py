@@ -50,7 +50,6 @@ def deliver(store: Store, first_key: int, end_us: int) -> None:
         assert batch.commit().accepted == 10
 
 
-@pytest.mark.timeout(300)
 def test_no_clock_that_somebody_set_erases_early_or_stores_wrongly(tmp_path: Path) -> None:
     now_us = SystemClock().now_us()
     root = tmp_path / "root"
