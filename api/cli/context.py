@@ -103,12 +103,21 @@ def keep_kernels() -> None:
     """
     if os.environ.get(KERNELS) or os.access(Path(__file__).parent, os.W_OK):
         return
-    home = Path.home()
-    own = os.access(home, os.W_OK)
-    folder = home / ".cache" / "lagrum-kernels" if own else KERNELS_FOLDER / f"lagrum-kernels-{os.getuid()}"
-    folder.parent.mkdir(mode=0o700, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid == os.getuid() and not folder.stat().st_mode & 0o077:  # code of others is never run
+    try:
+        home: Path | None = Path.home()
+    except RuntimeError:  # a user who has neither a name nor HOME, as in some containers
+        home = None
+    if home is not None and os.access(home, os.W_OK):
+        folder = home / ".cache" / "lagrum-kernels"
+    else:
+        folder = KERNELS_FOLDER / f"lagrum-kernels-{os.getuid()}"
+    try:
+        folder.parent.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.stat()
+    except OSError:  # nothing here can be written: they are compiled by every process
+        return
+    if status.st_uid == os.getuid() and not status.st_mode & 0o077:  # code of others is never run
         os.environ[KERNELS] = str(folder)
 
 

@@ -33,6 +33,24 @@ def test_a_program_of_another_user_keeps_them_in_the_home(monkeypatch: pytest.Mo
     assert os.environ[context.KERNELS] == str(tmp_path / ".cache" / "lagrum-kernels")
 
 
+def test_a_user_without_a_name_and_a_home_keeps_them_too(read_only: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    context.keep_kernels()
+    assert os.environ[context.KERNELS] == str(read_only)
+
+
+def test_where_nothing_can_be_written_none_are_kept_and_the_command_goes_on(
+    read_only: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (read_only.parent / "file").touch()
+    monkeypatch.setattr(context, "KERNELS_FOLDER", read_only.parent / "file")
+    context.keep_kernels()
+    assert os.environ[context.KERNELS] == ""
+
+
 def test_a_folder_that_others_can_write_is_not_used(read_only: Path) -> None:
     read_only.mkdir()
     read_only.chmod(0o777)
