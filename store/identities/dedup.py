@@ -89,8 +89,9 @@ def classify(
     `within` compares the rows with each other too.
 
     A row is a DUPLICATE when a known or an earlier row has its identity and compatible content, a CONFLICT when the
-    identity is known and no known record of it is compatible, otherwise NEW. What ended further away than the horizon
-    is not known, whether it comes in the same delivery or in another.
+    identity is known and no known record of it is compatible, otherwise NEW. Earlier is what has a lower
+    `batch_position`: folded sessions are in no order. What ended further away than the horizon is not known, whether it
+    comes in the same delivery or in another.
 
     Raises:
         InputError: far too many contradictory records share one identity.
@@ -195,7 +196,7 @@ class _Decision:
         return found
 
     def repeated(self, suspects: Rows) -> Rows:
-        """Return the rows whose tag stands here more than once, in order; all but the first of a tag are suspects."""
+        """Return rows whose tag stands here more than once, by tag and position; all but one of a tag are suspects."""
         if len(suspects) < len(self.tags):
             tags = self.tags[suspects]
             suspects = self.in_order(np.sort(Chunk(self.table, self.tags, -1).find(tags)) if len(tags) else suspects)
@@ -205,7 +206,9 @@ class _Decision:
         twice[1:] |= same
         twice[:-1] |= same
         found: Rows = suspects[twice]
-        return found
+        positions = self.table.column("batch_position").take(found).to_numpy()
+        by_arrival: Rows = found[np.lexsort((positions, self.tags[found]))]
+        return by_arrival
 
 
 def _refuse_no_identity(tags: Tags, digests: Tags) -> None:
@@ -314,7 +317,7 @@ def _compare(decision: _Decision, rows: Rows, first: Rows, last: Rows, stored: S
 
 
 def _within(decision: _Decision, order: Rows) -> None:
-    """Decide between rows of the same table that share tags, given in the order of tags; the earlier row stays."""
+    """Decide between rows of the same table that share tags, given in the order of tags; the first stays."""
     if len(order) == 0:
         return
     table, fates = decision.table, decision.fates

@@ -95,7 +95,7 @@ def fates(states: SessionStates, events: Events) -> Fates:
     _tell_earlier(states, events, unheard, told)
     opening, closing = _pairs(states, events, told)
     told[told == _EARLIER] = KNOWN
-    told[opening], told[closing] = KNOWN, DIRECT
+    told[np.minimum(opening, closing)], told[np.maximum(opening, closing)] = KNOWN, DIRECT
     return Fates(told, opening, closing, left, left_by)
 
 

@@ -69,12 +69,31 @@ class Folded:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """Events that say something: their fields, and for each the place of its session in `sessions`."""
+    """Events that say something: fields, positions, and for each the place of its session in `sessions`."""
 
     fields: pa.Table
     events: Events
+    positions: Ints
+    left_by: Flags
+    """Which of them stand for a record already: one that lost its end to them."""
     local: Ints
     sessions: Ints
+
+    def completing(self, before: Ints, old: pa.Table, folded: pa.Table) -> Ints:
+        """Return of every session the position of the first event with which it has both a start and an end.
+
+        The start is that of the folded row; sessions that were known `before`, by place, may have either already.
+        """
+        starts = _filled(folded.column("start_time"), NO_TIME)
+        begins, closes = (np.full(len(self.sessions), -1) for _ in range(2))
+        begun = np.flatnonzero((self.events.starts == starts[self.local]) & ~self.left_by)[::-1]
+        closed = np.flatnonzero(self.events.kinds == RANK["close"])[::-1]
+        begins[self.local[begun]], closes[self.local[closed]] = begun, closed  # the earliest stays
+        if "start_time" in old.column_names:
+            begins[before[_filled(old.column("start_time"), NO_TIME) == starts[before]]] = -1
+        closes[before[np.asarray(old.column(RANKS)) == RANK["close"]]] = -1
+        last = np.maximum(begins, closes)
+        return np.where(last < 0, NO_TIME, self.positions[last])
 
 
 class SessionArea:
@@ -86,10 +105,11 @@ class SessionArea:
         self._states = SessionStates()
 
     def fold(self, table: pa.Table) -> Folded:
-        """Take events in; return the records that they complete.
+        """Take events in; return the records that they complete, in no order.
 
         `table` has `event`, `session_key` and `batch_position`. A record has the position of the event that completes
-        it. Where a key is used anew in one table, the sessions are folded one after the other.
+        it, opening or end, so positions tell which of two records came first. Where a key is used anew in one table,
+        the sessions are folded one after the other.
         """
         keys: Any = pc.dictionary_encode(_one(table.column("session_key")), null_encoding="encode")
         place, distinct = np.asarray(keys.indices).astype(np.int64), self._sessions_of(keys.dictionary)
@@ -100,7 +120,9 @@ class SessionArea:
         if len(opening) < PAIRS_MIN:
             events = Events(distinct[place], kinds, self._marks(table, kinds), starts, ends)
             return self._fold_turns(fields, events, positions)
-        folded = [Folded(self._complete(fields, distinct[place[opening]], opening, closing), positions[opening], _NONE)]
+        records = self._complete(fields, distinct[place[opening]], opening, closing)
+        first, last = positions[np.minimum(opening, closing)], positions[np.maximum(opening, closing)]
+        folded = [Folded(with_column(records, "batch_position", pa.array(last)), first, _NONE)]
         if 2 * len(opening) < len(place):
             rest = np.ones(len(place), np.bool_)
             rest[opening] = rest[closing] = False
@@ -141,7 +163,8 @@ class SessionArea:
             stays = np.isin(before, kept)
             before, old, sessions = np.searchsorted(kept, before[stays]), old.filter(pa.array(stays)), sessions[kept]
         some = fields if len(taken) == len(positions) else fields.take(taken)
-        complete = self._merge(_Taken(some, events.of(taken), local, sessions), before, old)
+        left_by = np.isin(taken, told.left_by)
+        complete = self._merge(_Taken(some, events.of(taken), positions[taken], left_by, local, sessions), before, old)
         known = (told.fates != DIRECT) & (told.fates != INFERRED)
         known[taken] = False
         records = [*_beside(fields, told, positions), *([] if complete is None else [complete])]
@@ -152,9 +175,13 @@ class SessionArea:
         return Folded(one, accepted, positions[known])
 
     def stale(self, before_us: int) -> pa.Table | None:
-        """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends."""
+        """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends.
+
+        Their positions are theirs in this order: who was silent first is first.
+        """
         found = self._catalog.query(
-            "SELECT tag, seen_us FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ?",
+            "SELECT tag, seen_us FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ? "
+            "ORDER BY seen_us, batch_id",
             (self._source, before_us),
         )
         states = self._states
@@ -165,6 +192,7 @@ class SessionArea:
             return None
         numbers, seen_us = numbers[known], seen_us[known]
         records = timed_out(states.rows(numbers).drop_columns(list(OWN)), seen_us)
+        records = with_column(records, "batch_position", pa.array(np.arange(len(numbers))))
         states.ended_us[numbers] = _filled(records.column("end_time"), NO_END)
         states.closed[numbers] = states.changed[numbers] = True
         return records
@@ -222,6 +250,7 @@ class SessionArea:
         if not ended.any():
             return None
         records, over = folded.filter(pa.array(ended)), taken.sessions[ended]
+        records = with_column(records, "batch_position", pa.array(taken.completing(before, old, folded)[ended]))
         states.closed[over] = True
         states.drop_rows(over)
         states.ended_us[over] = _filled(records.column("end_time"), NO_END)
@@ -302,14 +331,16 @@ def _together(folded: Sequence[Folded]) -> Folded:
 def _beside(fields: pa.Table, told: Fates, positions: Ints) -> list[pa.Table]:
     """Return the records of a turn that leave their sessions as they are.
 
-    An opening that is folded into one of them counts as a duplicate: whether the record is one is not known yet.
+    Of two events that are one of them the first counts as a duplicate: whether the record is one is not known yet.
     """
-    whole = np.setdiff1d(np.flatnonzero(told.fates == DIRECT), told.closing, assume_unique=True)
+    lasts = np.maximum(told.opening, told.closing)
+    whole = np.setdiff1d(np.flatnonzero(told.fates == DIRECT), lasts, assume_unique=True)
     tables = [fields.take(whole)] if len(whole) else []
     if len(told.opening):
         rows = np.stack([told.opening, told.closing], axis=1).reshape(-1)
         plain = fields.unify_dictionaries().combine_chunks()
-        tables.append(completed(fold(plain, rows, np.arange(0, len(rows), 2))))
+        pairs_of = completed(fold(plain, rows, np.arange(0, len(rows), 2)))
+        tables.append(with_column(pairs_of, "batch_position", pa.array(positions[lasts])))
     if len(alone := np.flatnonzero(told.fates == INFERRED)):
         tables.append(timed_out(fields.take(alone), np.zeros(len(alone), np.int64)))
     if told.left is not None:
