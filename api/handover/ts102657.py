@@ -59,6 +59,9 @@ _IN_XML: Final = Octets.of(b"&<>" + bytes(set(range(0x20)) - set(b"\t\n\r")) + b
 """For which `escaped` may change a text; what XML cannot hold beyond ASCII begins with the last."""
 _DIGITS: Final = (0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18)
 """Of `2026-05-20 12:00:00`, those that GeneralizedTime has."""
+_FIRST_S: Final = int(datetime(1, 1, 1, tzinfo=UTC).timestamp())
+_LAST_S: Final = int(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp())
+"""Between these seconds since 1970 a year has four digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,9 +290,14 @@ def _element(tag: str, texts: Column) -> Column:
 
 
 def _local(printed: Column, offsets_s: Ints) -> Column:
-    """Return printed times as `instant` writes them, each with its own offset; nulls as they are."""
-    moments = pc.fill_null(printed.cast(pa.timestamp("us", "UTC")).cast(pa.int64()), 0).to_numpy()
-    local = pa.array(moments // 1_000_000 + offsets_s, pa.timestamp("s")).cast(pa.string())
+    """Return printed times as `instant` writes them, each with its own offset; nulls as they are.
+
+    Where the local time is in no year of four digits, it is UTC.
+    """
+    moments = pc.fill_null(printed.cast(pa.timestamp("us", "UTC")).cast(pa.int64()), 0).to_numpy() // 1_000_000
+    there = (moments + offsets_s >= _FIRST_S) & (moments + offsets_s <= _LAST_S)
+    offsets_s = np.where(there, offsets_s, 0)
+    local = pa.array(moments + offsets_s, pa.timestamp("s")).cast(pa.string())
     characters = text_views(local)[1].reshape(len(local), -1)[:, _DIGITS]
     distinct, place = np.unique(offsets_s, return_inverse=True)
     zones = pa.array([_zone(offset) for offset in distinct.tolist()], pa.string())

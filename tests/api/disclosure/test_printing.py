@@ -38,7 +38,8 @@ TEXTS: Final = st.one_of(
 )
 END: Final = PACKED.field("end_time")
 YEAR_1000_US: Final = -30_610_224_000_000_000
-TIMES: Final = st.integers(YEAR_1000_US + DAY_US, printing.END_US - DAY_US - 1).map(to_datetime)
+LAST_US: Final = printing.END_US - 1
+TIMES: Final = st.one_of(st.integers(YEAR_1000_US + DAY_US, LAST_US), st.just(LAST_US)).map(to_datetime)
 NUMBERS: Final = {
     "utc_offset_s": st.one_of(st.integers(-86_399, 86_399), st.sampled_from([0, 7200, -3600, -3601, 20_700])),
     "duration_ms": st.one_of(st.integers(-(2**63), 2**63 - 1), st.sampled_from([0, 999, 1000, -1])),
@@ -96,6 +97,22 @@ def test_every_file_is_what_it_is_cell_by_cell(table: pa.Table, more: bool, firs
     check(table, names, first, complete=complete)
     # Permitted fields that no record has, and fields of records that are not permitted.
     check(table, NAMES if more else (*names[1:], *{"trunk_out"}.difference(names)), first, complete=complete)
+
+
+@pytest.mark.parametrize(
+    ("offset_s", "local"),
+    [
+        (1, b"99991231235959+0000"),
+        (7200, b"99991231235959+0000"),
+        (0, b"99991231235959+0000"),
+        (-60, b"99991231235859-0001"),
+    ],
+)
+def test_a_local_time_beyond_the_last_year_is_told_in_utc(offset_s: int, local: bytes) -> None:
+    rows = {"end_time": [to_datetime(LAST_US)] * 2, "utc_offset_s": [offset_s, 0], "service_type": ["data"] * 2}
+    table = pa.table({name: pa.array(cells, delivered_type(BY_NAME[name])) for name, cells in rows.items()})
+    check(table, tuple(rows), 1, complete=True)
+    assert b"<endTime>" + local in FORMS["ts-102657"](printing.printable(table, tuple(rows)))
 
 
 @pytest.mark.parametrize("rows", [1, 2_047, 2_048, 2_049, 4_100])

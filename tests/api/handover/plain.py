@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -125,7 +126,10 @@ def _times(tag: str, row: Row) -> list[str]:
     inner = ""
     for name, field in (("startTime", "start_time"), ("endTime", "end_time")):
         if (value := row.get(field)) is not None:
-            local = datetime.fromisoformat(value).astimezone(offset).strftime("%Y%m%d%H%M%S%z")[:19]
+            moment = datetime.fromisoformat(value)
+            with suppress(OverflowError):  # in no year of four digits: as it is, in UTC
+                moment = moment.astimezone(offset)
+            local = moment.strftime("%Y%m%d%H%M%S%z")[:19]
             inner += f"<{name}>{local}</{name}>"
     if (duration := row.get("duration_ms")) is not None:
         inner += f"<durationTime>{duration // 1000}</durationTime>"
