@@ -114,12 +114,22 @@ def choose(parts: Sequence[PartRow], *, everything: bool, above_floor: bool = Fa
 
 
 def is_due(store: Store, *, everything: bool = False) -> bool:
-    """Tell by the catalog alone whether `compact` would find parts to merge, if perhaps as it would leave them."""
-    verdict, parts = store.clock_guard.verdict(), defaultdict[PartitionKey, list[PartRow]](list)
+    """Tell by the catalog alone whether `compact` would find parts to merge, if perhaps as it would leave them.
+
+    The clock is asked where something is withdrawn: only then the floor decides. `compact` asks it for itself, in the
+    process that merges; no process is handed another's time.
+    """
+    parts = defaultdict[PartitionKey, list[PartRow]](list)
     for part in store.catalog.parts():
         parts[part.partition].append(part)
+    hiding = {key for key, found in parts.items() if any(map(_hides, found))}
+    verdict = store.clock_guard.verdict() if hiding else None
     return any(
-        choose(found, everything=everything, above_floor=verdict.is_trusted and is_above_floor(key, verdict.erase_us))
+        choose(
+            found,
+            everything=everything,
+            above_floor=verdict is not None and verdict.is_trusted and is_above_floor(key, verdict.erase_us),
+        )
         for key, found in parts.items()
     )
 
