@@ -41,6 +41,8 @@ STYLE: Final = {
     "legend.frameon": False,
     "figure.facecolor": "white",
 }
+STEPS_RATIO_MAX: Final = 1e4
+"""Over more decades than four, ticks at every 2 and 5 stand too close."""
 KIND_LABELS: Final = ("calling", "called", "IMSI", "IMEI", "source\naddress", "destination\naddress")
 
 
@@ -123,7 +125,7 @@ def _lookups(plt: Any, results: Results, days: int) -> Any:
             axes.plot(x, found["p50"] * 1e3, MARKERS[name], color=COLOURS[name], markersize=6, label=label)
             shown = True
     axes.set_xticks(range(len(KINDS)), KIND_LABELS)
-    _logarithmic(axes)
+    _logarithmic(axes, "y")
     axes.set_ylabel("ms (log)")
     axes.set_title(f"Lookup over {days} days: p50 (marker) to p95 (line)")
     _finish(axes)
@@ -143,7 +145,7 @@ def _windows(plt: Any, results: Results) -> Any:
             if there:
                 axes.plot(*zip(*there, strict=True), marker=MARKERS[name], color=COLOURS[name], label=TITLES[name])
         axes.set_xscale("log")
-        _logarithmic(axes)
+        _logarithmic(axes, "y")
         axes.set_xticks(lengths, [str(days) for days in lengths])
         axes.tick_params(axis="x", which="minor", length=0)
         axes.xaxis.set_minor_formatter("")
@@ -195,18 +197,24 @@ def _growth(plt: Any, curves: dict[str, Any]) -> Any:
     right.set_xlabel("million records stored")
     for axes in (left, middle):
         axes.set_ylim(bottom=0)
-    right.set_xscale("log")
-    _logarithmic(right)
+    _logarithmic(right, "x")
+    _logarithmic(right, "y")
     for axes in (left, middle, right):
         axes.grid(axis="y", color="#e6e6e6")
     figure.tight_layout()
     return figure
 
 
-def _logarithmic(axes: Any) -> None:
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("")
+def _logarithmic(axes: Any, which: str) -> None:
+    """Give an axis a logarithmic scale with ticks at 1, 2 and 5; where it has many decades, at 1 alone."""
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    low, high = getattr(axes, f"get_{which}lim")()
+    axis.set_major_locator(
+        import_module("matplotlib.ticker").LogLocator(10, (1.0, 2.0, 5.0) if high / low < STEPS_RATIO_MAX else (1.0,))
+    )
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def _finish(axes: Any) -> None:
