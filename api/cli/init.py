@@ -169,6 +169,7 @@ def _asked_of(person_id: str) -> bytes:
 def _show(document: dict[str, Any]) -> None:
     names = ("store_id", "root", "replicas", "origin_key")
     show_facts({name: document[name] for name in names})
-    show_table(document["custodians"], [("id", "custodian"), ("key_id", "key"), ("key_file", "key file")])
+    columns = [("id", "custodian"), ("key_id", "key"), ("key_file", "key file")]
+    show_table(document["custodians"], columns, whole=("key_file",))
     click.echo("Give each custodian the key file, and keep the origin key where the log's readers can find it.")
     click.echo(f"Next: lagrum --root {document['root']} ingest ..., lagrum --root {document['root']} serve")

@@ -159,17 +159,40 @@ def _extent(texts: Sequence[str], *, cut: bool) -> tuple[int, int]:
 def show_facts(
     facts: Mapping[str, Any], *, title: str | None = None, stderr: bool = False, literal: bool = False
 ) -> None:
-    """Show names and values under each other; `literal` names, such as fields of a record, keep their underscores."""
-    from rich.table import Table
+    """Show names and values under each other; `literal` names, such as fields of a record, keep their underscores.
+
+    A value breaks between words. A longer word, such as a path, is on a line of its own, for the terminal to break:
+    who copies it gets it whole.
+    """
+    from rich.cells import cell_len, set_cell_size
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        shown = name if literal else name.replace("_", " ")
-        table.add_row(Text(shown, style="bold"), Text(cell(value)))
-    console(stderr=stderr).print(table)
+    out = console(stderr=stderr)
+    if title:
+        out.print(Text(title, style="italic"))
+    names = [name if literal else name.replace("_", " ") for name in facts]
+    indent = max(map(cell_len, names), default=0) + 2
+    for name, value in zip(names, facts.values(), strict=True):
+        for number, line in enumerate(_broken(cell(value), out.width - indent)):
+            head = Text(set_cell_size("" if number else name, indent), style="bold")
+            out.print(Text.assemble(head, line), soft_wrap=True)
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Return lines of at most `width` columns, broken between words; a longer word is a line."""
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    for paragraph in text.splitlines() or [""]:
+        line = ""
+        for word in paragraph.split(" "):
+            if line and cell_len(line) + 1 + cell_len(word) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = f"{line} {word}" if line else word
+        lines.append(line)
+    return lines
 
 
 def cell(value: object) -> str:

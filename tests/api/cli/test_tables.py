@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from api.cli.output import counted, fitted, show_facts, show_table
 from api.cli.reconcile import _show as show_reconciled
 from api.cli.status import _columns
+from tests.api.cli.conftest import Run
 
 COLUMNS = [("date", "date"), ("until", "floor until"), ("records", "records"), ("text", "finding")]
 ROWS = [
@@ -40,6 +43,31 @@ def test_a_wide_terminal_has_a_row_on_a_line_and_a_narrow_one_a_value_on_a_line(
     narrow = shown(30, capsys, monkeypatch)
     assert narrow[1].split() == ["date", "2026-11-20"]
     assert "" in narrow
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_a_path_is_never_broken_and_other_values_break_between_words(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    path, text = "/srv/" + "telephony/" * 20, "a value of many short words that has to break somewhere " * 3
+    show_facts({"key_file": path, "text": text, "none": None})
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(path in line for line in lines) == 1
+    assert max(len(line) for line in lines if path not in line) <= width
+    assert [line.split()[0] for line in lines if line[0] != " "] == ["key", "text", "none"]
+    words = " ".join(line.removeprefix("text") for line in lines if path not in line and "none" not in line)
+    assert words.removeprefix("key file").split() == text.split()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_init_shows_every_path_whole(run: Run, tmp_path: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    root = tmp_path / ("an-operator-who-likes-long-names-" * 3)
+    ran = run("init", root, "--replica", tmp_path / "replica")
+    assert ran.code == 0
+    for path in (root, tmp_path / "replica", *root.with_name(root.name + ".custodians").iterdir()):
+        assert str(path) in ran.out
 
 
 @pytest.mark.parametrize("name", ["pbx", "stockholm-north-msc-server-east", "a" * 63])
