@@ -33,6 +33,7 @@ from ingest.drop_rules import DONE, FAILED, WatchRules, is_due
 from ingest.findings import Findings, took_nothing
 from ingest.folder import ChangedError, Folder, Steady
 from ingest.grouping import ingest_group
+from ingest.orphans import gather
 from ingest.pipeline import Delivery
 from ingest.streams import COMPRESSED
 from schemas.errors import AuditError, BusyError, ConfigurationError, InputError, LagrumError
@@ -144,12 +145,13 @@ class DropFolder:
             yield
 
     def prepare(self) -> None:
-        """Make done/ and failed/, and read the journal.
+        """Make done/ and failed/, read the journal, and have companions that a crash left follow their files.
 
         Raises:
             ConfigurationError: one of them lies on another file system.
         """
         self._folder.prepare(DONE, FAILED)
+        gather(self._directory, (DONE, FAILED), self._store.clock.now_us())
         self._journal.read()
 
     def _loop(self, *, once: bool, poll_s: float) -> None:

@@ -181,6 +181,8 @@ class Folder:
     def _moves(self, name: str, folder: str, goal: str, identity: str) -> list[tuple[Path, Path]]:
         """Return the renames that move a file in the state `identity`, with its companions; now becomes their time.
 
+        The file goes first: `ingest.orphans` has companions follow that a crash left.
+
         None when it is gone, or another file has its name by now.
         """
         try:
