@@ -21,6 +21,7 @@ from api.merger import Merger
 from api.turns import NICENESS
 from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import ScanQuery, Store, SystemClock, files
+from store.compaction.compact import is_due
 from tests.fault.writer import batch_table
 from tests.patience import PATIENCE_S
 from tests.store.conftest import deliver
@@ -109,6 +110,18 @@ def test_nothing_due_starts_no_process(store: Store, monkeypatch: pytest.MonkeyP
     store.compact()
     monkeypatch.setattr(merger.subprocess, "Popen", None)
     assert Merger(store, None).look() == 0
+
+
+@pytest.mark.parametrize("withdrawn", [False, True])
+def test_the_clock_is_asked_whether_something_is_due_only_where_the_floor_decides(
+    store: Store, monkeypatch: pytest.MonkeyPatch, withdrawn: bool
+) -> None:
+    if withdrawn:
+        store.withdraw_batch(1, reason="wrong zone", actors=("a", "b"))
+    asked, verdict = list[int](), store.clock_guard.verdict
+    monkeypatch.setattr(store.clock_guard, "verdict", lambda: (asked.append(1), verdict())[1])
+    assert is_due(store, everything=True)
+    assert len(asked) == withdrawn
 
 
 def test_the_passphrase_goes_over_the_pipe_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
