@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from schemas.errors import BusyError, ConfigurationError, LagrumError
+from store import place
 from store.compaction.compact import is_due, unlink_retired
 from store.layout import Layout
 
@@ -129,25 +130,24 @@ class Merger:
 
 
 def place_of(root: Path) -> list[int]:
-    """Return what tells the store in a folder from another one that is put in its place.
+    """Return what tells the store in a folder from another one that is put in its place (`store.place`).
 
     Raises:
         ConfigurationError: there is none any more.
     """
-    try:
-        status = Layout(root).catalog.stat()
-    except FileNotFoundError:
-        raise ConfigurationError("the store has gone from its place", hint=_RESTART) from None
-    return [status.st_dev, status.st_ino]
+    found = place.place_of(Layout(root).catalog)
+    if found is None:
+        raise ConfigurationError("the store has gone from its place", hint=_RESTART)
+    return list(found)
 
 
-def refuse_other(root: Path, place: Sequence[int]) -> None:
+def refuse_other(root: Path, known: Sequence[int]) -> None:
     """Refuse to merge where not the service's store is.
 
     Raises:
         ConfigurationError: there is another one now, or none.
     """
-    if place_of(root) != list(place):
+    if place_of(root) != list(known):
         raise ConfigurationError("another store is in the place of the service's", hint=_RESTART)
 
 

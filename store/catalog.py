@@ -20,6 +20,7 @@ from store import files, locks
 from store.catalog_schema import CATALOG_VERSION, SCHEMA
 from store.model import PartitionStatus, PartRow, RetiredPart
 from store.partitions import PartitionKey, expires_at
+from store.place import place_of, refuse_other
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ class Catalog:
         self._guard = threading.Lock()
         self._write = threading.Lock()
         self._doubtful = False
+        self._place = place_of(path)
 
     @classmethod
     def create(cls, path: Path, store_id: str) -> Catalog:
@@ -119,12 +121,21 @@ class Catalog:
         except sqlite3.DatabaseError as error:
             raise IntegrityError("the catalog is damaged", hint="restore it from a backup") from error
 
+    def refuse_other(self) -> None:
+        """Refuse to go on where another store, or none, lies in the place of this one.
+
+        Raises:
+            BusyError: it does.
+        """
+        refuse_other(self._path, self._place)
+
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Cursor]:
         """Hold the write lock; commit (durable) at the end, roll back on an error.
 
         Raises:
-            BusyError: another process held the lock for too long, or the disk does not take the change.
+            BusyError: another process held the lock for too long, the disk does not take the change, or the store is
+                not in its place any more.
         """
         with locks.within(self._write, "catalog"), self._connection() as connection:
             cursor = connection.cursor()
@@ -135,6 +146,7 @@ class Catalog:
             committing = False
             try:
                 yield cursor
+                self.refuse_other()
                 committing = True
                 cursor.execute("COMMIT")
                 self._doubtful = False
@@ -361,6 +373,7 @@ class Catalog:
             yield own.database
 
     def _connect(self) -> _Connection:
+        self.refuse_other()
         database = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         for pragma in _PRAGMAS:
             database.execute(f"PRAGMA {pragma}")

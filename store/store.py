@@ -173,6 +173,7 @@ class Store:
         self, source: SourceRef, *, format: str, idempotency_key: str | None = None, after: Preceding | None = None
     ) -> BatchWriter:
         """Begin one delivery; it may come `after` one that is being committed, and is published behind it."""
+        self.catalog.refuse_other()
         self.renew_leases()
         tag = self.idempotency_tag(source, idempotency_key) if idempotency_key else None
         batch = BatchWriter(self, source, format, tag, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import secrets
@@ -25,6 +26,8 @@ from store.retention.retention_status import status
 
 FREE_BYTES_MIN: Final = 5 << 30
 OPEN_FILES_MIN: Final = 1024
+_HEALTH: Final = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+_ANSWER_BYTES_MAX: Final = 65_536
 SANE_YEARS: Final = range(2026, 2100)
 
 
@@ -189,9 +192,18 @@ def _service(root: Path) -> Finding:
         connection.settimeout(2)
         try:
             connection.connect(str(path))
+            connection.sendall(_HEALTH)
+            answer = b"".join(iter(lambda: connection.recv(_ANSWER_BYTES_MAX), b""))[:_ANSWER_BYTES_MAX]
         except OSError:
             return Finding("service", "warning", "does not answer on its unix socket; `lagrum serve` starts it")
-    return Finding("service", "ok", "answers on its unix socket")
+    head, _, body = answer.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/1.1 200 "):
+        return Finding("service", "ok", "answers on its unix socket")
+    try:
+        told = json.loads(body)
+        return Finding("service", "wrong", f"takes nothing: {told['detail']}; {told['hint']}")
+    except (ValueError, KeyError, TypeError):
+        return Finding("service", "wrong", "does not answer as a service does; restart it")
 
 
 def _open(context: Context) -> Iterator[Finding]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
-from api.deps import get_metrics, get_settings
+from api.deps import get_metrics, get_settings, get_store
 from api.people.auth import Principal, PrincipalKind, require_any
 from api.people.roles import Role
 from api.routes.models import ERRORS
@@ -20,10 +20,11 @@ router = APIRouter(tags=["service"])
 @router.get(
     "/v1/health",
     summary="Say that the process serves",
-    responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}},
+    responses={200: {"content": {"application/json": {"example": {"status": "ok"}}}}, "5XX": ERRORS["5XX"]},
 )
-async def health() -> dict[str, str]:
-    """Answer without credentials, and without a word about the store."""
+async def health(request: Request) -> dict[str, str]:
+    """Answer without credentials, and without a word about what is stored; 503 where the root was replaced."""
+    get_store(request).catalog.refuse_other()
     return {"status": "ok"}
 
 

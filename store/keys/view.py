@@ -14,6 +14,7 @@ from store.keys import homes, layout, ringfile
 from store.keys.refs import KeyRef
 from store.keys.roots import RootProvider
 from store.keys.sealing import derive
+from store.place import GONE, PUT_BACK
 
 LEASE_S = 60.0
 
@@ -146,6 +147,9 @@ class KeyringView:
     def _install(self, state: State) -> None:
         with self._swap:
             before = self._state_or_none
+            if before is not None and before.ring.header.store_id != state.ring.header.store_id:
+                # The root was replaced: this store's ring would be written over that of the one that is there.
+                raise BusyError(GONE, hint=PUT_BACK)
             if before is not None and before.ring.version > state.ring.version:
                 return  # a slow reader must not bring back what a writer has replaced
             self._state_or_none = state

@@ -106,8 +106,10 @@ class Spool:
         """Make pushes durable; return the id of each. Everything is in one frame, under one sync.
 
         Raises:
-            BusyError: the spool is full, or the disk does not take it. Nothing is kept; it can be pushed again.
+            BusyError: the spool is full, the disk does not take it, or the store is not in its place any more. Nothing
+                is kept; it can be pushed again.
         """
+        self._store.catalog.refuse_other()
         entries = [group.to_bytes() for group in groups]
         with self._lock:
             if sum(held.bytes for held in self._held.values()) >= self.bytes_max:

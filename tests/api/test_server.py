@@ -72,6 +72,31 @@ def test_the_service_listens_on_both_and_cleans_up(store: Store, tmp_path: Path)
         Client.local(store.root, store.clock)
 
 
+def test_a_service_whose_root_was_replaced_takes_nothing_and_says_why(
+    store: Store, tmp_path: Path, clock: FixedClock, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def doctor(root: Path) -> dict[str, str]:
+        capfd.readouterr()
+        cli.main(["--root", str(root), "--json", "doctor"], clock=clock)
+        return next(one for one in json.loads(capfd.readouterr().out)["findings"] if one["check"] == "service")
+
+    with running(store, FREE) as listening:
+        assert doctor(store.root)["state"] == "ok"
+        health = f"http://127.0.0.1:{listening.port}/v1/health"
+        store.root.rename(tmp_path / "away")
+        Store.create(store.root, clock=clock).close()
+        answer = httpx.get(health, timeout=PATIENCE_S)
+        assert answer.status_code == 503 and "retry-after" in answer.headers
+        assert "gone from its place" in answer.json()["detail"] and "restart" in answer.json()["hint"]
+        found = doctor(tmp_path / "away")
+        assert found["state"] == "wrong" and "gone from its place" in found["text"]
+        assert doctor(store.root)["state"] == "warning", "nobody serves the one that is there"
+        store.root.rename(tmp_path / "aside")
+        (tmp_path / "away").rename(store.root)
+        assert httpx.get(health, timeout=PATIENCE_S).status_code == 200
+        assert doctor(store.root)["state"] == "ok"
+
+
 def test_one_service_at_a_time_serves_a_root(store: Store) -> None:
     with running(store, FREE), pytest.raises(ConfigurationError, match="another service"), running(store, FREE):
         pass
