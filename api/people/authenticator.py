@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 ADDRESS_FACTOR: Final = 10
 """So many times the failures of one account lock an address."""
 _INVALID: Final = "the token is not valid here"
+_OVER: Final = "the session is over, or there never was one"
 _FORM: Final = "the credentials do not have the documented form"
 _SEEN_MAX: Final = 10_000
 _CLAIM_CHARS_MAX: Final = 64
@@ -161,9 +162,11 @@ class Authenticator:
 
     def _by_session(self, token: str, peer: Peer) -> Principal:
         session = self.sessions.find(token)
-        person = None if session is None else persons.find_active(self._store, session.person_id)
-        if session is None or person is None or person.key_id != session.key_id:
-            raise UnauthenticatedError("the session is over, or there never was one")
+        if session is None:
+            raise UnauthenticatedError(_OVER)
+        person = persons.find_active(self._store, session.person_id)
+        if person is None or person.key_id != session.key_id:
+            raise UnauthenticatedError(_OVER)
         self._refuse_other_certificate(person, peer)
         return _of_person(person)
 

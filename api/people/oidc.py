@@ -296,7 +296,7 @@ def _digest(token: str) -> bytes:
 
 def _header(token: str) -> dict[str, Any]:
     """(1) Return the token's header."""
-    if len(token) > TOKEN_CHARS_MAX or not token.isascii():
+    if len(token) > TOKEN_CHARS_MAX:
         raise TokenError("form")
     try:
         header = jwt.get_unverified_header(token)
@@ -305,7 +305,7 @@ def _header(token: str) -> dict[str, Any]:
     kid, kind = header.get("kid"), header.get("typ", "")
     if header.get("alg") not in ALGORITHMS:
         raise TokenError("algorithm")
-    if "crit" in header or "b64" in header or not isinstance(kind, str) or kind.lower() not in TYPES:
+    if not header.keys().isdisjoint(("crit", "b64")) or not isinstance(kind, str) or kind.lower() not in TYPES:
         raise TokenError("form")
     if kid is not None and (not isinstance(kid, str) or len(kid) > KID_CHARS_MAX):
         raise TokenError("form")

@@ -23,7 +23,6 @@ from store.clock import Clock
 _NONCE_BYTES: Final = 16
 _TIME_BYTES: Final = 8
 _MAC_BYTES: Final = 16
-_CHALLENGE_BYTES: Final = _NONCE_BYTES + _TIME_BYTES + _MAC_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,7 @@ class Challenges:
             raw = urlsafe_b64decode(challenge.encode("ascii"))
         except (Base64Error, ValueError):
             return 0
-        if len(raw) != _CHALLENGE_BYTES or urlsafe_b64encode(raw).decode("ascii") != challenge:
+        if urlsafe_b64encode(raw).decode("ascii") != challenge:
             return 0
         payload, mac = raw[:-_MAC_BYTES], raw[-_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(payload)):

@@ -6,8 +6,9 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,6 +25,8 @@ from tests.ports import free_port
 
 AUDIENCE = "lagrum"
 REDIRECT = "http://127.0.0.1:1/back"
+PAUSE_S = 0.1
+"""So long a provider that dribbles waits before every piece."""
 
 
 @contextmanager
@@ -68,7 +71,10 @@ def log_in(issuer: str, subject: str, audience: str = AUDIENCE, nonce: str = "on
 
 
 class Provider:
-    """A provider on loopback: `answers` are documents by path, or (status, document); `calls` is what was asked."""
+    """A provider on loopback: `answers` are documents by path, or (status, document), or octets in pieces.
+
+    `calls` is what was asked.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}
@@ -86,11 +92,14 @@ class Provider:
                     self.end_headers()
                     return
                 status, found = found if isinstance(found, tuple) else (200 if found is not None else 404, found)
-                body = found if isinstance(found, bytes) else json.dumps(found).encode()
+                pieces = found if isinstance(found, list) else [_octets(found)]
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
+                self.send_header("Content-Length", str(sum(map(len, pieces))))
                 self.end_headers()
-                self.wfile.write(body)
+                with suppress(ConnectionError):  # who asked may have enough of it
+                    for piece in pieces:
+                        time.sleep(PAUSE_S if len(pieces) > 1 else 0)
+                        self.wfile.write(piece)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -121,6 +130,10 @@ class Provider:
     def token(self, now: float, *, key: Any = None, header: dict[str, Any] | None = None, **changes: Any) -> str:
         claims = self.claims(now, **changes)
         return jwt.encode(claims, key or self.key, "RS256", headers={"kid": "k1"} | (header or {}))
+
+
+def _octets(document: Any) -> bytes:
+    return document if isinstance(document, bytes) else json.dumps(document).encode()
 
 
 @cache

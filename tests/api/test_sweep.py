@@ -71,6 +71,14 @@ ROLES: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/receipts/{receipt_id}"): set(),
 }
 """Who may; everybody else gets 403. The disclosure's routes decide in their procedure, which logs every refusal."""
+BEFORE_THE_ROUTE = {
+    "only people may do this",
+    "your role may not do this",
+    "only switches deliver",
+    "metrics need a credential of scope metrics",
+    "the credential is not bound to this source",
+}
+"""What is said to who gets no further than the route."""
 
 
 def _operations(world: World) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -142,6 +150,8 @@ def test_a_switch_gets_403_wherever_it_has_no_business(world: World) -> None:
         expected = 401 if (method, path) == ("post", "/v1/sessions") else 403
         answer = world.http.request(method.upper(), _filled(path), params=_query(operation), headers=headers)
         assert answer.status_code == expected, (method, path, answer.text)
+        if expected == 403:
+            assert answer.json()["detail"] in BEFORE_THE_ROUTE, (method, path, answer.text)
 
 
 @pytest.mark.parametrize("role", list(Role))

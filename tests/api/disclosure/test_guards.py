@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -24,247 +22,48 @@ from api.disclosure import (
     steps,
     views,
 )
-from api.disclosure.casebook import put
-from api.disclosure.delivering import ACKNOWLEDGE
-from api.disclosure.model import DELIVERY, TASK, Actor, Task, Window, request_digest
-from api.disclosure.procedure import APPROVE_REQUEST, SourceDocument, WrittenTarget
-from api.disclosure.vault import MANIFEST
-from api.people import authorities
+from api.disclosure.model import Window
+from api.disclosure.procedure import SourceDocument, WrittenTarget
 from schemas.errors import ProcedureError
 from schemas.fields import Category
 from schemas.legal_terms import Decider
-from store import Put
 from store.clock import to_date
+from tests.api.disclosure.attacking import (
+    Attack,
+    acknowledge_other,
+    acknowledge_twice,
+    acknowledged,
+    asked_by_a_rights_holder,
+    authority_gone,
+    cancelled_order,
+    check_as,
+    decided_otherwise,
+    deliver_erased,
+    deliver_other_delivery,
+    deliver_other_package,
+    deliver_to_new_key,
+    edited,
+    fetched,
+    forged,
+    gone,
+    kept_in_a_drawer,
+    officer_turned_handler,
+    other_side_resumes,
+    release_withdrawn,
+    signatory,
+    swap_approval,
+    twin,
+    unconfirmed,
+    urgent,
+    weighed,
+    with_roles,
+)
 from tests.api.disclosure.conftest import (
-    AUTHORITY,
     OTHER_AUTHORITY,
-    PEOPLE,
     WINDOW,
     Court,
-    a_rights_holder,
-    register_authority,
 )
-from tests.api.disclosure.test_completeness import more
-from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US
-
-
-@dataclass(frozen=True)
-class Attack:
-    """`act` is refused with `reason`, by `guard` of `api.disclosure.rules` (None: by another module)."""
-
-    name: str
-    guard: str | None
-    reason: str
-    act: Callable[[Court], Any]
-
-
-def edited(court: Court, task_id: str, **changes: Any) -> str:
-    """Change a task on file, past the procedure."""
-    body = court.store.documents.get(TASK, task_id).body
-    court.store.documents.commit([Put(TASK, task_id, body | changes)])
-    return task_id
-
-
-def signatory(court: Court, person: str) -> dict[str, str]:
-    return court.actor(person).signatory.as_body()
-
-
-def twin(court: Court, person: str, other: str, *roles: str) -> str:
-    """Enrol a second account of one key, as enrolment itself would refuse it."""
-    court.enrol(person, *roles, key=court.keys[other])
-    return person
-
-
-def swap_approval(court: Court, task_id: str, name: str, **changes: Any) -> str:
-    body = court.store.documents.get(TASK, task_id).body
-    approval = body[name]
-    statement = approval["statement"] | changes.pop("statement", {})
-    return edited(court, task_id, **{name: approval | changes | {"statement": statement}})
-
-
-def deliver_other_package(court: Court) -> Any:
-    task = court.released()
-    court.procedure.vault.keep(task.delivery_id or "", MANIFEST, b"another manifest")
-    return court.deliver(task.id)
-
-
-def release_withdrawn(court: Court) -> Any:
-    """A batch of the target's is withdrawn between search and release."""
-    batch = deliver(court.store, more(), source=f"withdrawn-{court.store.audit.size}")
-    task = court.run(court.approved().id)
-    court.store.withdraw_batch(batch.batch_id, reason="zone", actors=["a", "b"])
-    return court.release(task.id)
-
-
-def deliver_other_delivery(court: Court) -> Any:
-    one, two = court.released(), court.released()
-    assert two.delivery_id is not None
-    body = court.store.documents.get(DELIVERY, two.delivery_id).body
-    court.store.documents.commit([Put(DELIVERY, one.delivery_id or "", body | {"id": one.delivery_id})])
-    return court.deliver(one.id)
-
-
-def fetched(court: Court) -> Task:
-    task = court.released()
-    court.deliver(task.id)
-    return court.procedure.casebook.task(task.id)[0]
-
-
-def opening(court: Court, task: Task) -> str:
-    delivery, _ = court.procedure.casebook.delivery(task.delivery_id or "")
-    assert delivery.cover is not None
-    return delivery.cover.opening
-
-
-def acknowledged(court: Court, task: Task, person: str = "officer-1") -> Any:
-    return court.acknowledge(task.id, opening(court, task), person)
-
-
-def acknowledge_twice(court: Court) -> Any:
-    task = fetched(court)
-    acknowledged(court, task)
-    return acknowledged(court, task)
-
-
-def acknowledge_other(court: Court) -> Any:
-    """What was signed for one delivery is sent again for another."""
-    one, two = fetched(court), fetched(court)
-    signed = court.signed("officer-1", ACKNOWLEDGE, one.id, opening(court, one))
-    court.procedure.acknowledge(court.actor("officer-1"), one.id, signed)
-    return court.procedure.acknowledge(court.actor("officer-1"), two.id, signed)
-
-
-def deliver_erased(court: Court) -> Any:
-    task = court.released()
-    body = court.store.documents.get(DELIVERY, task.delivery_id or "").body
-    court.store.documents.commit([Put(DELIVERY, task.delivery_id or "", body | {"erased_at_us": NOW_US})])
-    return court.deliver(task.id)
-
-
-def deliver_to_new_key(court: Court) -> Any:
-    task = court.released()
-    body = court.store.documents.get(DELIVERY, task.delivery_id or "").body
-    court.store.documents.commit([Put(DELIVERY, task.delivery_id or "", body | {"certificate_sha256": "00" * 32})])
-    return court.deliver(task.id)
-
-
-def with_roles(court: Court, person: str, *roles: str) -> Actor:
-    return replace(court.actor(person), roles=frozenset(roles))
-
-
-def _check_as(court: Court, *roles: str) -> Any:
-    return court.procedure.check(with_roles(court, "handler-1", *roles), court.register(court.file()).id)
-
-
-def _cancelled_order(court: Court) -> str:
-    task = court.approved()
-    court.procedure.cancel(court.actor("officer-1"), task.authorisation_id, "settled")
-    return task.id
-
-
-def _forged(court: Court) -> Any:
-    task = court.checked()
-    case = court.procedure.casebook.case(task.id)
-    digest = request_digest(case.authorisation, case.task)
-    signed = court.signed("approver-2", APPROVE_REQUEST, task.id, digest)
-    return court.procedure.approve(court.actor("approver-1"), task.id, signed)
-
-
-def _kept_in_a_drawer(court: Court) -> Any:
-    task = court.checked()
-    case = court.procedure.casebook.case(task.id)
-    digest = request_digest(case.authorisation, case.task)
-    signed = court.signed("approver-1", APPROVE_REQUEST, task.id, digest)
-    now_us = court.clock.value_us
-    court.clock.advance(days=1)
-    try:
-        return court.procedure.approve(court.actor("approver-1"), task.id, signed)
-    finally:
-        court.clock.value_us = now_us
-
-
-@contextmanager
-def later(court: Court, **period: int) -> Iterator[None]:
-    now_us = court.clock.value_us
-    court.clock.advance(**period)
-    try:
-        yield
-    finally:
-        court.clock.value_us = now_us
-
-
-@contextmanager
-def enrolled_as(court: Court, person: str, *roles: str, state: str = "active") -> Iterator[None]:
-    """Change a person's enrolment for a while."""
-    before = PEOPLE[person]
-    court.enrol(person, *roles, state=state)
-    try:
-        yield
-    finally:
-        court.enrol(person, *before)
-
-
-@contextmanager
-def no_authority(court: Court) -> Iterator[None]:
-    register_authority(court.store, AUTHORITY, authorities.REVOKED)
-    try:
-        yield
-    finally:
-        register_authority(court.store, AUTHORITY)
-
-
-def _officer_turned_handler(court: Court) -> Any:
-    task = court.register(court.file())
-    with enrolled_as(court, "officer-1", "case-handler"):
-        return court.check(task.id, "officer-1")
-
-
-def _gone(court: Court, person: str, act: Callable[[Court, str], Any], task_id: str) -> Any:
-    with enrolled_as(court, person, *PEOPLE[person], state="revoked"):
-        return act(court, task_id)
-
-
-def _authority_gone(court: Court) -> Any:
-    task = court.approved()
-    with no_authority(court):
-        return court.run(task.id)
-
-
-def _asked_by_a_rights_holder(court: Court, step: Callable[[Court, Any], Any], given: Any = None) -> Any:
-    with a_rights_holder(court):
-        return step(court, given)
-
-
-def _decided_otherwise(court: Court) -> Any:
-    task = court.register(court.file())
-    filed, revision = court.procedure.casebook.authorisation(task.authorisation_id)
-    court.store.documents.commit([put(replace(filed, decided_by=Decider.PROSECUTOR), revision)])
-    return court.check(task.id)
-
-
-def _urgent(court: Court, **call: Any) -> Any:
-    task = court.register(court.file(emergency=True))
-    return court.check(task.id, call=court.called(**call))
-
-
-def _unconfirmed(court: Court) -> Any:
-    task = court.emergency()
-    with later(court, days=3):
-        return court.run(task.id)
-
-
-def _other_side_resumes(court: Court) -> Any:
-    case = court.approved().authorisation_id
-    court.procedure.suspend(court.actor("handler-1"), case, "doubt")
-    return court.procedure.resume(court.actor("officer-1"), case)
-
-
-def _weighed(court: Court, task_id: str, times: int = 1) -> Any:
-    """Without the zeros that a refusal looks like."""
-    for _ in range(times):
-        court.procedure._weighed(court.actor("approver-1"), task_id)
-
 
 NUMBER: Final = WrittenTarget("number", "0701740007")
 OTHER: Final = WrittenTarget("number", "0701740008")
@@ -272,19 +71,18 @@ LONG: Final = Window(NOW_US - 800 * DAY_US, NOW_US - DAY_US)
 BACKWARDS: Final = Window(WINDOW.end_us, WINDOW.start_us)
 TOMORROW: Final = to_date(NOW_US) + timedelta(days=1)
 WIDER: Final = Window(WINDOW.start_us - 1, WINDOW.end_us)
-
 ATTACKS: Final = (
     Attack("a case handler files", "require_any_role", "wrong-role", lambda c: c.file("handler-1")),
     Attack("an auditor shows up to reject", "require_any_role", "wrong-role",
            lambda c: c.procedure.reject(c.actor("auditor-1"), c.checked().id, "wrong-number")),
     Attack("a case handler is an approver too", "require_separate_duties", "role-conflict",
-           lambda c: _check_as(c, "case-handler", "approver")),
+           lambda c: check_as(c, "case-handler", "approver")),
     Attack("an auditor handles cases", "require_separate_duties", "role-conflict",
-           lambda c: _check_as(c, "case-handler", "auditor")),
+           lambda c: check_as(c, "case-handler", "auditor")),
     Attack("billing handles cases", "require_separate_duties", "role-conflict",
-           lambda c: _check_as(c, "case-handler", "billing")),
+           lambda c: check_as(c, "case-handler", "billing")),
     Attack("an unheard-of role", "require_separate_duties", "role-conflict",
-           lambda c: _check_as(c, "case-handler", "root")),
+           lambda c: check_as(c, "case-handler", "root")),
     Attack("no reference", "require_reference", "no-reference", lambda c: c.file(decision_reference=" ")),
     Attack("no country", "require_reference", "bad-country", lambda c: c.file(country="se")),
     Attack("decided tomorrow", "require_decided", "decision-ahead", lambda c: c.file(decided_on=TOMORROW)),
@@ -324,7 +122,7 @@ ATTACKS: Final = (
     Attack("an officer checks under a second account", "require_distinct", "same-key",
            lambda c: c.check(c.register(c.file()).id, twin(c, "handler-9", "officer-1", "case-handler"))),
     Attack("the officer's own person checks", "require_distinct", "same-person",
-           _officer_turned_handler),
+           officer_turned_handler),
     Attack("an approver of the handler's key", "require_three_persons", "same-key",
            lambda c: c.approve(c.checked().id, twin(c, "approver-9", "handler-1", "approver"))),
     Attack("an approver of the officer's key", "require_three_persons", "same-key",
@@ -336,7 +134,7 @@ ATTACKS: Final = (
     Attack("released by the handler's key", "require_three_persons", "same-key",
            lambda c: c.release(c.run(c.approved().id).id, twin(c, "approver-9", "handler-1", "approver"))),
     Attack("run under a withdrawn order", "require_approved", "authorisation-not-approved",
-           lambda c: c.run(_cancelled_order(c))),
+           lambda c: c.run(cancelled_order(c))),
     Attack("run without an approval", "require_three_persons", "missing-person",
            lambda c: c.run(edited(c, c.approved().id, request_approval=None))),
     Attack("an approval of other content", "require_signed", "approval-digest",
@@ -368,27 +166,27 @@ ATTACKS: Final = (
     Attack("approved again, and nothing waits", None, "approved-already",
            lambda c: c.approve(fetched(c).id, "approver-2")),
     Attack("signed for another digest", None, "signature", lambda c: c.approve(c.checked().id, digest="0" * 64)),
-    Attack("signed by another key", None, "signature", _forged),
-    Attack("signed yesterday", None, "signature", _kept_in_a_drawer),
+    Attack("signed by another key", None, "signature", forged),
+    Attack("signed yesterday", None, "signature", kept_in_a_drawer),
     Attack("a role that is only lent", "require_enrolled", "delegated-role",
            lambda c: c.procedure.check(with_roles(c, "dpo-1", "case-handler"), c.register(c.file()).id)),
     Attack("a key that was replaced", "require_enrolled", "revoked",
            lambda c: c.procedure.check(replace(c.actor("handler-1"), key_id="0" * 16), c.register(c.file()).id)),
     Attack("the handler is gone before the approval", "require_in_office", "revoked-role",
-           lambda c: _gone(c, "handler-1", Court.approve, c.checked().id)),
+           lambda c: gone(c, "handler-1", Court.approve, c.checked().id)),
     Attack("the officer is gone before the run", "require_in_office", "revoked-role",
-           lambda c: _gone(c, "officer-1", Court.run, c.approved().id)),
+           lambda c: gone(c, "officer-1", Court.run, c.approved().id)),
     Attack("the handler is gone before the release", "require_in_office", "revoked-role",
-           lambda c: _gone(c, "handler-1", Court.release, c.run(c.approved().id).id)),
+           lambda c: gone(c, "handler-1", Court.release, c.run(c.approved().id).id)),
     Attack("an authority that nobody registered", None, "authority", lambda c: c.file(authority="nobody-se")),
     Attack("another authority's officer", None, "authority", lambda c: c.file(authority=OTHER_AUTHORITY)),
-    Attack("an authority that is revoked since", None, "authority", _authority_gone),
+    Attack("an authority that is revoked since", None, "authority", authority_gone),
     Attack("a rights holder who asks for secret surveillance", "require_asker", "authority-kind",
-           lambda c: _asked_by_a_rights_holder(c, lambda court, _: court.file())),
+           lambda c: asked_by_a_rights_holder(c, lambda court, _: court.file())),
     Attack("a task of an authority that is a rights holder now", "require_asker", "authority-kind",
-           lambda c: _asked_by_a_rights_holder(c, Court.register, c.file())),
+           lambda c: asked_by_a_rights_holder(c, Court.register, c.file())),
     Attack("a search for an authority that is a rights holder now", "require_asker", "authority-kind",
-           lambda c: _asked_by_a_rights_holder(c, Court.run, c.approved().id)),
+           lambda c: asked_by_a_rights_holder(c, Court.run, c.approved().id)),
     Attack("a court's order that the police bring instead of who applied for it", "require_asker", "authority-kind",
            lambda c: c.file(basis="copyright-information-order", targets=(WrittenTarget("account", "0077"),))),
     Attack("secret surveillance that a prosecutor decided", "require_decider", "decider",
@@ -396,7 +194,7 @@ ATTACKS: Final = (
     Attack("secret surveillance that the police decided in an emergency", "require_decider", "decider",
            lambda c: c.file(decided_by=Decider.AUTHORITY, emergency=True)),
     Attack("a prosecutor's decision that says that it is a court's, and is put right on file", "require_decider",
-           "decider", _decided_otherwise),
+           "decider", decided_otherwise),
     Attack("an emergency confirmed by who decided it", "require_decider", "decider",
            lambda c: c.procedure.confirm(c.actor("officer-1"), c.emergency().authorisation_id,
                                          c.ruling(decided_by=Decider.PROSECUTOR))),
@@ -419,14 +217,14 @@ ATTACKS: Final = (
     Attack("an emergency without a call-back", "require_call_back", "no-call-back",
            lambda c: c.check(c.register(c.file(emergency=True)).id)),
     Attack("a call-back to the caller's own number", "require_registered_call", "call-back-number",
-           lambda c: _urgent(c, number="+46701740099")),
+           lambda c: urgent(c, number="+46701740099")),
     Attack("a call-back to nobody", "require_registered_call", "call-back-person",
-           lambda c: _urgent(c, spoken_with=" ")),
+           lambda c: urgent(c, spoken_with=" ")),
     Attack("a call before the order came", "require_registered_call", "call-back-time",
-           lambda c: _urgent(c, called_at_us=NOW_US - 1)),
+           lambda c: urgent(c, called_at_us=NOW_US - 1)),
     Attack("a call that is yet to come", "require_registered_call", "call-back-time",
-           lambda c: _urgent(c, called_at_us=NOW_US + 1)),
-    Attack("an emergency that nobody confirms", "require_confirmed", "unconfirmed", _unconfirmed),
+           lambda c: urgent(c, called_at_us=NOW_US + 1)),
+    Attack("an emergency that nobody confirms", "require_confirmed", "unconfirmed", unconfirmed),
     Attack("a confirmation of what is no emergency", "require_awaiting_confirmation", "nothing-to-confirm",
            lambda c: c.procedure.confirm(c.actor("officer-1"), c.file().id, c.ruling())),
     Attack("an emergency confirmed by a decision of before it", "require_follows", "decision-before",
@@ -438,13 +236,13 @@ ATTACKS: Final = (
                                                  expires_at_us=NOW_US + 90 * DAY_US))),
     Attack("an extension that does not extend", "require_later_end", "not-later",
            lambda c: c.procedure.extend(c.actor("officer-1"), c.approved().authorisation_id, c.ruling())),
-    Attack("the officer lets go on what staff stopped", "require_resumer", "wrong-role", _other_side_resumes),
-    Attack("the same, past the role", "require_role", "wrong-role", _other_side_resumes),
+    Attack("the officer lets go on what staff stopped", "require_resumer", "wrong-role", other_side_resumes),
+    Attack("the same, past the role", "require_role", "wrong-role", other_side_resumes),
     Attack("weighed before the check", "require_stage", "wrong-state",
-           lambda c: _weighed(c, edited(c, c.checked().id, stage="registered"))),
-    Attack("weighed after the approval", "require_stage", "wrong-state", lambda c: _weighed(c, c.approved().id)),
+           lambda c: weighed(c, edited(c, c.checked().id, stage="registered"))),
+    Attack("weighed after the approval", "require_stage", "wrong-state", lambda c: weighed(c, c.approved().id)),
     Attack("weighed once too often", "require_preflights_left", "too-many-preflights",
-           lambda c: _weighed(c, c.checked().id, times=4)),
+           lambda c: weighed(c, c.checked().id, times=4)),
     Attack("a search for a missing person in what only the duty keeps", "require_reach", "beyond-purpose",
            lambda c: c.register(c.file(basis="missing-person", window=Window(NOW_US - 40 * DAY_US, WINDOW.end_us
                                                                              - 10 * DAY_US)))),

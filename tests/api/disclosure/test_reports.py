@@ -27,8 +27,8 @@ from schemas.errors import ConfigurationError, InputError, LagrumError, Procedur
 from schemas.legal_bases import BASES
 from schemas.prices import UNITS, parse_prices
 from store import Put, Store
+from tests.api.disclosure.attacking import enrolled_as
 from tests.api.disclosure.conftest import PEOPLE, TARGET, Court, peopled
-from tests.api.disclosure.test_guards import enrolled_as
 from tests.api.disclosure.test_second_locks import reason_of
 from tests.api.world import running
 from tests.conftest import FixedClock

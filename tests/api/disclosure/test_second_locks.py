@@ -24,8 +24,8 @@ from api.people import authorities, persons
 from schemas.errors import ProcedureError
 from store import Put
 from store.clock import to_date
+from tests.api.disclosure.attacking import Attack, edited, gone, later, no_authority, signatory, twin, weighed
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, PEOPLE, WINDOW, Court, register_authority
-from tests.api.disclosure.test_guards import Attack, _gone, _weighed, edited, later, no_authority, signatory, twin
 from tests.api.handover.authority import side
 from tests.store.records import DAY_US, NOW_US
 
@@ -124,10 +124,6 @@ def resume(court: Court, case: str, person: str = "approver-1") -> Any:
     return court.procedure.resume(_known(court, person), case)
 
 
-def gone(court: Court, person: str, act: Callable[[Court, str], Any], case: str) -> Any:
-    return _gone(court, person, act, case)
-
-
 def rejects(court: Court, case: str) -> Any:
     return court.procedure.reject(_known(court, "handler-2"), case, "wrong-number")
 
@@ -173,12 +169,12 @@ LOCKS: Final = (
     Attack("explained by another handler", None, "not-yours",
            lambda c: c.procedure.explain(c.actor("handler-2"), c.approved().id)),
     Attack("weighed under an ended order", None, "authorisation-not-live",
-           lambda c: _weighed(c, under_ended(c, c.checked().id))),
+           lambda c: weighed(c, under_ended(c, c.checked().id))),
     Attack("weighed when nobody checked", None, "missing-person",
-           lambda c: _weighed(c, edited(c, c.checked().id, case_handler=None))),
-    Attack("weighed without a call-back", None, "no-call-back", lambda c: _weighed(c, urgent(c))),
+           lambda c: weighed(c, edited(c, c.checked().id, case_handler=None))),
+    Attack("weighed without a call-back", None, "no-call-back", lambda c: weighed(c, urgent(c))),
     Attack("weighed without a target", None, "no-target",
-           lambda c: _weighed(c, edited(c, c.checked().id, **NO_TARGET))),
+           lambda c: weighed(c, edited(c, c.checked().id, **NO_TARGET))),
     Attack("rejected without a reason", None, "no-reason",
            lambda c: c.procedure.reject(c.actor("handler-1"), c.file().id, "No 1")),
     Attack("suspended without a reason", None, "no-reason", lambda c: suspend(c, case_of(c), reason="No 1")),

@@ -24,8 +24,8 @@ from api.settings import Settings
 from schemas.errors import AuditError, InputError, NotFoundError, ProcedureError
 from store import files
 from store.clock import to_date
+from tests.api.disclosure.attacking import enrolled_as, twin
 from tests.api.disclosure.conftest import TARGET, Court, traffic
-from tests.api.disclosure.test_guards import enrolled_as, twin
 from tests.api.disclosure.test_no_log_no_data import Fault
 from tests.api.world import UNHURRIED, running
 from tests.store.conftest import deliver

@@ -316,3 +316,42 @@ def test_a_role_is_a_persons_only(kind: PrincipalKind) -> None:
         with pytest.raises(HTTPException) as refused:
             asyncio.run(asked)
         assert refused.value.status_code == 403
+
+
+def test_a_session_ends_with_the_key_that_opened_it(world: World) -> None:
+    """Who is enrolled again with another key logs in anew: what the lost key opened ends at once."""
+    key = world.enrol("auditor-1", "auditor")
+    headers = world.log_in("auditor-1")
+    sessions = world.http.app.state.authenticator.sessions
+    other, _ = sessions.open("auditor-1", PersonKey.generate("auditor-1").key_id)
+    assert world.http.get("/v1/audit/entries", headers=headers).status_code == 200
+    assert world.http.get("/v1/audit/entries", headers={"Authorization": f"Bearer {other}"}).status_code == 401
+    nobodys, _ = sessions.open("nobody-1", key.key_id)
+    assert world.http.get("/v1/audit/entries", headers={"Authorization": f"Bearer {nobodys}"}).status_code == 401
+    same, _ = sessions.open("auditor-1", key.key_id)
+    assert world.http.get("/v1/audit/entries", headers={"Authorization": f"Bearer {same}"}).status_code == 200
+
+
+def test_who_holds_the_key_of_nobody_is_nobody(world: World) -> None:
+    """An unknown person is checked against a key that nobody holds; whoever held it would still not be a person."""
+    decoy = PersonKey.generate("stranger-1")
+    world.http.app.state.authenticator._decoy = decoy.public_bytes
+    for person_id in ("stranger-1", "custodian-1"):
+        proof = world.proof(decoy, world.challenge(), person_id=person_id)
+        assert world.http.post("/v1/sessions", headers=proof).status_code == 401
+    assert world.http.post("/v1/sessions", headers=world.proof(world.custodians[0], world.challenge())).is_success
+
+
+@pytest.mark.parametrize("kind", ["websocket", "something"])
+def test_what_is_no_request_of_http_gets_no_answer(world: World, kind: str) -> None:
+    sent: list[object] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": f"{kind}.connect"}
+
+    async def send(message: object) -> None:
+        sent.append(message)
+
+    scope = {"type": kind, "path": "/v1/persons", "headers": [], "query_string": b"", "client": ("192.0.2.9", 1)}
+    asyncio.run(world.http.app(scope, receive, send))
+    assert sent == []

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from api.people import authorities, persons
 from api.people import authority_register as procedure
 from api.people.authorities import Format, Terms
+from api.people.authority_endpoint import CERTIFICATE_CHARS_MAX, check_endpoint, parse
 from api.people.authority_keys import fingerprint_of, make, read_text
 from api.people.persons import Approval
 from api.people.signing import PersonKey, read_key_file
@@ -289,6 +290,18 @@ def test_terms_without_their_form_are_refused(changes: dict[str, Any]) -> None:
     assert authorities.check_terms(taken, now_us).endpoint_ca == police.terms().certificate
     with pytest.raises(ConfigurationError):
         authorities.check_terms(police.terms(**changes), now_us)
+
+
+def test_an_endpoint_of_anybody_is_told_what_it_lacks() -> None:
+    assert check_endpoint("https://police.example/", CA, None) == (parse(CA), None)
+    with pytest.raises(ConfigurationError, match="comes with the certificate"):
+        check_endpoint("https://police.example/", None, None)
+
+
+def test_a_certificate_among_other_words_is_read_as_far_as_a_certificate_is_long() -> None:
+    assert parse(CA + "\n" * (CERTIFICATE_CHARS_MAX - len(CA))) == parse(CA)
+    with pytest.raises(ConfigurationError):
+        parse(CA + "\n" * (CERTIFICATE_CHARS_MAX - len(CA) + 1))
 
 
 def test_a_certificate_that_cannot_take_deliveries_is_refused() -> None:

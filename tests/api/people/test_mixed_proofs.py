@@ -86,6 +86,9 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
                 for name in ("auditor-1", "switch"):
                     assert ask(name, bearer).status_code == 401, f"{what}: a certificate stands in for no token"
             assert ask("auditor-1", None).json()["person"] == "auditor-1"
+            with httpx.Client(verify=_context(ours.path, pairs["auditor-1"]), timeout=PATIENCE_S) as caller:
+                offer = caller.post(f"{url}/v1/sessions")
+                assert (offer.status_code, "token" in offer.json()) == (401, False), "a certificate opens no session"
             with httpx.Client(verify=_context(ours.path, pairs["switch"]), timeout=PATIENCE_S) as caller:
                 where = {"source": "pbx-east", "format": "csv"}
                 for shown_too, status in {

@@ -12,6 +12,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm
 
@@ -19,9 +21,10 @@ from api.people import bindings, enrolment, oidc
 from api.people.oidc import ProviderKeys, TokenError, TokenVerifier
 from api.settings import Settings
 from schemas.errors import ConfigurationError
-from tests.api.issuer import AUDIENCE, Provider, jwk, log_in, new_key, real_provider
+from tests.api.issuer import AUDIENCE, PAUSE_S, Provider, jwk, log_in, new_key, real_provider
 from tests.api.world import UNHURRIED, World, make_world
 from tests.conftest import FixedClock
+from tests.patience import PATIENCE_S
 
 NOW = 1_795_348_800.0
 
@@ -141,6 +144,14 @@ def _unsigned(provider: Provider, algorithm: str) -> str:
     return f"{part({'alg': algorithm, 'kid': 'k1'})}.{part(provider.claims(NOW))}."
 
 
+def _by_hand(provider: Provider, **header: Any) -> str:
+    """Signed rightly, under a header that the library would not write."""
+    whole = json.dumps({"alg": "RS256", "kid": "k1", **header}).encode()
+    head = f"{base64.urlsafe_b64encode(whole).rstrip(b'=').decode()}.{provider.token(NOW).split('.')[1]}"
+    signature = provider.key.sign(head.encode(), PKCS1v15(), SHA256())
+    return f"{head}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
 def _with_public_key_as_secret(provider: Provider) -> str:
     """HS256 under the public key's own bytes: what a checker that takes any algorithm would believe."""
     import hashlib
@@ -194,10 +205,12 @@ FORGED: dict[str, tuple[str, Any]] = {
     "another type": ("form", lambda p: p.token(NOW, header={"typ": "logout+jwt"})),
     "a long kid": ("form", lambda p: p.token(NOW, header={"kid": "k" * 201})),
     "an unencoded payload": ("form", lambda p: p.token(NOW, header={"b64": False})),
+    "an encoding that only looks like the usual one": ("form", lambda p: _by_hand(p, b64=True)),
     "a number as type": ("form", lambda p: p.token(NOW, header={"typ": 7})),
     "too long": ("form", lambda p: p.token(NOW, x="x" * 9000)),
     "no token": ("form", lambda _: "a.b.c"),
     "not ASCII": ("form", lambda _: "ä.b.c"),
+    "a signature with what a lenient reader leaves out": ("form", lambda p: p.token(NOW) + "ää"),
 }
 
 
@@ -235,6 +248,7 @@ def test_edges_of_the_leeway_hold(provider: Provider, clock: FixedClock) -> None
         provider.token(NOW, aud=[AUDIENCE]),
         provider.token(NOW, azp="portal"),  # for us alone, whoever asked for it
         provider.token(NOW, header={"typ": "at+jwt"}),
+        _by_hand(provider, typ="JWT"),
     ):
         assert verifier.verify(token).subject == "s-1"
 
@@ -318,6 +332,20 @@ def test_keys_of_an_answer_that_is_refused_or_too_long_are_not_used(provider: Pr
             _verifier(provider, clock).verify(provider.token(NOW))
     provider.answers["/jwks"] = keys + b" " * (oidc.ANSWER_BYTES_MAX - len(keys))
     assert _verifier(provider, clock).verify(provider.token(NOW)).subject == "s-1"
+
+
+def test_keys_that_come_too_slowly_are_not_used(
+    provider: Provider, clock: FixedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each octet comes in time, all of them do not: a provider that dribbles would hold a thread for hours."""
+    keys = json.dumps(provider.answers["/jwks"]).encode()
+    slowly = [keys[:1], keys[1:2], keys[2:3], keys[3:4], keys[4:]]
+    provider.answers["/jwks"] = slowly
+    monkeypatch.setattr(oidc, "ANSWER_SECONDS_MAX", PATIENCE_S)
+    assert _verifier(provider, clock).verify(provider.token(NOW)).subject == "s-1"
+    monkeypatch.setattr(oidc, "ANSWER_SECONDS_MAX", 2.5 * PAUSE_S)
+    with pytest.raises(TokenError):
+        _verifier(provider, clock, oidc_jwks_url=f"{provider.issuer}/jwks").verify(provider.token(NOW))
 
 
 def test_keys_that_are_not_for_this_are_not_used(provider: Provider, clock: FixedClock) -> None:
