@@ -227,6 +227,7 @@ def test_equal_and_empty_trees_are_consistent_only_with_the_right_heads() -> Non
         (8, 8, EMPTY_ROOT, root, []),
         (8, 8, root, root, [root]),
         (0, 0, root, root, []),
+        (0, 0, EMPTY_ROOT, root, []),
         (3, 8, root, root, []),
     ):
         with pytest.raises(IntegrityError):

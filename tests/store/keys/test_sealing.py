@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import BusyError, IntegrityError
-from store.keys import SEAL_OVERHEAD_BYTES, derive, seal, seal_series, unseal, unseal_series
+from schemas.errors import BusyError, InputError, IntegrityError
+from store.keys import SEAL_OVERHEAD_BYTES, derive, seal, seal_series, sealing, unseal, unseal_series
 from store.keys.sealing import NUMBER_BYTES, WRAP_NONCES_MAX, WRAPS_MAX, Wrapper
 
 keys = st.binary(min_size=32, max_size=32)
@@ -133,3 +133,17 @@ def test_a_wrapping_key_refuses_to_go_beyond_its_nonces() -> None:
     wrapper.wrap(bytes(32), b"")
     with pytest.raises(BusyError, match="generation"):
         wrapper.wrap(bytes(32), b"")
+
+
+def test_what_one_blob_or_one_series_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = bytes(32)
+    monkeypatch.setattr(sealing, "PLAINTEXT_BYTES_MAX", 3)
+    assert unseal(key, seal(key, b"abc", b""), b"") == b"abc"
+    assert len(seal_series(key, [(b"abc", b"")] * 2)) == 2
+    with pytest.raises(InputError):
+        seal(key, b"abcd", b"")
+    with pytest.raises(InputError):
+        seal_series(key, [(b"abc", b""), (b"abcd", b"")])
+    monkeypatch.setattr(sealing, "NUMBER_BYTES", 0)
+    with pytest.raises(InputError):
+        seal_series(key, [(b"abc", b"")])
