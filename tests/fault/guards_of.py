@@ -53,8 +53,94 @@ RETENTION: Final[dict[str, tuple[str, ...]]] = {
     "schemas.policy": ("schemas/test_policy.py",),
 }
 """The guards of retention: floor, holds, clock, policy, two persons."""
+KEYS: Final = tuple(
+    f"store/keys/test_{name}.py" for name in ("sealing", "refusals", "behaviour", "replicas", "held_roots")
+)
+AUDIT: Final = "store/audit"
+WITNESSED: Final = (f"{AUDIT}/test_cosign.py", f"{AUDIT}/test_checkpoint.py", "api/test_witness.py")
+SWEPT: Final = ("api/test_sweep.py",)
+CORRECTING: Final = ("store/correcting/test_overlay.py", "store/correcting/test_held_corrections.py")
+KEPT_APART: Final[dict[str, tuple[str, ...]]] = {
+    **{
+        f"store.keys.{name}": KEYS
+        for name in ("refs", "roots", "ringfile", "keyring", "homes", "transit", "modules", "pkcs11")
+    },
+    "store.keys.sealing": ("store/keys/test_sealing.py",),
+    "store.audit.entries": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py"),
+    "store.audit.log": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_faults.py"),
+    "store.audit.tail": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_faults.py"),
+    "store.audit.segments": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py", f"{AUDIT}/test_faults.py"),
+    "store.audit.reading": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py"),
+    "store.audit.merkle": (f"{AUDIT}/test_merkle.py",),
+    "store.audit.checkpoint": (f"{AUDIT}/test_checkpoint.py", f"{AUDIT}/test_verify.py"),
+    "store.audit.cosign": (f"{AUDIT}/test_cosign.py",),
+    "store.audit.submission": (f"{AUDIT}/test_cosign.py",),
+    "store.audit.epochs": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py", f"{AUDIT}/test_watch.py"),
+    "store.audit.fold": (f"{AUDIT}/test_fold.py", f"{AUDIT}/test_verify.py"),
+    "store.audit.expiring": (f"{AUDIT}/test_expiring.py",),
+    "store.audit.verify": (f"{AUDIT}/test_verify.py", f"{AUDIT}/test_expiring.py", f"{AUDIT}/test_verify_beside.py"),
+    "store.audit.watch": (f"{AUDIT}/test_watch.py", f"{AUDIT}/test_expiring.py"),
+    "store.audit.bundle": ("api/disclosure/test_edits.py",),
+    "store.correcting.corrections": CORRECTING,
+    "store.correcting.rectified": CORRECTING,
+    "api.witness": WITNESSED,
+    "api.witness_server": WITNESSED,
+}
+"""The guards of the keys, of the log and of corrections, below the procedure."""
+DOORS: Final[dict[str, tuple[str, ...]]] = {
+    "api.door": (
+        "api/people/test_auth.py",
+        "api/test_sweep.py",
+        "api/people/test_mixed_proofs.py",
+        "api/people/test_logins.py",
+        "api/test_server.py",
+    ),
+    "api.tls": ("api/test_server.py", "api/people/test_mixed_proofs.py"),
+    "api.settings": ("api/test_settings.py", "api/people/test_oidc.py"),
+    "api.people.sessions": ("api/people/test_sessions.py", "api/people/test_auth.py"),
+    "api.people.authority_keys": ("api/people/test_authorities.py",),
+    "api.people.bootstrap": ("api/people/test_bootstrap.py",),
+    "api.handover.understood": MESSAGES,
+    "api.handover.ts103120_read": ("api/handover/test_ts103120.py", *MESSAGES),
+    "api.handover.ts102657_read": ("api/handover/test_retained.py", *MESSAGES),
+    "api.handover.markup": ("api/handover/test_markup.py", *MESSAGES),
+    "api.handover.envelope": ENVELOPES,
+    "api.handover.push_line": PUSHES,
+    "api.intake.delivery": ("api/intake/test_deliver.py", "api/intake/test_pushes.py"),
+    "api.intake.body": ("api/intake/test_body.py", "api/intake/test_deliver.py"),
+    "api.intake.push_door": ("api/intake/test_push_line.py", "api/intake/test_pushes.py"),
+    "api.intake.push_line": ("api/intake/test_push_line.py",),
+    **{
+        f"api.routes.{name}": SWEPT
+        for name in (
+            "authorities",
+            "cdrs",
+            "clock",
+            "corrections",
+            "credentials",
+            "holds",
+            "logins",
+            "persons",
+            "policy",
+            "record_corrections",
+            "sources",
+            "subjects",
+            "usage",
+        )
+    },
+    "api.routes.audit": (*SWEPT, "api/disclosure/test_edits.py"),
+    "api.routes.health": (*SWEPT, "api/people/test_auth.py"),
+    "api.routes.sessions": (*SWEPT, "api/people/test_auth.py"),
+    "api.routes.disclosure": (f"{CASES}/test_service.py", *SWEPT),
+    "api.routes.handover": ("api/handover/test_doors.py", *SWEPT),
+    "api.routes.reports": (f"{CASES}/test_reports.py", *SWEPT),
+    "api.routes.worklist": (f"{CASES}/test_worklist.py", *SWEPT),
+}
+"""The guards in front of the procedure: who comes in, and what a message says."""
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     **RETENTION,
+    **KEPT_APART,
+    **DOORS,
     **{
         f"api.disclosure.{name}": PROCEDURE
         for name in (
@@ -130,3 +216,5 @@ ONLY: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.vault": ("envelope", "envelopes", "signing_key"),
 }
 """Of these modules only some functions are guards of the procedure."""
+ENDING: Final = frozenset({"api.door", "api.people.sessions"})
+"""Modules whose guards refuse by an early end, not by an error."""

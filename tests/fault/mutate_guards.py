@@ -10,7 +10,8 @@ Who passes all of that is a survivor: the exit code is 1, and bench/out/mutants.
 module fail with every guard in place, all are skipped or they do not end in time there is no verdict, and the exit code
 is 1, too. The guards of retention (`RETENTION`) have the tests only.
 
-    python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--resume] [--list]
+    python -m tests.fault.mutate_guards [--module NAME] [--only N] [--first N] [--quick] [--near] [--resume]
+        [--list]
 
 A verdict is written as soon as it is known. `--resume` keeps those of an earlier run whose function reads as it did.
 """
@@ -18,17 +19,13 @@ A verdict is written as soon as it is known. `--resume` keeps those of an earlie
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
-import hashlib
 import importlib
-import inspect
 import json
 import sys
 import tempfile
-import types
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -37,13 +34,16 @@ import pytest
 
 from schemas.errors import ProcedureError
 from store import Store
+from tests.api.disclosure.attacking import Attack
 from tests.api.disclosure.model.town import Town
 from tests.api.disclosure.model.walks import Walk
-from tests.api.disclosure.test_guards import ATTACKS, Attack
+from tests.api.disclosure.test_guards import ATTACKS
 from tests.api.disclosure.test_second_locks import LOCKS
 from tests.conftest import FixedClock
 from tests.fault.forked import forked
-from tests.fault.guards_of import MODULES, ONLY, PROCEDURE, RETENTION
+from tests.fault.guards_of import MODULES, PROCEDURE
+from tests.fault.mutants import ROUTE, Mutant, lasting_name, living, mutants
+from tests.fault.reaching import Reached, by_line
 from tests.fault.report import say
 from tests.fault.torture import OUT, scratch
 from tests.store.records import NOW_US
@@ -51,134 +51,11 @@ from tests.store.records import NOW_US
 HERE: Final = Path(__file__).parents[1]
 LOADED: Final = ("api.app", "tests.store.conftest", "tests.api.conftest")
 """What most tests import."""
-GUARDS: Final = (
-    "require",
-    "_require",
-    "verify",
-    "_verify",
-    "_enter",
-    "_admit",
-    "_live",
-    "next_",
-    "recipient_of",
-    "check",
-    "refuse",
-)
 WALKS: Final = 12
 RESULTS: Final = OUT / "mutants.json"
 SUITE_SECONDS_MAX: Final = 900
 PASSED, FAILED = 10, 11
 """How a process says what its tests said: a process that cannot run them ends with 1, too."""
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One check gone: `number` counts the mutations of a function in the order of its source."""
-
-    module: str
-    function: str
-    number: int
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.module}:{self.line} {self.function}: {self.what}"
-
-
-class _Without(ast.NodeTransformer):
-    """Counts what can be taken out of a function, and takes out the one of a number."""
-
-    def __init__(self, wanted: int = -1, *, skips: bool = False) -> None:
-        self.wanted = wanted
-        self.left: tuple[type[ast.stmt], ...] = (ast.Raise, ast.Continue) if skips else (ast.Raise,)
-        self.found: list[tuple[int, str]] = []
-
-    def _is(self, node: ast.AST, what: str) -> bool:
-        self.found.append((getattr(node, "lineno", 0), what))
-        return len(self.found) - 1 == self.wanted
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
-        name = _called(node.value)
-        if name.startswith(GUARDS) and self._is(node, f"without {name}"):
-            return ast.copy_location(ast.Pass(), node)
-        return self.generic_visit(node)
-
-    def visit_If(self, node: ast.If) -> ast.AST:
-        if any(isinstance(item, self.left) for item in node.body):
-            parts = node.test.values if isinstance(node.test, ast.BoolOp) and isinstance(node.test.op, ast.Or) else []
-            for place, part in enumerate(parts):
-                if self._is(node, f"not for {ast.unparse(part)}"):
-                    parts[place] = ast.copy_location(ast.Constant(False), part)
-            if not parts and self._is(node, f"not for {ast.unparse(node.test)}"):
-                node.test = ast.copy_location(ast.Constant(False), node.test)
-        return self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        name = _called(node)
-        if name in _TABLES and len(node.args) == 2 and self._is(node, f"{name} from any state"):
-            state, action = (ast.unparse(item) for item in node.args)
-            table = f"__import__('api.disclosure.states', fromlist=['x']).{_TABLES[name]}"
-            source = f"next(iter([e for (s, a), e in {table}.items() if a == ({action})]), {state})"
-            return ast.copy_location(ast.parse(source, mode="eval").body, node)
-        return self.generic_visit(node)
-
-
-_TABLES: Final = {"next_stage": "TASK_TRANSITIONS", "next_authorisation": "AUTHORISATION_TRANSITIONS"}
-
-
-def _called(node: ast.AST) -> str:
-    if not isinstance(node, ast.Call):
-        return ""
-    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-
-
-def _functions(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            yield node.name, node
-        elif isinstance(node, ast.ClassDef):
-            for item in node.body:
-                if isinstance(item, ast.FunctionDef):
-                    yield f"{node.name}.{item.name}", item
-
-
-def mutants(names: tuple[str, ...] = tuple(MODULES)) -> list[Mutant]:
-    """Return every mutant there is."""
-    found = []
-    for module in names:
-        tree = ast.parse(inspect.getsource(importlib.import_module(module)))
-        for name, function in _functions(tree):
-            if name.rpartition(".")[2] not in ONLY.get(module, (name.rpartition(".")[2],)):
-                continue
-            looked = _Without(skips=module in RETENTION)
-            looked.visit(function)
-            found += [Mutant(module, name, number, *where) for number, where in enumerate(looked.found)]
-    return found
-
-
-def _target(mutant: Mutant) -> Any:
-    found: Any = importlib.import_module(mutant.module)
-    for name in mutant.function.split("."):
-        found = inspect.getattr_static(found, name)
-    return getattr(found, "fget", None) or getattr(found, "__func__", None) or inspect.unwrap(found)
-
-
-@contextlib.contextmanager
-def living(mutant: Mutant) -> Iterator[None]:
-    """Exchange the function's code in this process, for a while."""
-    module = importlib.import_module(mutant.module)
-    tree = ast.parse(inspect.getsource(module))
-    _Without(mutant.number, skips=mutant.module in RETENTION).visit(dict(_functions(tree))[mutant.function])
-    ast.fix_missing_locations(tree)
-    code = compile(tree, module.__file__ or "", "exec")
-    for name in mutant.function.split("."):
-        code = next(item for item in code.co_consts if isinstance(item, types.CodeType) and item.co_name == name)
-    target = _target(mutant)
-    before, target.__code__ = target.__code__, code
-    try:
-        yield
-    finally:
-        target.__code__ = before
 
 
 def _attacked(mutant: Mutant, town: Town) -> bool:
@@ -217,8 +94,10 @@ def noticed(mutant: Mutant) -> bool:
     return False
 
 
-def tested(mutant: Mutant) -> bool:
+def tested(mutant: Mutant, *, is_near: bool = False) -> bool:
     """Whether the tests of its module fail, in a process of their own; without a mutant they have to pass.
+
+    First those that come by its line are run, the shortest before the others, then, unless it has to be `near`, all.
 
     Raises:
         RuntimeError: they fail with every guard in place, none of them is run, or they do not end.
@@ -226,7 +105,16 @@ def tested(mutant: Mutant) -> bool:
     paths = tuple(str(HERE / name) for name in MODULES[mutant.module])
     if not _passes(replace(mutants((mutant.module,))[0], number=-1), paths):
         raise RuntimeError(f"the tests of {mutant.module} fail as it is")
-    return not _passes(mutant, paths)
+    if mutant.number == ROUTE:  # whom a role keeps out does not come by the route's lines
+        return not _passes(mutant, paths)
+    near = tuple(by_line(mutant.line, _reached(mutant.module)))
+    if near and not _passes(mutant, near):
+        return True
+    return not is_near and not _passes(mutant, paths)
+
+
+def _reached(module: str) -> Path:
+    return OUT / "reached" / f"{module}.json"
 
 
 @cache
@@ -257,28 +145,24 @@ def suite(mutant: Mutant, paths: list[str]) -> int:
     options += ["--basetemp", str(Path(tempfile.gettempdir()) / "t")]  # sockets of a service need a short path
     options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # the program is loaded before pytest begins
     run = _Run()
+    plugins: list[object] = [run]
+    if mutant.number < 0:
+        file = importlib.import_module(mutant.module).__file__ or ""
+        plugins.append(Reached(file, _reached(mutant.module)))
     with living(mutant), contextlib.chdir(HERE.parent):
-        code = pytest.main([*options, *paths], plugins=[run])
+        code = pytest.main([*options, *paths], plugins=plugins)
     if code == pytest.ExitCode.OK and not run.passed:
         return int(pytest.ExitCode.NO_TESTS_COLLECTED)
     return {0: PASSED, 1: FAILED}.get(int(code), int(code))
 
 
-def verdict(mutant: Mutant, *, is_quick: bool = False) -> bool:
+def verdict(mutant: Mutant, *, is_quick: bool = False, is_near: bool = False) -> bool:
     """Whether a mutant is noticed; by attacks and walks alone where it has to be quick."""
     if (is_quick or PROCEDURE[0] in MODULES[mutant.module]) and not _told(
         lambda: FAILED if noticed(mutant) else PASSED
     ):
         return True
-    return not is_quick and tested(mutant)
-
-
-def _name(mutant: Mutant) -> str:
-    """Return what a mutant is called as long as its function reads the same, wherever in the module it stands."""
-    tree = ast.parse(inspect.getsource(importlib.import_module(mutant.module)))
-    source = ast.dump(dict(_functions(tree))[mutant.function])
-    digest = hashlib.sha256(source.encode()).hexdigest()[:16]
-    return f"{mutant.module} {mutant.function} {mutant.number} {digest}"
+    return not is_quick and tested(mutant, is_near=is_near)
 
 
 def _keep(verdicts: dict[str, dict[str, Any]]) -> None:
@@ -305,6 +189,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the mutant to go on with")
     parser.add_argument("--only", type=int, action="append", help="these mutants only, by number")
     parser.add_argument("--quick", action="store_true", help="attacks and walks only")
+    parser.add_argument("--near", action="store_true", help="of the tests, those only that come by the guard")
     parser.add_argument("--resume", action="store_true", help="go on where the last run ended")
     parser.add_argument("--list", action="store_true", help="only list them")
     options = parser.parse_args()
@@ -318,11 +203,11 @@ def main() -> int:
     verdicts: dict[str, dict[str, Any]] = {}
     untold = 0
     for done, (number, mutant) in enumerate(chosen, start=1):
-        name = _name(mutant)
+        name = lasting_name(mutant)
         known = before.get(name)
         if known is None:
             try:
-                is_noticed = verdict(mutant, is_quick=options.quick)
+                is_noticed = verdict(mutant, is_quick=options.quick, is_near=options.near)
             except RuntimeError as error:
                 untold += 1
                 say(f"{number} untold: {mutant}: {error}")

@@ -8,10 +8,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from api.disclosure import rules
+from api.door import Door
+from api.people import auth
+from api.routes import holds
 from schemas.errors import ProcedureError
 from store import Store
 from tests.api.disclosure.model.town import Town
@@ -19,7 +23,9 @@ from tests.conftest import FixedClock
 from tests.fault import mutate_guards
 from tests.fault.forked import forked
 from tests.fault.guards_of import MODULES, ONLY
-from tests.fault.mutate_guards import Mutant, living, mutants, noticed
+from tests.fault.mutants import Mutant, living, mutants
+from tests.fault.mutate_guards import noticed
+from tests.fault.reaching import by_line
 from tests.fault.torture import scratch
 from tests.store.records import NOW_US
 
@@ -48,7 +54,8 @@ CAMPAIGN = """
 import json, subprocess, sys
 from tests.fault import mutate_guards
 from tests.fault.forked import forked
-mutant = next(item for item in mutate_guards.mutants(("api.people.custodians",)) if item.function == "requested_of")
+from tests.fault.mutants import mutants
+mutant = next(item for item in mutants(("api.people.custodians",)) if item.function == "requested_of")
 for path in sys.argv[1:]:
     mutate_guards.MODULES["api.people.custodians"] = (path,)
     try:
@@ -120,6 +127,45 @@ def test_a_mutant_lives_for_a_while_only() -> None:
     assert rules.require_same_person.__code__ is before
     with pytest.raises(ProcedureError):
         rules.require_same_person(None, None)  # type: ignore[arg-type]
+
+
+def test_a_coroutine_without_a_guard_stays_one() -> None:
+    mutant = next(item for item in mutants(("api.door",)) if item.what == "not for len(values) > 1")
+    before = Door._recognise.__code__
+    with living(mutant):
+        assert Door._recognise.__code__ is not before
+        assert inspect.iscoroutinefunction(Door._recognise)
+    assert Door._recognise.__code__ is before
+
+
+def test_a_route_without_its_role_serves_every_caller() -> None:
+    def asks() -> object:
+        return get_args(get_type_hints(holds.listing, include_extras=True)["_"])[1].dependency
+
+    mutant = next(item for item in mutants(("api.routes.holds",)) if item.function == "listing")
+    before = asks()
+    with living(mutant):
+        assert asks() is auth.require_any
+    assert asks() is before is not auth.require_any
+
+
+def test_tests_that_come_by_a_line_are_told_the_shortest_first(tmp_path: Path) -> None:
+    (tmp_path / "walked.py").write_text("def here(wide):\n    if wide:\n        return 1\n    return 2\n")
+    (tmp_path / "test_walks.py").write_text(
+        "import threading, time, walked\n"
+        "def test_slow():\n    time.sleep(0.2)\n    walked.here(True)\n"
+        "def test_other():\n    walked.here(False)\n"
+        "def test_quick():\n"
+        "    thread = threading.Thread(target=walked.here, args=(True,))\n    thread.start()\n    thread.join()\n"
+    )
+    script = "import sys, pytest; from pathlib import Path; from tests.fault.reaching import Reached; "
+    script += "sys.path.insert(0, sys.argv[1]); sys.exit(pytest.main(['-p', 'no:cacheprovider', '--rootdir', "
+    script += "sys.argv[1], sys.argv[1]], plugins=[Reached(sys.argv[1] + '/walked.py', Path(sys.argv[1], 'told'))]))"
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    subprocess.run(command, cwd=mutate_guards.HERE.parent, capture_output=True, check=True)
+    assert [name.rpartition("::")[2] for name in by_line(3, tmp_path / "told")] == ["test_quick", "test_slow"]
+    assert [name.rpartition("::")[2] for name in by_line(4, tmp_path / "told")] == ["test_other"]
+    assert by_line(9, tmp_path / "told") == []
 
 
 def test_every_guard_of_the_rules_has_its_mutants() -> None:
