@@ -353,7 +353,7 @@ def test_radclients_packets_are_answered_and_a_kill_loses_nothing_that_was(root:
     secret.write_bytes(SECRET + b"\n")
 
     def send(port: int, some: list[str]) -> None:
-        client = ["radclient", "-q", "-S", str(secret), "-p", "20", "-r", "5", "-t", "3", f"127.0.0.1:{port}", "acct"]
+        client = ["radclient", "-q", "-S", str(secret), "-p", "20", "-r", "100", "-t", "3", f"127.0.0.1:{port}", "acct"]
         done = subprocess.run(
             client, check=False, input="\n".join(some), text=True, capture_output=True, timeout=PATIENCE_S
         )
