@@ -6,7 +6,8 @@ In this order, for every request:
     Too many requests of one person or one authority's system in a minute: 429.
 (3) A plain small delivery goes the short way (`api.intake.push_door`). Is there room for the others? People's requests
     beyond the limit: 503. (Deliveries have their own pool.)
-(4) The body of everything but a delivery is cut at `request_bytes_max`, and given up when it stops coming.
+(4) The body of everything but a delivery is cut at `request_bytes_max`, and given up when it stops coming. When it is
+    there, the request waits for its role's turn (`api.people.role_turns`); where too many wait: 503.
 (5) No answer leaves before the audit log has an entry of the request (`api.request_log`).
 (6) A bug answers 500 without a word about it; the log names the place in the code, never the message.
 
@@ -19,6 +20,7 @@ import asyncio
 import logging
 import time
 import traceback
+from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -34,6 +36,7 @@ from api.people.auth import LOCAL, Peer, PrincipalKind, UnauthenticatedError
 from api.people.authenticator import Authenticator
 from api.people.logins import RATE, Event
 from api.people.rates import AUTHORITY
+from api.people.role_turns import RoleTurns, at_once
 from api.request_log import METHODS, UNROUTED, RequestLog
 from api.tls import peer_of
 from schemas.errors import LagrumError
@@ -81,6 +84,7 @@ class Door:
         self._metrics = metrics
         self._pushes = pushes
         self._people_in_flight = 0
+        self._turns = RoleTurns(at_once(settings), settings.role_waiting_max)
         self._threads: CapacityLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,9 +136,25 @@ class Door:
         self._people_in_flight += 1
         try:
             limited = _limited(receive, self._settings.request_bytes_max, self._settings.body_idle_seconds)  # (4)
-            await self._app(scope, limited, send)
+            role = None if path == SESSIONS_PATH else self._turns.role_of(scope["principal"])
+            if role is None:
+                await self._app(scope, limited, send)
+            else:
+                await self._in_turn(role, scope, await _whole(limited), send)
         finally:
             self._people_in_flight -= 1
+
+    async def _in_turn(self, role: str, scope: Scope, receive: Receive, send: Send) -> None:
+        async def work(give_back: Callable[[], None]) -> None:
+            async def sending(message: Message) -> None:
+                give_back()  # what was asked for is done
+                await send(message)
+
+            await self._app(scope, receive, sending)
+
+        if not await self._turns.run(role, work):
+            told = "too many requests of your role wait already"
+            await problems.from_status(503, told, {"Retry-After": "1"})(scope, receive, send)
 
     async def _recognise(self, scope: Scope) -> Response | None:
         """Put the principal into the scope, or return the refusal."""
@@ -234,6 +254,26 @@ def _limited(receive: Receive, bytes_max: int, idle_seconds: int) -> Callable[[]
         return message
 
     return limited
+
+
+async def _whole(receive: Callable[[], Awaitable[Message]]) -> Callable[[], Awaitable[Message]]:
+    """Take a body in, and return what gives it again: who sends it slowly keeps nobody waiting."""
+    messages: deque[Message] = deque()
+    refused: HTTPException | None = None
+    try:
+        while not messages or messages[-1].get("more_body"):
+            messages.append(await receive())
+    except HTTPException as error:
+        refused = error  # raised again where it is answered
+
+    async def again() -> Message:
+        if messages:
+            return messages.popleft()
+        if refused is not None:
+            raise refused
+        return await receive()
+
+    return again
 
 
 def _is_unread(scope: Scope) -> bool:

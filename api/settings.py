@@ -50,7 +50,7 @@ def socket_path(root: Path) -> Path:
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the service runs with; the tables of the file are [server], [ingest], [people], [identity],
-    [rates], [background], [witness], [queue].
+    [rates], [roles], [background], [witness], [queue].
 
     server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
         PEM files; a host beyond loopback needs the first two, and a key that others may read is refused.
@@ -67,6 +67,8 @@ class Settings:
         keys are found by discovery unless `oidc_jwks_url` names them; `oidc_ca` is the CA of its certificate where the
         machine does not know it, relative to the root.
     rates: how many requests a minute one person (or one authority's system) may send, by role.
+    roles: how many requests of one role run at once, all persons together; `role_waiting_max` more wait, further ones
+        are refused. Fewer than `search_workers` leave some to the other roles. A request for usage may hold 1 GiB.
     background: how often the service looks after the store.
     witness: where checkpoints of the audit log go. `witness_directory` is a folder on another machine, `witness_url` a
         witness (c2sp.org/tlog-witness) with its public key `witness_key` and, where needed, the CA `witness_ca`. Both
@@ -128,6 +130,17 @@ class Settings:
     billing_per_minute: int = _in("rates", 600)
     tenant_admin_per_minute: int = _in("rates", 240)
     authority_per_minute: int = _in("rates", 600)
+
+    officer_at_once: int = _in("roles", 3)
+    case_handler_at_once: int = _in("roles", 3)
+    approver_at_once: int = _in("roles", 3)
+    auditor_at_once: int = _in("roles", 2)
+    custodian_at_once: int = _in("roles", 3)
+    dpo_at_once: int = _in("roles", 2)
+    billing_at_once: int = _in("roles", 1)
+    tenant_admin_at_once: int = _in("roles", 1)
+    authority_at_once: int = _in("roles", 2)
+    role_waiting_max: int = _in("roles", 16)
 
     expiry_interval_seconds: int = _in("background", 600)
     flush_interval_seconds: int = _in("background", 5)
