@@ -62,6 +62,8 @@ from api.telemetry.source_metrics import SourceMetrics
 from api.turns import stand_back
 from api.witness import AuditKeeper
 from schemas.errors import LagrumError
+from store.compaction.compact import write_amplification
+from store.compaction.retired import waiting
 
 if TYPE_CHECKING:
     from api.merger import Merger
@@ -193,6 +195,17 @@ def _add_gauges(app: FastAPI, metrics: Metrics, authenticator: Authenticator) ->
     metrics.gauge("lagrum_spool_pushes", "Deliveries in the spool.", lambda: float(spool.spooled.pushes))
     metrics.gauge("lagrum_spool_bytes", "Bytes in the spool.", lambda: float(spool.spooled.bytes))
     metrics.gauge("lagrum_spool_oldest_seconds", "Age of the oldest delivery in the spool.", oldest_seconds)
+    store = app.state.store
+    metrics.gauge(
+        "lagrum_write_amplification",
+        "Bytes that deliveries and merges wrote for each byte of deliveries that was merged.",
+        lambda: write_amplification(store),
+    )
+    metrics.gauge(
+        "lagrum_parts_merged_away",
+        "Merged parts whose files wait for a reader to finish.",
+        lambda: float(waiting(store)),
+    )
     metrics.gauge("lagrum_sessions", "Open sessions of people.", lambda: float(len(authenticator.sessions)))
 
 

@@ -25,7 +25,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import place
-from store.compaction.compact import is_due, unlink_retired
+from store.compaction.compact import is_due
+from store.compaction.retired import unlink_retired
 from store.layout import Layout
 
 if TYPE_CHECKING:

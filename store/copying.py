@@ -71,7 +71,7 @@ def copy_state(store: Store, target: Path, until: date, progress: Progress) -> d
     """Copy one state of the store; return size and digest of each file by its path in the store."""
     layout, copy = store.layout, _Copy(store.layout.root, target)
     catalog, checkpoints = target / layout.catalog.name, checkpoints_path(layout.audit)
-    with files.lock(layout.readers_lock, exclusive=False):  # merged parts stay until then
+    with store.readers.turns.nothing_goes():
         with store.outbox.resting(), store.audit.resting() as (end, epoch):
             copy_catalog(layout.catalog, catalog)
             copy.add(checkpoints, end)

@@ -15,6 +15,7 @@ INDEX_SUFFIX = ".idx"
 LOCATION_SUFFIX = ".loc"
 SUFFIXES = (PART_SUFFIX, IDENTITY_SUFFIX, INDEX_SUFFIX, LOCATION_SUFFIX)
 SEGMENT_SUFFIX = ".segment"
+READER_LOCKS = 2
 _FILE_ID = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _GENERATION = re.compile(r"\.[1-9][0-9]{0,5}$")  # of a partition that was written anew
@@ -56,10 +57,9 @@ class Layout:
         """Held shared by every process with an unfinished batch; recovery takes it exclusively."""
         return self.run / "writers.lock"
 
-    @property
-    def readers_lock(self) -> Path:
-        """Held shared by every scan; who unlinks merged parts takes it exclusively."""
-        return self.run / "readers.lock"
+    def readers_lock(self, number: int) -> Path:
+        """Held shared by scans, by turns (`store.reading.turns`); who unlinks merged parts takes it exclusively."""
+        return self.run / f"readers-{number + 1}.lock"
 
     @property
     def compaction_lock(self) -> Path:

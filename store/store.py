@@ -19,6 +19,7 @@ from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
 from store.compaction import compact as compaction
+from store.compaction.retired import unlink_retired
 from store.correcting.corrections import Corrections
 from store.documents import Documents
 from store.encoding.figure_batch import FigureBatch
@@ -390,7 +391,7 @@ class Store:
         if expiry.unfinished(self):
             with suppress(ClockError):  # what cannot be read any more is finished all the same
                 expiry.expire(self)
-        compaction.unlink_retired(self)
+        unlink_retired(self)
         self.flush_outbox()
 
     def _sweep(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import click
 
@@ -11,7 +12,8 @@ from api.cli.days import Day
 from api.cli.memory import keep_freed_memory, loading, undisturbed
 from api.cli.output import emit, show_table
 
-COLUMNS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written", "retired")
+SUMS = ("partitions", "merged", "parts", "rows", "bytes_read", "bytes_written", "without_room")
+STATES = ("retired", "write_amplification")
 
 
 @click.command("compact")
@@ -26,7 +28,9 @@ def compact(context: Context, everything: bool, day: datetime | None, for_servic
     `serve` merges them by itself. Records stay the same, readers and deliveries go on meanwhile, and what is withdrawn
     stays hidden. A partition that is being erased is left alone.
 
-    The answer says how many parts were merged, what they became, and how many files wait for a reader to finish.
+    The answer says how many parts were merged, what they became, and how many wait for a reader to finish before their
+    files go; how many were left as they are because the disk has no room for a merge; and how many bytes were written,
+    since the store began, for each byte of deliveries that was merged.
 
     \b
     Examples:
@@ -36,7 +40,7 @@ def compact(context: Context, everything: bool, day: datetime | None, for_servic
     \b
     Exit codes:
       0  done
-      1  another process compacts, or a part does not authenticate
+      1  another process compacts, a part does not authenticate, or the disk has no room for a merge
     """
     if for_service:
         from api.cli.merging import run_for_service
@@ -44,14 +48,14 @@ def compact(context: Context, everything: bool, day: datetime | None, for_servic
         return run_for_service(context, everything=everything)
     with loading():
         keep_freed_memory()
-    document = dict.fromkeys(COLUMNS, 0)
+    document: dict[str, Any] = dict.fromkeys(SUMS, 0)
     with context.open_store() as store, undisturbed():
         keys = [None] if day is None else [item.key for item in store.partitions() if item.date == day.date()]
         for key in keys:
             done = store.compact(everything=everything, partition=key).as_dict()
-            document = {name: document[name] + done[name] for name in COLUMNS} | {"retired": done["retired"]}
-    emit(context, document, lambda: show_table([document], [(name, name.replace("_", " ")) for name in COLUMNS]))
-    return 0
+            document = {name: document[name] + done[name] for name in SUMS} | {name: done[name] for name in STATES}
+    emit(context, document, lambda: show_table([document], [(name, name.replace("_", " ")) for name in document]))
+    return 1 if document["without_room"] else 0
 
 
 def register(group: click.Group) -> None:

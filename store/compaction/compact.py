@@ -5,7 +5,9 @@
    parties of its own, whose rows carry their `batch_id`; durable, and seen by nobody. Memory is that of a few
    such parts, whatever is merged.
 3. One transaction puts the new parts in the place of the old ones, which are retired, with its audit entry.
-4. Retired files are unlinked when no reader is at work; until then a reader that planned with them finds them.
+4. Retired files are unlinked when everybody who read then has finished (`store.reading.turns`), during a long run, too:
+   so a run needs room for a few hundred MiB and one merge, however large the store is. Where even that is not free,
+   parts stay as they are: deliveries need the room more.
 
 A crash before (3) leaves orphans that recovery removes; after it, retired files that the next run removes. A
 partition that is dropped is never touched. What a withdrawn batch brought stays, hidden row by row, until its partition
@@ -27,10 +29,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from schemas.errors import BusyError
 from store import files, siblings
 from store.audit import AuditEntry
 from store.compaction.merging import FAN_IN_MAX, is_settled, merged
+from store.compaction.retired import Room, unlink_retired
 from store.model import PartRow, WrittenPart
 from store.partitions import PartitionKey, is_above_floor
 from store.parts import PartStore
@@ -71,6 +73,8 @@ class Compacted:
     """Files still waiting for a reader to finish."""
     withdrawn: int
     """Rows of withdrawn batches that were left out, above the floor."""
+    without_room: int
+    """Parts that were left as they are, because the disk has no room for what they would become."""
     write_amplification: float
     """Since the store began: bytes that deliveries and merges wrote for each byte of deliveries that was merged."""
 
@@ -150,14 +154,16 @@ def compact(
         IntegrityError: a part does not authenticate; it is left as it is.
     """
     done: list[_Done] = []
+    room = Room(store)
     with files.lock(store.layout.compaction_lock, exclusive=True, blocking=False):
         verdict = store.clock_guard.verdict()
         for key in sorted({part.partition for part in store.catalog.parts()}) if partition is None else (partition,):
             above_floor = verdict.is_trusted and is_above_floor(key, verdict.erase_us)
-            for one in _compact_partition(store, key, everything=everything, above_floor=above_floor):
+            for one in _compact_partition(room, key, everything=everything, above_floor=above_floor):
                 done.append(one)
                 if tell is not None:
                     tell([part.file_id for part in one.group], [part.file_id for part in one.written])
+                room.merged_away(one.group)
     store.flush_outbox()
     written = [part for one in done for part in one.written]
     return Compacted(
@@ -169,6 +175,7 @@ def compact(
         bytes_written=sum(part.total_bytes for part in written),
         retired=unlink_retired(store),
         withdrawn=sum(one.withdrawn for one in done),
+        without_room=room.without,
         write_amplification=write_amplification(store),
     )
 
@@ -180,7 +187,8 @@ def write_amplification(store: Store) -> float:
     return round(1 + int(told.get(_MERGED, 0)) / fresh, 3) if fresh else 1.0
 
 
-def _compact_partition(store: Store, key: PartitionKey, *, everything: bool, above_floor: bool) -> Iterator[_Done]:
+def _compact_partition(room: Room, key: PartitionKey, *, everything: bool, above_floor: bool) -> Iterator[_Done]:
+    store = room.store
     while True:
         parts = store.catalog.parts(_OF_PARTITION, (key.end_date.isoformat(), key.retention_class, key.key_domain))
         groups = choose(parts, everything=everything, above_floor=above_floor)
@@ -189,6 +197,8 @@ def _compact_partition(store: Store, key: PartitionKey, *, everything: bool, abo
             return
         became = 0
         for group in groups:
+            if not room.is_left(group):
+                return
             one = _merge(store, key, group, above_floor=above_floor)
             if one is None:
                 return
@@ -208,21 +218,6 @@ def _is_final(store: Store, key: PartitionKey, parts: Sequence[PartRow]) -> bool
     with ExitStack() as stack:
         opened = [stack.enter_context(store.part_store.open(key, part.file_id, secret)) for part in parts]
         return is_settled(opened, MERGED_ROWS_MAX)
-
-
-def unlink_retired(store: Store) -> int:
-    """Unlink retired files when no reader is at work; return how many parts still wait."""
-    waiting = store.catalog.query("SELECT count(*) FROM retired")[0][0]
-    if not waiting:
-        return 0
-    with suppress(BusyError), files.lock(store.layout.readers_lock, exclusive=True, blocking=False):
-        # Where the log does not know that a file was merged, its entry waits, or somebody edited the catalog.
-        gone = store.told.merged(store.catalog.retired)
-        store.part_store.discard(*gone)
-        with store.catalog.transaction() as cursor:  # one for all: what a crash leaves here is unlinked once more
-            cursor.executemany("DELETE FROM retired WHERE file_id = ?", [(part.file_id,) for part in gone])
-        waiting -= len(gone)
-    return max(int(waiting), 0)
 
 
 def _merge(store: Store, key: PartitionKey, group: Sequence[PartRow], *, above_floor: bool) -> _Done | None:

@@ -26,6 +26,7 @@ from store.layout import Layout
 from store.model import PartRow
 from store.part_reader import Bounds, PartReader
 from store.parts import PartStore
+from store.reading.turns import ReadingTurns
 
 MEMORY_MAX_BYTES: Final = 512 * 1024 * 1024
 FILES_MAX: Final = 2_048
@@ -73,6 +74,7 @@ class Readers:
 
     def __init__(self, layout: Layout, part_store: PartStore, keyring: Keyring, catalog: Catalog) -> None:
         self._layout, self._parts, self._keyring, self._catalog = layout, part_store, keyring, catalog
+        self.turns = ReadingTurns(layout)
         self._lock = threading.Lock()
         self._idle: dict[str, list[_Held[OpenPart]]] = {}
         self._order: OrderedDict[int, _Held[OpenPart]] = OrderedDict()

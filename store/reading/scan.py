@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.errors import BusyError, ConfigurationError, ProcedureError
-from store import files, siblings
+from store import siblings
 from store.clock import to_date
 from store.correcting.overlay import Correction, corrected_figures, is_rectifying, read_lot
 from store.encoding.figure_batch import FigureBatch
@@ -235,7 +235,7 @@ def scan_figures(store: Store, query: ScanQuery) -> Iterator[FigureBatch]:
 
 
 def _scan(store: Store, query: ScanQuery, read: Read[Batch]) -> Iterator[Batch]:
-    with files.lock(store.layout.readers_lock, exclusive=False):  # merged parts that the plan names stay until then
+    with store.readers.turns.reading():  # merged parts that the plan names stay until then
         watch = Watch(store.clock_guard, store.clock)
         planned = _refuse_beyond(query, plan(store, query, watch))
         gone = {part.part_id: watch.gone(part) for part in planned.parts}
@@ -269,7 +269,7 @@ def explain(store: Store, query: ScanQuery) -> Plan:
         IntegrityError: a part or its index is missing or does not authenticate.
         KeyUnavailableError: a part's key is gone.
     """
-    with files.lock(store.layout.readers_lock, exclusive=False):
+    with store.readers.turns.reading():
         result = plan(store, query)
         question = lookup.Question(asked(query))
         result.details = details = Details()

@@ -17,10 +17,9 @@ went is kept, not even a mark by which it would be known if it came again. Which
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -30,7 +29,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.errors import BusyError
-from store import files, siblings
+from store import siblings
 from store.audit import AuditEntry
 from store.compaction import compact, merging
 from store.keys import KeyRef, derive, seal, unseal
@@ -246,17 +245,8 @@ def finish(store: Store, told: Callable[[str], None]) -> None:
     store.flush_outbox(required=True)
     store.known.clear()
     told("published")
-    _wait_for_readers(store)
+    store.readers.turns.wait(READERS_WAIT_S)  # a scan that takes longer gets an error instead
     expiry.finish(store, told)
-
-
-def _wait_for_readers(store: Store) -> None:
-    """Let scans that planned with the old parts finish; one that takes too long gets an error instead."""
-    until = time.monotonic() + READERS_WAIT_S
-    while time.monotonic() < until:
-        with suppress(BusyError), files.lock(store.layout.readers_lock, exclusive=True, blocking=False):
-            return
-        time.sleep(0.05)
 
 
 def _name(key: PartitionKey) -> tuple[str, str, str]:

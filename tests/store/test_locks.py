@@ -74,7 +74,6 @@ def open_again(store: Store) -> None:
     ("lock", "work", "error"),
     [
         ("run/drain.lock", scan, BusyError),
-        ("run/readers.lock", scan, BusyError),
         ("run/writers.lock", lambda store: deliver(store, records(1, first_key=50)), BusyError),
         ("run/erasure.lock", lambda store: store.expire(), BusyError),
         ("run/outbox.lock", lambda store: store.log(AuditEntry("test.entry", {})), AuditError),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tests.api.cli.conftest import Run
+from tests.api.cli.conftest import HEADER, Run
 from tests.conftest import FixedClock
 
 
@@ -195,3 +196,19 @@ def test_a_rotation_makes_a_new_root_key_and_keeps_everything_readable(run: Run,
     assert not before & {path.name for path in (root / "keys").iterdir()}
     assert run("--root", root, "verify").code == 0
     assert run("--root", root, "--json", "status").json["records"] == 3
+
+
+def test_a_merge_tells_what_it_wrote_and_what_the_disk_has_no_room_for(
+    run: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        delivery = tmp_path / f"{number}.csv"
+        delivery.write_text(f"{HEADER}{number},sw,voice,4670{number},46702,2026-11-20T10:00:00Z,5\n")
+        assert run("--root", root, "ingest", "--source", "east", "--format", "csv", delivery).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+        ran = run("--root", root, "--json", "compact", "--all")
+    assert (ran.code, ran.json["merged"], ran.json["without_room"]) == (1, 0, 4)
+    ran = run("--root", root, "--json", "compact", "--all")
+    assert (ran.code, ran.json["merged"], ran.json["without_room"]) == (0, 4, 0)
+    assert 1 < ran.json["write_amplification"] <= 2
