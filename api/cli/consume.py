@@ -92,7 +92,8 @@ def consume(
     \b
     Exit codes:
       0  done, or stopped by a signal
-      1  with --once: a message could not be read, every record was rejected, or the broker is away
+      1  with --once: a message could not be read, every record was rejected,
+         or the broker is away
       2  usage or configuration, credentials that the broker does not take
     """
     check_format(format_name)

@@ -68,7 +68,8 @@ def forward(
     \b
     Exit codes:
       0  done, or stopped by a signal
-      1  with --once: the store is away, refused a file, or rejected every record of one; stderr says which, and why
+      1  with --once: the store is away, refused a file, or rejected every record
+         of one; stderr says which, and why
       2  usage or configuration, a credential that the store does not take
     """
     from api.cli.ingest import check_format

@@ -62,7 +62,8 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
     \b
     Exit codes:
       0  every delivery is durable; rejected records are in the quarantine
-      1  a delivery could not be read, or every record of one was rejected; the others are durable
+      1  a delivery could not be read, or every record of one was rejected;
+         the others are durable
       2  unknown format, missing file, wrong configuration
     """
     check_paths(paths)

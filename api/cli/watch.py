@@ -60,7 +60,8 @@ def watch(
     \b
     Exit codes:
       0  done, or stopped by a signal
-      1  with --once: a file could not be read, or every record of one was rejected; stderr says which, and why
+      1  with --once: a file could not be read, or every record of one was
+         rejected; stderr says which, and why
       1  another process watches the folder
       2  usage or configuration
     """
