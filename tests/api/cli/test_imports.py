@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -43,8 +44,9 @@ def test_help_loads_no_store() -> None:
 
 def test_status_and_ingest_load_nothing_slow(root: Path, tmp_path: Path) -> None:
     calls = tmp_path / "calls.csv"
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 2 * 86_400))  # the program takes the machine's time
     calls.write_text(
-        "record_key,service_type,start_time,duration_s,calling_number\n1,call,2026-11-01T10:00:00Z,3,46701\n"
+        f"record_key,service_type,start_time,duration_s,calling_number\n1,voice,{day}T10:00:00Z,3,46701740605\n"
     )
     words = ["--root", str(root), "--json"]
     assert loaded(*words, "ingest", "--source", "pbx", "--format", "csv", str(calls)) & (SLOW | RARE) == set()
