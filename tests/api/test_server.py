@@ -190,6 +190,21 @@ def test_refusals_reach_the_client_as_errors_of_the_tree(store: Store, tmp_path:
             Client.remote("http://127.0.0.1:1", store.clock)
 
 
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """What Python looks for in certificates since 3.13."""
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 class _Ca:
     """A certificate authority of the test."""
 
@@ -225,6 +240,9 @@ class _Ca:
             .not_valid_after(now + datetime.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(_usage(signs_certificates=is_ca), critical=True)
         )
         return builder.sign(self._key, hashes.SHA256())
 
