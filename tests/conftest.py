@@ -21,6 +21,8 @@ from store.partitions import PartitionKey, expires_at, to_us
 
 MEMORY: Final = Path("/dev/shm")
 MEMORY_BYTES_MIN: Final = 4 << 30
+TERMINAL: Final = ("COLUMNS", "LINES", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE")
+"""How others would have text laid out."""
 SOCKET_BYTES_MAX: Final = 107
 """Of the path of a unix socket."""
 
@@ -41,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Whatever TMPDIR names is taken instead. The acceptance tests stay on the disk (`tests/acceptance/conftest.py`).
     """
+    for name in TERMINAL:
+        os.environ.pop(name, None)
     has_room = os.access(MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_BYTES_MIN
     if "TMPDIR" not in os.environ and has_room:
         os.environ["TMPDIR"] = str(MEMORY)
