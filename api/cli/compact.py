@@ -40,7 +40,8 @@ def compact(context: Context, everything: bool, day: datetime | None, for_servic
     \b
     Exit codes:
       0  done
-      1  another process compacts, a part does not authenticate, or the disk has no room for a merge
+      1  another process compacts, a part does not authenticate, or the disk has
+         no room for a merge
     """
     if for_service:
         from api.cli.merging import run_for_service
