@@ -42,6 +42,7 @@ _TUPLE: Final = (
     rb"(?: sport=([0-9]{1,5}) dport=([0-9]{1,5})| type=[0-9]+ code=[0-9]+ id=([0-9]{1,5})|(?: srckey=\S+ dstkey=\S+)?)"
     rb"(?: packets=[0-9]+ bytes=([0-9]{1,18}))?"
 )
+# No possessive repeat: Python before 3.11.5, Debian 12's among them, matches those of groups with choices wrongly.
 _LINE = re.compile(
     rb"\[([0-9]{9,11})\.(?=.{6}\])([0-9]{1,6}) *\]\s+\[(NEW|UPDATE|DESTROY)\] (?:ipv[46] +[0-9]+ )?"
     rb"(\w+) +[0-9]+(?: [0-9]+)?(?: [A-Z0-9_]+)?"  # protocol, its number, timeout, state
@@ -49,7 +50,7 @@ _LINE = re.compile(
     + rb"(?: \[UNREPLIED\])?"
     + _TUPLE
     + rb"(?: delta-time=([0-9]{1,9})| \[(?:start|stop)=[^\]]*\]| \[[A-Z_]+\]"
-    rb"| (?:mark|zone|secmark|secctx|use|labels)=\S+)*+"
+    rb"| (?:mark|zone|secmark|secctx|use|labels)=\S+)*"
     rb"(?: id=([0-9]{1,10}))?(?: \[USERSPACE\])?(?: portid=[0-9]+)?(?: progname=\S+)? *"
 )
 _LISTING = re.compile(rb"(?:ipv[46] +[0-9]+ )?[a-z]\w* +[0-9]+ .*src=\S+ dst=")
