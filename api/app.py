@@ -14,17 +14,17 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api import problems
+from api.access_middleware import AccessMiddleware
 from api.custody.subjects import erase_due as erase_requests
 from api.disclosure import lapses
-from api.disclosure.overtaken import Watch
+from api.disclosure.outdated_marks import Watch
 from api.disclosure.procedure import Disclosure
 from api.disclosure.worklist import Reminders
-from api.door import Door
 from api.intake import delivery
 from api.intake.consuming import Consuming
 from api.intake.grouper import Grouper
 from api.intake.push_door import PushDoor
-from api.intake.push_line import PushLine
+from api.intake.push_protocol import PushLine
 from api.intake.spooler import Spooler
 from api.people.authenticator import Authenticator
 from api.pools import BoundedPool
@@ -52,6 +52,7 @@ from api.routes import (
     worklist,
 )
 from api.routes.models import PROBLEM_SCHEMA
+from api.scheduling import stand_back
 from api.settings import Settings
 from api.telemetry.audit_metrics import AuditMetrics
 from api.telemetry.lock_metrics import LockMetrics
@@ -59,7 +60,6 @@ from api.telemetry.metrics import Metrics
 from api.telemetry.queue_metrics import QueueMetrics
 from api.telemetry.retention_metrics import RetentionMetrics
 from api.telemetry.source_metrics import SourceMetrics
-from api.turns import stand_back
 from api.witness import AuditKeeper
 from schemas.errors import LagrumError
 from store.compaction.compact import write_amplification
@@ -162,7 +162,7 @@ def create_app(store: Store, *, settings: Settings, merger: Merger | None = None
     pushes = PushDoor(app.state.spooler, settings)
     app.state.push_line = PushLine(authenticator, pushes, app.state.spooler, metrics)
     app.add_middleware(
-        Door, store=store, settings=settings, authenticator=authenticator, metrics=metrics, pushes=pushes
+        AccessMiddleware, store=store, settings=settings, authenticator=authenticator, metrics=metrics, pushes=pushes
     )
     app.openapi = _documented(app)  # type: ignore[method-assign]
     return app

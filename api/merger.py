@@ -1,12 +1,12 @@
 """Merges for the service, in a process of their own: who acknowledges pushes waits for no interpreter that merges.
 
 (1) Once a minute the service asks whether parts are to be merged; the catalog tells. (2) If so it starts `lagrum
-compact` for itself (`api/cli/merging.py`), at a lower priority, and hands it the root key's passphrase over a pipe: no
-argument, variable or file has it. (3) That process tells each merge when it is published, so that what the service
-knows of the merged records stays known. (4) It ends when it is done, or as soon as its pipe does: when the service
-stops, and also when it is killed. Whoever of the two dies, and when, leaves what a crash leaves: files that no catalog
-names, which the next such process removes. (5) Whatever it does, it says every few seconds that it lives. One that is
-stopped, or waits for ever, would keep its locks and its keys: it is killed.
+compact` for itself (`api/cli/merge_worker.py`), at a lower priority, and hands it the root key's passphrase over a
+pipe: no argument, variable or file has it. (3) That process tells each merge when it is published, so that what the
+service knows of the merged records stays known. (4) It ends when it is done, or as soon as its pipe does: when the
+service stops, and also when it is killed. Whoever of the two dies, and when, leaves what a crash leaves: files that no
+catalog names, which the next such process removes. (5) Whatever it does, it says every few seconds that it lives. One
+that is stopped, or waits for ever, would keep its locks and its keys: it is killed.
 """
 
 from __future__ import annotations

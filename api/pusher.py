@@ -20,8 +20,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.disclosure.casebook import Casebook
-from api.disclosure.outgoing import outbox
 from api.disclosure.push_key import PushKey
+from api.disclosure.push_outbox import outbox
 from api.disclosure.pushes import KIND, Push
 from api.disclosure.pushing import Pushing
 from api.handover.push_line import Limits, Line, PushError

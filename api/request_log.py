@@ -29,7 +29,7 @@ from api import problems
 from api.people.auth import Principal, PrincipalKind
 from schemas.errors import LagrumError
 from store import AuditEntry
-from store.noted import noting
+from store.audit_context import noting
 
 if TYPE_CHECKING:
     from store import Store

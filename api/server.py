@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 
 from api.app import create_app
-from api.intake.push_line import PushProtocol
+from api.intake.push_protocol import PushProtocol
 from api.settings import Settings, socket_path
 from api.tls import server_context
 from schemas.errors import BusyError, ConfigurationError

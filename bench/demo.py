@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from bench import workload
-from bench.shift import shifted
+from bench.date_shift import shifted
 from bench.stage import DemoError, Stage
 
 ROOT: Final = Path(__file__).parents[1]

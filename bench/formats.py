@@ -34,7 +34,7 @@ from bench.format_inputs_ipfix import ipfix_of
 from bench.machine import describe
 from bench.micro_decode import ndjson_of
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Store, SystemClock
 
 RECORDS_MAX: Final = 1_500_000

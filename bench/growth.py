@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from bench import peers, report, suspects, workload, years
+from bench import peers, report, sieve_false_positives, workload, years
 from bench.fleet import PeerError, worker
 from bench.growing import FREE_BYTES_MIN, State, look
 from bench.machine import describe
@@ -149,7 +149,7 @@ def main() -> int:
     told: dict[str, Any] = json.loads(target.read_text(encoding="utf-8")) if target.exists() else {"curves": {}}
     for name in chosen(["suspects", "years", "month"], "BENCH_ONLY"):
         if name == "suspects":
-            told["suspects"] = suspects.measure(scale)
+            told["suspects"] = sieve_false_positives.measure(scale)
             continue
         folder = WORK / name
         grown = years.grow(book, folder, names, scale) if name == "years" else grow(book, folder, Curve.of(scale))

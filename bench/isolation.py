@@ -33,7 +33,7 @@ from bench.isolation_server import AHEAD_DAYS, DAY_US, LaterClock
 from bench.pushes import LAGRUM, PushError, _free_port, _wait_for, cpu_seconds, sent
 from bench.workloads import KEPT_DAYS
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery, Store, SystemClock
 
 SOURCE: Final = "core-bench"

@@ -21,7 +21,7 @@ from typing import Final
 from api import server, settings
 from api.cli.memory import keep_freed_memory
 from api.merger import Merger
-from api.turns import stand_back, take_short_turns
+from api.scheduling import stand_back, take_short_turns
 from schemas.arrow import PACKED
 from store import ScanQuery, Store, SystemClock
 from store.clock import Uptime

@@ -15,7 +15,7 @@ from bench import workload
 from ingest.decoders import decoder
 from ingest.normalise import normalise
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Receipt, ScanQuery, SourceRef, Store, SystemClock, TargetIdentifier
 
 ROWS: Final = 100_000

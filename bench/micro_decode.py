@@ -20,7 +20,7 @@ from bench import workload
 from ingest.decoders import decoder
 from ingest.decoders.base import CHUNK_ROWS
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.numbers import normalise_packed, rules
 from schemas.packing import pack_address, pack_identifier
 from store import SystemClock

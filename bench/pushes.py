@@ -27,7 +27,7 @@ from api.people import credentials
 from api.people.credentials import Scope
 from bench.push_client import KEY, Task
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery, Store, SystemClock
 
 LAGRUM: Final = str(Path(sys.executable).with_name("lagrum"))

@@ -1,6 +1,6 @@
 """A queue into the store: fetch, commit as one batch, acknowledge; in this order, whatever is killed in between.
 
-1. Messages that are in a batch already (`store.settled`) are acknowledged and not read again.
+1. Messages that are in a batch already (`store.queue_offsets`) are acknowledged and not read again.
 2. The others become one batch. Their numbers are written in its transaction, so a message is in one batch or in none.
 3. After the commit they are acknowledged; those that could not be read are terminated, and lie in the quarantine.
 4. A store that is busy, or a full disk: nothing is acknowledged. The messages go back with a delay, and the consumer
@@ -23,7 +23,7 @@ from ingest.messages import ingest_messages
 from ingest.queue import Message, Queue
 from schemas.errors import BusyError, NotFoundError
 from store import Put, Receipt, Store
-from store.settled import settle_up_to, settled_of
+from store.queue_offsets import settle_up_to, settled_of
 
 KIND: Final = "queue"
 PAUSE_S_MAX: Final = 60.0

@@ -23,7 +23,7 @@ import pyarrow as pa
 from ingest.decoders import Decoder, decoder
 from ingest.decoders.base import Decoded
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import LagrumError
 from store import Receipt, SourceRef, Store
 

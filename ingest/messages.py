@@ -23,12 +23,12 @@ from ingest.events import event
 from ingest.normalise import Normalised, normalise
 from ingest.pushes import Refusal, decode_pushes
 from ingest.queue import Message
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.streams import COMPRESSED, expanded
 from schemas.errors import InputError, LagrumError
 from schemas.rejects import Reject, RejectReason
 from store import Receipt, SourceRef, Store
-from store.settled import settle
+from store.queue_offsets import settle
 
 EXPANDED_BYTES_MAX: Final = 64 << 20
 """A compressed message that expands to more is refused."""

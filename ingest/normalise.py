@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ingest.decoders.base import Decoded, Event
 from ingest.row_faults import RowFaults
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.validate import Times, check_labels, check_public_ports, check_ranges, fill_times
 from schemas.arrow import LABEL_TYPE, TIME_TYPE, delivered_type
 from schemas.buffers import Column, Ints, Mask, as_text, flat, map_unique, pc, text_views, valid_mask, values_int64

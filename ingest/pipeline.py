@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import BinaryIO, Final, Self, cast
 
 from ingest import numbering
-from ingest.ahead import in_order
 from ingest.decoders import Decoder, decoder
 from ingest.decoders.base import Decoded, FileSeries
 from ingest.events import event
 from ingest.normalise import Normalised, normalise
-from ingest.source import SourceConfig
+from ingest.parallel_map import in_order
+from ingest.source_config import SourceConfig
 from ingest.streams import CountingReader, expanded
 from schemas.errors import ConfigurationError, InputError
 from store import Receipt, SourceRef, Store
 from store.batch import BatchWriter
+from store.in_flight import InFlightBatch, VoidError
 from store.open_sessions.sessions import EVENT_COLUMNS
-from store.preceding import Preceding, VoidError
 
 STRETCHES_AHEAD: Final = 4
 """Half a million records of CSV: a delivery of so many is decoded whole while the one before is written."""
@@ -102,7 +102,7 @@ class Delivery:
         self._given_bytes = 0
         self._key: str | None = None
         self._before: Delivery | None = None
-        self._preceding: Preceding | None = None
+        self._preceding: InFlightBatch | None = None
         self._committed: Future[Receipt] | None = None
 
     def __enter__(self) -> Self:

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ingest.decoders import Decoded, Decoder, decoder
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError, LagrumError
 from schemas.rejects import Reject
 from store import PushGroup, SourceRef, Store

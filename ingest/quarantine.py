@@ -13,7 +13,7 @@ import pyarrow as pa
 from ingest import sources
 from ingest.decoders import Decoder, decoder
 from ingest.normalise import Normalised, normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError, NotFoundError
 from schemas.rejects import Reject, RejectReason
 from store import Receipt, SourceRef, Store

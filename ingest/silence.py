@@ -13,7 +13,7 @@ from typing import Any, Final
 from ingest import numbering, sources
 from ingest.drop_rules import Sequence
 from ingest.events import event
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import NotFoundError, ProcedureError
 from store import AuditEntry, Put, Store
 from store.arrivals import last_received_us

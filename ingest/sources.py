@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from ingest.source import FILE_NAME, MAPPING, RECEIVED_US, TRANSPORT, SourceConfig
+from ingest.source_config import FILE_NAME, MAPPING, RECEIVED_US, TRANSPORT, SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError
 from schemas.fields import SERVICE_TYPES
 from schemas.numbers import rules

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Ints, Mask, text_views, valid_mask
 from schemas.errors import ConfigurationError

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, Final, cast
 from ingest.decoders import decoder
 from ingest.mapping import read_mapping
 from ingest.normalise import normalise
-from ingest.source import MAPPING, SourceConfig
+from ingest.source_config import MAPPING, SourceConfig
 from ingest.sources import check
 from ingest.streams import CountingReader, expanded
 from schemas.fields import STORE_FIELDS, Kind

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 import numpy as np
 
 from ingest.row_faults import RowFaults
-from ingest.source import FUTURE_ALLOWANCE
+from ingest.source_config import FUTURE_ALLOWANCE
 from schemas.buffers import Column, Ints, Mask, pc, valid_mask
 from schemas.fields import SERVICE_TYPES, Field
 from schemas.rejects import RejectReason

@@ -6,7 +6,7 @@ was destroyed since makes its part of every backup unreadable. So a backup ends 
     BACKUP/manifest.json    written last: format, store, time, end of life, every file with size and SHA-256
     BACKUP/data/...         the files, under their paths in the store
 
-Making one, (1) to (4) in `store.copying`: (1) the catalog's state at one instant, where the audit log ends at that
+Making one, (1) to (4) in `store.snapshot`: (1) the catalog's state at one instant, where the audit log ends at that
 instant, and the epoch's key; (2) the sealed files of the service; (3) the parts that the catalog names, which stay
 while the readers' lock is held; (4) the log up to that end; (5) the manifest.
 Restoring: (1) the files, each compared with the manifest, into an empty folder; (2) the keyring that counts now, from a
@@ -28,12 +28,12 @@ from typing import TYPE_CHECKING, Any, Final
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, NotFoundError
 from store import files, parquet, siblings
 from store.audit import AuditEntry
-from store.copying import Progress, copy_state
 from store.keys import KeyRef, Keyring, RootProvider
-from store.keys.homes import read_header, read_pointer
+from store.keys.keyring_copies import read_header, read_pointer
 from store.layout import LOCATION_SUFFIX, Layout
 from store.model import rfc3339
 from store.partitions import PartitionKey, successor
+from store.snapshot import Progress, copy_state
 
 if TYPE_CHECKING:
     from store.clock import Clock

@@ -23,22 +23,22 @@ import pyarrow.compute as pc
 
 from schemas.rejects import Reject
 from store import siblings
-from store.buffered import Buffer, Held, without_duplicates
 from store.identities.dedup import EXPIRED, Chunk, Fate, Told, classify
 from store.identities.horizon import around, near, nearest_first
 from store.identities.identity import Tags
-from store.identities.known import PartSource
-from store.incoming import complete
+from store.identities.identity_lookup import PartSource
+from store.in_flight import InFlightBatch, sources
 from store.model import Receipt, SourceRef, WrittenPart
 from store.open_sessions.sessions import EVENT_COLUMNS, SessionArea
 from store.partitions import PartitionKey
-from store.preceding import Preceding, sources
+from store.provenance import complete
 from store.publish import OnPublish, Publication, publish
 from store.quarantine import RejectSpool
 from store.retention.clocktrust import Verdict
+from store.retention.late_records import over_rows
 from store.retention.policies import distinct, partition_of, slots_of
-from store.retention.refusals import over_rows
 from store.syncing import Syncs
+from store.write_buffer import Buffer, Held, without_duplicates
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -63,7 +63,7 @@ class BatchWriter:
     """One delivery on its way in. Use as a context manager: leaving it without `commit` discards everything."""
 
     def __init__(
-        self, store: Store, source: SourceRef, format: str, idempotency_tag: bytes | None, after: Preceding | None
+        self, store: Store, source: SourceRef, format: str, idempotency_tag: bytes | None, after: InFlightBatch | None
     ) -> None:
         self._store, self._source, self._format = store, source, format
         self._idempotency_tag = idempotency_tag
@@ -76,7 +76,7 @@ class BatchWriter:
         self._written: list[WrittenPart] = []
         self._pending: list[tuple[Future[WrittenPart], int, Buffer]] = []
         self._held: list[Held] = []
-        self._preceding = Preceding()
+        self._preceding = InFlightBatch()
         self._after = after
         self._before, others = ((), ()) if after is None else after.rows()
         self._seen: frozenset[str] = frozenset()
@@ -109,7 +109,7 @@ class BatchWriter:
         if not self._done:
             self.abort()
 
-    def precede(self) -> Preceding:
+    def precede(self) -> InFlightBatch:
         """Return what the batch after this one is compared with: all records are in, and the commit is not begun."""
         return self._preceding.begin([held.chunk for held in self._held], list(self._written))
 

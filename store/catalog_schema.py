@@ -100,7 +100,7 @@ CREATE TABLE idempotency (                  -- keyed hashes of clients' idempote
     until_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE queue_settled (                -- ranges of a queue's messages that are in batches (`store.settled`)
+CREATE TABLE queue_settled (                -- ranges of a queue's messages that are in batches (`store.queue_offsets`)
     queue TEXT NOT NULL,
     first INTEGER NOT NULL,
     last  INTEGER NOT NULL,

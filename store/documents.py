@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from schemas.errors import IntegrityError, KeyUnavailableError, LagrumError, NotFoundError, ProcedureError
 from store.audit import AuditEntry
+from store.audit_context import note
 from store.catalog import Catalog
 from store.keys import KeyRef, Keyring, derive, seal, unseal
 from store.model import Problem
-from store.noted import note
 from store.outbox import Outbox
 
 if TYPE_CHECKING:
-    from store.told import Told
+    from store.log_state import LogState
 
 GUARDED: Final = ("person", "person-binding", "credential", "authority")
 """Kinds whose earlier revisions must not come back: who was revoked stays so, whoever edits the catalog.
@@ -60,7 +60,7 @@ class Documents:
 
     def __init__(self, catalog: Catalog, keyring: Keyring, outbox: Outbox) -> None:
         self._catalog, self._keyring, self._outbox = catalog, keyring, outbox
-        self.told: Told | None = None
+        self.log_state: LogState | None = None
         """What the audit log tells of guarded documents; the store gives it."""
 
     def get(self, kind: str, id: str) -> Document:
@@ -193,13 +193,13 @@ class Documents:
         Of a log that cannot be read what was read before counts. Where that is nothing, no person acts; deliveries,
         whose credentials read nothing, go on.
         """
-        if self.told is None:
+        if self.log_state is None:
             return True
         name = _name(row[0], row[1])
         try:
-            said: tuple[bool, str | None] | None = self.told.document(name)
+            said: tuple[bool, str | None] | None = self.log_state.document(name)
         except (LagrumError, OSError):
-            said = self.told.remembered(name)
+            said = self.log_state.remembered(name)
         if said is None:
             return row[0] in _WITHOUT_LOG
         known, digest = said
@@ -219,7 +219,7 @@ class Documents:
         return Document(kind, id, revision, json.loads(unseal(key, blob, _aad(kind, id, revision))))
 
 
-def problems(documents: Documents, told: Told) -> list[Problem]:
+def problems(documents: Documents, log_state: LogState) -> list[Problem]:
     """Return every guarded document that is not the one of which the audit log told last.
 
     Raises:
@@ -227,7 +227,7 @@ def problems(documents: Documents, told: Told) -> list[Problem]:
     """
     for _ in range(2):  # they may change meanwhile: what looks wrong is looked at again
         documents.flush()
-        said = told.documents()
+        said = log_state.documents()
         found = [name for name, digest in sorted(said.items()) if documents.digest(name) != digest]
         if not found:
             break

@@ -25,10 +25,10 @@ from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from store import files
 from store.binding import FileBinding
-from store.encoding.coding import packed_ints, unpacked_ints
 from store.encoding.columns import Encoding, Stored
+from store.encoding.packed_ints import packed_ints, unpacked_ints
+from store.reading.page_layout import Paging
 from store.reading.pages import PageFile
-from store.reading.paging import Paging
 from store.syncing import Syncs
 
 pe: Any = pyarrow.parquet.encryption  # its stubs lack the direct interface

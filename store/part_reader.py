@@ -22,13 +22,13 @@ from schemas.buffers import flat
 from store import parquet
 from store.binding import FileBinding
 from store.encoding import forms
-from store.encoding.codes import Range, Sought
+from store.encoding.code_search import Range, Sought
 from store.encoding.columns import WORD_PAGE_ROWS_LARGE
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.restoring import WORD, Layout
 from store.reading.cuts import Cut, decoded
+from store.reading.page_layout import Window
 from store.reading.pages import Piece
-from store.reading.paging import Window
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 

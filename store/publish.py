@@ -17,7 +17,7 @@ from schemas.errors import BusyError, InputError
 from store import quarantine, siblings
 from store.audit import AuditEntry
 from store.identities.dedup import HORIZON_DAYS, Fate, classify
-from store.identities.known import PartSource
+from store.identities.identity_lookup import PartSource
 from store.keys import KeyRef, derive, seal, unseal
 from store.model import Receipt, SourceRef, WrittenPart
 from store.open_sessions.sessions import SessionArea

@@ -27,12 +27,12 @@ from schemas.errors import BusyError, ClockError, IntegrityError, KeyUnavailable
 from schemas.fields import FIELDS, Category
 from store.binding import FileBinding
 from store.encoding.choices import Choices
-from store.encoding.codes import Range
+from store.encoding.code_search import Range
 from store.encoding.columns import Encoding, Stored, encode
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.forms import SizeOf
 from store.part_reader import Kept, Pages, PartReader
-from store.reading.paging import Window
+from store.reading.page_layout import Window
 
 if TYPE_CHECKING:
     from store.layout import Layout

@@ -13,39 +13,39 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pyarrow as pa
 
 from schemas.errors import BusyError, ClockError, ConfigurationError, LagrumError, NotFoundError, ProcedureError
-from store import files, making, quarantine
+from store import creation, files, quarantine
 from store.audit import AuditEntry, AuditLog
+from store.audit_context import note
 from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
 from store.compaction import compact as compaction
 from store.compaction.retired import unlink_retired
 from store.correcting.corrections import Corrections
+from store.creation import IDENTITY_REF
 from store.documents import Documents
 from store.encoding.figure_batch import FigureBatch
 from store.identities.identity import IdentityHasher
-from store.identities.known import OF_DAYS, Known
+from store.identities.identity_lookup import OF_DAYS, Known
+from store.in_flight import InFlightBatch
 from store.keys import KeyRef, Keyring, RootProvider, derive
 from store.layout import Layout
-from store.making import IDENTITY_REF
+from store.log_state import LogState
 from store.model import PartitionStatus, PartRow, Problem, Receipt, ScanQuery, SourceRef, TargetIdentifier
-from store.noted import note
 from store.open_sessions import session_reading, session_tables, sessions
 from store.outbox import Outbox
 from store.partitions import PartitionKey, day_to_date
 from store.parts import PartStore
-from store.preceding import Preceding
 from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
-from store.reading.readers import Readers
+from store.reading.reader_cache import Readers
 from store.reading.scan import Plan, explain, plan, scan, scan_figures
-from store.retention import expiry, floorguard, moving
+from store.retention import expiry, floorguard, reclassified_erasure
 from store.retention.clockguard import ClockGuard
 from store.retention.holds import Holds
 from store.retention.policies import Policies
 from store.spooling import spool_drain
 from store.spooling.spool import Spool
-from store.told import Told
 from store.writers import Writers
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Store:
         self.outbox = Outbox(catalog, keyring, audit, layout)
         self.documents = Documents(catalog, keyring, self.outbox)
         self.spool = Spool(self)
-        self.told = self.documents.told = Told(self)
+        self.log_state = self.documents.log_state = LogState(self)
         self.policies = Policies(self)
         self.clock_guard = ClockGuard(self)
         self.holds = Holds(self)
@@ -109,7 +109,7 @@ class Store:
             ConfigurationError: there is something already.
         """
         layout = Layout(root.absolute())
-        store_id, keyring, catalog, audit = making.make(layout, clock, passphrase, replicas, roots)
+        store_id, keyring, catalog, audit = creation.make(layout, clock, passphrase, replicas, roots)
         store = cls(layout, store_id, clock, keyring, catalog, audit, immutable_parts=immutable_parts)
         store.clock_guard.begin()
         marker = {"lagrum": FORMAT_VERSION, "store_id": store_id, **({IMMUTABLE: True} if immutable_parts else {})}
@@ -171,7 +171,7 @@ class Store:
     # Taking in
 
     def begin_batch(
-        self, source: SourceRef, *, format: str, idempotency_key: str | None = None, after: Preceding | None = None
+        self, source: SourceRef, *, format: str, idempotency_key: str | None = None, after: InFlightBatch | None = None
     ) -> BatchWriter:
         """Begin one delivery; it may come `after` one that is being committed, and is published behind it."""
         self.catalog.refuse_other()
@@ -294,8 +294,8 @@ class Store:
     # Keeping and erasing
 
     def expire(self, *, dry_run: bool = False) -> expiry.Expired:
-        """Erase what is over: partitions (`store.retention.expiry`), then categories (`store.retention.moving`)."""
-        return moving.expire(self, expiry.expire(self, dry_run=dry_run))
+        """Erase what is over: partitions (`expiry`), then categories of service (`reclassified_erasure`)."""
+        return reclassified_erasure.expire(self, expiry.expire(self, dry_run=dry_run))
 
     def compact(self, *, everything: bool = False, partition: PartitionKey | None = None) -> compaction.Compacted:
         """Merge small parts (see `store.compaction.compact`)."""

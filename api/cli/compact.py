@@ -44,7 +44,7 @@ def compact(context: Context, everything: bool, day: datetime | None, for_servic
          no room for a merge
     """
     if for_service:
-        from api.cli.merging import run_for_service
+        from api.cli.merge_worker import run_for_service
 
         return run_for_service(context, everything=everything)
     with loading():

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from api.cli.context import Context
+from api.cli.daemon import log_warnings, until_told
 from api.cli.ingest import check_format
 from api.cli.output import counted, emit, note, show_facts
-from api.cli.standing import log_warnings, until_told
 
 if TYPE_CHECKING:
     from ingest.consumer import Consumed

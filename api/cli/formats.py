@@ -70,7 +70,7 @@ def try_mapping(context: Context, /, mapping: Path, file: Path, zone: str, count
       1  some are refused, or the file as a whole is
       2  the mapping cannot work
     """
-    from ingest.source import MAPPING, SourceConfig
+    from ingest.source_config import MAPPING, SourceConfig
     from ingest.trial import trial
 
     source = SourceConfig(

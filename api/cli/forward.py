@@ -9,8 +9,8 @@ from typing import Any, Final
 import click
 
 from api.cli.context import Context
+from api.cli.daemon import log_warnings, tell_findings, until_told, watched
 from api.cli.output import counted, emit, note, show_facts
-from api.cli.standing import log_warnings, tell_findings, until_told, watched
 from schemas.errors import ConfigurationError
 
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)

@@ -20,7 +20,7 @@ from schemas.errors import InputError, LagrumError
 
 if TYPE_CHECKING:
     from ingest.pipeline import Delivery
-    from ingest.source import SourceConfig
+    from ingest.source_config import SourceConfig
     from store import Store
 
 COUNTS: Final = ("records", "accepted", "duplicates", "conflicts", "rejected", "rows", "bytes")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from api.cli.context import Context
+from api.cli.daemon import log_warnings, until_told
 from api.cli.output import emit, note, show_facts, show_table
-from api.cli.standing import log_warnings, until_told
 
 if TYPE_CHECKING:
     from ingest.listeners.flow import FlowCollector

@@ -35,7 +35,7 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
     from api import server, settings
     from api.app import create_app
     from api.merger import Merger
-    from api.turns import take_short_turns
+    from api.scheduling import take_short_turns
 
     chosen = settings.load(context.require_root())
     if host is not None:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from api.cli.context import Context
+from api.cli.daemon import log_warnings, tell_findings, until_told, watched
 from api.cli.ingest import check_format
 from api.cli.output import emit, note, show_facts
-from api.cli.standing import log_warnings, tell_findings, until_told, watched
 
 
 @click.command("watch")

@@ -29,7 +29,7 @@ from schemas.errors import InputError, NotFoundError, ProcedureError
 from schemas.holds import TARGETS_MAX, Purpose, hold_basis
 from store import AuditEntry, Put
 from store.clock import to_date
-from store.retention import promised
+from store.retention import commitments
 from store.retention.hold import ACTIVE, ENDED, Hold
 from store.retention.holds import KIND
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 ACT: Final = "hold-act"
 REQUEST: Final = "hold.request"
-CONFIRM: Final = promised.CONFIRMED
+CONFIRM: Final = commitments.CONFIRMED
 ADD, RENEW, RELEASE = "add", "renew", "release"
 TEXT_CHARS_MAX: Final = 200
 _SHOWN: Final = ("basis", "reference", "owner", "ends", "start", "end", "state", "renewals")

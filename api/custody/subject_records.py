@@ -27,9 +27,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from api.billing.subscriptions import FOREVER_US, holders
-from api.disclosure.hits import hits
 from api.disclosure.open_sessions import within
 from api.disclosure.printing import printable, rows
+from api.disclosure.sliced_scan import hits
 from api.disclosure.targets import is_inner
 from api.instants import midnight_us
 from schemas.errors import ProcedureError

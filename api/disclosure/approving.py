@@ -7,11 +7,11 @@ from typing import Final
 
 from api.disclosure import lapses, rules
 from api.disclosure.casebook import entry_of, kind_of, put
-from api.disclosure.ending import Ending
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, CallBack, Task, request_digest
 from api.disclosure.orders import CalledBack
+from api.disclosure.result_erasure import ResultErasure
 from api.disclosure.states import AuthorisationAction, TaskAction, next_authorisation, next_stage
-from api.disclosure.steps import APPROVE_REQUEST
+from api.disclosure.step_base import APPROVE_REQUEST
 from api.people import authorities, persons
 from schemas.errors import ProcedureError
 
@@ -21,7 +21,7 @@ _PAST: Final[dict[AuthorisationAction | TaskAction, str]] = {
 }
 
 
-class Approving(Ending):
+class Approving(ResultErasure):
     """What persons decide about a case."""
 
     def check(self, actor: Actor, task_id: str, call: CalledBack | None = None) -> Task:

@@ -3,7 +3,7 @@
 When a result is made, its evidence is put on file: the snapshot (`store.reading.completeness`), the digest of the
 order, and for every UTC day on which a delivered record ended their number and an HMAC-SHA256, under a salt of the
 evidence, over their lines as `records.ndjson` has them, in their order; and which stored records they were
-(`places`). The evidence's SHA-256 stands in the log, with the result.
+(`result_records`). The evidence's SHA-256 stands in the log, with the result.
 
 `verify` does, in this order:
 
@@ -42,8 +42,8 @@ from api.disclosure.casebook import Case, Casebook
 from api.disclosure.expired import comparable
 from api.disclosure.model import request_digest
 from api.disclosure.open_sessions import are_open, within
-from api.disclosure.places import Places
 from api.disclosure.printing import ndjson, printable
+from api.disclosure.result_records import Places
 from api.disclosure.search import query_of
 from api.disclosure.selection import permitted_fields, select
 from api.disclosure.subscribers import as_spans, spans_of
@@ -57,7 +57,7 @@ from store.partitions import DAY_US, date_to_day, day_to_date
 from store.reading import completeness
 from store.reading.targets import matches
 from store.verification.verify import check_part
-from store.verification.verify_story import audit_story
+from store.verification.verify_log import audit_story
 
 FORMAT: Final = "lagrum-evidence-1"
 KIND: Final = "evidence"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
-from api.disclosure import told
+from api.disclosure import case_history
 from api.disclosure.casebook import Casebook
 from api.disclosure.deliveries import DAY_US
 from api.disclosure.model import Actor, Authorisation, Task
@@ -32,8 +32,8 @@ def ledger(store: Store, actor: Actor, year: int) -> dict[str, Any]:
         ProcedureError: another role; logged.
         AuditError: the reading could not be logged.
     """
-    start_us, end_us = told.year_us(year)
-    with told.reading(store, actor, "costs", _READERS, year=year):
+    start_us, end_us = case_history.year_us(year)
+    with case_history.reading(store, actor, "costs", _READERS, year=year):
         casebook = Casebook(store)
         orders = {item.id: item for item in casebook.authorisations()}
         rows = [

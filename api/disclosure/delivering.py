@@ -15,13 +15,13 @@ import orjson
 from api.disclosure import package, rules
 from api.disclosure.casebook import Case, entry_of, put
 from api.disclosure.deliveries import Cover, Delivery
-from api.disclosure.ending import Ending
 from api.disclosure.model import Actor, Approval, Authorisation, Task
-from api.disclosure.outdated import is_outdated
-from api.disclosure.outgoing import queued
+from api.disclosure.push_outbox import queued
 from api.disclosure.recipients import Recipient, recipient_of
+from api.disclosure.result_erasure import ResultErasure
+from api.disclosure.staleness import is_outdated
 from api.disclosure.states import TaskAction, next_stage
-from api.disclosure.steps import APPROVE_RELEASE
+from api.disclosure.step_base import APPROVE_RELEASE
 from api.disclosure.vault import MANIFEST, Parcel, cover_name
 from api.handover import envelope, summary
 from api.people import persons
@@ -31,7 +31,7 @@ from store.clock import to_text
 ACKNOWLEDGE: Final = "disclosure.acknowledge"
 
 
-class Delivering(Ending):
+class Delivering(ResultErasure):
     """Release, delivery and acknowledgement."""
 
     def release(self, actor: Actor, task_id: str, signed: persons.Approval) -> Task:

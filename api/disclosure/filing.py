@@ -12,7 +12,7 @@ from api.disclosure.casebook import Case, entry_of, kept, new_id, put
 from api.disclosure.model import AUTHORISATION, TASK, Actor, Authorisation, Task, Window
 from api.disclosure.orders import Order, WrittenTarget, normalised
 from api.disclosure.states import AuthorisationState, Stage
-from api.disclosure.steps import Steps
+from api.disclosure.step_base import StepBase
 from schemas.fields import Category
 from schemas.legal_bases import basis_on
 from store import Put
@@ -27,7 +27,7 @@ def no_writes(_case: str) -> Sequence[Put]:
     return ()
 
 
-class Filing(Steps):
+class Filing(StepBase):
     """The officer's first two steps."""
 
     def authorise(self, actor: Actor, order: Order, *, beside: Beside = no_writes) -> Authorisation:

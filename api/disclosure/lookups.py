@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final
 
-from api.disclosure import told
+from api.disclosure import case_history
 from api.disclosure.model import Actor
 from api.instants import midnight_us
 from api.people import persons
@@ -57,16 +57,16 @@ def look_ups(store: Store, actor: Actor, start: date, end: date, *, person: str 
     if not 0 < (end - start).days <= DAYS_MAX:
         raise ConfigurationError(f"a report covers 1 to {DAYS_MAX} days, and ends after it begins")
     span = {"from": start.isoformat(), "to": end.isoformat()}
-    with told.reading(store, actor, "look-ups", (Role.DPO,), **span):
+    with case_history.reading(store, actor, "look-ups", (Role.DPO,), **span):
         found = _found(store, midnight_us(start), midnight_us(end))
         enrolled = {item.person_id: item for item in persons.list_all(store)}
         shown = [
             _shown(who, looked, enrolled.get(who)) for who, looked in sorted(found.items()) if person in (None, who)
         ]
-        return {**span, "persons": shown, "four_eyes": four_eyes(told.tasks(store), enrolled)}
+        return {**span, "persons": shown, "four_eyes": four_eyes(case_history.tasks(store), enrolled)}
 
 
-def four_eyes(tasks: dict[str, told.Told], enrolled: dict[str, persons.Person]) -> dict[str, Any]:
+def four_eyes(tasks: dict[str, case_history.TaskHistory], enrolled: dict[str, persons.Person]) -> dict[str, Any]:
     """Return how many tasks were released, and which of them not by three persons in three roles. Pure."""
     released = {task: item for task, item in tasks.items() if item.releases}
     return {
@@ -75,11 +75,11 @@ def four_eyes(tasks: dict[str, told.Told], enrolled: dict[str, persons.Person]) 
     }
 
 
-def _is_apart(item: told.Told, enrolled: dict[str, persons.Person]) -> bool:
+def _is_apart(item: case_history.TaskHistory, enrolled: dict[str, persons.Person]) -> bool:
     steps = {
-        Role.OFFICER: item.persons.get(told.REGISTERED, set()),
+        Role.OFFICER: item.persons.get(case_history.REGISTERED, set()),
         Role.CASE_HANDLER: item.persons.get("disclosure.checked", set()) | item.persons.get("disclosure.run", set()),
-        Role.APPROVER: item.persons.get("disclosure.approved", set()) | item.persons.get(told.RELEASED, set()),
+        Role.APPROVER: item.persons.get("disclosure.approved", set()) | item.persons.get(case_history.RELEASED, set()),
     }
     everybody = set[str]().union(*steps.values())
     apart = len(everybody) == sum(map(len, steps.values()))
@@ -89,16 +89,16 @@ def _is_apart(item: told.Told, enrolled: dict[str, persons.Person]) -> bool:
 
 def _found(store: Store, start_us: int, end_us: int) -> dict[str, _Looked]:
     found: dict[str, _Looked] = defaultdict(_Looked)
-    for entry in told.entries(store, *(f'"kind":"{word}' for word in _WORDS)):
+    for entry in case_history.entries(store, *(f'"kind":"{word}' for word in _WORDS)):
         who = entry.public.get("person") or entry.public.get("by")
         if not start_us <= entry.time_us < end_us or who is None:
             continue
         looked = found[who]
         if entry.kind in READINGS:
             looked.readings += 1
-        elif entry.kind in (told.REFUSED, REFUSED):
+        elif entry.kind in (case_history.REFUSED, REFUSED):
             looked.refused += 1
-        elif entry.kind in told.LOOK_UPS:
+        elif entry.kind in case_history.LOOK_UPS:
             looked.kinds[entry.kind.removeprefix("disclosure.")] += 1
             case = entry.public.get("task") or entry.public.get("authorisation")
             if case is None:

@@ -14,7 +14,7 @@ from api.disclosure.casebook import entry_of
 from api.disclosure.deadlines import notice_window
 from api.disclosure.deliveries import Delivery
 from api.disclosure.model import Actor
-from api.disclosure.steps import Steps
+from api.disclosure.step_base import StepBase
 from schemas.errors import NotFoundError, ProcedureError
 from schemas.legal_bases import LegalBasis
 from schemas.legal_terms import CustomerNotice
@@ -61,7 +61,7 @@ def require_notice(basis: LegalBasis, delivery: Delivery | None, now_us: int, *,
         raise ProcedureError("the customer may not be told yet", reason="notice-too-early")
 
 
-class Notices(Steps):
+class Notices(StepBase):
     """What is put on file of notices."""
 
     def settle(self, actor: Actor, task_id: str, *, withheld: str | None = None) -> Notice:

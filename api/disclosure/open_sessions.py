@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from api.disclosure.hits import SLICE_ROWS_MAX, too_many
 from api.disclosure.model import Window
 from api.disclosure.selection import Mask, overlaps
+from api.disclosure.sliced_scan import SLICE_ROWS_MAX, too_many
 from schemas.packing import unpack_table
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from api.disclosure.casebook import Case, entry_of
 from api.disclosure.model import Actor
 from api.disclosure.search import found
 from api.disclosure.states import Stage
-from api.disclosure.steps import Steps
+from api.disclosure.step_base import StepBase
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError
 
 BUCKETS: Final = ((0, "0"), (9, "1-9"), (99, "10-99"), (999, "100-999"), (9_999, "1000-9999"))
@@ -31,7 +31,7 @@ def bucket(count: int) -> str:
     return next((word for most, word in BUCKETS if count <= most), MORE)
 
 
-class Preflight(Steps):
+class Preflight(StepBase):
     """The coarse count."""
 
     def preflight(self, actor: Actor, task_id: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Steps, each by one role, each one transaction of documents and audit entry (`# (
 Before each step time does what it does (`lapses`): an authorisation expires, and an emergency that the authority has
 not confirmed in its time becomes invalid with its tasks.
 
-The steps are in `filing` (1, 2), `approving` (3, 4, 10), `running` (5 to 7), `delivering` (8, 9) and `changing` (11);
+The steps are in `filing` (1, 2), `approving` (3, 4, 10), `running` (5 to 7), `delivering` (8, 9) and `amending` (11);
 `preflight` counts coarsely between (3) and (4); the guards are in `rules`, who may do what next in `states`.
 
 Source: the design's promises 4, 6, 7 and 8; ETSI TS 103 120 (Authorisation, LDTask, Delivery).
@@ -33,14 +33,14 @@ Source: the design's promises 4, 6, 7 and 8; ETSI TS 103 120 (Authorisation, LDT
 
 from __future__ import annotations
 
+from api.disclosure.amending import Amending
 from api.disclosure.approving import Approving
-from api.disclosure.changing import Changing
 from api.disclosure.delivering import Delivering
 from api.disclosure.filing import Filing
 from api.disclosure.orders import CalledBack, Order, Ruling, SourceDocument, WrittenTarget
 from api.disclosure.preflight import Preflight
 from api.disclosure.running import Running
-from api.disclosure.steps import APPROVE_RELEASE, APPROVE_REQUEST
+from api.disclosure.step_base import APPROVE_RELEASE, APPROVE_REQUEST
 
 __all__ = [
     "APPROVE_RELEASE",
@@ -54,5 +54,5 @@ __all__ = [
 ]
 
 
-class Disclosure(Filing, Approving, Running, Delivering, Changing, Preflight):
+class Disclosure(Filing, Approving, Running, Delivering, Amending, Preflight):
     """The procedure over one store."""

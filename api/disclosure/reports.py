@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-from api.disclosure import told
+from api.disclosure import case_history
 from api.disclosure.casebook import Casebook
 from api.disclosure.deadlines import answer_due_us
 from api.disclosure.deliveries import Delivery
@@ -75,12 +75,12 @@ def transparency(store: Store, actor: Actor, year: int, *, exact: bool = False) 
         ProcedureError: another role, or a year that is not over is to be published (`year-not-over`).
         AuditError: the reading could not be logged, or the log does not tell all.
     """
-    start_us, end_us = told.year_us(year)
+    start_us, end_us = case_history.year_us(year)
     edition = "exact" if exact else "published"
-    with told.reading(store, actor, "transparency", _READERS, year=year, edition=edition):
+    with case_history.reading(store, actor, "transparency", _READERS, year=year, edition=edition):
         if not exact and store.clock.now_us() < end_us:
             raise ProcedureError("only a year that is over is published", reason="year-not-over")
-        log = told.tasks(store)
+        log = case_history.tasks(store)
         cases = _cases(store)
         found = [
             _counted(store, *case, deliveries)
@@ -209,7 +209,7 @@ def _totals(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _differences(
-    cases: Sequence[tuple[Authorisation, Task]], log: Mapping[str, told.Told], start_us: int, end_us: int
+    cases: Sequence[tuple[Authorisation, Task]], log: Mapping[str, case_history.TaskHistory], start_us: int, end_us: int
 ) -> list[str]:
     """Return the tasks of the year of which files and log do not tell the same."""
     on_file = {task.id: (item, task) for item, task in cases}
@@ -224,7 +224,7 @@ def _differences(
     return sorted(found)
 
 
-def _is_same(item: Authorisation, task: Task, there: told.Told) -> bool:
+def _is_same(item: Authorisation, task: Task, there: case_history.TaskHistory) -> bool:
     return (
         there.registered_us is not None
         and (item.basis_id, item.is_test, str(task.stage)) == (there.basis, there.is_test, there.stage)

@@ -15,13 +15,13 @@ from api.disclosure.model import DELIVERY, Actor, Task
 from api.disclosure.recipients import recipient_of
 from api.disclosure.search import query_of, search
 from api.disclosure.states import TaskAction, next_stage
-from api.disclosure.steps import Steps
+from api.disclosure.step_base import StepBase
 from api.disclosure.vault import MANIFEST
 from api.handover.envelope import fingerprint
 from schemas.errors import AuditError, LagrumError, ProcedureError
 
 
-class Running(Steps):
+class Running(StepBase):
     """The search."""
 
     def run(self, actor: Actor, task_id: str) -> Task:

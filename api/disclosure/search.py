@@ -19,7 +19,6 @@ from api.disclosure.canary import made_records
 from api.disclosure.casebook import Case
 from api.disclosure.deliveries import Part
 from api.disclosure.expired import expired_fields
-from api.disclosure.hits import cut, erased_days, hits, too_many
 from api.disclosure.model import Target
 from api.disclosure.open_sessions import are_open, within
 from api.disclosure.preserved import Preserved, preserved
@@ -34,11 +33,12 @@ from api.disclosure.selection import (
     select,
     target_counts,
 )
+from api.disclosure.sliced_scan import cut, erased_days, hits, too_many
 from api.disclosure.subscribers import Separation, spans_of
 from api.handover import envelope, ts102657
 from api.handover.requests import number_of
 from api.instants import parse_instant
-from api.turns import stand_back
+from api.scheduling import stand_back
 from schemas.errors import ProcedureError
 from store import ScanQuery, Store, TargetIdentifier
 from store.clock import to_date, to_text

@@ -28,7 +28,7 @@ MARKS: Final = ("conflict", "end_inferred", "time_ambiguous")
 
 ORDER: Final = ("end_time", "start_time", "dedup_domain", "switch", "record_key", "batch_id", "batch_position")
 """Sorting columns of a result: total, because no two rows share batch and position. The end comes first: a result that
-does not fit into memory is read by the time in which its records ended (`api.disclosure.hits`)."""
+does not fit into memory is read by the time in which its records ended (`api.disclosure.sliced_scan`)."""
 
 _NO_END: Final = np.iinfo(np.int64).max
 

@@ -13,8 +13,8 @@ from api.disclosure.casebook import Casebook, kind_of, who
 from api.disclosure.deliveries import Delivery, kept_until_us
 from api.disclosure.lapses import beyond, delivered
 from api.disclosure.model import AUTHORISATION, Actor, Authorisation, Decision, Task, request_digest
-from api.disclosure.outgoing import push_of
-from api.disclosure.overtaken import Mark, mark_of, marks, shown_to_officer
+from api.disclosure.outdated_marks import Mark, mark_of, marks, shown_to_officer
+from api.disclosure.push_outbox import push_of
 from api.disclosure.results import result_of
 from api.disclosure.states import AuthorisationState, Stage
 from api.people.roles import Role

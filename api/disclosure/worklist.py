@@ -25,8 +25,8 @@ from api.disclosure.deadlines import Clock, Due, Standing, open_ends
 from api.disclosure.deliveries import DAY_US
 from api.disclosure.model import Actor, Task
 from api.disclosure.notices import settled
-from api.disclosure.outgoing import waiting
-from api.disclosure.overtaken import marks
+from api.disclosure.outdated_marks import marks
+from api.disclosure.push_outbox import waiting
 from api.disclosure.pushes import WAITING
 from api.disclosure.states import AuthorisationState
 from api.people.roles import Role

@@ -30,10 +30,10 @@ from api.disclosure.model import AUTHORISATION, TASK, Actor, Window
 from api.disclosure.orders import Order, SourceDocument, WrittenTarget
 from api.disclosure.procedure import Disclosure
 from api.handover import ts103120 as hi1
+from api.handover.must_understand import require_addressed, require_same_flags, require_understood
 from api.handover.objects import KIND, chosen_names, delivery_object, envelope_id, identifier_of, object_id
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers
-from api.handover.understood import require_addressed, require_same_flags, require_understood
 from api.instants import parse_date, parse_instant
 from api.people import authorities, persons
 from schemas.errors import ConfigurationError, InputError, NotFoundError, ProcedureError

@@ -20,7 +20,7 @@ from ingest.grouping import ingest_group
 from schemas.errors import BusyError, LagrumError
 
 if TYPE_CHECKING:
-    from ingest.source import SourceConfig
+    from ingest.source_config import SourceConfig
     from store import Receipt, Store
 
 GROUP_DELIVERIES_MAX: Final = 1000

@@ -25,7 +25,7 @@ from store import PushGroup
 
 if TYPE_CHECKING:
     from api.telemetry.metrics import Metrics
-    from ingest.source import SourceConfig
+    from ingest.source_config import SourceConfig
     from store import Store
 
 GROUP_PUSHES_MAX: Final = 1000

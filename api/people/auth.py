@@ -9,7 +9,7 @@ custodians have bound them (`api.people.bindings`); an authority's system by a c
 of them signs: an approval is always under the person's own key.
 
 What recognises a caller is in `api.people.authenticator`. Authentication happens once, in front of all routes
-(`api.door`); routes only say which principals they serve.
+(`api.access_middleware`); routes only say which principals they serve.
 
 Source: RFC 9110 section 11 (authentication), RFC 7617 (Basic), RFC 6750 (Bearer).
 """

@@ -15,9 +15,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from api.people import authorities, client_certificates, oidc, persons
-from api.people.at_once import HEADER_CHARS_MAX, claim_of
 from api.people.auth import LOCAL, Peer, Principal, PrincipalKind, UnauthenticatedError
 from api.people.bindings import BindingKind, person_of
+from api.people.credential_fast_path import HEADER_CHARS_MAX, claim_of
 from api.people.credentials import Credential, CredentialBook, Scope
 from api.people.logins import CLOSED, LOCKED, OPENED, RECOGNISED, REFUSED, UNKNOWN, Event, LoginLog
 from api.people.rates import Rates, per_minute

@@ -2,7 +2,7 @@
 
 The threads that answer people are shared. So that no role has all of them, one of its requests begins when fewer than
 its share run; the next ones wait, and beyond `role_waiting_max` they are refused. What a request may hold in memory is
-bounded (`api.billing`, `api.disclosure.hits`), so its role's share bounds the role's memory as well.
+bounded (`api.billing`, `api.disclosure.sliced_scan`), so its role's share bounds the role's memory as well.
 
 A request has its turn from when its body is there until its answer begins: who sends or reads slowly keeps nobody's.
 """

@@ -20,7 +20,7 @@ from api.routes.models import ERRORS
 from ingest import sources
 from ingest.decoders import FORMATS
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import PushId
 

@@ -16,9 +16,9 @@ from api.deps import get_store
 from api.disclosure import views
 from api.disclosure.bases import bases
 from api.disclosure.model import Actor, Authorisation, Task
-from api.disclosure.outgoing import push_of
 from api.disclosure.procedure import Disclosure
 from api.disclosure.push_key import PushKey
+from api.disclosure.push_outbox import push_of
 from api.disclosure.rules import OFFICER
 from api.people.auth import Principal, require_person
 from api.routes.disclosure_models import CheckModel, OrderModel, ReasonModel, RulingModel, SignedModel, TaskModel

@@ -13,7 +13,7 @@ from api.people.auth import Principal, require_role
 from api.people.roles import Role
 from api.routes.models import ERRORS, Model
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 
 router = APIRouter(tags=["sources"])
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from api.deps import get_store
 from api.disclosure.model import Actor
 from api.disclosure.notices import Notices
-from api.disclosure.overtaken import Informing
+from api.disclosure.outdated_marks import Informing
 from api.disclosure.worklist import worklist
 from api.people.auth import Principal, require_person
 from api.routes.models import ERRORS, Model

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, Protocol
 
 import pyarrow as pa
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import Reject
 
 RECORD_BYTES_MAX: Final = 1 << 20

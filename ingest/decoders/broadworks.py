@@ -28,7 +28,7 @@ from ingest.decoders.freeswitch.walk import Legs, Walker
 from ingest.decoders.row_stretch import Columns, Refusal, RowStretch, kept_values
 from ingest.decoders.slices import is_utf8
 from ingest.decoders.xml_records import UTF8, Marks, Piece, parse_element, read_pieces
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import epoch_us, wall_time
 from ingest.window import Window
 from schemas.rejects import Reject, RejectReason

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ingest.decoders.freeswitch.walk import Form, Legs, Names, columns_of, names_of
 from ingest.decoders.slices import compute
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import native
 
 WORDS: Final = {"16": "cancelled", "17": "busy", "18": "no-answer", "19": "no-answer"}

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ingest.decoders.base import CHUNK_ROWS, Decoded
 from ingest.decoders.slices import Column, Flags, Ints, Lines, compute, read_blocks
 from ingest.lines import Line
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import DELIVERED, TIME_TYPE
 from schemas.rejects import Reject, RejectReason
 

@@ -29,7 +29,7 @@ from ingest.decoders import shapes
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded, or_nothing
 from ingest.decoders.kannel_walk import Usual
 from ingest.decoders.slices import Block, Column, compute, empty_to_null, fill, is_utf8, read_blocks
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import ZoneTimes, zone_times
 from schemas.arrow import TIME_TYPE
 from schemas.rejects import Reject, RejectReason

@@ -21,7 +21,7 @@ from ingest.mapping.json_records import JsonLinesReader, JsonReader, KeptReader
 from ingest.mapping.model import FILE_COLUMN, Kind, MappingFile
 from ingest.mapping.reader import read_mapping
 from ingest.mapping.stretch import KEPT_HEAD, LayoutReader, Stretch
-from ingest.source import FILE_NAME, MAPPING, SourceConfig
+from ingest.source_config import FILE_NAME, MAPPING, SourceConfig
 from schemas.errors import ConfigurationError
 
 _READ_BYTES: Final = 1 << 20

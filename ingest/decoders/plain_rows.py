@@ -18,13 +18,13 @@ from typing import Any, Final, Generic, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from ingest.ahead import in_order
 from ingest.decoders.base import Decoded
 from ingest.decoders.canonical.lines import lines_are_short
 from ingest.decoders.delimited import Convert
 from ingest.decoders.plain_columns import PlainColumns, Slices
 from ingest.decoders.slices import Block, Faults, Lines, is_utf8, line_kernels
 from ingest.lines import Line
+from ingest.parallel_map import in_order
 from ingest.row_faults import RawOf
 from schemas.buffers import Bytes, Ints
 

@@ -26,7 +26,7 @@ from ingest.decoders.event_rows import EventRows, Walked
 from ingest.decoders.slices import Ints, Lines
 from ingest.decoders.smpp_walk import Walk
 from ingest.lines import Line
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import LocalTime, ZoneTimes, parse_iso, wall_time, zone_times
 from schemas.rejects import RejectReason
 

@@ -17,7 +17,7 @@ from ingest.decoders.base import Event
 from ingest.decoders.event_rows import Walked
 from ingest.decoders.shapes import Found, Shapes, Steps, shape
 from ingest.decoders.slices import Column, Flags, Ints, Lines, compute
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import ZoneTimes
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes

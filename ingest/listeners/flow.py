@@ -19,7 +19,7 @@ from ingest.listeners import groups, peers
 from ingest.listeners.listener import Listener
 from ingest.listeners.udp import Datagram, UdpPort
 from ingest.normalise import Normalised, normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Store
 
 GATHER_S: Final = 1.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ingest.normalise import Normalised
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import LagrumError
 from store import Receipt, SourceRef, Store
 

@@ -30,7 +30,7 @@ from ingest.listeners.peers import Peer
 from ingest.listeners.radius_packets import OFF, ON, Packet
 from ingest.listeners.udp import Datagram, UdpPort
 from ingest.normalise import Normalised, normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.packing import unpack_table
 from store import Store
 

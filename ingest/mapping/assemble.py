@@ -16,7 +16,7 @@ from ingest.mapping.stretch import Kept, Stretch
 from ingest.mapping.times import TimeFormat, read_times
 from ingest.row_faults import RowFaults
 from ingest.row_keys import RowKeys
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import delivered_type
 from schemas.buffers import Column, Mask, as_text, flags, pc, valid_mask
 from schemas.errors import ConfigurationError

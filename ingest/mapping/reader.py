@@ -11,9 +11,9 @@ from typing import Any, Final, NoReturn
 
 from ingest.mapping.layout import read_layout
 from ingest.mapping.model import FILE_COLUMN, SOURCE_ZONE, Control, FieldMap, Key, Kind, MappingFile, Rule, Step
-from ingest.mapping.places import Path, line_of, told
 from ingest.mapping.steps import FALLIBLE, STEPS
 from ingest.mapping.times import ISO, TimeFormat, time_format
+from ingest.mapping.toml_locations import Path, line_of, told
 from ingest.times import ZoneTimes
 from schemas.errors import ConfigurationError
 from schemas.fields import BY_NAME, INPUT_ALIASES, STORE_FIELDS

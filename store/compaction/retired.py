@@ -57,7 +57,7 @@ def unlink_retired(store: Store) -> int:
     if not waiting(store):
         return 0
     # Where the log does not know that a file was merged, its entry waits, or somebody edited the catalog.
-    known = {part.file_id: part for part in store.told.merged(store.catalog.retired)}
+    known = {part.file_id: part for part in store.log_state.merged(store.catalog.retired)}
 
     def unlink(file_ids: Collection[str]) -> None:
         store.part_store.discard(*(known[file_id] for file_id in file_ids))

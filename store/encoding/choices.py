@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from store.encoding.bit_packing import SLOT_BITS_MAX
 from store.encoding.figures import Figures
 from store.encoding.forms import Form, SizeOf, choose
-from store.encoding.words import SLOT_BITS_MAX
 
 ROWS_MAX: Final = 65_536
 """Parts of more records choose for themselves."""

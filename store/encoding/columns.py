@@ -1,9 +1,9 @@
 """Columns of a part as its file keeps them, and back: derived columns first, then each column's form.
 
 A part's records are *logical* columns (the packed schema). Its file holds *stored* columns: what other columns tell
-already is left out or kept as a difference (`store.encoding.derivations`, `store.encoding.places`), and each column
-lies in the form that takes least (`store.encoding.forms`). The layout, JSON in the file's encrypted footer, says how;
-`store.encoding.restoring` undoes it all. Nobody but `PartReader` sees stored columns.
+already is left out or kept as a difference (`store.encoding.derivations`, `store.encoding.record_positions`), and each
+column lies in the form that takes least (`store.encoding.forms`). The layout, JSON in the file's encrypted footer, says
+how; `store.encoding.restoring` undoes it all. Nobody but `PartReader` sees stored columns.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.buffers import flat
-from store.encoding import derivations, figures, forms, places, texts, words
+from store.encoding import bit_packing, derivations, figures, forms, record_positions, texts
 from store.encoding.choices import Choices
-from store.encoding.coding import packed_ints
 from store.encoding.figures import Figures
 from store.encoding.forms import Form, SizeOf
+from store.encoding.packed_ints import packed_ints
 from store.encoding.restoring import LABELS, LAYOUT_KEY, LAYOUT_VERSION, WORD
 from store.encoding.texts import Packed
 
@@ -222,13 +222,13 @@ def _derive_places(columns: dict[str, Figures], kept: dict[str, Figures], rules:
     if batch is not None and batch.valid is not None:
         return
     keys = np.zeros(len(position), np.int64) if key is None else key.values
-    laid = places.lay(position.values, None if batch is None else batch.values, keys, start.values)
+    laid = record_positions.lay(position.values, None if batch is None else batch.values, keys, start.values)
     if laid is None:
         return
     place, batches = laid
     kept.pop("batch_id", None)
     rule: dict[str, Any] = {"rule": "place", "batches": batches.as_dict(), "timetable": None}
-    timetable = places.timetable(start.values, place)
+    timetable = record_positions.timetable(start.values, place)
     whole = Figures(place)
     off = derivations.less(whole, timetable.foretell(start.values))
     if derivations.is_nearer(whole, off):
@@ -237,7 +237,7 @@ def _derive_places(columns: dict[str, Figures], kept: dict[str, Figures], rules:
         kept["batch_position"] = whole
     rules["batch_position"] = rule
     if key is not None:
-        expected = position.values + batches.keys[places.batch_of(place, batches)]
+        expected = position.values + batches.keys[record_positions.batch_of(place, batches)]
         rest = derivations.less(key, expected)
         if derivations.is_nearer(key, rest):
             kept["record_key"], rules["record_key"] = rest, {"rule": "key"}
@@ -259,7 +259,7 @@ def _with_slots(chosen: dict[str, Form]) -> tuple[dict[str, Form], int]:
         if name in within:
             placed[name] = Form("word", form.base, form.bits, bit, form.nulls)
             bit += form.bits
-    return placed, words.width_of(bit)
+    return placed, bit_packing.width_of(bit)
 
 
 def _write(
@@ -270,7 +270,7 @@ def _write(
     within = [name for name, form in chosen.items() if form.kind == "word"]
     if within:
         packed = [partial(forms.codes_between, kept[name], chosen[name]) for name in within]
-        stored[WORD] = forms.fixed(words.pack([chosen[name].slot for name in within], packed, width, rows))
+        stored[WORD] = forms.fixed(bit_packing.pack([chosen[name].slot for name in within], packed, width, rows))
     for name, form in chosen.items():
         encoding = "DELTA_BINARY_PACKED" if form.kind == "delta" else "PLAIN"
         for own, array in zip(form.columns(name), forms.write(kept[name], form, told_rows), strict=True):

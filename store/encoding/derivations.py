@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.buffers import STRETCH_ROWS
-from store.encoding.coding import packed_ints, unpacked_ints
 from store.encoding.figures import Figures
+from store.encoding.packed_ints import packed_ints, unpacked_ints
 
 Ints = npt.NDArray[np.int64]
 

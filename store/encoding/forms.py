@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from schemas.buffers import STRETCH_ROWS
+from store.encoding.bit_packing import SLOT_BITS_MAX, Slot
 from store.encoding.figures import Figures
-from store.encoding.words import SLOT_BITS_MAX, Slot
 
 SAMPLE_ROWS: Final = 4_096
 BYTES_MAX: Final = 4

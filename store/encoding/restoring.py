@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.buffers import flat
-from store.encoding import derivations, figures, forms, places, texts, words
-from store.encoding.codes import Range, Sought, sought
-from store.encoding.coding import unpacked_ints
+from store.encoding import bit_packing, derivations, figures, forms, record_positions, texts
+from store.encoding.code_search import Range, Sought, sought
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures, Ints
 from store.encoding.forms import Form
-from store.encoding.mixed import Mixed, Slots
+from store.encoding.mixed_layouts import Mixed, Slots
+from store.encoding.packed_ints import unpacked_ints
 
 LAYOUT_KEY: Final = "lagrum.layout"
 LAYOUT_VERSION: Final = 1
@@ -39,17 +39,17 @@ class Layout:
         self.labels: dict[str, list[str]] = data[LABELS]
         self.recoded: Mapping[str, Recoding] = {}
         self.likeness: Any = None
-        """What `store.encoding.joined` found out of it."""
+        """What `store.encoding.joined_layouts` found out of it."""
         self._told_bounds: Mapping[str, Mapping[str, str]] = data["bounds"]
         self._bounds: dict[str, tuple[Ints, Ints]] = {}
         self.names: tuple[str, ...] = tuple(data["names"])
         self.mixed: Mixed | None = None
-        """The columns of several parts, as `store.encoding.joined` puts them together."""
+        """The columns of several parts, as `store.encoding.joined_layouts` puts them together."""
         self._needed: dict[tuple[str, ...], Sequence[str]] = {}
         self.group_rows = int(data["group_rows"])
-        self.batches: places.Batches | None = None
+        self.batches: record_positions.Batches | None = None
         if (rule := self.rules.get("batch_position")) is not None:
-            self.batches = places.Batches.parse(rule["batches"])
+            self.batches = record_positions.Batches.parse(rule["batches"])
 
     @classmethod
     def parse(cls, metadata: Mapping[bytes, bytes] | None) -> Layout | None:
@@ -65,10 +65,10 @@ class Layout:
         return self._bounds.get(name)
 
     @cached_property
-    def timetable(self) -> places.Timetable | None:
+    def timetable(self) -> record_positions.Timetable | None:
         """What foretells a record's place; most of a layout's time to read, and a part without hits needs none."""
         told = self.rules.get("batch_position", {}).get("timetable")
-        return None if told is None else places.Timetable.parse(told)
+        return None if told is None else record_positions.Timetable.parse(told)
 
     @cached_property
     def slots(self) -> Slots:
@@ -177,7 +177,7 @@ class Layout:
             return known[name]
         if name == "batch_id" and self.batches is not None:
             place = self._place(table, known, rows)
-            known[name] = Figures(self.batches.numbers[places.batch_of(place, self.batches)])
+            known[name] = Figures(self.batches.numbers[record_positions.batch_of(place, self.batches)])
             return known[name]
         kept = self._kept(name, table, rows)
         rule = self.rules.get(name, {})
@@ -193,11 +193,11 @@ class Layout:
             case "place":
                 place, batches = self._place(table, known, rows), self.batches
                 assert batches is not None
-                kept = Figures(places.position_of(place, batches, places.batch_of(place, batches)))
+                kept = Figures(record_positions.position_of(place, batches, record_positions.batch_of(place, batches)))
             case "key":
                 position, place = self._value("batch_position", table, known, rows), self._place(table, known, rows)
                 assert self.batches is not None
-                ahead = self.batches.keys[places.batch_of(place, self.batches)]
+                ahead = self.batches.keys[record_positions.batch_of(place, self.batches)]
                 kept = derivations.plus(kept, position.values + ahead)
         if name in self.recoded:
             anew, begins = self.recoded[name]
@@ -220,5 +220,5 @@ class Layout:
         form = self.forms[name]
         if form.kind == "word":
             data = forms.bytes_of(flat(table.column(WORD)))
-            return forms.values_of(words.unpack(data, form.slot), form)
+            return forms.values_of(bit_packing.unpack(data, form.slot), form)
         return forms.read(form, [flat(table.column(own)) for own in form.columns(name)], rows)

@@ -2,8 +2,9 @@
 
 A column of such texts has one *template*: literal pieces, and between them numbers, decimal or hexadecimal, of a fixed
 width or without leading zeros. It is kept as the numbers alone, side by side in as few bits as their spans need
-(`store.encoding.words`), and comes back letter by letter. A column whose numbers are all among those of another, as the
-link of a call mostly is its key, keeps nothing. Every row is proven to have the template; else the column stays text.
+(`store.encoding.bit_packing`), and comes back letter by letter. A column whose numbers are all among those of another,
+as the link of a call mostly is its key, keeps nothing. Every row is proven to have the template; else the column stays
+text.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import pyarrow as pa
 
 from schemas.buffers import Bytes, Column, Ints, text_views
 from store import native
-from store.encoding import words
+from store.encoding import bit_packing
+from store.encoding.bit_packing import Slot
 from store.encoding.forms import SAMPLE_ROWS, SizeOf
-from store.encoding.words import Slot
 
 COLUMNS: Final = ("record_key_text", "call_link_text")
 """Texts that are tried, in the order in which the latter may lie in the former."""
@@ -78,7 +79,7 @@ class Numbers:
         kernels.pack(self.values, low, np.array([slot.bits for slot in slots], np.int64), laid)
         octets = laid.view(np.uint8)
         rows = np.arange(len(laid)) if order is None else order.astype(np.int64, copy=False)
-        out = np.empty((len(rows), max(words.width_of(at), 1)), np.uint8)
+        out = np.empty((len(rows), max(bit_packing.width_of(at), 1)), np.uint8)
         kernels.place(octets, rows, out)
         return Packed(self.pieces, "", tuple(slots), tuple(low.tolist()), out)
 
@@ -282,7 +283,7 @@ def unpack(rule: Mapping[str, Any], rows: Bytes) -> Column:
     bases = np.asarray(rule["bases"], np.int64).reshape(-1, len(slots))
     values = np.empty((len(rows), len(slots)), np.int64)
     for place, slot in enumerate(slots):
-        codes = words.unpack(rows, slot) if slot.bits else np.zeros(len(rows), np.uint64)
+        codes = bit_packing.unpack(rows, slot) if slot.bits else np.zeros(len(rows), np.uint64)
         values[:, place] = codes.view(np.int64) + bases[:, place]
     return text_of(pieces, values)
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from schemas.errors import InputError
 from store.identities.identity import IDENTITY_COLUMNS, IdentityHasher, Keyed, Tags, same_identity, same_record
-from store.identities.known import PartSource, Stored
+from store.identities.identity_lookup import PartSource, Stored
 from store.identities.runs import Asked, cut
 from store.identities.screen import Screened
 from store.partitions import end_days

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from store.identities.dedup import HORIZON_DAYS
-from store.identities.known import PartSource
+from store.identities.identity_lookup import PartSource
 from store.retention.policies import day_of, distinct
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from schemas.errors import BusyError, ConfigurationError, LagrumError, NotFoundError
 from store import files, locks
-from store.keys import homes, layout, ringfile
+from store.keys import keyring_copies, layout, ringfile
 from store.keys.modules import roots_at
 from store.keys.refs import KeyRef
 from store.keys.roots import FileRoots, RootProvider
@@ -68,13 +68,13 @@ class Keyring(KeyringView):
         made = cls(root, roots or FileRoots(passphrase), elapsed)
         registered = tuple(str(made._replica_path(path)) for path in replicas)
         with _writable():
-            homes.make(root)
+            keyring_copies.make(root)
             with files.lock(layout.lock_path(root), exclusive=True):
                 if layout.pointer_path(root).exists():
                     raise ConfigurationError("there is a keyring already")
-                homes.sweep(root, made._roots, keep=-1)
+                keyring_copies.sweep(root, made._roots, keep=-1)
                 for path in registered:
-                    homes.mark(Path(path), store_id)
+                    keyring_copies.mark(Path(path), store_id)
                 made._write_generation(store_id, 1, registered, {})
         return cls.open(root, roots=made._roots, elapsed=elapsed)
 
@@ -120,12 +120,12 @@ class Keyring(KeyringView):
             BusyError: Something could not be erased; the same call may be repeated.
         """
         with _writable():
-            homes.make(root)
-            header = homes.read_header(root)
+            keyring_copies.make(root)
+            header = keyring_copies.read_header(root)
             for replica in replicas:
-                if header is not None and homes.is_replica_of(replica, header.store_id):
-                    homes.erase(replica, roots_at(replica))
-            homes.erase(root, roots_at(root))
+                if header is not None and keyring_copies.is_replica_of(replica, header.store_id):
+                    keyring_copies.erase(replica, roots_at(replica))
+            keyring_copies.erase(root, roots_at(root))
 
     @classmethod
     def restore(
@@ -138,17 +138,17 @@ class Keyring(KeyringView):
             IntegrityError: The replica's files do not authenticate.
         """
         roots = roots or roots_at(replica, passphrase)
-        ring, data = homes.load(replica, roots)
+        ring, data = keyring_copies.load(replica, roots)
         with _writable():
-            homes.make(root)
+            keyring_copies.make(root)
             with files.lock(layout.lock_path(root), exclusive=True):
-                present = homes.read_header(root)
+                present = keyring_copies.read_header(root)
                 if present is not None and present.store_id != ring.header.store_id:
                     raise ConfigurationError("the replica belongs to another store")
                 if present is not None and (present.generation, present.revision) > ring.version:
                     raise ConfigurationError("the store holds a newer keyring than the replica")
-                homes.deliver(replica, root, roots, ring.header.generation, data)
-                homes.point(root, ring.header.generation)
+                keyring_copies.deliver(replica, root, roots, ring.header.generation, data)
+                keyring_copies.point(root, ring.header.generation)
         return cls.open(root, roots=roots)
 
     @property
@@ -221,7 +221,7 @@ class Keyring(KeyringView):
         target = self._replica_path(path)
         with self._writing(recover=False):
             ring = self._state.ring
-            homes.mark(target, self.store_id)
+            keyring_copies.mark(target, self.store_id)
             # Registered before a key is in it: a crash never leaves an unregistered copy.
             if str(target) not in ring.replicas:
                 self._write(ring.with_replicas((*ring.replicas, str(target))))
@@ -242,8 +242,8 @@ class Keyring(KeyringView):
             if str(target) not in ring.replicas:
                 raise NotFoundError("the directory is not a registered replica")
             try:
-                homes.check(target, self.store_id)
-                homes.erase(target, self._roots)
+                keyring_copies.check(target, self.store_id)
+                keyring_copies.erase(target, self._roots)
                 erased = True
             except (LagrumError, OSError):
                 erased = False
@@ -291,10 +291,10 @@ class Keyring(KeyringView):
             raise BusyError("the new keyring does not read back what was written", hint="check the store's disk")
         # (3)
         for replica in replicas:
-            homes.check(Path(replica), store_id)
-            homes.deliver(self._root, Path(replica), self._roots, generation, data)
+            keyring_copies.check(Path(replica), store_id)
+            keyring_copies.deliver(self._root, Path(replica), self._roots, generation, data)
         # (4)
-        homes.point(self._root, generation)
+        keyring_copies.point(self._root, generation)
         self._install(State(ring, data, stamp_of(path)))
 
     def _begin(self, victims: list[str]) -> None:
@@ -313,7 +313,7 @@ class Keyring(KeyringView):
         ring = self._state.ring
         if ringfile.intent_generation(intent) == ring.header.generation:
             victims = set(ringfile.decode_intent(intent, ring))
-            homes.sweep(self._root, self._roots, keep=ring.header.generation)  # a half-made n+1
+            keyring_copies.sweep(self._root, self._roots, keep=ring.header.generation)  # a half-made n+1
             self._check_replicas()
             survivors = {ref: key for ref, key in ring.unwrap_all().items() if ref not in victims}
             self._write_generation(ring.header.store_id, ring.header.generation + 1, ring.replicas, survivors)
@@ -332,18 +332,18 @@ class Keyring(KeyringView):
         path = layout.ring_path(self._root, generation)
         if self._suspect:
             files.write_atomic(path, state.data)
-            homes.point(self._root, generation)
+            keyring_copies.point(self._root, generation)
             self._install(State(state.ring, state.data, stamp_of(path)))
         else:
             for name in (path, layout.pointer_path(self._root)):
                 files.fsync_path(name)
             files.fsync_dir(path.parent)
-        homes.sweep(self._root, self._roots, keep=generation)
+        keyring_copies.sweep(self._root, self._roots, keep=generation)
         behind: list[Path] = []
         for replica in map(Path, state.ring.replicas):
             try:
                 anew = replica in self._lagging
-                homes.bring_up(self._root, replica, self._roots, state.ring, state.data, anew=anew)
+                keyring_copies.bring_up(self._root, replica, self._roots, state.ring, state.data, anew=anew)
             except (LagrumError, OSError):
                 behind.append(replica)
         self._lagging = tuple(behind)
@@ -356,21 +356,21 @@ class Keyring(KeyringView):
 
     def _check_replicas(self) -> None:
         for replica in self.replicas:
-            homes.check(replica, self.store_id)
+            keyring_copies.check(replica, self.store_id)
 
     def _adopt_newest(self) -> None:
         """Take the keyring over from a replica that is ahead: this root was restored from an old backup."""
         ring = self._state.ring
         for replica in map(Path, ring.replicas):
-            version = homes.read_version(replica, ring.header.store_id)
+            version = keyring_copies.read_version(replica, ring.header.store_id)
             if version is None or version <= self._state.ring.version:
                 continue
             try:
-                newer, data = homes.load(replica, self._roots)
+                newer, data = keyring_copies.load(replica, self._roots)
             except (LagrumError, OSError):
                 continue  # it claims what it cannot show: left as it is, and no change is taken until it is removed
-            homes.deliver(replica, self._root, self._roots, newer.header.generation, data)
-            homes.point(self._root, newer.header.generation)
+            keyring_copies.deliver(replica, self._root, self._roots, newer.header.generation, data)
+            keyring_copies.point(self._root, newer.header.generation)
             self._install(self._load())
 
     def _replica_path(self, path: Path) -> Path:

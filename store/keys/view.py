@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.errors import BusyError, IntegrityError, KeyUnavailableError, LagrumError, NotFoundError
 from store import files
-from store.keys import homes, layout, ringfile
+from store.keys import keyring_copies, layout, ringfile
 from store.keys.refs import KeyRef
 from store.keys.roots import RootProvider
 from store.keys.sealing import derive
@@ -158,7 +158,7 @@ class KeyringView:
 
     def _unchanged(self, state: State) -> bool:
         try:
-            generation = homes.read_pointer(self._root)
+            generation = keyring_copies.read_pointer(self._root)
         except NotFoundError as exc:
             raise IntegrityError("the keyring is gone", hint="restore it from a replica") from exc
         if generation != state.ring.header.generation or state.stamp is None:
@@ -167,8 +167,8 @@ class KeyringView:
 
     def _load(self) -> State:
         # The stamp comes first: what changes after it is found by the next check.
-        stamp = stamp_of(layout.ring_path(self._root, homes.read_pointer(self._root)))
-        ring, data = homes.load(self._root, self._roots)
+        stamp = stamp_of(layout.ring_path(self._root, keyring_copies.read_pointer(self._root)))
+        ring, data = keyring_copies.load(self._root, self._roots)
         return State(ring, data, stamp)
 
     def _load_beside_writers(self) -> State:

@@ -24,9 +24,9 @@ from schemas.buffers import Column
 from schemas.fields import BY_NAME, Kind
 from schemas.imei import imei_match_ranges
 from schemas.packing import pack_identifier_value
+from store.creation import IDENTITY_REF
 from store.identities.prf import BulkCmac, Words
 from store.keys import Keyring, derive
-from store.making import IDENTITY_REF
 from store.model import TargetIdentifier
 from store.reading.targets import FIELDS_OF_KIND
 

@@ -20,7 +20,7 @@ from store.index.entries import ANY_BLOCK, V6_BITS, V6_LEVELS, Traits, network_w
 from store.index.hashing import PACKED, PORTS, PREFIX, TEXT, text_words
 from store.model import TargetIdentifier
 from store.part_reader import Bounds
-from store.reading.paging import Window
+from store.reading.page_layout import Window
 from store.reading.targets import FIELDS_OF_KIND
 
 TARGETS_MAX: Final = 256

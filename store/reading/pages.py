@@ -27,7 +27,7 @@ from schemas.errors import IntegrityError
 from store.binding import FileBinding
 from store.reading import page_values, thrift
 from store.reading.cuts import Cut, Page, decoded
-from store.reading.paging import CODECS, Chunk, Grid, Paging, Window
+from store.reading.page_layout import CODECS, Chunk, Grid, Paging, Window
 
 _MAGIC: Final = b"PARE"
 _NONCE_BYTES: Final = 12

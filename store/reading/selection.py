@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 
 from schemas.packing import pack_identifier_value
-from store.encoding.codes import Range
+from store.encoding.code_search import Range
 from store.model import PartRow, ScanQuery
 from store.reading.targets import fields_of, matches, ranges, target_columns
 

@@ -14,14 +14,15 @@ import pyarrow as pa
 
 from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
-from store.encoding.codes import Range
+from store.encoding.code_search import Range
 from store.encoding.figure_batch import FigureBatch
 from store.encoding.figures import Figures
 from store.model import PartRow, ScanQuery, TargetIdentifier
 from store.part_reader import Pages
+from store.reading.bulk_decoding import Taken, as_batches, restored
 from store.reading.lookup import TARGETS_MAX, Found, account_targets
-from store.reading.paging import Window
-from store.reading.readers import OpenPart
+from store.reading.page_layout import Window
+from store.reading.reader_cache import OpenPart
 from store.reading.selection import (
     Mask,
     Numbers,
@@ -36,7 +37,6 @@ from store.reading.selection import (
     ranges_of,
     rows_of,
 )
-from store.reading.together import Taken, as_batches, restored
 from store.siblings import LOCATION_COLUMNS
 
 if TYPE_CHECKING:

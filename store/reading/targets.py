@@ -16,7 +16,7 @@ from schemas.errors import ConfigurationError, InputError
 from schemas.fields import BY_NAME, FIELDS, Kind
 from schemas.imei import imei_match_ranges
 from schemas.packing import pack_identifier_value
-from store.encoding.codes import Range
+from store.encoding.code_search import Range
 from store.model import TARGET_KINDS, TargetIdentifier
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type

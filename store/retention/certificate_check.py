@@ -38,7 +38,7 @@ from store.retention.certificates import (
     held_name,
     open_note,
 )
-from store.retention.promised import ENDED
+from store.retention.commitments import ENDED
 
 if TYPE_CHECKING:
     from store.store import Store

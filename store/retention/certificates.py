@@ -223,7 +223,7 @@ def drafted(store: Store) -> dict[str, dict[str, Any]]:
 
 def adopt(store: Store) -> None:
     """Take certificates from the log that the catalog does not know or knows otherwise: the next names the last."""
-    told = store.told.certificates()
+    told = store.log_state.certificates()
     known = {name: (number, note) for number, name, note in stored(store)}
     missing = [name for name, said in told.items() if known.get(name) != said]
     if missing:

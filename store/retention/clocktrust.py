@@ -31,7 +31,7 @@ from schemas.errors import ClockError
 from schemas.policy import DEFAULT_POLICY, Policy
 from store.clock import Uptime
 from store.partitions import PartitionKey, expires_at, to_us
-from store.retention.moves import rules_of
+from store.retention.reclassification import rules_of
 
 _MINUTE_US: Final = 60_000_000
 _HOUR_US: Final = 60 * _MINUTE_US

@@ -22,7 +22,7 @@ from store import files
 from store.documents import Put
 from store.model import PartRow, rfc3339
 from store.partitions import PartitionKey, is_above_floor
-from store.retention import certificates, expiry, explain, promised, rewriting
+from store.retention import certificates, commitments, expiry, explain, rewriting
 from store.retention.clocktrust import Verdict
 from store.retention.hold import selected
 from store.retention.rewriting import ATTEMPTS, ChangedError, Places, Rewritten
@@ -191,7 +191,7 @@ def _named(named: Places) -> rewriting.Goes:
 
 def _refuse_held(store: Store, key: PartitionKey, parts: Sequence[PartRow], named: Places, now_us: int) -> None:
     """Return if no hold needs one of the records, or has copied something of the partition already."""
-    promised.refuse_forgotten(store)
+    commitments.refuse_forgotten(store)
     carved = store.catalog.query(
         "SELECT 1 FROM held WHERE partition IN (?, ?) AND file_id IS NOT NULL LIMIT 1", (str(key), str(key.location))
     )

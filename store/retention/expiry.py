@@ -39,9 +39,9 @@ from store.layout import LOCATION_SUFFIX
 from store.model import PartitionStatus, rfc3339
 from store.open_sessions import session_tables
 from store.partitions import KEY_KINDS, PartitionKey, expires_at, is_due, to_us
-from store.retention import certificates, promised
+from store.retention import certificates, commitments
 from store.retention.clocktrust import Verdict
-from store.retention.moves import Moved
+from store.retention.reclassification import Moved
 from store.spooling import spool_drain
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Expired:
     unsound: tuple[PartitionKey, ...] = ()
     """The catalog calls them due, and what lies on the disk says otherwise: not touched; `verify` tells more."""
     moved: tuple[Moved, ...] = ()
-    """What ended of partitions that stay (`store.retention.moving`)."""
+    """What ended of partitions that stay (`store.retention.reclassified_erasure`)."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the run as JSON-ready data."""
@@ -163,7 +163,7 @@ def expire(
         if not (victims or result.daily_keys):
             session_tables.sweep(store.catalog, now_us, erased=False)
             return result
-        promised.refuse_forgotten(store)
+        commitments.refuse_forgotten(store)
         refuse_below_floor(result.partitions, now_us, verdict.policy)
         for item in victims:
             store.holds.carve(item.key)
@@ -203,7 +203,7 @@ def _written_anew(store: Store) -> set[str]:
     if not drafted:
         return drafted
     store.flush_outbox(required=True)
-    return drafted & store.told.written_anew()
+    return drafted & store.log_state.written_anew()
 
 
 def unfinished(store: Store) -> list[PartitionStatus]:

@@ -15,8 +15,8 @@ from schemas.policy import Policy
 from schemas.retention import CATEGORY_FLOORS
 from store.model import PartRow, rfc3339
 from store.partitions import PartitionKey, ends_apart, expires_at, is_above_floor, is_due, is_expired, to_us
-from store.retention.moves import Moved, rules_of
 from store.retention.policies import statement
+from store.retention.reclassification import Moved, rules_of
 
 if TYPE_CHECKING:
     from store.store import Store

@@ -69,7 +69,7 @@ def _names(file: DataFile) -> set[str]:
 
 
 def removed(store: Store) -> set[str]:
-    """Return the file ids that the log holds as merged into others; whoever asks again and again asks `store.told`."""
+    """Return the file ids that the log holds as merged into others; who asks again and again asks `store.log_state`."""
     store.audit.refresh()
     gone: set[str] = set()
     for entry in find(store.layout.audit, store.audit.size, ("compaction",)):

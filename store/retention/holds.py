@@ -11,7 +11,7 @@ Carving one hold out of one partition: (1) the held file, durable; (2) one row i
 file that no row names is removed by the next run. Erasure looks at the holds again in the transaction that begins it,
 so a hold that came meanwhile wins: the partition waits for the next run.
 
-How it ends, and what certifies it: `store.retention.ending`.
+How it ends, and what certifies it: `store.retention.hold_end`.
 
 That a hold's time is over is told by every clock where records go for good, as with partitions; readers go by the wall.
 """
@@ -35,7 +35,7 @@ from store.audit import AuditEntry
 from store.binding import FileBinding
 from store.model import PartitionStatus, PartRow, Problem
 from store.partitions import PartitionKey, newest
-from store.retention import ending, promised
+from store.retention import commitments, hold_end
 from store.retention.expiry import Holding
 from store.retention.hold import ACTIVE, BOUNDS, ENDED, ENDING, Hold, selected
 from store.siblings import LOCATION_COLUMNS
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-KIND: Final = promised.KIND
+KIND: Final = commitments.KIND
 _ROLE: Final = "held"
 _PLACE: Final = ("batch_id", "batch_position")
 
@@ -127,7 +127,7 @@ class Holds:
             NotFoundError: there is no such hold.
             AuditError: the intent could not be logged.
         """
-        ending.end(self._store, self.get(hold_id), reason=reason, actors=actors)
+        hold_end.end(self._store, self.get(hold_id), reason=reason, actors=actors)
 
     def make_keys(self) -> None:
         """Make the keys of holds that have none yet: a restored backup from before a hold learns of it by its key."""
@@ -143,12 +143,12 @@ class Holds:
         self.make_keys()  # a crash came between a confirmation and its key
         over = [hold for hold in self.all() if hold.state != ENDED and not hold.is_in_force(now_us)]
         if over:
-            promised.refuse_forgotten(self._store)
+            commitments.refuse_forgotten(self._store)
         for hold in over:
             self.end(hold.id, reason="its time is over")
         for hold in self.all():
             if hold.state == ENDED and self._files(hold.id):  # a crash came between its last two steps
-                ending.forget(self._store, hold.id)
+                hold_end.forget(self._store, hold.id)
         return [hold.id for hold in over]
 
     def end_destroyed(self) -> None:
@@ -235,7 +235,7 @@ class Holds:
 
     def problems(self) -> list[Problem]:
         """Return every disagreement between the held area and the catalog."""
-        found = promised.problems(self._store)
+        found = commitments.problems(self._store)
         known = {hold.id: hold for hold in self.all()}
         rows = self._store.catalog.query(
             "SELECT hold_id, partition, file_id, rows, bytes, sha256 FROM held WHERE file_id IS NOT NULL"
@@ -323,13 +323,13 @@ class Holds:
         cursor.execute(
             "INSERT INTO held (hold_id, partition, file_id, rows, bytes, sha256) VALUES (?, ?, ?, ?, ?, ?)", row
         )
-        self._store.outbox.put(cursor, [AuditEntry(promised.CARVED, public, None)])
+        self._store.outbox.put(cursor, [AuditEntry(commitments.CARVED, public, None)])
 
     def _sweep(self) -> None:
         """Remove files that neither a row nor the log names: a crash came between the file and its row."""
         named = {(row[0], row[1]) for row in self._store.catalog.query("SELECT hold_id, file_id FROM held")}
         for path in sorted(self._store.layout.held.glob("*/*")):
-            if (path.parent.name, path.stem) not in named and not promised.is_kept(
+            if (path.parent.name, path.stem) not in named and not commitments.is_kept(
                 self._store, path.parent.name, path.stem
             ):
                 files.unlink_durable(path, missing_ok=True)

@@ -11,7 +11,7 @@ from store.clock import to_date, to_text
 from store.model import PartitionStatus, rfc3339
 from store.partitions import LOCATION, ends_apart, is_above_floor, is_due, to_us
 from store.retention.clocktrust import WORDS, Verdict
-from store.retention.moves import Moved, stored_moves
+from store.retention.reclassification import Moved, stored_moves
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -29,7 +29,7 @@ class RetentionStatus:
     locations: Sequence[PartitionStatus] = ()
     """Siblings that end before their partitions (`store.siblings`)."""
     moves: Sequence[Moved] = ()
-    """Categories of service that end before the partitions in which they lie (`store.retention.moves`)."""
+    """Categories of service that end before the partitions in which they lie (`store.retention.reclassification`)."""
 
     @property
     def every(self) -> list[PartitionStatus]:

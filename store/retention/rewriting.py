@@ -11,7 +11,7 @@ generation only.
 
 A crash before (2) leaves orphans that recovery removes; after it, recovery rolls forward. Nothing about a record that
 went is kept, not even a mark by which it would be known if it came again. Which records may go is said by who asks:
-`store.retention.erasing`, `store.retention.moving`.
+`store.retention.erasing`, `store.retention.reclassified_erasure`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 size and digest, authenticates, and holds the rows and bounds that the catalog says. (3) identities: the tags of
 the records, and their row groups, equal the run. (4) nothing else lies among the parts. (5) sums of partitions and
 batches agree. (6) sealed rows of the catalog open. (7) the audit log verifies offline, and tells the same story as the
-catalog (`store.verification.verify_story`). (8) every erased partition has its certificate
+catalog (`store.verification.verify_log`). (8) every erased partition has its certificate
 (`store.verification.verify_retention`).
 (9) holds and corrections of single records open, and what they name is there. (10) persons, credentials and
 authorities are those of which the log told last.
@@ -37,8 +37,8 @@ from store.partitions import PartitionKey, date_to_day, end_days
 from store.parts import by_service
 from store.publish import batch_aad
 from store.spooling import spool_drain
+from store.verification.verify_log import audit_story
 from store.verification.verify_retention import retention_story
-from store.verification.verify_story import audit_story
 
 if TYPE_CHECKING:
     from store.store import Store
@@ -265,7 +265,7 @@ def _sealed_rows(store: Store) -> list[Problem]:
 
 def _documents(store: Store) -> list[Problem]:
     try:
-        return documents.problems(store.documents, store.told)
+        return documents.problems(store.documents, store.log_state)
     except LagrumError as error:
         return [Problem("audit log", error.message)]
 

@@ -44,7 +44,7 @@ def retention_story(store: Store) -> list[Problem]:
     store.flush_outbox()
     store.audit.refresh()
     problems = [Problem("audit log", what) for what in check_log(store.layout.audit, str(store.audit.origin))]
-    told = {name: note for name, (_, note) in store.told.certificates().items()}
+    told = {name: note for name, (_, note) in store.log_state.certificates().items()}
     ended = {held_name(hold.id) for hold in store.holds.all() if hold.state == ENDED}
     # What was erased after a backup was made has its certificate in the log that the restored one replaced.
     restored = list(find(store.layout.audit, store.audit.size, (RESTORED,)))

@@ -18,7 +18,7 @@ import pytest
 
 from api import merger
 from api.merger import Merger
-from api.turns import NICENESS
+from api.scheduling import NICENESS
 from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import ScanQuery, Store, SystemClock, files
 from store.compaction.compact import is_due

@@ -17,7 +17,7 @@ from api.people.roles import Role
 from api.request_log import DONE, REFUSED, SILENT
 from store import AuditEntry, Store, files
 from store.audit import StoredEntry
-from store.noted import noting
+from store.audit_context import noting
 from tests.api.disclosure.test_no_log_no_data import Fault
 from tests.api.world import World
 

@@ -24,7 +24,7 @@ import resource, sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 import pyarrow as pa
-from api.disclosure import hits
+from api.disclosure import sliced_scan
 from api.billing.usage import Period, usage
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
@@ -44,7 +44,7 @@ try:
         assert sum(lines["records"].to_pylist()) == rows
     elif what == "disclosure":
         window = ScanQuery(now_us - 40 * day_us, now_us, everything.targets)
-        assert sum(table.num_rows for table in hits.hits(store, window)) == rows
+        assert sum(table.num_rows for table in sliced_scan.hits(store, window)) == rows
     elif what == "scan":
         assert sum(batch.num_rows for batch in store.scan(everything)) == rows
     else:

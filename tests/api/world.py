@@ -23,7 +23,7 @@ from api.people.persons import Approval, Enrolment
 from api.people.signing import PersonKey, Statement, read_key_file, session_statement
 from api.settings import Settings
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Store
 from store.clock import to_text
 from tests.api import police

@@ -30,7 +30,7 @@ from ingest.decoders.freeswitch import walk as freeswitch
 from ingest.decoders.kamailio import walk as kamailio
 from ingest.decoders.radius import walk as radius
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from tests.ingest.test_bad_input import FIXTURES, GOOD, HEADERS, NOW_US, OPTIONS
 

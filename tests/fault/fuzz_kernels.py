@@ -30,7 +30,7 @@ import numpy as np
 
 from ingest.decoders import FORMATS, decoder
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas import packing
 from schemas.errors import InputError
 from store import native

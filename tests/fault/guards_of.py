@@ -14,12 +14,12 @@ PROCEDURE: Final = tuple(
         "matrix",
         "states",
         "procedure",
-        "changing",
+        "amending",
         "preflight",
         "delivery",
     )
 )
-MESSAGES: Final = tuple(f"api/handover/test_{name}.py" for name in ("hi1", "understood", "retained", "doors"))
+MESSAGES: Final = tuple(f"api/handover/test_{name}.py" for name in ("hi1", "must_understand", "retained", "doors"))
 PUSHES: Final = (f"{CASES}/test_stopped_pushes.py", f"{CASES}/test_pushing.py")
 ENVELOPES: Final = (
     f"{CASES}/test_package.py",
@@ -32,13 +32,16 @@ KEPT: Final = "store/retention"
 RETENTION: Final[dict[str, tuple[str, ...]]] = {
     "store.retention.expiry": (
         "store/test_siblings.py",
-        *(f"{KEPT}/test_{name}.py" for name in ("expiry", "expiry_steps", "holds", "promised", "floor", "clockguard")),
+        *(
+            f"{KEPT}/test_{name}.py"
+            for name in ("expiry", "expiry_steps", "holds", "commitments", "floor", "clockguard")
+        ),
     ),
-    "store.retention.moving": (f"{KEPT}/test_moves.py", f"{KEPT}/test_promised.py"),
+    "store.retention.reclassified_erasure": (f"{KEPT}/test_reclassification.py", f"{KEPT}/test_commitments.py"),
     "store.retention.erasing": (f"{KEPT}/test_erasing.py",),
-    "store.retention.rewriting": (f"{KEPT}/test_erasing.py", f"{KEPT}/test_moves.py"),
-    "store.retention.holds": ("store/test_siblings.py", f"{KEPT}/test_holds.py", f"{KEPT}/test_promised.py"),
-    "store.retention.promised": (f"{KEPT}/test_promised.py",),
+    "store.retention.rewriting": (f"{KEPT}/test_erasing.py", f"{KEPT}/test_reclassification.py"),
+    "store.retention.holds": ("store/test_siblings.py", f"{KEPT}/test_holds.py", f"{KEPT}/test_commitments.py"),
+    "store.retention.commitments": (f"{KEPT}/test_commitments.py",),
     "store.retention.policies": (f"{KEPT}/test_policies.py",),
     "store.retention.clockguard": (f"{KEPT}/test_clockguard.py",),
     "store.retention.clocktrust": (f"{KEPT}/test_clocktrust.py", f"{KEPT}/test_clockguard.py"),
@@ -63,7 +66,7 @@ CORRECTING: Final = ("store/correcting/test_overlay.py", "store/correcting/test_
 KEPT_APART: Final[dict[str, tuple[str, ...]]] = {
     **{
         f"store.keys.{name}": KEYS
-        for name in ("refs", "roots", "ringfile", "keyring", "homes", "transit", "modules", "pkcs11")
+        for name in ("refs", "roots", "ringfile", "keyring", "keyring_copies", "transit", "modules", "pkcs11")
     },
     "store.keys.sealing": ("store/keys/test_sealing.py",),
     "store.audit.entries": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py"),
@@ -88,7 +91,7 @@ KEPT_APART: Final[dict[str, tuple[str, ...]]] = {
 }
 """The guards of the keys, of the log and of corrections, below the procedure."""
 DOORS: Final[dict[str, tuple[str, ...]]] = {
-    "api.door": (
+    "api.access_middleware": (
         "api/people/test_auth.py",
         "api/test_sweep.py",
         "api/people/test_mixed_proofs.py",
@@ -100,7 +103,7 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "api.people.sessions": ("api/people/test_sessions.py", "api/people/test_auth.py"),
     "api.people.authority_keys": ("api/people/test_authorities.py",),
     "api.people.bootstrap": ("api/people/test_bootstrap.py",),
-    "api.handover.understood": MESSAGES,
+    "api.handover.must_understand": MESSAGES,
     "api.handover.ts103120_read": ("api/handover/test_ts103120.py", *MESSAGES),
     "api.handover.ts102657_read": ("api/handover/test_retained.py", *MESSAGES),
     "api.handover.markup": ("api/handover/test_markup.py", *MESSAGES),
@@ -108,8 +111,8 @@ DOORS: Final[dict[str, tuple[str, ...]]] = {
     "api.handover.push_line": PUSHES,
     "api.intake.delivery": ("api/intake/test_deliver.py", "api/intake/test_pushes.py"),
     "api.intake.body": ("api/intake/test_body.py", "api/intake/test_deliver.py"),
-    "api.intake.push_door": ("api/intake/test_push_line.py", "api/intake/test_pushes.py"),
-    "api.intake.push_line": ("api/intake/test_push_line.py",),
+    "api.intake.push_door": ("api/intake/test_push_protocol.py", "api/intake/test_pushes.py"),
+    "api.intake.push_protocol": ("api/intake/test_push_protocol.py",),
     **{
         f"api.routes.{name}": SWEPT
         for name in (
@@ -145,10 +148,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         f"api.disclosure.{name}": PROCEDURE
         for name in (
             "states",
-            "steps",
+            "step_base",
             "filing",
             "approving",
-            "changing",
+            "amending",
             "running",
             "delivering",
         )
@@ -160,16 +163,16 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.selection": (f"{CASES}/test_selection.py", *PROCEDURE),
     "api.disclosure.targets": (f"{CASES}/test_targets.py", f"{CASES}/test_tenants.py", *PROCEDURE),
     "api.disclosure.search": (f"{CASES}/test_too_many.py", f"{CASES}/test_tenants.py"),
-    "api.disclosure.hits": (f"{CASES}/test_too_many.py",),
+    "api.disclosure.sliced_scan": (f"{CASES}/test_too_many.py",),
     "api.disclosure.lapses": PROCEDURE,
     "api.disclosure.notices": (f"{CASES}/test_worklist.py", *PROCEDURE),
-    "api.disclosure.overtaken": (f"{CASES}/test_overtaken.py", *PROCEDURE),
+    "api.disclosure.outdated_marks": (f"{CASES}/test_outdated_marks.py", *PROCEDURE),
     "api.disclosure.subscribers": (f"{CASES}/test_subscribers.py",),
     "api.disclosure.open_sessions": (f"{CASES}/test_too_many.py",),
     "api.disclosure.completeness": (f"{CASES}/test_completeness.py", f"{CASES}/test_printing.py"),
     "api.disclosure.lookups": (f"{CASES}/test_reports.py",),
     "api.disclosure.reports": (f"{CASES}/test_reports.py",),
-    "api.disclosure.told": (f"{CASES}/test_reports.py",),
+    "api.disclosure.case_history": (f"{CASES}/test_reports.py",),
     "api.custody.record_corrections": ("api/custody/test_correct.py",),
     "api.custody.subjects": (f"{CASES}/test_subjects.py",),
     "api.custody.subject_records": (f"{CASES}/test_subjects.py",),
@@ -216,5 +219,5 @@ ONLY: Final[dict[str, tuple[str, ...]]] = {
     "api.disclosure.vault": ("envelope", "envelopes", "signing_key"),
 }
 """Of these modules only some functions are guards of the procedure."""
-ENDING: Final = frozenset({"api.door", "api.people.sessions"})
+ENDING: Final = frozenset({"api.access_middleware", "api.people.sessions"})
 """Modules whose guards refuse by an early end, not by an error."""

@@ -20,7 +20,7 @@ from typing import Final
 from bench import format_inputs_ber, formats
 from bench.format_inputs import TEXTS, Call
 from ingest.decoders import FORMATS, decoder
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from tests.fault import fuzz_child
 from tests.ingest.test_bad_input import GOOD, HEADERS, OPTIONS

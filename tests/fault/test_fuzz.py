@@ -18,7 +18,7 @@ from ingest.decoders.ber import walk as ber
 from ingest.decoders.freeswitch import walk as freeswitch
 from ingest.decoders.kamailio import walk as kamailio
 from ingest.decoders.radius import walk as radius
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.fault import campaign_fuzz, fuzz_child
 from tests.fault.report import Report
 from tests.ingest.test_bad_input import OPTIONS

@@ -12,8 +12,8 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from api.access_middleware import AccessMiddleware
 from api.disclosure import rules
-from api.door import Door
 from api.people import auth
 from api.routes import holds
 from schemas.errors import ProcedureError
@@ -30,8 +30,8 @@ from tests.fault.torture import scratch
 from tests.store.records import NOW_US
 
 SAMPLE = (
-    ("api.disclosure.steps", "without require_three_persons"),
-    ("api.disclosure.steps", "without require_signed"),
+    ("api.disclosure.step_base", "without require_three_persons"),
+    ("api.disclosure.step_base", "without require_signed"),
     ("api.disclosure.running", "without _require_granted"),
     ("api.disclosure.delivering", "without _require_released"),
 )
@@ -130,12 +130,12 @@ def test_a_mutant_lives_for_a_while_only() -> None:
 
 
 def test_a_coroutine_without_a_guard_stays_one() -> None:
-    mutant = next(item for item in mutants(("api.door",)) if item.what == "not for len(values) > 1")
-    before = Door._recognise.__code__
+    mutant = next(item for item in mutants(("api.access_middleware",)) if item.what == "not for len(values) > 1")
+    before = AccessMiddleware._recognise.__code__
     with living(mutant):
-        assert Door._recognise.__code__ is not before
-        assert inspect.iscoroutinefunction(Door._recognise)
-    assert Door._recognise.__code__ is before
+        assert AccessMiddleware._recognise.__code__ is not before
+        assert inspect.iscoroutinefunction(AccessMiddleware._recognise)
+    assert AccessMiddleware._recognise.__code__ is before
 
 
 def test_a_route_without_its_role_serves_every_caller() -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute
 
 from ingest.decoders import FORMATS, decoder
 from ingest.decoders.base import Event
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.addresses import unpack_address
 from schemas.arrow import DELIVERED
 from schemas.fields import BY_NAME, Kind

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ingest.decoders import decoder
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.packing import unpack_table
 from schemas.rejects import Reject
 

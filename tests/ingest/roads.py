@@ -12,7 +12,7 @@ from ingest.decoders import csv_walk, decoder
 from ingest.decoders.canonical import csv as canonical_csv
 from ingest.decoders.canonical import ndjson as canonical_ndjson
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import Reject
 
 NOW_US = 1_795_348_800_000_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from tests.ingest.decoding import decode
 

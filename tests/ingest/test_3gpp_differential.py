@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import RejectReason
 from tests.examples import examples
 from tests.ingest import ber_encoder as ber

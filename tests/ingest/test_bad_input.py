@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ingest.decoders import FORMATS, decoder
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest.decoders.ber import identifiers as packing
 from ingest.decoders.ber import values
 from ingest.decoders.ber.values import Numbers
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.packing import pack_identifier
 from tests.examples import examples
 from tests.ingest import ber_encoder as ber

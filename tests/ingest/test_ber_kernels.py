@@ -16,7 +16,7 @@ from ingest.decoders.ber import walk as ber
 from ingest.decoders.ber.walk import CONTEXT, Level, Span
 from ingest.decoders.threegpp import bare as threegpp
 from ingest.decoders.threegpp.tables import RECORD_TYPES
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from tests.examples import examples
 from tests.ingest import ber_encoder

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import window
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.examples import examples
 from tests.ingest.decoding import fixture
 from tests.ingest.spoilt import spoilt

@@ -16,7 +16,7 @@ from ingest.decoders.canonical import csv as canonical_csv
 from ingest.decoders.canonical import ndjson as canonical_ndjson
 from ingest.decoders.freeswitch import blocks
 from ingest.mapping import delimited, fixed_width, json_records
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from tests.ingest.reading import Pipe, taken
 from tests.ingest.test_bad_input import GOOD, HEADERS, MAPPING, OPTIONS, TEXTS

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.workload import tables, write_csv
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import PACKED
 from schemas.errors import InputError
 from schemas.packing import pack_identifier

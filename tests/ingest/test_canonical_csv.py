@@ -14,7 +14,7 @@ from bench.workload import HEADER, write_csv
 from ingest.decoders import decoder
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
 from ingest.normalise import Normalised, normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from schemas.packing import unpack_table
 from schemas.rejects import Reject, RejectReason

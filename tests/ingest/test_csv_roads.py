@@ -16,7 +16,7 @@ from ingest.decoders.canonical import csv as canonical_csv
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.examples import examples
 from tests.ingest.roads import EVERY, GOOD, NOW_US, VALUES, same, taken
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.ingest import ber_encoder as ber
 from tests.ingest.threegpp_made import (
     ANSWER,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.threegpp.file import Closure, read_header
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
 from tests.examples import examples

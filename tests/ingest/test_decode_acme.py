@@ -13,7 +13,7 @@ from hypothesis import given
 
 from ingest.decoders import decoder
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
 from store import Store

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders import decoder
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import DELIVERED
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason

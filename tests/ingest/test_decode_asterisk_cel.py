@@ -14,7 +14,7 @@ from hypothesis import given
 
 from ingest.decoders import decoder
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.packing import unpack_table
 from schemas.rejects import RejectReason

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from ingest import sources
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason
 from store import Store

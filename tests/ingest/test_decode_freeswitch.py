@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.freeswitch.json_cdr import FreeswitchJson
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import DELIVERED
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest.decoders import decoder
 from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
 from tests.examples import examples

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from ingest.decoders import decoder
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import RejectReason
 from tests.examples import examples

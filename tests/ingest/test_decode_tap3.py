@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import RejectReason
 from tests.examples import examples

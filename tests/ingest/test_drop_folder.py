@@ -19,7 +19,7 @@ from ingest import drop_folder, sources
 from ingest.drop_folder import DropFolder, Totals
 from ingest.drop_rules import WatchRules
 from ingest.pipeline import Delivery
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import BusyError, ConfigurationError, InputError
 from store import Store
 from store import batch as batches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import RejectReason
 from tests.ingest.decoding import decode
 

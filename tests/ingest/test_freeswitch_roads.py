@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ingest import window
 from ingest.decoders import decoder
 from ingest.decoders.freeswitch import walk as freeswitch_walk
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject
 from tests.examples import examples

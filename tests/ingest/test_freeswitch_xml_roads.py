@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest import window
 from ingest.decoders.freeswitch import walk as freeswitch_walk
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.examples import examples
 from tests.ingest.decoding import fixture
 from tests.ingest.test_freeswitch_roads import DOCUMENTS, ODD_VALUES, documents, same

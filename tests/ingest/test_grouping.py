@@ -10,7 +10,7 @@ import pytest
 
 from ingest.grouping import ingest_group
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from store import Receipt, ScanQuery, Store
 from tests.conftest import FixedClock

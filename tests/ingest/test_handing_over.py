@@ -13,7 +13,7 @@ import pytest
 
 from ingest import pipeline
 from ingest.pipeline import Delivery, ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import BusyError, InputError
 from store import Receipt, Store
 from store import batch as batches

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.pipeline import Delivery
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Store
 from tests.conftest import FixedClock
 from tests.patience import PATIENCE_S

@@ -13,7 +13,7 @@ from ingest.decoders.cgnat import ipfix_messages as messages
 from ingest.decoders.cgnat.ipfix import Ipfix
 from ingest.decoders.cgnat.ipfix_messages import Exporters
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from schemas.fields import vrf_of
 from schemas.rejects import RejectReason

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.decoders.cgnat.ipfix import Ipfix
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.examples import examples
 from tests.ingest import ipfix_reference
 from tests.ingest.ipfix_made import EXPORT_S, NAT44, ipfix, nat44, one_set, template

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, TargetIdentifier
 from tests.conftest import FixedClock

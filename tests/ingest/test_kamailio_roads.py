@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest.decoders import decoder
 from ingest.decoders.kamailio import records, walk
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.examples import examples
 from tests.ingest.roads import NOW_US
 

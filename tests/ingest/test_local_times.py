@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ingest.decoders import FORMATS, decoder
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.ingest import ber_encoder as ber
 from tests.ingest.reading import taken
 from tests.ingest.test_decode_tap3 import batch, moc

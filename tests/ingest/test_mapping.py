@@ -13,7 +13,7 @@ import pytest
 
 from ingest.decoders import decoder
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason
 from tests.ingest.decoding import FIXTURES, DripStream, EndlessLine, fixture

@@ -16,7 +16,7 @@ from ingest.decoders.canonical.columns import FIGURES
 from ingest.decoders.csv_walk import Walker
 from ingest.decoders.padded import Padded
 from ingest.decoders.slices import Block
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.fields import Kind
 from tests.examples import examples
 from tests.ingest.roads import GOOD, VALUES, same

@@ -11,7 +11,7 @@ import ingest.normalise
 from ingest.decoders.base import Decoded
 from ingest.normalise import Normalised, normalise
 from ingest.row_keys import RowKeys
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas import packing
 from schemas.arrow import DELIVERED, PACKED
 from schemas.errors import InputError

@@ -21,7 +21,7 @@ from ingest.messages import ingest_messages
 from ingest.pipeline import ingest_stream
 from ingest.pushes import decode_pushes
 from ingest.queue import Message
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from store import Store
 from tests.conftest import FixedClock

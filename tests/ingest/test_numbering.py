@@ -17,7 +17,7 @@ from ingest.messages import ingest_messages
 from ingest.pipeline import ingest_stream
 from ingest.pushes import decode_pushes
 from ingest.queue import Message
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Store
 from tests.conftest import FixedClock
 from tests.ingest import ber_encoder as ber

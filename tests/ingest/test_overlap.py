@@ -12,7 +12,7 @@ import pytest
 
 from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import Store
 from store.identities.identity import same_record
 from tests.conftest import FixedClock

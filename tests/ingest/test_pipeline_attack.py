@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from store import ScanQuery, Store
 from tests.conftest import FixedClock

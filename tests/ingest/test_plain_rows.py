@@ -22,7 +22,7 @@ from ingest.decoders.asterisk import columns as asterisk_columns
 from ingest.decoders.asterisk import rows as asterisk_rows
 from ingest.decoders.freeswitch.csv_cdr import TEMPLATES
 from ingest.decoders.plain_rows import plain_rows
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from tests.examples import examples
 from tests.ingest.decoding import fixture
 from tests.ingest.reading import taken

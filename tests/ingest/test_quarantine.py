@@ -11,7 +11,7 @@ import pytest
 from ingest import sources
 from ingest.pipeline import ingest_stream
 from ingest.quarantine import replay_batch
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import NotFoundError
 from store import Store
 from tests.conftest import FixedClock

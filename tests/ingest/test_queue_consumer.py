@@ -13,10 +13,10 @@ import pytest
 from ingest import messages, pushes, sources
 from ingest.consumer import KIND, Consumed, Consumer, ConsumeRules
 from ingest.jetstream import JetStream, JetStreamSettings
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import BusyError, ConfigurationError
 from store import ScanQuery, Store
-from store.settled import runs, settle, settle_up_to, settled_of
+from store.queue_offsets import runs, settle, settle_up_to, settled_of
 from tests.conftest import FixedClock
 from tests.ingest.broker import STREAM, Broker, running
 from tests.patience import PATIENCE_S

@@ -27,7 +27,7 @@ from ingest.listeners import groups, peers
 from ingest.listeners import radius_packets as packets
 from ingest.listeners.radius import RadiusListener
 from ingest.listeners.udp import UdpPort
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import BusyError, ConfigurationError
 from schemas.packing import unpack_table
 from store import ScanQuery, Store, SystemClock

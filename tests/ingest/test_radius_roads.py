@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.decoders import slices
 from ingest.decoders.radius import records, walk
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import RejectReason
 from tests.examples import examples
 from tests.ingest.decoding import decode, fixture

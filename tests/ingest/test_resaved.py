@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 import pytest
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.streams import expanded
 from schemas.errors import InputError
 from schemas.numbers import normalise_number, rules, spoiled

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery, Store, native
 from store.open_sessions import session_numbers
 from tests.conftest import FixedClock

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery, Store
 from tests.conftest import FixedClock
 from tests.ingest.test_sessions_anew import START, STOP

@@ -16,7 +16,7 @@ from ingest.decoders import decoder, shapes, slices
 from ingest.decoders.cgnat import walk as cgnat
 from ingest.decoders.slices import compute
 from ingest.normalise import normalise
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject
 from tests.examples import examples

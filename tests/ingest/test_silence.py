@@ -16,7 +16,7 @@ from ingest.drop_folder import DropFolder
 from ingest.drop_rules import WatchRules
 from ingest.pipeline import ingest_stream
 from ingest.silence import overdue_s
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from store import Store
 from store.arrivals import last_received_us

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import times
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from tests.examples import examples
 

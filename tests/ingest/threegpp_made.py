@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.misplaced_prefixes import without_misplaced_prefix
 from tests.ingest import ber_encoder as ber
 from tests.ingest.reading import taken

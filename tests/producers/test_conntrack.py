@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery, Store
 from store.clock import SystemClock
 from tests.patience import PATIENCE_S

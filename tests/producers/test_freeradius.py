@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery, Store
 from store.clock import SystemClock
 from tests.patience import PATIENCE_S, until

@@ -15,7 +15,7 @@ from api.settings import Settings
 from ingest import sources
 from ingest.drop_folder import DropFolder
 from ingest.drop_rules import WatchRules
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery
 from store.clock import SystemClock
 from tests.api.world import World, make_world, running

@@ -32,7 +32,7 @@ from ingest.decoders.freeswitch.json_cdr import address_of
 from ingest.decoders.radius.records import party_of
 from ingest.decoders.row_stretch import Columns, Refusal, RowStretch, kept_values
 from ingest.lines import read_lines
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import RejectReason
 
 COLUMNS_MAX: Final = 1024

@@ -49,7 +49,7 @@ from ingest.decoders.base import Decoded, or_nothing
 from ingest.decoders.plain_rows import PlainBlocks, PlainRows, plain_rows, shifted
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.buffers import Ints, Mask
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason

@@ -36,7 +36,7 @@ from ingest.decoders.asterisk.rows import trunk_of
 from ingest.decoders.base import Decoded, Event
 from ingest.decoders.row_stretch import Columns, Refusal, RowStretch
 from ingest.lines import Line, read_records
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import ZoneTimes
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import LocalTime, ZoneTimes, zone_times
 from schemas.arrow import DELIVERED
 from schemas.errors import ConfigurationError

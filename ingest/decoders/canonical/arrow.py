@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from ingest.decoders.base import CHUNK_ROWS, Decoded, nothing
 from ingest.decoders.canonical.columns import FIGURES, Assembler, InputColumn, input_columns
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import PACKED
 from schemas.buffers import Column, as_text, flat, pc
 from schemas.errors import InputError

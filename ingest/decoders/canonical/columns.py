@@ -18,7 +18,7 @@ import pyarrow as pa
 from ingest.decoders.canonical.times import ParsedTimes, parse_times
 from ingest.row_faults import RowFaults
 from ingest.row_keys import RowKeys
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import delivered_type
 from schemas.buffers import Column, Ints, Mask, as_text, flags, flat, map_unique, pc, valid_mask
 from schemas.errors import InputError

@@ -33,7 +33,7 @@ from ingest.decoders.csv_walk import Walker
 from ingest.decoders.padded import Padded, read_padded
 from ingest.decoders.quoting import field_counts, quote_faults
 from ingest.decoders.slices import UTF8_BOM, Faults, Lines
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import LABEL_TYPE
 from schemas.buffers import Ints
 from schemas.errors import InputError

@@ -31,7 +31,7 @@ from ingest.decoders.canonical.lines import RawLines, lines_are_short, no_record
 from ingest.decoders.csv_walk import Walker
 from ingest.decoders.padded import Padded, read_padded
 from ingest.decoders.slices import Lines, is_utf8
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.buffers import Column, Ints
 from schemas.fields import BY_NAME, INPUT_ALIASES, STORE_FIELDS, Kind
 from schemas.rejects import Reject, RejectReason

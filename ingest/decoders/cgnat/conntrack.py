@@ -25,10 +25,10 @@ import pyarrow as pa
 from ingest.decoders import shapes
 from ingest.decoders import shapes as of
 from ingest.decoders.base import Decoded, Event
+from ingest.decoders.parallel_blocks import side_by_side
 from ingest.decoders.shapes import Shapes, Steps, shape
-from ingest.decoders.side_by_side import side_by_side
 from ingest.decoders.slices import Block, Column, Faults, Flags, Ints, Lines, compute, fill, read_blocks
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.rejects import Reject, RejectReason
 

@@ -30,7 +30,7 @@ from ingest.decoders.cgnat.ipfix_messages import (
 )
 from ingest.decoders.cgnat.ipfix_records import Records, message_of
 from ingest.decoders.event_rows import by_position
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import InputError
 from schemas.rejects import Reject, RejectReason
 

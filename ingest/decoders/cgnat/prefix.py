@@ -13,7 +13,7 @@ import re
 from datetime import timedelta
 from typing import Final, NamedTuple
 
-from ingest.source import FUTURE_ALLOWANCE, RECEIVED_US, SourceConfig
+from ingest.source_config import FUTURE_ALLOWANCE, RECEIVED_US, SourceConfig
 from ingest.times import LocalTime, ZoneTimes, epoch_us, month_number, wall_time, zone_times
 
 _STAMPED: Final = re.compile(

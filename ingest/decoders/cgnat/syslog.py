@@ -29,7 +29,7 @@ from ingest.decoders.cgnat.walk import Walk
 from ingest.decoders.event_rows import EventRows, Walked
 from ingest.decoders.slices import Ints, Lines
 from ingest.lines import Line
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import LocalTime
 from schemas.rejects import RejectReason
 

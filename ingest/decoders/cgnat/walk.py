@@ -13,9 +13,7 @@ import pyarrow as pa
 
 from ingest.decoders import shapes as of
 from ingest.decoders.base import Event
-from ingest.decoders.cgnat.messages import BINDING, BLOCK, PORT_MAX, SESSION
-from ingest.decoders.cgnat.prefix import PrefixReader
-from ingest.decoders.cgnat.usual import (
+from ingest.decoders.cgnat.line_shapes import (
     CAUSE,
     DESTINATION,
     DESTINATION_PORT,
@@ -38,10 +36,12 @@ from ingest.decoders.cgnat.usual import (
     STAMP,
     UP,
 )
+from ingest.decoders.cgnat.messages import BINDING, BLOCK, PORT_MAX, SESSION
+from ingest.decoders.cgnat.prefix import PrefixReader
 from ingest.decoders.event_rows import Walked
 from ingest.decoders.shapes import Found, Shapes, shape
 from ingest.decoders.slices import Column, Flags, Ints, Lines, compute, gather
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes, text_views
 

@@ -21,7 +21,7 @@ from ingest.decoders.delimited import ColumnStretch, Convert, picker, split_row
 from ingest.decoders.plain_rows import PlainBlocks, PlainRows, PlainStretch, plain_rows, shifted
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_records
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import RejectReason
 
 _NAME: Final = "cdrrecordtype"

@@ -37,7 +37,7 @@ import pyarrow as pa
 from ingest.decoders.freeswitch.csv_columns import UUID
 from ingest.decoders.plain_columns import PlainColumns, encoded, figures_of
 from ingest.decoders.slices import Column, Faults, compute, empty_to_null, figures, fill
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import as_text, map_unique
 from schemas.rejects import RejectReason

@@ -13,8 +13,8 @@ from typing import BinaryIO, Final, NamedTuple
 from ingest.decoders.base import Decoded
 from ingest.decoders.freeswitch.bodies import Body
 from ingest.decoders.freeswitch.walk import Legs
+from ingest.decoders.parallel_blocks import gathered
 from ingest.decoders.plain_rows import PlainBlocks, shifted
-from ingest.decoders.side_by_side import gathered
 from ingest.decoders.slices import UTF8_BOM, Block, last_end, read_full, refuse_utf16
 from ingest.window import WINDOW_BYTES
 

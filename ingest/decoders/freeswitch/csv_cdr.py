@@ -35,7 +35,7 @@ from ingest.decoders.plain_rows import PlainBlocks, PlainRows, plain_rows, shift
 from ingest.decoders.row_stretch import Refusal, RowStretch, kept_values
 from ingest.decoders.slices import Block, read_blocks
 from ingest.lines import Line, read_lines
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import LocalTime, zone_times
 from schemas.buffers import Mask
 from schemas.errors import ConfigurationError

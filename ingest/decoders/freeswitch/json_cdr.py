@@ -30,7 +30,7 @@ from ingest.decoders.freeswitch.bodies import Body, posted, read_bodies
 from ingest.decoders.freeswitch.stretch import COLUMNS, DISPOSITIONS, TEXT_COLUMNS, Row, Stretch, texts_of
 from ingest.decoders.freeswitch.values import Refusal, decoder_of, encoding_option, utc_offset_s
 from ingest.decoders.freeswitch.walk import DOCUMENTS, Legs, Walker, encoding_of, leg_form
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.times import ZoneTimes
 from schemas.rejects import RejectReason
 

@@ -14,7 +14,7 @@ from ingest.decoders.freeswitch.bodies import Body
 from ingest.decoders.freeswitch.values import kept
 from ingest.decoders.freeswitch.walk import Legs, columns_of
 from ingest.decoders.slices import compute, empty_to_null
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import DELIVERED
 from schemas.buffers import Column
 from schemas.rejects import Reject, RejectReason

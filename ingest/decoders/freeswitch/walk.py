@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from ingest.decoders.freeswitch.values import encoding_option
 from ingest.decoders.slices import compute, gather
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.window import Window
 from schemas.arrow import DELIVERED
 from schemas.buffers import Bytes, Column, Ints

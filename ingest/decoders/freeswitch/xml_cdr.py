@@ -26,7 +26,7 @@ from ingest.decoders.freeswitch.json_cdr import decode_legs
 from ingest.decoders.freeswitch.walk import ELEMENTS, Legs, Walker, encoding_of, leg_form
 from ingest.decoders.slices import is_utf8
 from ingest.decoders.xml_records import UTF8, Marks, Piece, parse_element, read_pieces
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.window import Window
 from schemas.rejects import RejectReason
 

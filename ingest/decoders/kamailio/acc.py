@@ -15,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.coalescing import Together, lines_together
 from ingest.decoders.kamailio import records, walk
 from ingest.decoders.kamailio.walk import Said
-from ingest.decoders.side_by_side import side_by_side
+from ingest.decoders.parallel_blocks import side_by_side
 from ingest.decoders.slices import (
     Block,
     Column,
@@ -29,8 +30,7 @@ from ingest.decoders.slices import (
     gather,
     read_blocks,
 )
-from ingest.decoders.together import Together, lines_together
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from schemas.rejects import Reject, RejectReason
 

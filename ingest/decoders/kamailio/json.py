@@ -15,12 +15,12 @@ import orjson
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.coalescing import Together, lines_together
 from ingest.decoders.kamailio import records, walk
 from ingest.decoders.kamailio.acc import positioned
-from ingest.decoders.side_by_side import side_by_side
+from ingest.decoders.parallel_blocks import side_by_side
 from ingest.decoders.slices import UTF8_BOM, Block, Column, Faults, Ints, Lines, is_utf8, read_blocks
-from ingest.decoders.together import Together, lines_together
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import Reject, RejectReason
 
 

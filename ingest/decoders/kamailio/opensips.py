@@ -16,11 +16,11 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 
 from ingest.decoders.base import Decoded
+from ingest.decoders.coalescing import Together, lines_together
 from ingest.decoders.kamailio import records
 from ingest.decoders.kamailio.acc import SYSLOG, Rows, rows_of_blocks, shapes_of
 from ingest.decoders.slices import Ints
-from ingest.decoders.together import Together, lines_together
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 
 _TRANSACTION: Final = ("method", "from_tag", "to_tag", "callid", "sip_code", "sip_reason", "time")
 _CDR: Final = ("duration", "ms_duration", "setuptime", "created")

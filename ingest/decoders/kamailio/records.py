@@ -38,7 +38,7 @@ import pyarrow as pa
 
 from ingest.decoders.base import Event
 from ingest.decoders.slices import Column, Faults, Flags, compute, empty_to_null, fill
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.errors import ConfigurationError
 from schemas.rejects import RejectReason

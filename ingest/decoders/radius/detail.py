@@ -19,9 +19,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded
+from ingest.decoders.coalescing import Together, joined
+from ingest.decoders.parallel_blocks import side_by_side
 from ingest.decoders.radius import records
 from ingest.decoders.radius.walk import Walked, kept, walked
-from ingest.decoders.side_by_side import side_by_side
 from ingest.decoders.slices import (
     BLANK_LINE,
     Block,
@@ -33,8 +34,7 @@ from ingest.decoders.slices import (
     gather,
     read_blocks,
 )
-from ingest.decoders.together import Together, joined
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.rejects import Reject, RejectReason
 
 _PAD: Final = 32  # bytes before and after the block, so that words of a name can be read without looking at bounds

@@ -31,7 +31,7 @@ from ingest import times
 from ingest.decoders.base import Event
 from ingest.decoders.radius.times import h323_us, moments_us
 from ingest.decoders.slices import Column, Faults, Ints, compute, empty_to_null, fill, gather
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import text_views
 from schemas.errors import ConfigurationError

@@ -14,7 +14,6 @@ from typing import BinaryIO, ClassVar, Final, NamedTuple
 
 import numpy as np
 
-from ingest.ahead import in_order
 from ingest.decoders.base import RECORD_BYTES_MAX, Decoded, nothing
 from ingest.decoders.ber.elements import CUT, INDEFINITE, end_of, header
 from ingest.decoders.ber.walk import compiled
@@ -22,7 +21,8 @@ from ingest.decoders.tap3.events import decode_events
 from ingest.decoders.tap3.partner import Partner
 from ingest.decoders.threegpp.bare import ByteReader
 from ingest.decoders.threegpp.columns import Readers
-from ingest.source import SourceConfig
+from ingest.parallel_map import in_order
+from ingest.source_config import SourceConfig
 from schemas.buffers import Ints
 from schemas.errors import InputError
 

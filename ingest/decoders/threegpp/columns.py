@@ -21,7 +21,7 @@ from ingest.decoders.ber.walk import Fields, Span
 from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp import text as threegpp_text
 from ingest.decoders.threegpp.tables import RecordType
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.arrow import TIME_TYPE
 from schemas.buffers import Bytes, Column, Ints, Mask, pc
 from schemas.numbers import normalise_numbers, normalise_packed, rules

@@ -22,14 +22,14 @@ from typing import BinaryIO, ClassVar, Final
 import numpy as np
 import pyarrow as pa
 
-from ingest.ahead import in_order
 from ingest.decoders.base import Decoded, FileSeries, nothing
 from ingest.decoders.ber.walk import compiled
 from ingest.decoders.slices import Faults
 from ingest.decoders.threegpp.bare import ByteReader
 from ingest.decoders.threegpp.columns import Readers
 from ingest.decoders.threegpp.records import Stretch, decode_stretch
-from ingest.source import SourceConfig
+from ingest.parallel_map import in_order
+from ingest.source_config import SourceConfig
 from schemas.buffers import Ints
 from schemas.errors import ConfigurationError, InputError
 from schemas.rejects import Reject, RejectReason

@@ -16,7 +16,7 @@ import pytest
 from api.billing import adjustments, periods
 from api.billing.usage import Period, usage
 from api.billing.usage_lines import LINE, MEASURES
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.sources import register
 from schemas.errors import BusyError, LagrumError, ProcedureError
 from store import Store

@@ -20,7 +20,7 @@ from api.billing.usage import Period, usage
 from api.billing.usage_lines import LINE, MEASURES
 from api.billing.usage_sql import _connect
 from api.cli import main
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.sources import register
 from schemas.destinations import destination
 from schemas.errors import BusyError, InputError, KeyUnavailableError, NotFoundError, ProcedureError

@@ -20,7 +20,7 @@ from api.billing.usage import Period, usage
 from api.billing.usage_lines import COLUMNS, LINE, MEASURES
 from api.billing.usage_sql import aggregate
 from api.billing.usage_tally import _WAYS, Tally, _bounds, _Table
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.sources import register
 from schemas.arrow import PACKED
 from schemas.destinations import destination

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError
 from store import Store
 from tests.api.cli.conftest import Run

@@ -7,7 +7,7 @@ import resource
 import subprocess
 import sys
 
-from api import turns
+from api import scheduling
 from api.cli.memory import settle, undisturbed
 
 SCRIPT = """
@@ -51,7 +51,7 @@ def test_what_is_loaded_is_left_alone_for_one_command() -> None:
     before, frozen = sys.getswitchinterval(), gc.get_freeze_count()
     with undisturbed():
         assert gc.get_freeze_count() > frozen
-        assert sys.getswitchinterval() == turns.INTERVAL_SECONDS
+        assert sys.getswitchinterval() == scheduling.INTERVAL_SECONDS
     assert gc.get_freeze_count() == 0
     assert sys.getswitchinterval() == before
 

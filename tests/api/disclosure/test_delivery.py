@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from api.disclosure import hits, lapses, package
+from api.disclosure import lapses, package, sliced_scan
 from api.disclosure.deliveries import (
     DAY_US,
     KEPT_DAYS_AFTER_ACKNOWLEDGEMENT,
@@ -42,7 +42,7 @@ def test_a_result_of_many_parts_is_the_same_records_however_it_was_cut(
     court = shared_court
     whole = court.open(court.deliver(court.released().id))[1]
     monkeypatch.setattr(package, "PART_RECORDS", 7)
-    monkeypatch.setattr(hits, "SLICE_ROWS_MAX", 5)
+    monkeypatch.setattr(sliced_scan, "SLICE_ROWS_MAX", 5)
     opened, records = court.open(court.deliver(court.released().id))
     assert records == whole
     parts = opened.manifest["parts"]

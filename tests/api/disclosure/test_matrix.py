@@ -20,7 +20,7 @@ from tests.store.records import DAY_US
 # (step, stage) -> who may; officer-1 and handler-1 are the case's, any approver may approve and release.
 LISTED: Final[dict[tuple[str, str], frozenset[str]]] = {
     **{("check", stage): frozenset({"handler-1", "handler-2"}) for stage in ("registered",)},
-    # Later only where the approval does not hold any more (test_changing.py).
+    # Later only where the approval does not hold any more (test_amending.py).
     ("approve", "checked"): frozenset({"approver-1", "approver-2"}),
     **{("preflight", stage): frozenset({"approver-1", "approver-2"}) for stage in ("checked",)},
     **{("run", stage): frozenset({"handler-1"}) for stage in ("approved", "running", "failed")},

@@ -27,7 +27,7 @@ from tests.architecture.source import ROOT, dotted, modules
 
 FREE: Final = Settings(**UNHURRIED | {"port": 0})
 READERS: Final = {
-    "api/disclosure/hits.py": "what its caller asks for, a case's search or a person's request",
+    "api/disclosure/sliced_scan.py": "what its caller asks for, a case's search or a person's request",
     "api/disclosure/search.py": "a case's search, compiled from its order",
     "api/disclosure/preserved.py": "the same, among what a preservation order holds",
     "api/disclosure/completeness.py": "the auditor's proof of a case's search; it tells numbers",

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.disclosure import package, printing
-from api.disclosure.hits import cut
 from api.disclosure.selection import MARKS, permitted_fields
+from api.disclosure.sliced_scan import cut
 from api.handover import ts102657
 from api.handover.markup import parse
 from api.people.signing import canonical_json

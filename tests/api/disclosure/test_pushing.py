@@ -12,8 +12,8 @@ import pytest
 
 from api.disclosure import package, views
 from api.disclosure.deliveries import Delivery
-from api.disclosure.outgoing import push_of, waiting
 from api.disclosure.push_key import PushKey
+from api.disclosure.push_outbox import push_of, waiting
 from api.disclosure.pushes import BACK_OFF_SECONDS_MAX, BACK_OFF_SECONDS_MIN, Push, back_off_us
 from api.disclosure.pushing import Pushing
 from api.disclosure.states import Stage

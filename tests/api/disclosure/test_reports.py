@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.cli import main
-from api.disclosure import costs, lookups, reports, told
+from api.disclosure import case_history, costs, lookups, reports
 from api.disclosure.model import TASK
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.report_page import page
@@ -316,7 +316,7 @@ def test_four_eyes_are_two_persons_and_two_roles(court: Court, changes: dict[str
     from api.people import persons
 
     court.released()
-    (item,) = told.tasks(court.store).values()
+    (item,) = case_history.tasks(court.store).values()
     enrolled = {person.person_id: person for person in persons.list_all(court.store)}
     assert lookups.four_eyes({"T": item}, enrolled) == {"released": 1, "violations": []}
     item.persons |= changes

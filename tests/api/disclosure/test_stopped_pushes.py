@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from api.disclosure.model import Task
-from api.disclosure.outgoing import push_of, waiting
+from api.disclosure.push_outbox import push_of, waiting
 from api.disclosure.pushing import Pushing
 from api.disclosure.states import Stage
 from api.people import authorities
 from schemas.errors import AuditError, ProcedureError
 from tests.api.disclosure.attacking import edited
 from tests.api.disclosure.conftest import Court, court
-from tests.api.disclosure.test_changing import a_new_law
+from tests.api.disclosure.test_amending import a_new_law
 from tests.api.disclosure.test_pushing import held, kinds, later, office, pusher, register, there, told
 from tests.api.handover.receiver import Office, Receiver, receiving
 from tests.store.records import DAY_US

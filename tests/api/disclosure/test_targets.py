@@ -9,7 +9,7 @@ import pytest
 from api.disclosure.orders import WrittenTarget
 from api.disclosure.targets import normalise_target
 from ingest.pipeline import ingest_stream
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ProcedureError
 from store.clock import to_text
 from tests.api.disclosure.conftest import WINDOW, Court

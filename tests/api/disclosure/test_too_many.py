@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from api.disclosure import hits, open_sessions, package
+from api.disclosure import open_sessions, package, sliced_scan
 from api.disclosure.preflight import MORE
 from api.disclosure.search import query_of
 from schemas.errors import ProcedureError
@@ -38,7 +38,7 @@ def test_a_result_beyond_the_limit_of_records_is_none(shared_court: Court, monke
 
 
 def test_an_hour_that_holds_too_many_rows_ends_the_search(shared_court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hits, "_SLICE_ROWS_LIMIT", 1)
+    monkeypatch.setattr(sliced_scan, "_SLICE_ROWS_LIMIT", 1)
     refused(shared_court)
     task = shared_court.checked()
     assert shared_court.procedure.preflight(shared_court.actor("approver-1"), task.id)["records"] == MORE
@@ -55,18 +55,20 @@ def test_no_more_rows_of_an_hour_are_read_than_are_held(shared_court: Court, mon
             yield batch
 
     monkeypatch.setattr(type(store), "scan", scan)
-    monkeypatch.setattr(hits, "_SLICE_ROWS_LIMIT", 3)
+    monkeypatch.setattr(sliced_scan, "_SLICE_ROWS_LIMIT", 3)
     with pytest.raises(ProcedureError):
-        list(hits.hits(store, query))
+        list(sliced_scan.hits(store, query))
     assert sum(read) == 4 < rows.num_rows
 
 
 def test_what_is_added_to_an_hour_counts_too(shared_court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
     store, query = shared_court.store, query_of(shared_court.procedure.casebook.case(shared_court.approved().id))
-    monkeypatch.setattr(hits, "_SLICE_ROWS_LIMIT", sum(table.num_rows for table in hits.hits(store, query)))
-    assert list(hits.hits(store, query, lambda _query, batches: batches))
+    monkeypatch.setattr(
+        sliced_scan, "_SLICE_ROWS_LIMIT", sum(table.num_rows for table in sliced_scan.hits(store, query))
+    )
+    assert list(sliced_scan.hits(store, query, lambda _query, batches: batches))
     with pytest.raises(ProcedureError):
-        list(hits.hits(store, query, lambda _query, batches: batches * 2))
+        list(sliced_scan.hits(store, query, lambda _query, batches: batches * 2))
 
 
 def test_too_many_open_sessions_end_the_search(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:

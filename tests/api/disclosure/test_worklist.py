@@ -16,7 +16,7 @@ from api.cli.worklist import duration_text
 from api.disclosure import costs, lapses, reports
 from api.disclosure.model import Task
 from api.disclosure.notices import Notices
-from api.disclosure.overtaken import Informing
+from api.disclosure.outdated_marks import Informing
 from api.disclosure.procedure import WrittenTarget
 from api.disclosure.worklist import Reminders, worklist
 from api.people.signing import write_key_file

@@ -11,8 +11,8 @@ import pyarrow as pa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api.disclosure import package, printing
-from api.disclosure.hits import cut
 from api.disclosure.selection import ORDER, permitted_fields
+from api.disclosure.sliced_scan import cut
 from api.handover import summary, ts102657
 from api.handover.envelope import enclose
 from api.handover.opening import Reader

@@ -13,7 +13,7 @@ import pytest
 
 from api.disclosure.delivering import ACKNOWLEDGE
 from api.disclosure.model import AUTHORISATION, DECISION, TASK
-from api.disclosure.overtaken import Watch
+from api.disclosure.outdated_marks import Watch
 from api.disclosure.views import source
 from api.handover import ts103120 as hi1
 from api.handover.hi1 import Exchange

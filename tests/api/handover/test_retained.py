@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from api.disclosure.overtaken import Watch, mark_of
+from api.disclosure.outdated_marks import Watch, mark_of
 from api.handover.markup import parse, text_of
 from api.handover.requests import document_id
 from api.handover.retained import RetainedData

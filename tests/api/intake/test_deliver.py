@@ -16,7 +16,7 @@ import pytest
 from api.intake.grouper import Grouper
 from api.settings import Settings
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from store import ScanQuery
 from tests.api.world import CSV, World, make_world
 from tests.conftest import FixedClock

@@ -28,7 +28,7 @@ from ingest import sources
 from ingest.drop_rules import WatchRules
 from ingest.folder import Folder
 from ingest.forward import Agent, Forwarded
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from ingest.spool import Spool
 from schemas.errors import BusyError, ConfigurationError, InputError
 from store import Store

@@ -13,7 +13,7 @@ import pytest
 
 from api.settings import Settings
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import BusyError
 from store import ScanQuery
 from tests.api.world import CSV, World, make_world

@@ -12,7 +12,7 @@ import pytest
 from api.people import client_certificates, credentials
 from api.people.credentials import CredentialBook, Scope
 from ingest import sources
-from ingest.source import SourceConfig
+from ingest.source_config import SourceConfig
 from schemas.errors import ConfigurationError, NotFoundError, ProcedureError
 from store import Store
 from tests.conftest import FixedClock

@@ -197,13 +197,13 @@ def test_a_reader_that_began_before_finishes_with_what_it_planned(store: Store) 
 def test_what_the_log_says_of_merges_is_read_once_and_kept_only_for_files_that_wait(store: Store) -> None:
     deliver_many(store, 4)
     store.compact(everything=True)
-    assert store.told.merged(list) == []  # nothing waits, nothing is kept in mind
+    assert store.log_state.merged(list) == []  # nothing waits, nothing is kept in mind
     deliver(store, records(20, first_key=10_000))
     plan = store.scan(EVER)
     next(plan)
     assert store.compact(everything=True).retired > 0  # a reader is at work
     waiting = store.catalog.retired()
-    assert store.told.merged(store.catalog.retired) == waiting
+    assert store.log_state.merged(store.catalog.retired) == waiting
     plan.close()
     assert store.compact(everything=True).retired == 0
     assert store.catalog.retired() == []

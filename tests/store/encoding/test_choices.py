@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from store import parquet, parts
-from store.encoding import choices, columns, derivations, forms, words
+from store.encoding import bit_packing, choices, columns, derivations, forms
 from store.encoding.choices import Choices, fitting
 from store.encoding.figures import Figures
 from store.encoding.forms import Form
@@ -50,7 +50,7 @@ def test_any_parts_one_after_the_other_come_back(tmp_path: Path, several: list[o
     st.one_of(st.none(), st.integers(0, 2**32)),
     st.sampled_from(KINDS),
     st.integers(-(2**40), 2**40),
-    st.integers(1, words.SLOT_BITS_MAX),
+    st.integers(1, bit_packing.SLOT_BITS_MAX),
 )
 def test_a_form_that_fits_keeps_every_figure(
     values: list[int], nulls: int | None, kind: str, base: int, bits: int
@@ -62,8 +62,8 @@ def test_a_form_that_fits_keeps_every_figure(
     if form is None:
         return
     if form.kind == "word":
-        packed = words.pack([form.slot], [lambda a, b: forms.codes_between(column, form, a, b)], 8, len(array))
-        found = forms.values_of(words.unpack(packed, form.slot), form)
+        packed = bit_packing.pack([form.slot], [lambda a, b: forms.codes_between(column, form, a, b)], 8, len(array))
+        found = forms.values_of(bit_packing.unpack(packed, form.slot), form)
     else:
         found = forms.read(form, forms.write(column, form, 7), len(array))
     assert found.values.tolist() == column.values.tolist()

@@ -17,7 +17,7 @@ from schemas.arrow import PACKED
 from schemas.errors import IntegrityError
 from store import parquet, parts
 from store.binding import FileBinding
-from store.encoding import columns, derivations, forms, words
+from store.encoding import bit_packing, columns, derivations, forms
 from store.encoding.figures import Figures
 from store.part_reader import PartReader
 from store.partitions import PartitionKey
@@ -137,15 +137,15 @@ def test_any_columns_come_back(tmp_path: Path, table: pa.Table, group_rows: int)
     st.data(),
 )
 def test_every_form_keeps_every_figure(values: list[int], nulls: bool, kind: str, data: st.DataObject) -> None:
-    bits = data.draw(st.integers(1, words.SLOT_BITS_MAX))
+    bits = data.draw(st.integers(1, bit_packing.SLOT_BITS_MAX))
     array = np.array([value % 2 ** (bits - 1) for value in values], np.int64)
     valid = np.array(data.draw(st.lists(st.booleans(), min_size=len(array), max_size=len(array))))
     nulls = nulls and kind != "repeat"
     column = Figures(np.where(valid, array, 0), valid) if nulls else Figures(array)
     form = forms.Form(kind, int(array.min()), bits, data.draw(st.integers(0, 20)), nulls)
     if kind == "word":
-        packed = words.pack([form.slot], [partial(forms.codes_between, column, form)], 10, len(array))
-        found = forms.values_of(words.unpack(packed, form.slot), form)
+        packed = bit_packing.pack([form.slot], [partial(forms.codes_between, column, form)], 10, len(array))
+        found = forms.values_of(bit_packing.unpack(packed, form.slot), form)
     else:
         found = forms.read(form, forms.write(column, form, 7), len(array))
     assert found.values.tolist() == column.values.tolist()

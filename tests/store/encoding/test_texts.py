@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from schemas.arrow import PACKED
 from store import native
 from store.encoding import texts
-from store.encoding.joined import likeness
+from store.encoding.joined_layouts import likeness
 from store.encoding.texts import DIGITS, HEX, LITERAL, NUMBER, Piece
 from store.parquet import size_of
 from tests.store.encoding.test_columns import SLOW, assert_same, stored_and_read
-from tests.store.encoding.test_joined import some, together
+from tests.store.encoding.test_joined_layouts import some, together
 
 ROWS = texts.ROWS_MIN + 900
 RNG = np.random.default_rng(7)

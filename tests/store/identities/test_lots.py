@@ -13,8 +13,8 @@ import pytest
 
 from schemas.errors import IntegrityError
 from store import Receipt, Store
-from store.identities import known
-from store.identities.known import PartSource
+from store.identities import identity_lookup
+from store.identities.identity_lookup import PartSource
 from tests.store.conftest import deliver
 from tests.store.records import records, with_column
 
@@ -27,7 +27,7 @@ def grouped(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store with one part of many groups, the last one short, of which four are a lot."""
     monkeypatch.setattr("store.parts.group_rows_of", lambda _: GROUP_ROWS)
     monkeypatch.setattr("store.encoding.columns.ROW_GROUP_ROWS", 2 * GROUP_ROWS)
-    monkeypatch.setattr(known, "LOT_ROWS", LOT_GROUPS * GROUP_ROWS)
+    monkeypatch.setattr(identity_lookup, "LOT_ROWS", LOT_GROUPS * GROUP_ROWS)
     assert deliver(store, records(ROWS)).accepted == ROWS
     store.known.clear()
     return store

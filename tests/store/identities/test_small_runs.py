@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from schemas.errors import IntegrityError
 from store import Store, blocks
 from store.binding import FileBinding
-from store.identities import known, runs, small_runs
-from store.identities.known import PartSource
+from store.identities import identity_lookup, runs, small_runs
+from store.identities.identity_lookup import PartSource
 from store.identities.run_blocks import GROUP_BITS_MAX
 from store.identities.small_runs import SmallRuns
 from store.model import PartRow
@@ -143,7 +143,7 @@ def test_a_run_is_read_once_in_a_process_and_every_duplicate_in_it_is_told(
 def test_verdicts_are_the_same_when_nothing_can_be_held(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store.known.small, "_rows_max", 5)
     monkeypatch.setattr(small_runs, "LOT_PARTS", 3)
-    monkeypatch.setattr(known, "SOURCES_MAX", 10)
+    monkeypatch.setattr(identity_lookup, "SOURCES_MAX", 10)
     deliver(store, years(0))
     both = deliver(store, years(0), years(100_000))
     assert (both.accepted, both.duplicates, both.conflicts) == (both.records // 2, both.records // 2, 0)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BusyError, IntegrityError, LagrumError, NotFoundError
-from store.keys import FileRoots, Keyring, homes, layout, ringfile
+from store.keys import FileRoots, Keyring, keyring_copies, layout, ringfile
 from tests.fault.disk import Disk, run_until, steps_of
 from tests.store.keys.conftest import STORE_ID, Place, partition
 
@@ -155,7 +155,7 @@ def test_what_ensure_and_destroy_have_returned_survives_power_loss(
     disk.lose_power()
     assert before.place.open().key(NEW) == key
     for home in before.place.replicas:
-        assert homes.load(home, FileRoots())[0].unwrap(NEW.text) == key
+        assert keyring_copies.load(home, FileRoots())[0].unwrap(NEW.text) == key
     disk = Disk()
     assert run_until(monkeypatch, disk, lambda: ring.destroy([VICTIM]))
     disk.lose_power()
@@ -248,7 +248,7 @@ def test_a_sync_that_failed_is_not_believed_when_it_is_repeated(
         assert run_until(monkeypatch, disk, twice)
         disk.lose_power()
         for home in before.place.homes:
-            there = homes.load(home, FileRoots())[0]
+            there = keyring_copies.load(home, FileRoots())[0]
             assert there.unwrap(NEW.text) == ring.key(NEW)
         again = before.place.open()
         assert again.generation == ring.generation

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, NotFoundError
-from store.keys import Keyring, homes, layout
+from store.keys import Keyring, keyring_copies, layout
 from tests.store.keys.conftest import STORE_ID, Place, partition
 
 
@@ -19,14 +19,14 @@ def away(replica: Path) -> Path:
 
 
 def held_by(place: Place, replica: Path) -> set[str]:
-    return set(homes.load(replica, place.provider.make())[0].keys)
+    return set(keyring_copies.load(replica, place.provider.make())[0].keys)
 
 
 def test_every_replica_holds_a_key_before_ensure_returns(place: Place) -> None:
     ring = place.create()
     ring.ensure([partition(1)])
     for replica in place.replicas:
-        ring_there, _ = homes.load(replica, place.provider.make())
+        ring_there, _ = keyring_copies.load(replica, place.provider.make())
         assert ring_there.unwrap(partition(1).text) == ring.key(partition(1))
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from schemas.arrow import PACKED
 from store import SourceRef, Store, native
-from store.incoming import complete
 from store.open_sessions import session_numbers, sessions
 from store.open_sessions.sessions import SessionArea
+from store.provenance import complete
 from tests.conftest import FixedClock
 from tests.store.open_sessions.session_model import (
     EVENTS,

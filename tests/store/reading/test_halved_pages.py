@@ -16,7 +16,7 @@ from store.encoding import columns
 from store.encoding.columns import Encoding, Stored
 from store.encoding.restoring import LAYOUT_KEY, WORD
 from store.reading import cuts
-from store.reading.paging import Paging
+from store.reading.page_layout import Paging
 from tests.store.reading.test_pages import BINDING, GROUP_ROWS, KEY, ROWS, opened
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from store import ScanQuery, Store, TargetIdentifier
 from store.blocks import BlockFile
-from store.reading import readers
+from store.reading import reader_cache
 from store.reading.lookup import Question
 from tests.store.conftest import deliver
 from tests.store.records import CALLING, NOW_US, records
@@ -75,7 +75,7 @@ def test_an_index_that_was_taken_is_asked_though_it_was_dropped(filled: Store) -
 def test_more_indexes_are_asked_together_than_there_is_room_for(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = keys_of(filled)
     filled.readers.clear()
-    monkeypatch.setattr(readers, "MEMORY_MAX_BYTES", 1)
+    monkeypatch.setattr(reader_cache, "MEMORY_MAX_BYTES", 1)
     assert keys_of(filled) == expected
     assert filled.readers.open_count <= 1
 

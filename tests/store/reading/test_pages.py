@@ -24,8 +24,8 @@ from store.encoding.columns import Encoding, Stored
 from store.encoding.restoring import LAYOUT_KEY, WORD
 from store.partitions import PartitionKey
 from store.reading import cuts, page_values
+from store.reading.page_layout import Paging
 from store.reading.pages import PageFile, _walk
-from store.reading.paging import Paging
 from tests.examples import examples
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type

@@ -15,7 +15,7 @@ from store.audit.epochs import Certificate as EpochCertificate
 from store.audit.epochs import load_epoch
 from store.retention.certificate_check import check_log, export, verify_file
 from store.retention.certificates import DONE, HEADER, HELD, HELD_MEMBERS, MEMBERS, held_name, open_note, stored
-from store.retention.promised import ENDED
+from store.retention.commitments import ENDED
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import records

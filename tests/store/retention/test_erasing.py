@@ -25,7 +25,7 @@ from store import AuditEntry, Put, ScanQuery, SourceRef, Store
 from store.correcting.overlay import RECTIFIED, RESTRICTED, Correction
 from store.partitions import PartitionKey, newest, successor, to_us
 from store.reading.completeness import problems, snapshot
-from store.retention import erasing, explain, promised, rewriting
+from store.retention import commitments, erasing, explain, rewriting
 from store.retention.certificate_check import export, verify_file
 from store.retention.certificate_words import paragraphs
 from store.retention.certificates import stored
@@ -177,7 +177,7 @@ def test_a_hold_that_somebody_takes_out_of_the_catalog_lets_nothing_be_erased(
 ) -> None:
     ask(store, batch)
     hold(store, OLD)
-    store.log(AuditEntry(promised.CONFIRMED, {"hold": "0" * 16, "act": "add", "ends": "2027-07-01"}))
+    store.log(AuditEntry(commitments.CONFIRMED, {"hold": "0" * 16, "act": "add", "ends": "2027-07-01"}))
     with store.catalog.transaction() as cursor:
         cursor.execute("DELETE FROM documents WHERE kind = 'hold'")
     with Store.open(store.root, clock=clock) as other:

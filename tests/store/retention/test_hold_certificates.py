@@ -15,7 +15,7 @@ from store.retention import certificates
 from store.retention.certificate_check import check_log, export, verify_file
 from store.retention.certificate_words import facts, paragraphs, title
 from store.retention.certificates import NONE, held_name, stored
-from store.retention.promised import ENDED
+from store.retention.commitments import ENDED
 from tests.conftest import FixedClock
 from tests.store.conftest import deliver
 from tests.store.records import records

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 
-from api.disclosure.overtaken import Watch
+from api.disclosure.outdated_marks import Watch
 from schemas.errors import ClockError, ProcedureError, RetentionError
 from store.correcting.overlay import RECTIFIED, RELEASED, RESTRICTED, SUPERSEDED, Correction
 from store.retention import erasing
