@@ -19,11 +19,12 @@ class Reached:
     def __init__(self, file: str, told: Path) -> None:
         self._file, self._told = file, told
         self._lines: set[int] = set()
+        self._seconds = 0.0
         self._tests: dict[str, tuple[float, list[int]]] = {}
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any, Any]:
-        self._lines = set()
+        self._lines, self._seconds = set(), 0.0
         threading.settrace(self._enter)
         sys.settrace(self._enter)
         try:
@@ -31,12 +32,10 @@ class Reached:
         finally:
             sys.settrace(None)
             threading.settrace(None)
-            seconds, _ = self._tests.get(item.nodeid, (0.0, []))
-            self._tests[item.nodeid] = seconds, sorted(self._lines)
+            self._tests[_name(item)] = self._seconds, sorted(self._lines)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        seconds, lines = self._tests.get(report.nodeid, (0.0, []))
-        self._tests[report.nodeid] = seconds + report.duration, lines
+        self._seconds += report.duration
 
     def pytest_sessionfinish(self) -> None:
         self._told.parent.mkdir(parents=True, exist_ok=True)
@@ -48,6 +47,11 @@ class Reached:
     def _within(self, frame: FrameType, event: str, argument: object) -> Any:
         self._lines.add(frame.f_lineno)
         return self._within
+
+
+def _name(item: pytest.Item) -> str:
+    """Name a test by its whole path: an identifier leaves out that of a file outside the repository."""
+    return "::".join((str(item.path), *item.nodeid.split("::")[1:]))
 
 
 def by_line(line: int, told: Path) -> list[str]:
