@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ingest.source_config import FILE_NAME, MAPPING, RECEIVED_US, TRANSPORT, SourceConfig
-from schemas.errors import ConfigurationError, NotFoundError
+from schemas.errors import AuditError, ConfigurationError, NotFoundError
 from schemas.fields import SERVICE_TYPES
 from schemas.numbers import rules
 from store import AuditEntry, Put, Store
@@ -75,12 +76,13 @@ def get(store: Store, name: str) -> SourceConfig:
 
 
 def get_or_create(store: Store, name: str) -> SourceConfig:
-    """Return a source; an unknown one is registered with the defaults (UTC, E.164)."""
+    """Return a source; an unknown one is registered with the defaults (UTC, E.164), and its entry may wait."""
     try:
         return get(store, name)
     except NotFoundError:
         source = SourceConfig(name)
-        register(store, source, actor="command-line")
+        with suppress(AuditError):  # it is on file, and what it delivers does not wait for the log either
+            register(store, source, actor="command-line")
         return source
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pyarrow as pa
 
-from schemas.errors import BusyError, ClockError, ConfigurationError, LagrumError, NotFoundError, ProcedureError
-from store import creation, files, quarantine
+from schemas.errors import ConfigurationError, LagrumError, NotFoundError, ProcedureError
+from store import creation, files, quarantine, recovering
 from store.audit import AuditEntry, AuditLog
+from store.audit.shut import open_or_shut
 from store.audit_context import note
 from store.batch import BatchWriter
 from store.catalog import Catalog
 from store.clock import Clock, to_date
 from store.compaction import compact as compaction
-from store.compaction.retired import unlink_retired
 from store.correcting.corrections import Corrections
 from store.creation import IDENTITY_REF
 from store.documents import Documents
@@ -40,11 +39,10 @@ from store.publish import TIMEOUT_FORMAT, stored_receipt
 from store.quarantine import intake_ref
 from store.reading.reader_cache import Readers
 from store.reading.scan import Plan, explain, plan, scan, scan_figures
-from store.retention import expiry, floorguard, reclassified_erasure
+from store.retention import expiry, reclassified_erasure
 from store.retention.clockguard import ClockGuard
 from store.retention.holds import Holds
 from store.retention.policies import Policies
-from store.spooling import spool_drain
 from store.spooling.spool import Spool
 from store.writers import Writers
 
@@ -118,14 +116,24 @@ class Store:
         return store
 
     @classmethod
-    def open(cls, root: Path, *, clock: Clock, passphrase: bytes | None = None, recover: bool = True) -> Store:
+    def open(
+        cls,
+        root: Path,
+        *,
+        clock: Clock,
+        passphrase: bytes | None = None,
+        recover: bool = True,
+        takes_in: bool = False,
+    ) -> Store:
         """Open an existing store; unfinished work of a crash is discarded or rolled forward.
 
         Without `recover` the store's own stays: for who opens it beside a process that has done that. To look through
-        all files takes the writers' lock alone, and whoever begins a delivery waits for it.
+        all files takes the writers' lock alone, and whoever begins a delivery waits for it. Who `takes_in` does so
+        whatever became of the audit log (`store.audit.shut`).
 
         Raises:
             ConfigurationError: there is no store, or it has another format version.
+            IntegrityError, AuditError: the audit log is damaged or cannot be read.
             PermissionsError: a secret file is readable by others.
         """
         layout = Layout(root.absolute())
@@ -147,11 +155,12 @@ class Store:
         files.make_dir(layout.run)
         keyring = Keyring.open(layout.root, passphrase=passphrase)
         catalog = Catalog.open(layout.catalog, store_id)
-        audit = AuditLog.open(layout.audit, keyring=keyring, clock=clock)
+        open_log = open_or_shut if takes_in else AuditLog.open
+        audit = open_log(layout.audit, keyring=keyring, clock=clock)
         immutable = bool(marker.get(IMMUTABLE))
         store = cls(layout, store_id, clock, keyring, catalog, audit, immutable_parts=immutable)
         if recover:
-            store._recover()
+            recovering.recover(store)
         return store
 
     def __enter__(self) -> Store:
@@ -379,21 +388,3 @@ class Store:
         except NotFoundError:
             return source
         return str(body.get("dedup_domain") or source)
-
-    def _recover(self) -> None:
-        """Discard files of batches that were never published; finish erasures that were begun."""
-        try:
-            with files.lock(self.layout.writers_lock, exclusive=True, blocking=False):
-                self._sweep()
-        except BusyError:
-            return  # another process is writing; it is not a crash's remainder
-        self.spool.recover()
-        if expiry.unfinished(self):
-            with suppress(ClockError):  # what cannot be read any more is finished all the same
-                expiry.expire(self)
-        unlink_retired(self)
-        self.flush_outbox()
-
-    def _sweep(self) -> None:
-        floorguard.sweep(self)
-        spool_drain.sweep(self)

@@ -102,7 +102,7 @@ def consume(
 
     settings = JetStreamSettings(**where)
     log_warnings()
-    with context.open_store() as store:
+    with context.open_store(takes_in=True) as store:
         queue = JetStream(settings)
         try:
             rules = ConsumeRules(messages_max, batch_kib * _KIB, wait_s)

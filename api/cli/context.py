@@ -57,25 +57,26 @@ class Context:
             )
         return self.root
 
-    def open_store(self) -> Store:
-        """Open the store at the root.
+    def open_store(self, *, takes_in: bool = False) -> Store:
+        """Open the store at the root; who `takes_in` does so with a damaged audit log too.
 
         Raises:
             ConfigurationError: there is no store, or its passphrase is not to be had.
             PermissionsError: a key file can be read by others.
         """
-        return self.open_with(passphrase(self.require_root()))
+        return self.open_with(passphrase(self.require_root()), takes_in=takes_in)
 
-    def open_with(self, secret: bytes | None, *, recover: bool = True) -> Store:
+    def open_with(self, secret: bytes | None, *, recover: bool = True, takes_in: bool = False) -> Store:
         """Open the store at the root with the passphrase of its root key, if it has one; raises as `open_store`.
 
-        Without `recover` what a crash left stays (see `Store.open`).
+        Without `recover` what a crash left stays; for `takes_in` see `Store.open` too.
         """
         with loading():
             from store import Store
 
         with patience("opening the store"):
-            return Store.open(self.require_root(), clock=self.clock, passphrase=secret, recover=recover)
+            root = self.require_root()
+            return Store.open(root, clock=self.clock, passphrase=secret, recover=recover, takes_in=takes_in)
 
     @contextmanager
     def read_store(self, **about: str | None) -> Iterator[Store]:

@@ -224,4 +224,4 @@ def _open(context: Context) -> Iterator[Finding]:
             text = f"past their period: {counted(due, 'partition')}; `lagrum retention expire` erases them"
             yield Finding("retention", "warning" if due else "ok", text if due else "nothing is due")
     except LagrumError as error:
-        yield Finding("store", "wrong", error.message)
+        yield Finding("store", "wrong", "; ".join(filter(None, (error.message, error.hint))))

@@ -70,7 +70,7 @@ def ingest(context: Context, source_name: str, format_name: str, paths: tuple[Pa
     with loading():
         check_format(format_name)
         keep_freed_memory()
-    with context.open_store() as store, undisturbed():
+    with context.open_store(takes_in=True) as store, undisturbed():
         source = _source(store, source_name, format_name)
         began = time.monotonic()
         outcomes = _ingest_all(store, source, format_name, paths)

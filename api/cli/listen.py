@@ -134,7 +134,7 @@ def _run(context: Context, host: str, port: int, make: type[RadiusListener | Flo
     from ingest.listeners.udp import UdpPort
 
     log_warnings()
-    with context.open_store() as store, UdpPort(host, port) as bound:
+    with context.open_store(takes_in=True) as store, UdpPort(host, port) as bound:
         listener = make(store, bound)
         until_told(listener.stop)
         note(f"listening on UDP port {bound.number}")

@@ -49,7 +49,7 @@ def run_for_service(context: Context, *, everything: bool) -> int:
             from store.compaction.compact import compact
         secret = None if told["passphrase"] is None else base64.b64decode(told["passphrase"])
         refuse_other(context.require_root(), told["place"])
-        with context.open_with(secret, recover=told["recover"]) as store, undisturbed():
+        with context.open_with(secret, recover=told["recover"], takes_in=True) as store, undisturbed():
             holder.append(store)
             compact(store, everything=everything, tell=lambda merged, into: _say({"merged": merged, "into": into}))
             holder.clear()

@@ -45,7 +45,7 @@ def serve(context: Context, host: str | None, port: int | None, print_openapi: b
     keep_freed_memory()
     take_short_turns()
     secret = passphrase(context.require_root())
-    with context.open_with(secret) as store:
+    with context.open_with(secret, takes_in=True) as store:
         if print_openapi:
             emit(context, create_app(store, settings=chosen).openapi())
             return

@@ -71,7 +71,7 @@ def watch(
 
     chosen = WatchRules(sequence=_pattern(sequence), **rules)
     log_warnings()
-    with context.open_store() as store:
+    with context.open_store(takes_in=True) as store:
         folder = DropFolder(store, source_name, format_name, directory, chosen)
         until_told(folder.stop)
         if not once:

@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.witness import AuditKeeper
+from store.audit import ShutLog
 
 if TYPE_CHECKING:
     from store import Store
@@ -29,6 +30,8 @@ class AuditMetrics(Collector):
         log = self._store.audit
         trusted = "1 while the log is as it was left; at 0 nothing is disclosed."
         yield GaugeMetricFamily("lagrum_audit_trusted", trusted, float(log.distrusted is None))
+        if isinstance(log, ShutLog):
+            return  # it shows nothing, so nobody can be behind it
         yield GaugeMetricFamily("lagrum_audit_entries", "Entries of the audit log.", float(log.size))
         yield GaugeMetricFamily("lagrum_audit_epoch", "Number of the epoch that signs.", float(log.epoch))
         lag = GaugeMetricFamily(

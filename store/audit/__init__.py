@@ -4,6 +4,7 @@ from store.audit.checkpoint import Checkpoint, VerifierKey, open_checkpoint
 from store.audit.entries import EPOCH_KIND, AuditEntry, StoredEntry
 from store.audit.log import Appended, AuditLog
 from store.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from store.audit.shut import ShutLog
 from store.audit.verify import verify_directory
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "AuditEntry",
     "AuditLog",
     "Checkpoint",
+    "ShutLog",
     "StoredEntry",
     "VerifierKey",
     "leaf_hash",

@@ -39,7 +39,7 @@ from store.audit.epochs import (
     superseded_keys,
 )
 from store.audit.segments import encode_record, list_segments, read_leaves
-from store.audit.tail import EMPTY, Group, catch_up, clear_unfinished, read_tail, write_group
+from store.audit.tail import EMPTY, Group, catch_up, clear_unfinished, mark, read_tail, write_group
 from store.audit.view import LogView
 from store.audit.watch import Watch
 from store.clock import Clock, to_date
@@ -58,6 +58,7 @@ class Appended:
 
 
 _SEE_TO: Final = "see to the space, the permissions and the state of the audit directory"
+RESTORE: Final = "docs/OPERATING.md, A damaged audit log, says how to go on; deliveries are taken in meanwhile"
 
 
 class _Request:
@@ -127,8 +128,10 @@ class AuditLog(LogView):
                 log._store_id = log._read_store_id()
                 log._load_epoch()
             log._sweep()
+        except IntegrityError as e:
+            raise IntegrityError(e.message, hint=RESTORE) from e
         except (OSError, UnicodeDecodeError) as e:
-            raise AuditError("the audit log cannot be opened") from e
+            raise AuditError("the audit log cannot be opened", hint=RESTORE) from e
         return log
 
     def _read_store_id(self) -> str:
@@ -184,13 +187,13 @@ class AuditLog(LogView):
         return self._distrusted
 
     def distrust(self, why: str) -> None:
-        """Append nothing any more: the log was cut, changed or made anew. Whatever needs an entry is refused."""
-        self._distrusted = self._distrusted or why
+        """Append nothing any more, and do not open as it is: the log was cut, changed or made anew (`tail.mark`)."""
+        if self._distrusted is None:
+            self._distrusted = why
+            mark(self._directory, why)
 
     def check(self) -> None:
         """Look whether the files are as the log left them (`store.audit.watch`); what is wrong ends its trust.
-
-        Only opening the log again, which reads it anew, can restore it.
 
         Raises:
             IntegrityError: files were deleted, cut or changed; every later append fails.
@@ -213,7 +216,7 @@ class AuditLog(LogView):
 
     def _require_trusted(self) -> None:
         if self._distrusted is not None:
-            raise IntegrityError(self._distrusted)
+            raise IntegrityError(self._distrusted, hint=RESTORE)
 
     # Appending
 
@@ -265,7 +268,7 @@ class AuditLog(LogView):
         except (OSError, LagrumError) as e:
             error = AuditError(
                 "the audit entry could not be made durable",
-                hint=e.hint if isinstance(e, BusyError) else _SEE_TO,
+                hint=e.hint if isinstance(e, (BusyError, IntegrityError)) and e.hint else _SEE_TO,
             )
             error.__cause__ = e
             for request in requests:

@@ -7,6 +7,7 @@ segments/000000000000.2026-11.kept  the same of a segment that expired: only the
 nodes                               complete tree nodes of 32 octets, in the order of completion (re-derivable)
 epochs/000001.key                   the private key of the epoch in force, sealed under the keyring
 cosigned                            the newest checkpoint with the cosignature of the witness, where there is one
+distrusted                          why the log is not taken any more, where somebody found it cut or changed
 lock                                taken by whoever appends
 """
 
@@ -40,6 +41,11 @@ def nodes_path(directory: Path) -> Path:
 def cosigned_path(directory: Path) -> Path:
     """Return the path of the newest checkpoint that the witness cosigned."""
     return directory / "cosigned"
+
+
+def distrusted_path(directory: Path) -> Path:
+    """Return the path of the word that the log was found cut or changed."""
+    return directory / "distrusted"
 
 
 def expiring_path(directory: Path) -> Path:

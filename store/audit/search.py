@@ -16,14 +16,15 @@ from store.audit.segments import indexed_leaves, list_segments, nodes_reader
 
 
 def last_time_us(directory: Path) -> int | None:
-    """Return when the last entry was written, µs since 1970 UTC; None when the log shows none."""
-    for name in reversed(list_segments(directory)):
-        path = name.path(directory)
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - LEAF_BYTES_MAX - 2))
-            lines = file.read().rpartition(b"\n")[0].split(b"\n")
-        with suppress(IntegrityError):
-            return decode_leaf(lines[-1]).time_us
+    """Return when the last entry was written, µs since 1970 UTC; None when the log shows none, or cannot be read."""
+    with suppress(IntegrityError, OSError):  # of such a log nothing is erased, and deliveries do not wait for it
+        for name in reversed(list_segments(directory)):
+            path = name.path(directory)
+            with path.open("rb") as file:
+                file.seek(max(0, path.stat().st_size - LEAF_BYTES_MAX - 2))
+                lines = file.read().rpartition(b"\n")[0].split(b"\n")
+            with suppress(IntegrityError):
+                return decode_leaf(lines[-1]).time_us
     return None
 
 

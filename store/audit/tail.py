@@ -2,10 +2,14 @@
 
 An append writes, in this order, nodes (not synced), leaves (synced), checkpoint (synced). So a complete checkpoint
 promises that its leaves are there, and everything behind the last one was never acknowledged and is cut off.
+
+A log that was cut at the end of a group looks like one that ends there. So who noticed a cut leaves a mark beside the
+files: no later opening takes what is left for the whole, and no entry is written over the cut.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -58,8 +62,10 @@ def read_tail(directory: Path, limit_bytes: int | None = None) -> Tail:
     they do not lead to the signed head, all of them are derived again. `limit_bytes` disowns checkpoints behind it.
 
     Raises:
-        IntegrityError: acknowledged leaves are missing or changed.
+        IntegrityError: acknowledged leaves are missing or changed, or somebody noticed that they were (`mark`).
     """
+    if paths.distrusted_path(directory).exists():
+        raise IntegrityError("the audit log was found cut or changed, and was not restored since")
     found = last_record(paths.checkpoints_path(directory), limit_bytes)
     if found is None:
         raise IntegrityError("the audit log was never completely made")
@@ -80,6 +86,12 @@ def read_tail(directory: Path, limit_bytes: int | None = None) -> Tail:
         tail = _extend(directory, replace(tail, frontier=Frontier(), segment=segments[0]), segments, checkpoint)
     _cut_behind(directory, tail)
     return tail
+
+
+def mark(directory: Path, why: str) -> None:
+    """Leave word that the log is not as it was left, if its folder is there and takes it."""
+    with suppress(OSError):
+        files.write_atomic(paths.distrusted_path(directory), f"{why}\n".encode())
 
 
 def clear_unfinished(directory: Path) -> None:

@@ -22,6 +22,7 @@ from store.audit import AuditEntry, AuditLog, VerifierKey, verify_directory
 from store.audit.checkpoint import Checkpoint, Signer, parse_note
 from store.audit.cosign import WitnessKey, WitnessSigner
 from store.audit.epochs import Certificate, load_epoch
+from store.audit.paths import distrusted_path
 from store.audit.submission import SUBMISSION_BYTES_MAX, Submission
 from store.keys import Keyring
 from tests.conftest import FixedClock
@@ -259,6 +260,7 @@ def test_a_dropped_checkpoint_proves_that_the_log_was_cut_and_nothing_is_logged_
         assert older.audit.distrusted is not None
         with pytest.raises(AuditError):
             older.log(ENTRY)
+    distrusted_path(tmp_path / "older" / "audit").unlink()
     with Store.open(tmp_path / "older", clock=store.clock) as longer:
         for n in range(3):
             longer.log(AuditEntry("disclosure.run", {"task": f"T-{n}"}))

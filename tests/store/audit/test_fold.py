@@ -108,6 +108,7 @@ def test_what_outlives_expired_segments_is_given_and_a_lost_line_is_missed(
     with pytest.raises(IntegrityError, match="expired segment"):
         folded(log, "batch")
     assert log.distrusted is not None
+    paths.distrusted_path(root.audit).unlink()
     expired.write_bytes(b"".join(lines).replace(b'"batch":1', b'"batch":3'))
     with pytest.raises(IntegrityError, match="was changed"):
         folded(root.open(), "batch")
