@@ -83,9 +83,10 @@ def _authorisation(body: Element, tag: Callable[[str], str], country: str) -> st
     assert holder is not None, "its header was read"
     named = sorted(item.tag for item in holder)
     known = sorted(tag(name) for name in ("countryCode", "headerID", "field"))
-    field = holder.find(tag("field"))
-    if field is None or named not in (known, [item for item in known if item != tag("countryCode")]):
+    if named not in (known, [item for item in known if item != tag("countryCode")]):
         raise InputError("nationalRequestParameters hold elements that this side does not read")
+    field = holder.find(tag("field"))
+    assert field is not None, "it is among what is known"
     value = (field.text or "").strip()
     if dict(field.attrib) != {"name": "authorisation"} or len(field) or not value:
         raise InputError("a request names its authorisation in nationalRequestParameters of this profile")

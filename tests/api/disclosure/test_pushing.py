@@ -25,7 +25,7 @@ from api.pusher import Pusher
 from store import Put, Store
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, Court, court
 from tests.api.handover.authority import side
-from tests.api.handover.etsi import validated
+from tests.api.handover.etsi import checked
 from tests.api.handover.receiver import Office, Receiver, receiving
 from tests.patience import PATIENCE_S, until
 
@@ -113,7 +113,7 @@ def test_every_envelope_is_pushed_in_sequence_once_and_is_what_a_fetch_gives(
     for (path, headers), request in zip(there.heads, there.requests, strict=True):
         assert path == "/hi1"
         assert set(headers) == {"Host", "Accept-Encoding", "Content-Length", "Content-Type", "Accept", "Connection"}
-        assert TARGET.encode() not in validated(request)
+        assert TARGET.encode() not in checked(request)
     assert set(there.clients) == {"operator"}
     assert told(court, task.id)["state"] == "acknowledged"
     assert told(court, task.id)["envelopes"] == f"{parts + 1} of {parts + 1}"

@@ -24,7 +24,7 @@ from api.settings import Settings
 from tests.api import police
 from tests.api.disclosure.conftest import Court, court
 from tests.api.disclosure.test_pushing import held, register, told
-from tests.api.handover.etsi import validated
+from tests.api.handover.etsi import checked
 from tests.api.handover.receiver import Office, receiving
 from tests.api.handover.test_hi1 import head, order
 from tests.api.handover.test_retained import STATUS, message
@@ -69,10 +69,10 @@ def test_an_officer_s_certificate_opens_the_doors_and_an_authority_s_system_s_do
             with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 return caller.post(f"https://localhost:{listening.port}{path}", content=content)
 
-        answer = post("officer", HI1, validated(filing))
+        answer = post("officer", HI1, checked(filing))
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "application/xml"
-        assert [item.failure for item in read_answers(validated(answer.content))[1]] == [None, None]
+        assert [item.failure for item in read_answers(checked(answer.content))[1]] == [None, None]
         asked = post("officer", RETAINED, asking)
         assert (asked.status_code, b"<errorCode>404</errorCode>" in asked.content) == (200, True)
         for path, content in ((HI1, filing), (RETAINED, asking)):

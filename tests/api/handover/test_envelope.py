@@ -8,7 +8,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from api.handover import envelope
 from api.handover.envelope import (
     disclose,
     enclose,
@@ -26,11 +29,11 @@ def test_only_the_authority_s_key_opens_and_every_envelope_is_fresh() -> None:
     first, second = enclose(DATA, police.certificate), enclose(DATA, police.certificate)
     assert first != second
     assert b"somebody" not in first
-    for envelope in (first, second):
-        assert disclose(envelope, police.certificate, police.key) == DATA
+    for one in (first, second):
+        assert disclose(one, police.certificate, police.key) == DATA
         for certificate, key in ((customs.certificate, customs.key), (police.certificate, customs.key)):
             with pytest.raises(IntegrityError):
-                disclose(envelope, certificate, key)
+                disclose(one, certificate, key)
 
 
 def test_an_independent_program_opens_an_envelope(tmp_path: Path) -> None:
@@ -76,3 +79,17 @@ def test_keys_and_certificates_that_are_none_are_refused_without_their_content()
         assert "secret words" not in str(refusal.value)
     assert load_certificate(side("police").certificate_pem.decode()) == side("police").certificate
     assert load_private_key(side("police").key_pem).key_size == 3072
+    other = ec.generate_private_key(ec.SECP256R1())
+    pem = other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with pytest.raises(ConfigurationError, match="RSA"):
+        load_private_key(pem)
+
+
+def test_what_is_larger_than_envelopes_are_is_not_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    police = side("police")
+    whole = enclose(DATA, police.certificate)
+    monkeypatch.setattr(envelope, "ENVELOPE_BYTES_MAX", len(whole))
+    assert disclose(whole, police.certificate, police.key) == DATA
+    monkeypatch.setattr(envelope, "ENVELOPE_BYTES_MAX", len(whole) - 1)
+    with pytest.raises(IntegrityError, match="larger"):
+        disclose(whole, police.certificate, police.key)

@@ -26,7 +26,7 @@ from store import Put
 from store.clock import to_text
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW, Court, court, shared_court
 from tests.api.disclosure.test_completeness import more
-from tests.api.handover.etsi import validated
+from tests.api.handover.etsi import checked
 from tests.store.conftest import deliver
 from tests.store.records import DAY_US, NOW_US
 
@@ -40,8 +40,8 @@ def head(organisation: str = AUTHORITY.upper()) -> hi1.Head:
 
 
 def send(court: Court, *actions: hi1.Action, person: str = "officer-1") -> tuple[list[hi1.Answer], bytes]:
-    message = validated(write_request(head(), actions))
-    answer = validated(Exchange(court.store).answer(court.actor(person), message))
+    message = checked(write_request(head(), actions))
+    answer = checked(Exchange(court.store).answer(court.actor(person), message))
     return read_answers(answer)[1], answer
 
 
@@ -175,8 +175,10 @@ def test_a_document_is_taken_with_its_authorisation_or_not_at_all(court: Court) 
     another, own = order()
     of_another = [replace(item, associated=(another.identifier,)) for item in (decision, second)]
     assert create(*of_another, another, own) == [409, 409, 400, 404]
+    others = {item.id for item in court.procedure.casebook.authorisations()}
     assert create(of_another[0], another, own) == [None, None, None]
-    kept, content = source(court.store, court.actor("handler-1"), court.procedure.casebook.authorisations()[-1].id)
+    (made,) = {item.id for item in court.procedure.casebook.authorisations()} - others
+    kept, content = source(court.store, court.actor("handler-1"), made)
     assert (kept.media_type, content) == ("application/pdf", b"%PDF B 1")
     assert create(of_another[0], another, own) == [409, 409, 409]  # it is there already
     assert len(court.store.documents.list(DECISION)) == len(before) + 2

@@ -28,6 +28,7 @@ BARE = b'<!DOCTYPE a SYSTEM "http://127.0.0.1:9/a.dtd"><a/>'
         b"<a>&undeclared;</a>",
         b"<a" + b"><a" * 100 + b">",
         b"<a>" * 50_000,
+        b"<a>" * 60 + b"</a>" * 60,
         b"<a>" + b"<b/>" * 30_000 + b"</a>",
         b"<a " + b" ".join(b'x%d="1"' % n for n in range(100)) + b"/>",
         b"<a>" + b"x" * markup.MESSAGE_BYTES_MAX + b"</a>",

@@ -13,7 +13,7 @@ from api.handover.ts103120_read import read_answers
 from api.handover.ts103120_write import write_request
 from schemas.errors import ProcedureError
 from tests.api.disclosure.conftest import Court, shared_court
-from tests.api.handover.etsi import validated
+from tests.api.handover.etsi import checked
 from tests.api.handover.test_hi1 import codes, head, order
 
 __all__ = ["shared_court"]
@@ -29,7 +29,7 @@ def sent(court: Court, old: str, new: str) -> list[int | None]:
     message = write_request(head(), creates())
     changed = message.replace(old.encode(), new.encode(), 1)
     assert changed != message
-    answer = Exchange(court.store).answer(court.actor("officer-1"), validated(changed))
+    answer = Exchange(court.store).answer(court.actor("officer-1"), checked(changed))
     return [item.failure.code if item.failure else None for item in read_answers(answer)[1]]
 
 

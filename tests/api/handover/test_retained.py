@@ -132,6 +132,7 @@ def test_the_catalog_does_not_show_the_authority_s_number(court: Court) -> None:
 
 BROKEN = {
     "another root": b"<a/>",
+    "another root of the namespace": message(STATUS).replace(b"retainedDataMessage", b"retainedDataTelegram"),
     "another namespace": message(STATUS, space="urn:other"),
     "no payload": message(""),
     "two payloads": message(STATUS + CANCEL),
@@ -141,6 +142,7 @@ BROKEN = {
     "something in a question": message("<getStatusMessage><requestParameters/></getStatusMessage>"),
     "another profile": message(wanted("SE-A-0000000000000000", header="01.28.01")),
     "no authorisation": message("<requestMessage/>"),
+    "an authorisation of no word": message(wanted(" ")),
     "two authorisations": message(
         wanted('A</field><field name="authorisation">B'),
     ),

@@ -12,7 +12,7 @@ from api.handover import ts103120 as hi1
 from api.handover.ts103120_read import read_answers, read_request
 from api.handover.ts103120_write import write_answers, write_refusal, write_request
 from schemas.errors import InputError
-from tests.api.handover.etsi import examples, validated
+from tests.api.handover.etsi import checked, examples, validated
 
 HEAD = hi1.Head(
     hi1.Endpoint("SE", "POLICE"),
@@ -60,7 +60,7 @@ def test_a_request_of_every_verb_validates_and_reads_back() -> None:
         hi1.Action(6, "LIST"),
         hi1.Action(7, "DELIVER", identifier=X, thing=DELIVERY),
     ]
-    head, read = read_request(validated(write_request(HEAD, actions)))
+    head, read = read_request(checked(write_request(HEAD, actions)))
     assert head == HEAD
     assert read == actions
 
@@ -78,11 +78,11 @@ def test_every_answer_validates_and_tells_what_a_push_needs() -> None:
         hi1.Answer(6, "DELIVER", X),
         hi1.Answer(7, "GET", failure=hi1.Failure(404, "there is no such object & more <")),
     ]
-    _, read = read_answers(validated(write_answers(HEAD, answers)))
+    _, read = read_answers(checked(write_answers(HEAD, answers)))
     assert read[0] == hi1.Answer(0, "CREATE", A)
     assert read[6] == hi1.Answer(6, "DELIVER", X)
     assert read[7].failure == hi1.Failure(404, "refused")
-    validated(write_refusal(HEAD, hi1.Failure(400, "no")))
+    checked(write_refusal(HEAD, hi1.Failure(400, "no")))
     with pytest.raises(InputError):
         read_answers(write_refusal(HEAD, hi1.Failure(400, "no")))
 
@@ -127,6 +127,16 @@ REQUEST = write_request(HEAD, [hi1.Action(0, "CREATE", thing=AUTHORISATION), hi1
         (b"core:GET>", b"core:PUT>"),
         (b"<core:GET><core:Identifier>", b"<core:GET><core:Identifier>x</core:Identifier><core:Identifier>"),
         (b"RequestPayload", b"OtherPayload"),
+        (b"<core:ETSIVersion>V1.12.1</core:ETSIVersion>", b""),
+        (b"<core:CountryCode>SE</core:CountryCode>", b""),
+        (b"<core:UniqueIdentifier>operator</core:UniqueIdentifier>", b""),
+        (b">operator<", b">" + b"o" * 10_000 + b"<"),
+        (b"<core:Timestamp>2026-11-22T12:00:00.000000Z</core:Timestamp>", b""),
+        (f"<core:TransactionIdentifier>{HEAD.transaction}</core:TransactionIdentifier>".encode(), b""),
+        (b"</core:GET>", b"<core:HI1Object/></core:GET>"),
+        (b"<core:ActionIdentifier>1</core:ActionIdentifier>", b""),
+        (b"<core:ActionIdentifier>1<", "<core:ActionIdentifier>\u0661<".encode()),
+        (b"<core:ActionIdentifier>1<", b"<core:ActionIdentifier>1111111111<"),
     ],
 )
 def test_a_message_without_its_form_is_refused_and_not_quoted(old: bytes, new: bytes) -> None:
@@ -137,11 +147,18 @@ def test_a_message_without_its_form_is_refused_and_not_quoted(old: bytes, new: b
     assert "46701740007" not in str(refusal.value)
 
 
+def test_what_is_no_response_is_not_read_as_one() -> None:
+    with pytest.raises(InputError):
+        read_answers(REQUEST)
+
+
 def test_too_many_actions_are_refused() -> None:
     actions = [hi1.Action(number, "LIST") for number in range(hi1.ACTIONS_MAX + 1)]
     with pytest.raises(InputError):
         read_request(write_request(HEAD, actions))
     assert len(read_request(write_request(HEAD, actions[:-1]))[1]) == hi1.ACTIONS_MAX
+    with pytest.raises(InputError):
+        read_request(write_request(HEAD, []))
 
 
 @given(st.text(min_size=1, max_size=40).filter(lambda text: text.strip() == text and text.isprintable()))
