@@ -186,8 +186,8 @@ class Note:
 
 
 def _signature(line: str) -> Signature:
-    name, gap, blob = line.removeprefix(DASH).partition(" ")
-    if not line.startswith(DASH) or not gap:
+    name, _, blob = line.removeprefix(DASH).partition(" ")
+    if not line.startswith(DASH):
         raise IntegrityError("a signature line of a note is malformed")
     raw = decode_base64(blob)
     if not name or len(raw) <= _HASH_BYTES:
@@ -201,8 +201,8 @@ def parse_note(note: str) -> Note:
     Raises:
         IntegrityError: it is malformed.
     """
-    head, gap, lines = note.rpartition("\n\n")
-    if len(note) > _NOTE_BYTES_MAX or not gap or not head or not lines.endswith("\n"):
+    head, _, lines = note.rpartition("\n\n")
+    if len(note) > _NOTE_BYTES_MAX or not head or not lines.endswith("\n"):
         raise IntegrityError("not a signed note")
     if any(ord(c) < 32 and c != "\n" for c in note):
         raise IntegrityError("a note has no control characters")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError, IntegrityError
-from store.audit.checkpoint import Checkpoint, Note, Signer, VerifierKey, check_name, open_checkpoint, parse_note
+from store.audit.checkpoint import DASH, Checkpoint, Note, Signer, VerifierKey, check_name, open_checkpoint, parse_note
 
 # The example of Go's sumdb/note, where the format comes from: key pair, text, signature.
 GO_SEED = base64.b64decode("AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz")[1:]
@@ -25,7 +25,11 @@ C2SP_NOTE = (
     "Uw2QOkn8srV1yJGh2VYRlL1Tnagv1YEq6TfXppzi2ONncAlTgK7Ztg1ERYNZXsYjOBH3mFXmRKuwHjG1Yu72IneyaQM=\n"
 )
 ROOT = bytes(range(32))
+SLOPPY_ROOT = base64.b64encode(ROOT).decode().replace("8=", "9=")
+"""The same octets, with a bit that says nothing."""
 SIGNER = Signer("log.example/a", bytes(32))
+LINE = SIGNER.sign("a\n").removeprefix("a\n\n")
+WITNESS_ALGORITHM = b"\x04"
 
 
 def test_the_published_key_gives_the_published_note() -> None:
@@ -69,6 +73,20 @@ def test_a_malformed_verifier_key_is_refused(vkey: str) -> None:
         VerifierKey.parse(vkey)
 
 
+@pytest.mark.parametrize("public", [bytes(31), bytes(33)])
+def test_a_key_of_another_length_is_refused_though_its_hash_fits(public: bytes) -> None:
+    with pytest.raises(IntegrityError):
+        VerifierKey.parse(str(VerifierKey("log.example/a", public)))
+
+
+def test_a_key_of_another_algorithm_is_refused_though_its_hash_fits() -> None:
+    name, public = SIGNER.verifier.name, SIGNER.verifier.public
+    with pytest.raises(IntegrityError):
+        VerifierKey.parse(
+            f"{name}+{SIGNER.verifier.hash.hex()}+{base64.b64encode(WITNESS_ALGORITHM + public).decode()}"
+        )
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a+b", "a\nb", "a\u2003b", "a\x00b"])
 def test_a_name_that_a_note_cannot_carry_is_refused(name: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -101,6 +119,8 @@ def test_a_checkpoint_reads_back_as_written(size: int, root: bytes) -> None:
         f"\n1\n{base64.b64encode(ROOT).decode()}\n",
         f"log\n\n1\n{base64.b64encode(ROOT).decode()}\n",
         f"log\n\uff11\n{base64.b64encode(ROOT).decode()}\n",
+        f"log\n1\n{base64.b64encode(ROOT).decode()}\nan extension without its end",
+        f"log\n1\n{SLOPPY_ROOT}\n",
     ],
 )
 def test_a_malformed_checkpoint_is_refused(text: str) -> None:
@@ -141,10 +161,30 @@ def test_a_malformed_note_is_refused(note: str) -> None:
         parse_note(note)
 
 
-def test_a_note_with_too_many_signatures_is_refused() -> None:
-    line = SIGNER.sign("a\n").removeprefix("a\n\n")
+@pytest.mark.parametrize(
+    "note",
+    [
+        "a" * 65_536 + "\n\n" + LINE,
+        LINE,
+        "\n\n" + LINE,
+        "a\n\n" + LINE[:-1] + "x",
+        "a\tb\n\n" + LINE,
+        "a\n\n" + LINE.removeprefix(DASH),
+        f"a\n\n{DASH}{LINE.split()[1]}\n",
+        f"a\n\n{DASH} {LINE.split()[2]}\n",
+        f"a\n\n{DASH}name {base64.b64encode(bytes(4)).decode()}\n",
+    ],
+    ids=["too long", "no gap", "no text", "no end", "a tab", "no dash", "no signature", "no name", "a hash only"],
+)
+def test_a_note_with_one_fault_is_refused(note: str) -> None:
+    assert parse_note("a\n\n" + LINE).text == "a\n"
     with pytest.raises(IntegrityError):
-        parse_note("a\n\n" + line * 101)
+        parse_note(note)
+
+
+def test_a_note_with_too_many_signatures_is_refused() -> None:
+    with pytest.raises(IntegrityError):
+        parse_note("a\n\n" + LINE * 101)
 
 
 @given(st.text(max_size=200))
