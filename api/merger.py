@@ -86,7 +86,7 @@ class Merger:
             with suppress(OSError, ValueError):  # it is gone already, or `stop` has closed the pipe; its code tells
                 self._hand_over(process)
             self._left_behind = True
-            merges, failed = self._told(process)
+            merges, failed = self._follow(process)
             code = process.wait(ENDING_SECONDS)
             self._left_behind = code != 0
         finally:
@@ -117,7 +117,7 @@ class Merger:
         pipe.write(json.dumps(line).encode() + b"\n")
         pipe.flush()
 
-    def _told(self, process: subprocess.Popen[bytes]) -> tuple[int, str | None]:
+    def _follow(self, process: subprocess.Popen[bytes]) -> tuple[int, str | None]:
         """Take what the process tells until it ends; return how often it merged, and why it failed, if it says so."""
         merges, failed = 0, None
         for line in _lines(_pipe(process.stdout).fileno()):

@@ -67,9 +67,9 @@ class RequestLog:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request of a recognised caller."""
         with noting() as noted:
-            await self._app(scope, receive, _Held(send, lambda status: self._told(scope, status, noted)).send)
+            await self._app(scope, receive, _Held(send, lambda status: self._log(scope, status, noted)).send)
 
-    async def _told(self, scope: Scope, status: int, noted: Iterable[AuditEntry]) -> LagrumError | None:
+    async def _log(self, scope: Scope, status: int, noted: Iterable[AuditEntry]) -> LagrumError | None:
         """Make the request's entry durable, if it needs one; return why an answer may not leave."""
         entry = entry_of(scope, status, noted)
         if entry is None or self._is_repeated(scope["principal"], entry):

@@ -50,7 +50,7 @@ def measure(book: Book, folder: Path, names: Sequence[str], sizes: Sizes) -> dic
             if name not in ONCE and not once.of(name).error:
                 _once(book, once.of(name), folder / name, whole, rows)
                 shutil.rmtree(folder / name, ignore_errors=True)
-        book.say(f"ingest, turn {turn + 1} of {sizes.ingest_repeats}: {_told(once)}")
+        book.say(f"ingest, turn {turn + 1} of {sizes.ingest_repeats}: {_figures(once)}")
     for turn in range(sizes.sustained_repeats):
         for name in names:
             if name == FLOOR or many.of(name).error or (name in ONCE and turn):
@@ -59,7 +59,7 @@ def measure(book: Book, folder: Path, names: Sequence[str], sizes: Sizes) -> dic
             first = once.of(name) if name in ONCE else None
             _many(book, many.of(name), size.of(name), folder / name, pieces, rows, first)
             kept[name] = folder / name
-        book.say(f"sustained, turn {turn + 1} of {sizes.sustained_repeats}: {_told(many)}")
+        book.say(f"sustained, turn {turn + 1} of {sizes.sustained_repeats}: {_figures(many)}")
     for path in (whole, *pieces):
         path.unlink()
     return {name: path for name, path in kept.items() if not many.of(name).error}
@@ -110,6 +110,6 @@ def _many(
             once.error = str(error)
 
 
-def _told(step: Step) -> str:
+def _figures(step: Step) -> str:
     told = (f"{name} {one.error or f'{one.values[-1]:,.0f}'}" for name, one in step.results.items() if one.as_dict())
     return ", ".join(told)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from store.audit.fold import Fold
 from store.documents import GUARDED, NOTED
 from store.retention.certificates import ANEW, DONE, held_name
-from store.retention.commitments import CARVED, CONFIRMED, ENDED, Promised
+from store.retention.commitments import CARVED, CONFIRMED, ENDED, Commitments
 from store.retention.policies import ENFORCED
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class LogState:
     """What one store's log tells of holds, policy, erasures and guarded documents; safe for threads."""
 
     def __init__(self, store: Store) -> None:
-        self._promised = Promised()
+        self._commitments = Commitments()
         self._certificates: dict[str, tuple[int, str]] = {}
         self._anew: set[str] = set()
         self._documents: dict[str, str | None] = {}
@@ -38,7 +38,7 @@ class LogState:
         # Of its own: who merges nothing does not read what was merged.
         self._merges = Fold(store.audit, (MERGED,), lambda entry: self._merged.update(entry.public["removed"]))
 
-    def promised(self) -> Promised:
+    def commitments(self) -> Commitments:
         """Return what the log says of holds that have not ended, and of the policy.
 
         Raises:
@@ -46,18 +46,18 @@ class LogState:
         """
         with self._fold.lock:
             self._fold.catch_up()
-            said = self._promised
+            said = self._commitments
             kept = {hold: set(files) for hold, files in said.kept.items()}
             return replace(said, ends=dict(said.ends), kept=kept, over=set(said.over), versions=dict(said.versions))
 
     def certificates(self) -> dict[str, tuple[int, str]]:
-        """Return number and note of every certificate of erasure, by what was erased; raises as `promised`."""
+        """Return number and note of every certificate of erasure, by what was erased; raises as `commitments`."""
         with self._fold.lock:
             self._fold.catch_up()
             return dict(self._certificates)
 
     def written_anew(self) -> set[str]:
-        """Return the partitions that were written anew; raises as `promised`."""
+        """Return the partitions that were written anew; raises as `commitments`."""
         with self._fold.lock:
             self._fold.catch_up()
             return set(self._anew)
@@ -66,7 +66,7 @@ class LogState:
         """Return which retired files the log holds as merged into others; only they may be unlinked.
 
         `retired` reads the catalog, after the log: no merge is in the log before its files are in the catalog as
-        retired. A file that is none any more is not kept in mind. Raises as `promised`.
+        retired. A file that is none any more is not kept in mind. Raises as `commitments`.
         """
         with self._merges.lock:
             self._merges.catch_up()
@@ -81,7 +81,7 @@ class LogState:
             return dict(self._documents)
 
     def document(self, name: str) -> tuple[bool, str | None]:
-        """Tell whether the log speaks of a guarded document, and what it is; raises as `promised`."""
+        """Tell whether the log speaks of a guarded document, and what it is; raises as `commitments`."""
         with self._fold.lock:
             self._fold.catch_up()
             return name in self._documents, self._documents.get(name)
@@ -93,7 +93,7 @@ class LogState:
 
     def _take(self, entry: StoredEntry) -> None:
         public: dict[str, Any] = entry.public
-        self._promised.take(entry)
+        self._commitments.take(entry)
         self._documents.update(public.get(NOTED, {}))
         if entry.kind in ANEW:
             self._anew.add(str(public["partition"]))

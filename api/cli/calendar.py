@@ -36,9 +36,9 @@ def calendar(context: Context, html: Path | None) -> None:
         days = retention_status.calendar(store)
     soon = retention_status.next_days(looked)
     document = looked.as_dict()
-    told = _told(document)
+    summary = _summary(document)
     if html is not None:
-        html.write_text(calendar_page(days, soon, told), encoding="utf-8")
+        html.write_text(calendar_page(days, soon, summary), encoding="utf-8")
     answer = {
         "days": [
             {"date": day.isoformat(), "phase": phase, "records": records}
@@ -48,7 +48,7 @@ def calendar(context: Context, html: Path | None) -> None:
     }
 
     def render() -> None:
-        for text in told:
+        for text in summary:
             click.echo(text)
         _show(days)
         rows = [row | {"ended": ", ".join(row["ended"])} for row in soon]
@@ -63,7 +63,7 @@ def calendar(context: Context, html: Path | None) -> None:
     emit(context, answer, render)
 
 
-def _told(document: Mapping[str, Any]) -> list[str]:
+def _summary(document: Mapping[str, Any]) -> list[str]:
     clock = document["clock"]
     trust = "trusted" if clock["trusted"] else f"not trusted: {clock['text']}"
     return [

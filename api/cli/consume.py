@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from api.cli.context import Context
-from api.cli.daemon import log_warnings, until_told
+from api.cli.daemon import log_warnings, stop_on_signals
 from api.cli.ingest import check_format
 from api.cli.output import counted, emit, note, show_facts
 
@@ -107,7 +107,7 @@ def consume(
         try:
             rules = ConsumeRules(messages_max, batch_kib * _KIB, wait_s)
             consumer = Consumer(store, source_name, format_name, queue, rules)
-            until_told(consumer.stop)
+            stop_on_signals(consumer.stop)
             if not once:
                 note(f"consuming stream {settings.stream} for source {source_name}")
             totals = consumer.run(once=once)

@@ -68,11 +68,11 @@ def tell_findings(findings: Findings, format_name: str) -> None:
         note(f"hint: are they of format {format_name}? `lagrum quarantine list` shows rejected records")
 
 
-def until_told(stop: threading.Event) -> None:
+def stop_on_signals(stop: threading.Event) -> None:
     """Set `stop` when the process is asked to end; what is under way ends first."""
 
-    def told(_number: int, _frame: Any) -> None:
+    def ask_to_stop(_number: int, _frame: Any) -> None:
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, told)
+        signal.signal(number, ask_to_stop)

@@ -77,7 +77,7 @@ def open_delivery(
         opened = check(file, reader) if output is None else open_to(file, output, reader)
     except IntegrityError as error:
         return _failed(context, error)
-    return _told(context, opened)
+    return _show_opened(context, opened)
 
 
 @delivery.command("verify")
@@ -102,7 +102,7 @@ def verify(context: Context, folder: Path, signed_by: str) -> int:
         opened = verify_folder(folder, _public_key(signed_by))
     except IntegrityError as error:
         return _failed(context, error)
-    return _told(context, opened)
+    return _show_opened(context, opened)
 
 
 def register(group: click.Group) -> None:
@@ -110,7 +110,7 @@ def register(group: click.Group) -> None:
     group.add_command(delivery)
 
 
-def _told(context: Context, opened: Opened) -> int:
+def _show_opened(context: Context, opened: Opened) -> int:
     facts = opened.facts()
     emit(context, {**facts, "manifest": opened.manifest}, lambda: show_facts(facts))
     return 0

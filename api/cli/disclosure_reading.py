@@ -172,10 +172,10 @@ def bases(context: Context, basis: str | None) -> None:
 
 def _show_bases(items: Sequence[Mapping[str, Any]]) -> None:
     for item in items:
-        show_facts(_told(item))
+        show_facts(_basis_facts(item))
 
 
-def _told(item: Mapping[str, Any]) -> dict[str, Any]:
+def _basis_facts(item: Mapping[str, Any]) -> dict[str, Any]:
     """Return one basis as lines for people; what is not the law's says so."""
     facts: dict[str, Any] = {}
     for name, value in item.items():

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from api.cli.context import Context
-from api.cli.daemon import log_warnings, tell_findings, until_told, watched
+from api.cli.daemon import log_warnings, stop_on_signals, tell_findings, watched
 from api.cli.output import counted, emit, note, show_facts
 from schemas.errors import ConfigurationError
 
@@ -88,7 +88,7 @@ def forward(
     queue = Spool(spool.absolute(), read_key(key_file), bytes_max=spool_max * _MIB)
     with Sender(url, source, form, token, ca=ca, socket=socket) as sender:
         agent = Agent(Folder(directory, WatchRules(**rules), context.clock), queue, sender.send)
-        until_told(agent.stop)
+        stop_on_signals(agent.stop)
         if not once:
             note(f"forwarding {directory} as source {source}")
         totals = agent.run(once=once, poll_s=poll_s)

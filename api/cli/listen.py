@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from api.cli.context import Context
-from api.cli.daemon import log_warnings, until_told
+from api.cli.daemon import log_warnings, stop_on_signals
 from api.cli.output import emit, note, show_facts, show_table
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _run(context: Context, host: str, port: int, make: type[RadiusListener | Flo
     log_warnings()
     with context.open_store(takes_in=True) as store, UdpPort(host, port) as bound:
         listener = make(store, bound)
-        until_told(listener.stop)
+        stop_on_signals(listener.stop)
         note(f"listening on UDP port {bound.number}")
         listener.run()
         document = dict(listener.counts)

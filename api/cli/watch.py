@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from api.cli.context import Context
-from api.cli.daemon import log_warnings, tell_findings, until_told, watched
+from api.cli.daemon import log_warnings, stop_on_signals, tell_findings, watched
 from api.cli.ingest import check_format
 from api.cli.output import emit, note, show_facts
 
@@ -73,7 +73,7 @@ def watch(
     log_warnings()
     with context.open_store(takes_in=True) as store:
         folder = DropFolder(store, source_name, format_name, directory, chosen)
-        until_told(folder.stop)
+        stop_on_signals(folder.stop)
         if not once:
             note(f"watching {directory} for source {source_name}")
         totals = folder.run(once=once, poll_s=poll_s)

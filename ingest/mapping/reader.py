@@ -13,7 +13,7 @@ from ingest.mapping.layout import read_layout
 from ingest.mapping.model import FILE_COLUMN, SOURCE_ZONE, Control, FieldMap, Key, Kind, MappingFile, Rule, Step
 from ingest.mapping.steps import FALLIBLE, STEPS
 from ingest.mapping.times import ISO, TimeFormat, time_format
-from ingest.mapping.toml_locations import Path, line_of, told
+from ingest.mapping.toml_locations import Path, line_of, path_text
 from ingest.times import ZoneTimes
 from schemas.errors import ConfigurationError
 from schemas.fields import BY_NAME, INPUT_ALIASES, STORE_FIELDS
@@ -109,7 +109,7 @@ class _Reader:
     def fail(self, path: Path, message: str) -> NoReturn:
         line = line_of(self._text, path)
         where = f" (line {line})" if line is not None else ""
-        raise ConfigurationError(f"mapping: {told(path)}{where} {message}", hint=_HELP)
+        raise ConfigurationError(f"mapping: {path_text(path)}{where} {message}", hint=_HELP)
 
     def read(self, tables: Mapping[str, Any]) -> MappingFile:
         whole = Place(self, (), tables)

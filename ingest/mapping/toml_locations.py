@@ -40,7 +40,7 @@ def _parts(text: str) -> Path:
     return tuple(part.strip("\"'") for part in _PART.findall(text))
 
 
-def told(path: Path) -> str:
+def path_text(path: Path) -> str:
     """Return a path as people write it: fields.calling_number[1].steps."""
     out = ""
     for part in path:

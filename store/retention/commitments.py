@@ -33,7 +33,7 @@ Kept = tuple[str, str, str, int, str]
 
 
 @dataclass(slots=True)
-class Promised:
+class Commitments:
     """What the log says of holds that have not ended, and of the policy (`store.log_state`)."""
 
     ends: dict[str, str] = field(default_factory=dict)
@@ -64,10 +64,10 @@ class Promised:
 
 def problems(store: Store) -> list[Problem]:
     """Return every hold, and everything that a hold keeps, of which the log knows and the catalog does not."""
-    return _of_holds(store, store.log_state.promised())
+    return _of_holds(store, store.log_state.commitments())
 
 
-def _of_holds(store: Store, said: Promised) -> list[Problem]:
+def _of_holds(store: Store, said: Commitments) -> list[Problem]:
     store.keyring.refresh()
     keyed = {ref.name for ref in store.keyring.refs() if ref.kind == KIND}  # a hold is in the catalog before its key
     known = {document.id: document.body for document in store.documents.list(KIND)}
@@ -102,7 +102,7 @@ def refuse_forgotten(store: Store) -> None:
     Raises:
         IntegrityError: it does not: somebody edited it.
     """
-    said = store.log_state.promised()  # before the catalog is read: holds may come and end meanwhile
+    said = store.log_state.commitments()  # before the catalog is read: holds may come and end meanwhile
     stored = {version.number: version.digest for version in store.policies.current().versions[1:]}
     found = _of_holds(store, said) + [
         Problem(f"policy version {number}", "the audit log says that it is in force, the catalog does not know it")
@@ -116,4 +116,4 @@ def refuse_forgotten(store: Store) -> None:
 
 def is_kept(store: Store, hold: str, file_id: str) -> bool:
     """Tell whether the log says that a hold which has not ended keeps a file."""
-    return any(one[2] == file_id for one in store.log_state.promised().kept.get(hold, ()))
+    return any(one[2] == file_id for one in store.log_state.commitments().kept.get(hold, ()))

@@ -123,11 +123,11 @@ def erase(
         BusyError: deliveries keep coming; nothing is erased.
         AuditError: the intent could not be logged; the erasure is finished by the next expiry run that can.
     """
-    told = step or (lambda _: None)
+    report = step or (lambda _: None)
     if len(set(actors)) < 2:
         raise ProcedureError("correcting data takes two persons", reason="two-persons")
     with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
-        expiry.finish(store, told)
+        expiry.finish(store, report)
         verdict = store.clock_guard.require_trusted()
         certificates.adopt(store)
         wanted = store.corrections.get(act)
@@ -135,11 +135,11 @@ def erase(
             raise ProcedureError("that correction erases nothing", reason="kind")
         for _ in range(ATTEMPTS):
             with suppress(ChangedError):
-                made = _replace(store, wanted, {**said, "actors": sorted(set(actors))}, verdict, beside, told)
+                made = _replace(store, wanted, {**said, "actors": sorted(set(actors))}, verdict, beside, report)
                 break
         else:
             raise BusyError("deliveries to the partition keep coming", hint="confirm again")
-        rewriting.finish(store, told)
+        rewriting.finish(store, report)
     return Erased(act, wanted.partition, made.into, made.erased.total(), made.kept, store.keyring.generation)
 
 
@@ -149,7 +149,7 @@ def _replace(
     public: Mapping[str, Any],
     verdict: Verdict,
     beside: Beside,
-    told: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> Rewritten:
     """Write the partition anew without the records and publish it."""
     key, named = wanted.partition, places(wanted)
@@ -162,14 +162,16 @@ def _replace(
         if made.erased.total() != len(named):
             rewriting.discard(store, made)
             raise NotFoundError("a record of the request is not stored any more")
-        told("written")
+        report("written")
         with store.catalog.transaction() as cursor:
             rewriting.refuse_changed(store, made, holds)
             if store.corrections.newest() != newest:
                 rewriting.discard(store, made)
                 raise ChangedError
             store.documents.put(cursor, puts)
-            drafted = certificates.draft(store, key, {}, verdict, rewriting.told(made, wanted.fields["citation"]))
+            drafted = certificates.draft(
+                store, key, {}, verdict, rewriting.certificate_fields(made, wanted.fields["citation"])
+            )
             secret = {"reason": wanted.said.get("reason", "")}
             entry = (ENTRY, {**public, "act": wanted.act}, secret)
             rewriting.publish(store, cursor, made, drafted, named, entry)

@@ -152,9 +152,9 @@ def expire(
         verdict = store.clock_guard.verdict()
         verdict.require_trusted()
         return _decide(store, verdict)[0]
-    told = step or (lambda _: None)
+    report = step or (lambda _: None)
     with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
-        finish(store, told)
+        finish(store, report)
         verdict = store.clock_guard.require_trusted()  # (0)
         now_us = verdict.erase_us
         store.holds.lapse()
@@ -170,8 +170,8 @@ def expire(
         victims = _intend(store, victims, result.daily_keys, verdict, holds or store.holds.check)
         erased = {item.key for item in victims}
         held = tuple(key for key in result.partitions if key not in erased)
-        told("intended")
-        _erase(store, victims, result.daily_keys, verdict, told)
+        report("intended")
+        _erase(store, victims, result.daily_keys, verdict, report)
     return replace(
         result,
         partitions=tuple(item.key for item in victims),

@@ -27,12 +27,12 @@ pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 def of_date(day: date, now_us: int, policy: Policy) -> dict[str, Any]:
     """Tell what happens to records that ended on a day, class by class. Pure."""
     keys = [PartitionKey(day, name) for name in policy.class_names]
-    return {"date": day.isoformat(), "classes": [_told(key, now_us, policy) for key in keys]}
+    return {"date": day.isoformat(), "classes": [_class_facts(key, now_us, policy) for key in keys]}
 
 
 def of_partition(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
     """Tell what happens to the records of a partition, which need not exist. Pure."""
-    return {"partition": str(key), "date": key.end_date.isoformat(), "classes": [_told(key, now_us, policy)]}
+    return {"partition": str(key), "date": key.end_date.isoformat(), "classes": [_class_facts(key, now_us, policy)]}
 
 
 def of_record(store: Store, batch_id: int, position: int) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _service(store: Store, part: PartRow, batch_id: int, position: int) -> str |
 def _categories(key: PartitionKey, now_us: int, policy: Policy) -> list[dict[str, Any]]:
     """Tell of each field category with a period of its own in this partition; the others end with the record."""
     siblings = [replace(key, category=name) for name in CATEGORY_FLOORS]
-    return [_told(sibling, now_us, policy) for sibling in siblings if ends_apart(sibling, policy)]
+    return [_class_facts(sibling, now_us, policy) for sibling in siblings if ends_apart(sibling, policy)]
 
 
 def _moves(key: PartitionKey, services: Sequence[str], now_us: int, policy: Policy) -> list[dict[str, Any]]:
@@ -124,7 +124,7 @@ def _moves(key: PartitionKey, services: Sequence[str], now_us: int, policy: Poli
     return told
 
 
-def _told(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
+def _class_facts(key: PartitionKey, now_us: int, policy: Policy) -> dict[str, Any]:
     rule = statement(policy, key)
     if is_due(key, now_us, policy):
         verdict = "expired: scans refuse it and it is erased"

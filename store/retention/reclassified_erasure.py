@@ -66,10 +66,10 @@ def expire(store: Store, run: expiry.Expired, *, step: Callable[[str], None] | N
         return run
     if run.dry_run:
         return replace(run, moved=tuple(due(store, store.clock_guard.verdict())))
-    told = step or (lambda _: None)
+    report = step or (lambda _: None)
     done, unsound = [], []
     with files.lock(store.layout.erasure_lock, exclusive=True, blocking=True):
-        expiry.finish(store, told)
+        expiry.finish(store, report)
         verdict = store.clock_guard.require_trusted()
         certificates.adopt(store)
         begun = set()
@@ -80,7 +80,7 @@ def expire(store: Store, run: expiry.Expired, *, step: Callable[[str], None] | N
             if item.key in begun:
                 continue  # what ends by another rule lies in the next generation now: the next round
             try:
-                _end(store, item, verdict, told)
+                _end(store, item, verdict, report)
             except (IntegrityError, KeyUnavailableError):
                 unsound.append(item.key)
             except BusyError:
@@ -89,13 +89,13 @@ def expire(store: Store, run: expiry.Expired, *, step: Callable[[str], None] | N
                 begun.add(item.key)
                 done.append(item)
         if done:
-            rewriting.finish(store, told)
+            rewriting.finish(store, report)
     run = replace(run, moved=(*run.moved, *done), unsound=(*run.unsound, *unsound), generation=store.keyring.generation)
     again = done and not unsound and due(store, verdict)
     return expire(store, run, step=step) if again else run
 
 
-def _end(store: Store, item: Moved, verdict: Verdict, told: Callable[[str], None]) -> None:
+def _end(store: Store, item: Moved, verdict: Verdict, report: Callable[[str], None]) -> None:
     """Steps (1) and (2) for one partition and one rule.
 
     Raises:
@@ -105,26 +105,26 @@ def _end(store: Store, item: Moved, verdict: Verdict, told: Callable[[str], None
     """
     for _ in range(rewriting.ATTEMPTS):
         try:
-            _try(store, item, verdict, told)
+            _try(store, item, verdict, report)
         except rewriting.ChangedError:
             continue
         return
     raise BusyError("deliveries to the partition keep coming", hint="the next expiry run ends it")
 
 
-def _try(store: Store, item: Moved, verdict: Verdict, told: Callable[[str], None]) -> None:
+def _try(store: Store, item: Moved, verdict: Verdict, report: Callable[[str], None]) -> None:
     refuse_early(item, verdict.erase_us)
     holds = rewriting.holds_now(store)
     gone: set[tuple[int, int]] = set()
     goes = _of_services(item.services, _corrected(store, item), gone)
     with store.writers.holding():  # nobody takes the new files for orphans
         held = store.holds.copied(item.key, item.services)
-        told("held")
+        report("held")
         made = rewriting.rewrite(store, item.key, goes)
-        told("written")
+        report("written")
         with store.catalog.transaction() as cursor:
             rewriting.refuse_changed(store, made, holds)
-            words = {**rewriting.told(made, item.rule.period.citation), "services": list(item.services)}
+            words = {**rewriting.certificate_fields(made, item.rule.period.citation), "services": list(item.services)}
             drafted = certificates.draft(store, item.key, held.counts, verdict, words, item.rule)
             store.holds.note(cursor, held)
             public = {"policy": statement(verdict.policy, item.key, item.rule)}

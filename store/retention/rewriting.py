@@ -193,7 +193,7 @@ def publish(
     certificates.begin(cursor, drafted)
     expiry.set_state(cursor, [key], "dropping")
     kind, public, secret = entry
-    told = {
+    public_fields = {
         **public,
         **drafted["rewritten"],
         "partition": str(key),
@@ -201,11 +201,11 @@ def publish(
         "parts": [part_manifest(part) for part in made.written],
     }
     intent = {name: value for name, value in drafted.items() if name != "files"}
-    entries = [AuditEntry(kind, told, None if secret is None else dict(secret))]
+    entries = [AuditEntry(kind, public_fields, None if secret is None else dict(secret))]
     store.outbox.put(cursor, [*entries, AuditEntry("erasure.intended", intent, None)])
 
 
-def told(made: Rewritten, citation: str) -> dict[str, Any]:
+def certificate_fields(made: Rewritten, citation: str) -> dict[str, Any]:
     """Return what a certificate says of a partition that was written anew."""
     return {
         "citation": citation,
@@ -236,7 +236,7 @@ def _move_digests(store: Store, cursor: sqlite3.Cursor, made: Rewritten) -> None
         )
 
 
-def finish(store: Store, told: Callable[[str], None]) -> None:
+def finish(store: Store, report: Callable[[str], None]) -> None:
     """Step (3), of all that was published.
 
     Raises:
@@ -244,9 +244,9 @@ def finish(store: Store, told: Callable[[str], None]) -> None:
     """
     store.flush_outbox(required=True)
     store.known.clear()
-    told("published")
+    report("published")
     store.readers.turns.wait(READERS_WAIT_S)  # a scan that takes longer gets an error instead
-    expiry.finish(store, told)
+    expiry.finish(store, report)
 
 
 def _name(key: PartitionKey) -> tuple[str, str, str]:

@@ -108,7 +108,7 @@ def test_a_hold_that_ended_is_missed_by_nobody(store: Store, due: PartitionKey) 
     store.expire()
     store.holds.end("a1", reason="released", actors=["a", "b"])
     assert store.verify() == []
-    assert store.log_state.promised() == commitments.Promised(over={"a1"})
+    assert store.log_state.commitments() == commitments.Commitments(over={"a1"})
 
 
 def test_a_hold_that_ended_is_not_brought_back_to_keep_what_is_due(
