@@ -110,7 +110,6 @@ class Settings:
     session_seconds: int = _in("people", SESSION_SECONDS_MAX)
     sessions_max: int = _in("people", 1000)
     challenge_seconds: int = _in("people", CHALLENGE_SECONDS_MAX)
-    statement_age_seconds_max: int = _in("people", 300)
     failures_max: int = _in("people", 10)
     lockout_seconds: int = _in("people", 60)
     lockout_seconds_max: int = _in("people", 3600)

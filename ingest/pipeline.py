@@ -42,7 +42,6 @@ def ingest_stream(
     format: str,
     stream: BinaryIO,
     *,
-    progress: Callable[[int], None] | None = None,
     idempotency_key: str | None = None,
 ) -> Receipt:
     """Take one delivery in; when it returns, every record of it is durable and accounted for.
@@ -55,7 +54,7 @@ def ingest_stream(
             header under which there is none (`Decoded.is_nothing`). Nothing is kept.
         BusyError: try again later. Nothing is kept.
     """
-    with Delivery(store, source, format, stream, progress=progress) as delivery:
+    with Delivery(store, source, format, stream) as delivery:
         return delivery.take_in(idempotency_key=idempotency_key)
 
 

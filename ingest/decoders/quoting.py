@@ -13,10 +13,10 @@ COMMA: Final = 0x2C
 QUOTE: Final = 0x22
 
 
-def field_counts(lines: Lines, delimiter: int = COMMA, quote: int = QUOTE) -> Ints:
-    """Count the values of each line: delimiters behind an odd number of quotes separate nothing."""
-    commas = np.flatnonzero(lines.bytes == delimiter)
-    quotes = np.flatnonzero(lines.bytes == quote)
+def field_counts(lines: Lines) -> Ints:
+    """Count the values of each line: commas behind an odd number of quotes separate nothing."""
+    commas = np.flatnonzero(lines.bytes == COMMA)
+    quotes = np.flatnonzero(lines.bytes == QUOTE)
     if len(quotes):
         owner = np.searchsorted(lines.starts, commas, "right") - 1
         begin = np.searchsorted(quotes, lines.starts)[np.maximum(owner, 0)]

@@ -37,7 +37,6 @@ PLACES: Final = SLOTS
 
 _DIGITS_MAX: Final = 18
 _STAMP_BYTES: Final = 19
-_HOUR_BYTES: Final = 13
 _DASH: Final = 0x2D
 _SPACE: Final = 0x20
 _COLON: Final = 0x3A

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,18 @@ def test_a_file_sets_what_it_names(tmp_path: Path) -> None:
 def test_what_cannot_work_is_refused(tables: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError):
         from_tables(tables)
+
+
+def test_a_setting_that_nothing_reads_is_none() -> None:
+    package = Path(__file__).parents[2] / "api"
+    texts = [path.read_text() for path in package.rglob("*.py") if path.name != "settings.py"]
+    words = set(re.findall(r"\w+", " ".join(texts)))
+    by_role = (
+        "_per_minute",
+        "_at_once",
+    )  # `api.people.rates` and `api.people.role_turns` read these by the role's name
+    unread = {field.name for field in fields(Settings)} - words
+    assert [name for name in sorted(unread) if not name.endswith(by_role)] == []
 
 
 def test_with_tls_the_service_may_listen_beyond_this_machine() -> None:

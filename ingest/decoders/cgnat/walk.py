@@ -64,7 +64,6 @@ _PREFIXES: Final = Shapes(
         for year in ((" ", of.span(of.FIGURE, least=4, most=4)), ())
     ),
 )
-_WITH_YEAR: Final = 1
 
 
 _EVENTS: Final = (Event.OPEN, Event.UPDATE, Event.CLOSE)

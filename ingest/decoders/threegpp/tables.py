@@ -117,7 +117,6 @@ _IMS = _nested(
 _IMS_TRUNKS = Level({**_IMS.wanted, CONTEXT | 80: Level({CONTEXT | 0: "trunk_in", CONTEXT | 1: "trunk_out"})})
 
 # Clause 5.2.5.2: the charging function's record. TS 32.255 §6.1 and TS 32.274 §6.1.
-_USAGE = Level({SEQUENCE: Level({CONTEXT | 1: "containers"})})
 _EQUIPMENT = Level({CONTEXT | 0: "equipment_type", CONTEXT | 1: "equipment"})
 _SMS_PARTY = Level({CONTEXT | 1: "msisdn", CONTEXT | 0: "imsi", CONTEXT | 2: Level({CONTEXT | 1: "other"})})
 _SESSION = _nested(
