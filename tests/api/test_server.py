@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import hashlib
 import json
 import logging
 import os
 import signal
 import socket
-import ssl
 import stat
 import subprocess
 import sys
@@ -19,10 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import hashes
 
 from api import cli
 from api.client import Client
@@ -32,6 +27,7 @@ from api.settings import Settings, socket_path
 from api.tls import is_shared_key, server_context
 from schemas.errors import ConfigurationError, NotFoundError, PermissionsError, ProcedureError
 from store import Store
+from tests.api.certificates import Ca, client_context
 from tests.api.world import CSV, running
 from tests.conftest import FixedClock
 from tests.patience import PATIENCE_S
@@ -190,69 +186,8 @@ def test_refusals_reach_the_client_as_errors_of_the_tree(store: Store, tmp_path:
             Client.remote("http://127.0.0.1:1", store.clock)
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    """What Python looks for in certificates since 3.13."""
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-class _Ca:
-    """A certificate authority of the test."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.path = folder / f"{name}.pem"
-        self._write(self.path, self._certificate(self._name, self._key, is_ca=True))
-
-    def issue(self, name: str, *, file_name: str = "") -> tuple[Path, Path, x509.Certificate]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
-        paths = self._folder / f"{file_name or name}.pem", self._folder / f"{file_name or name}.key"
-        self._write(paths[0], certificate)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        paths[1].touch(mode=0o600)
-        paths[1].write_bytes(private)
-        return *paths, certificate
-
-    def _certificate(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool = False
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .add_extension(_usage(signs_certificates=is_ca), critical=True)
-        )
-        return builder.sign(self._key, hashes.SHA256())
-
-    @staticmethod
-    def _write(path: Path, certificate: x509.Certificate) -> None:
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-
 def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Path) -> None:
-    ours, foreign = _Ca(tmp_path, "ours"), _Ca(tmp_path, "foreign")
+    ours, foreign = Ca(tmp_path, "ours"), Ca(tmp_path, "foreign")
     certificate, key, _ = ours.issue("localhost")
     by_print, by_print_key, shown = ours.issue("switch-1")
     by_subject, by_subject_key, _ = ours.issue("switch-2")
@@ -271,7 +206,7 @@ def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Pat
         url = f"https://localhost:{listening.port}"
 
         def push(pair: tuple[Path, Path] | None, source: str = "pbx-east") -> int:
-            with httpx.Client(verify=_context(ours.path, pair), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pair), timeout=PATIENCE_S) as caller:
                 answer = caller.post(f"{url}/v1/cdrs", params={"source": source, "format": "csv"}, content=CSV)
                 return answer.status_code
 
@@ -288,7 +223,7 @@ def test_a_client_certificate_is_bound_to_its_source(store: Store, tmp_path: Pat
 
 
 def test_a_key_that_others_may_read_is_not_served_with(store: Store, tmp_path: Path) -> None:
-    certificate, key, _ = _Ca(tmp_path, "ours").issue("lagrum")
+    certificate, key, _ = Ca(tmp_path, "ours").issue("lagrum")
     settings = Settings(tls_certificate=str(certificate), tls_key=str(key))
     assert server_context(settings, store.root) is not None
     for mode in (0o644, 0o604, 0o660):
@@ -297,13 +232,6 @@ def test_a_key_that_others_may_read_is_not_served_with(store: Store, tmp_path: P
             server_context(settings, store.root)
     key.chmod(0o640)  # root's, and one group's to read, as Debian's `ssl-cert`
     assert is_shared_key(key) is (key.stat().st_uid != 0)
-
-
-def _context(ca: Path, pair: tuple[Path, Path] | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca))
-    if pair is not None:
-        context.load_cert_chain(*pair)
-    return context
 
 
 def _lagrum(root: Path, *arguments: str, clock: FixedClock) -> int:

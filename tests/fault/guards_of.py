@@ -200,7 +200,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "api.people.client_certificates": ("api/people/test_credential_book.py", *CERTIFICATES),
     "api.people.credentials": ("api/people/test_credential_book.py", *CERTIFICATES),
     "api.people.auth": ("api/people/test_auth.py",),
-    "api.people.oidc": ("api/people/test_oidc.py",),
+    "api.people.oidc": ("api/people/test_oidc.py", "api/people/test_oidc_keys.py"),
     "api.people.authenticator": (
         "api/people/test_auth.py",
         "api/people/test_oidc.py",

@@ -1,9 +1,8 @@
-"""Emergencies, suspension and extension: what changes an authorisation after it was filed, and what time does to it."""
+"""Emergencies and suspension: what changes an authorisation after it was filed, and what time does to it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,11 +13,9 @@ from api.disclosure.model import Authorisation, Task, Window
 from api.disclosure.orders import WrittenTarget
 from api.disclosure.states import AuthorisationState, Stage, TaskState
 from api.disclosure.views import cases, lapsed, show, source
-from schemas import legal_bases
 from schemas.errors import AuditError, IntegrityError, ProcedureError
 from schemas.fields import Category
 from store import Put
-from store.clock import to_date
 from store.keys import KeyRef
 from tests.api.disclosure.conftest import AUTHORITY, OTHER_AUTHORITY, TARGET, WINDOW, Court
 from tests.store.records import DAY_US
@@ -294,66 +291,6 @@ def test_an_emergency_comes_back_from_its_rest_as_what_it_was(court: Court) -> N
     lapses.apply_all(court.store)  # the time to confirm runs on in the rest
     states = [court.procedure.casebook.authorisation(case)[0].state for case in (one, two, three)]
     assert states == [AuthorisationState.INVALID, AuthorisationState.APPROVED, AuthorisationState.INVALID]
-
-
-def test_an_extension_is_judged_by_its_own_day_and_approved_anew(court: Court) -> None:
-    task, fetched_task = court.approved(), court.released()
-    later(court, 20 * 24)
-    for item in (task, fetched_task):
-        end_us = court.clock.now_us() + 40 * DAY_US
-        extended = court.procedure.extend(
-            court.actor("officer-1"), item.authorisation_id, court.ruling(expires_at_us=end_us)
-        )
-        assert extended.state is AuthorisationState.AWAITING_APPROVAL
-        assert [decision.reference for decision in extended.decisions] == ["B 1234-26", "B 1234-26/2"]
-        assert extended.decided_on == court.ruling().decided_on
-    assert refused(court.run, task.id) == "authorisation-not-approved"
-    assert refused(court.deliver, fetched_task.id) == "authorisation-not-approved"
-    court.approve(task.id, "approver-2")
-    court.approve(fetched_task.id, "approver-2")
-    later(court, 20 * 24)
-    assert court.run(task.id).stage is Stage.RUN
-    assert court.deliver(fetched_task.id)
-
-
-def test_an_old_approval_does_not_carry_an_extension(court: Court) -> None:
-    """Two tasks of one authorisation: approving one anew does not approve the other."""
-    task = court.approved()
-    other = court.register(order_of(court, task))
-    court.approve(court.check(other.id).id)
-    court.procedure.extend(
-        court.actor("officer-1"),
-        task.authorisation_id,
-        court.ruling(expires_at_us=court.clock.now_us() + 40 * DAY_US),
-    )
-    court.approve(other.id)
-    assert refused(court.run, task.id) == "approval-digest"
-    assert court.run(other.id).stage is Stage.RUN
-
-
-def a_new_law(court: Court, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From today on less may leave."""
-    today = to_date(court.clock.now_us())
-    old = legal_bases.basis_on("secret-surveillance", today)
-    narrow = frozenset({"calling_number", "called_number", "start_time"})
-    new = replace(old, version=old.version + 1, effective_from=today, fields=narrow)
-    others = tuple(basis for basis in legal_bases.BASES if basis is not old)
-    monkeypatch.setattr(legal_bases, "BASES", (*others, replace(old, effective_to=today), new))
-
-
-def test_a_result_of_the_earlier_law_does_not_leave_under_an_extension_of_the_later(
-    court: Court, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the new version keeps back stands in the result of the old one."""
-    run, released = court.run(court.approved().id), court.released()
-    a_new_law(court, monkeypatch)
-    for task in (run, released):
-        until = court.ruling(expires_at_us=court.clock.now_us() + 60 * DAY_US)
-        court.procedure.extend(court.actor("officer-1"), task.authorisation_id, until)
-        court.approve(task.id)
-    assert refused(court.release, run.id) == "law-changed"
-    assert refused(court.release, released.id) == "law-changed"
-    assert refused(court.deliver, released.id) == "law-changed"
 
 
 def test_the_decision_is_shown_as_it_came_and_its_digest_is_signed(court: Court) -> None:

@@ -15,7 +15,7 @@ from api.people import authorities
 from schemas.errors import AuditError, ProcedureError
 from tests.api.disclosure.attacking import edited
 from tests.api.disclosure.conftest import Court, court
-from tests.api.disclosure.test_amending import a_new_law
+from tests.api.disclosure.test_extending import a_new_law
 from tests.api.disclosure.test_pushing import held, kinds, later, office, pusher, register, there, told
 from tests.api.handover.receiver import Office, Receiver, receiving
 from tests.store.records import DAY_US

@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from api.handover import ts103120 as hi1
 from api.handover.ts103120_read import read_request
 from api.handover.ts103120_write import write_answers, write_refusal
-from tests.api.test_server import _Ca
+from tests.api.certificates import Ca
 from tests.patience import PATIENCE_S
 from tests.ports import free_port
 
@@ -27,7 +27,7 @@ class Office:
     """The authority's own CA: it names its endpoint, and issues for our push key."""
 
     def __init__(self, folder: Path, name: str = "office") -> None:
-        self.ca = _Ca(folder, name)
+        self.ca = Ca(folder, name)
         self.server = self.ca.issue("localhost", file_name=f"{name}-server")
 
     @property

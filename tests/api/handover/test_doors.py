@@ -22,6 +22,7 @@ from api.people.authority_endpoint import parse
 from api.people.signing import write_key_file
 from api.settings import Settings
 from tests.api import police
+from tests.api.certificates import Ca, client_context
 from tests.api.disclosure.conftest import Court, court
 from tests.api.disclosure.test_pushing import held, register, told
 from tests.api.handover.etsi import checked
@@ -29,7 +30,6 @@ from tests.api.handover.receiver import Office, receiving
 from tests.api.handover.test_hi1 import head, order
 from tests.api.handover.test_retained import STATUS, message
 from tests.api.people.test_bindings import _confirm, _request
-from tests.api.test_server import _Ca, _context
 from tests.api.world import World, running
 from tests.patience import PATIENCE_S, until
 
@@ -44,7 +44,7 @@ def test_an_officer_s_certificate_opens_the_doors_and_an_authority_s_system_s_do
 ) -> None:
     for person, role in (("officer-1", "officer"), ("auditor-1", "auditor")):
         world.enrol(person, role)
-    ours = _Ca(tmp_path, "ours")
+    ours = Ca(tmp_path, "ours")
     certificate, key, _ = ours.issue("localhost")
     pairs: dict[str, tuple[Path, Path]] = {}
     prints: dict[str, str] = {}
@@ -66,7 +66,7 @@ def test_an_officer_s_certificate_opens_the_doors_and_an_authority_s_system_s_do
     with running(world.store, settings) as listening:
 
         def post(name: str | None, path: str, content: bytes) -> httpx.Response:
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 return caller.post(f"https://localhost:{listening.port}{path}", content=content)
 
         answer = post("officer", HI1, checked(filing))

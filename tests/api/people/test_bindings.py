@@ -19,7 +19,7 @@ from api.people.signing import PersonKey, write_key_file
 from api.settings import Settings
 from schemas.errors import ConfigurationError, ProcedureError
 from tests.api import police
-from tests.api.test_server import _Ca, _context
+from tests.api.certificates import Ca, client_context
 from tests.api.test_sweep import ANYBODY
 from tests.api.world import CSV, World, running
 from tests.patience import PATIENCE_S
@@ -120,7 +120,7 @@ def test_a_wrong_signature_or_value_binds_nothing(staffed: World) -> None:
 def test_client_certificates_recognise_people_and_authorities_on_the_real_server(
     staffed: World, tmp_path: Path
 ) -> None:
-    ours = _Ca(tmp_path, "ours")
+    ours = Ca(tmp_path, "ours")
     certificate, key, _ = ours.issue("localhost")
     pairs = {}
     prints = {}
@@ -140,12 +140,12 @@ def test_client_certificates_recognise_people_and_authorities_on_the_real_server
 
         def ask(name: str | None, path: str, token: str | None = None) -> httpx.Response:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 return caller.get(f"{url}{path}", headers=headers)
 
         def log_in(person_id: str, name: str | None) -> httpx.Response:
             person = staffed.keys[person_id]
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 offer = caller.post(f"{url}/v1/sessions").json()
                 return caller.post(f"{url}/v1/sessions", headers=staffed.proof(person, offer))
 
@@ -164,7 +164,7 @@ def test_client_certificates_recognise_people_and_authorities_on_the_real_server
         plain = [path for path, by in documented.items() if "get" in by and "{" not in path]
         for path in sorted(set(plain) - {"/v1/health"} - {path for _, path in ANYBODY}):
             assert ask("police", path).status_code in {403, 422}, path
-        with httpx.Client(verify=_context(ours.path, pairs["police"]), timeout=PATIENCE_S) as caller:
+        with httpx.Client(verify=client_context(ours.path, pairs["police"]), timeout=PATIENCE_S) as caller:
             for length in (1, 1000):
                 pushed = caller.post(
                     f"{url}/v1/cdrs", params={"source": "pbx-east", "format": "csv"}, content=CSV * length
@@ -239,7 +239,7 @@ def test_the_command_line_binds_confirms_and_unbinds(
         assert done == code, err
         return json.loads(out) if code == 0 else {}  # type: ignore[no-any-return]
 
-    card, _, _ = _Ca(tmp_path, "ours").issue("card-1")
+    card, _, _ = Ca(tmp_path, "ours").issue("card-1")
     with running(staffed.store, Settings(port=0, shutdown_seconds=5)):
         subject = ("person", "bind", "auditor-1", "--subject", "s-1", "--issuer", ISSUER, "--as", first)
         assert run(*subject, "--second", second)["state"] == "active"

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives import hashes
 from api import cli
 from api.people.signing import write_key_file
 from api.settings import Settings
+from tests.api.certificates import Ca
 from tests.api.issuer import AUDIENCE, Provider
 from tests.api.people.test_bindings import _confirm, _request
-from tests.api.test_server import _Ca
 from tests.api.world import World, running
 
 NOW = 1_795_348_800.0
@@ -66,7 +66,7 @@ def test_a_token_reads_and_signs_nothing(
 def test_a_client_certificate_reads_and_beside_a_key_it_is_the_persons_own(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ours = _Ca(tmp_path, "ours")
+    ours = Ca(tmp_path, "ours")
     certificate, key, _ = ours.issue("localhost")
     card, card_key, shown = ours.issue("card-1")
     _confirm(world, _request(world, "custodian-1", shown.fingerprint(hashes.SHA256()).hex(), None))

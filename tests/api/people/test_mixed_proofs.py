@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives import hashes
 from api.people import bindings
 from api.people.bindings import BindingKind
 from api.settings import Settings
+from tests.api.certificates import Ca, client_context
 from tests.api.issuer import AUDIENCE, Provider
-from tests.api.test_server import _Ca, _context
 from tests.api.world import CSV, UNHURRIED, World, running
 from tests.patience import PATIENCE_S
 
@@ -34,7 +34,7 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
     for person_id in ("auditor-1", "auditor-2"):
         world.enrol(person_id, "auditor")
     secret = world.credential("pbx-east")
-    ours = _Ca(tmp_path, "ours")
+    ours = Ca(tmp_path, "ours")
     certificate, key, _ = ours.issue("localhost")
     pairs = {}
     for name in ("auditor-1", "auditor-2", "stranger", "switch"):
@@ -61,11 +61,13 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
 
             def ask(name: str | None, bearer: str | None, path: str = CURRENT) -> httpx.Response:
                 headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
-                with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
+                with httpx.Client(
+                    verify=client_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S
+                ) as caller:
                     return caller.get(f"{url}{path}", headers=headers)
 
             def log_in(person_id: str) -> str:
-                with httpx.Client(verify=_context(ours.path, None), timeout=PATIENCE_S) as caller:
+                with httpx.Client(verify=client_context(ours.path, None), timeout=PATIENCE_S) as caller:
                     offer = caller.post(f"{url}/v1/sessions").json()
                     proof = world.proof(world.keys[person_id], offer)
                     return str(caller.post(f"{url}/v1/sessions", headers=proof).json()["token"])
@@ -86,10 +88,10 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
                 for name in ("auditor-1", "switch"):
                     assert ask(name, bearer).status_code == 401, f"{what}: a certificate stands in for no token"
             assert ask("auditor-1", None).json()["person"] == "auditor-1"
-            with httpx.Client(verify=_context(ours.path, pairs["auditor-1"]), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pairs["auditor-1"]), timeout=PATIENCE_S) as caller:
                 offer = caller.post(f"{url}/v1/sessions")
                 assert (offer.status_code, "token" in offer.json()) == (401, False), "a certificate opens no session"
-            with httpx.Client(verify=_context(ours.path, pairs["switch"]), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pairs["switch"]), timeout=PATIENCE_S) as caller:
                 where = {"source": "pbx-east", "format": "csv"}
                 for shown_too, status in {
                     worthless["expired"]: 401,
@@ -101,7 +103,7 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
                     sent = caller.post(f"{url}/v1/cdrs", params=where, content=CSV, headers=headers)
                     assert sent.status_code == status, sent.text
             # An ended token lends nothing to a certificate, and takes nothing from it.
-            with httpx.Client(verify=_context(ours.path, None), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, None), timeout=PATIENCE_S) as caller:
                 assert caller.delete(url + CURRENT, headers={"Authorization": f"Bearer {good}"}).status_code == 204
             assert ask("auditor-1", good).status_code == 401
             assert ask("auditor-1", None).status_code == 200
@@ -111,7 +113,7 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
 def test_a_secret_that_is_bound_to_a_certificate_and_the_certificate_open_nothing_alone(
     world: World, tmp_path: Path, named: str
 ) -> None:
-    ours = _Ca(tmp_path, "ours")
+    ours = Ca(tmp_path, "ours")
     certificate, key, _ = ours.issue("localhost")
     pairs = {}
     for name in ("pbx", "proxy"):
@@ -130,7 +132,7 @@ def test_a_secret_that_is_bound_to_a_certificate_and_the_certificate_open_nothin
 
         def push(name: str | None, token: str | None) -> int:
             headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-            with httpx.Client(verify=_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
+            with httpx.Client(verify=client_context(ours.path, pairs.get(name or "")), timeout=PATIENCE_S) as caller:
                 where = f"https://localhost:{listening.port}/v1/cdrs?source=pbx-east&format=csv"
                 return caller.post(where, content=CSV, headers=headers).status_code
 

@@ -26,7 +26,6 @@ from store.partitions import PartitionKey
 from store.reading import cuts, page_values
 from store.reading.page_layout import Paging
 from store.reading.pages import PageFile, _walk
-from tests.examples import examples
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 KEY = b"k" * 32
@@ -305,8 +304,8 @@ def test_cuts_of_many_pages_are_decoded_by_loop_and_twin(part: tuple[Path, pa.Ta
             cut.fills = fills
         whole = cuts.Cut(found[0].kind, found[0].nullable, [page for cut in found for page in cut.pages], fills)
         for kernels in (page_kernels(), None):
-            assert _by(kernels, partial(cuts.decoded, found)).equals(expected), name
-            assert _by(kernels, partial(cuts.decoded, [whole.of(few)])).equals(expected.take(few)) if len(few) else True
+            assert by(kernels, partial(cuts.decoded, found)).equals(expected), name
+            assert by(kernels, partial(cuts.decoded, [whole.of(few)])).equals(expected.take(few)) if len(few) else True
 
 
 @pytest.mark.parametrize("name", ["delta", "holes", "repeat", WORD])
@@ -318,104 +317,16 @@ def test_a_page_that_holds_other_rows_is_refused(part: tuple[Path, pa.Table], na
     for torn in ((page[:-1], rows, first, rows), (page, rows + 1, first, rows + 1), (page[:3], rows, first, last)):
         for kernels in (page_kernels(), None):
             with pytest.raises(IntegrityError, match="does not hold"):
-                _by(kernels, partial(cuts.decoded, [cuts.Cut(cut.kind, cut.nullable, [torn])]))
-
-
-@settings(deadline=None, max_examples=100)
-@given(st.binary(max_size=3_000), st.integers(1, 9))
-def test_a_frame_tells_what_it_holds(data: bytes, level: int) -> None:
-    frame = pa.Codec("zstd", level).compress(data, asbytes=True)
-    assert page_values.frame_bytes(frame) == len(data)
-    assert page_values.frame_bytes(b"none" + frame[4:]) == -1
-    with pytest.raises(IndexError):
-        page_values.frame_bytes(frame[:4])
-
-
-@examples(70)
-@given(st.lists(INT64, max_size=700), st.integers(0, 3))
-def test_differences_come_back_by_loop_and_twin(values: list[int], torn: int) -> None:
-    data = _packed(values)
-    for kernels in (page_kernels(), None):
-        found, end = _by(kernels, lambda: page_values.deltas(data))
-        assert found.tolist() == values
-        assert end == len(data)
-        if torn and len(values) > 1:
-            with pytest.raises((ValueError, IndexError)):
-                _by(kernels, lambda: page_values.deltas(data[:-torn].copy()))
-
-
-@examples(70)
-@given(st.lists(st.tuples(st.booleans(), st.integers(1, 60)), min_size=1, max_size=40))
-def test_levels_come_back_by_loop_and_twin(runs: list[tuple[bool, int]]) -> None:
-    flags = np.concatenate([np.full(count, value) for value, count in runs])
-    data, encoded = pa.BufferOutputStream(), pa.array(np.zeros(len(flags), np.int64), mask=~flags)
-    options: dict[str, Any] = {"use_dictionary": False, "compression": "none", "write_statistics": False}
-    pq.write_table(pa.table({"x": encoded}), data, **options)
-    levels = _first_page(data.getvalue())
-    for kernels in (page_kernels(), None):
-        found = _by(kernels, lambda: page_values.levels(levels, len(flags)))
-        assert (found is None) == flags.all()
-        assert found is None or (found == flags).all()
-        with pytest.raises(ValueError, match="torn"):
-            _by(kernels, lambda: page_values.levels(levels[:-1].copy(), len(flags)))
+                by(kernels, partial(cuts.decoded, [cuts.Cut(cut.kind, cut.nullable, [torn])]))
 
 
 def page_kernels() -> Any:
     return native.load("store.reading.page_kernels")
 
 
-def _by(kernels: Any, work: Callable[[], Any]) -> Any:
+def by(kernels: Any, work: Callable[[], Any]) -> Any:
     kept, page_values.kernels = page_values.kernels, lambda rows: kernels
     try:
         return work()
     finally:
         page_values.kernels = kept
-
-
-def _packed(values: list[int]) -> Any:
-    sink = pa.BufferOutputStream()
-    made = pa.table([pa.array(values, pa.int64())], schema=pa.schema([pa.field("x", pa.int64(), nullable=False)]))
-    encodings: dict[str, Any] = {"column_encoding": {"x": "DELTA_BINARY_PACKED"}, "compression": "none"}
-    with pq.ParquetWriter(sink, made.schema, use_dictionary=False, write_statistics=False, **encodings) as writer:
-        writer.write_table(made, row_group_size=max(len(values), 1))
-    if not values:
-        return np.array([128, 1, 4, 0, 0], np.uint8)
-    return _page(sink.getvalue())
-
-
-def _first_page(data: pa.Buffer) -> Any:
-    page = _page(data)
-    return page[4 : 4 + int.from_bytes(page[:4].tobytes(), "little")].copy()
-
-
-def _page(data: pa.Buffer) -> Any:
-    """Return the first page of a plain file of one column, without its header."""
-    from store.reading import thrift
-
-    raw = data.to_pybytes()
-    told = pq.ParquetFile(pa.BufferReader(raw)).metadata.row_group(0).column(0)
-    header, end = thrift.struct(raw, told.data_page_offset)
-    return np.frombuffer(raw[end : end + header[3]], np.uint8)
-
-
-def number(value: int) -> bytes:
-    """Return a whole number of a structure in Thrift's compact protocol."""
-    value, out = (value << 1) ^ (value >> 63), bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-@given(st.lists(st.integers(0, 2**31 - 1), min_size=4, max_size=4), st.sampled_from([0, 2, 3]), st.integers(0, 40))
-def test_a_header_is_read_alike_at_a_glance_and_field_by_field(told: list[int], kind: int, torn: int) -> None:
-    size, squeezed, rows, encoding = map(number, told)
-    own = b"\x15" + rows + b"\x15" + encoding + b"\x15\x06\x15\x06\x00"
-    whole = b"\x15" + number(kind) + b"\x15" + size + b"\x15" + squeezed + b"\x2c" + own + b"\x00"
-    found = page_values._any(whole)
-    assert page_values.header(whole) == found
-    assert found == (None if kind else page_values.Header(told[2], told[0], told[3]))
-    assert page_values._short(whole) == found
-    if torn < len(whole) - len(own):
-        with pytest.raises(IndexError):
-            page_values.header(whole[:torn])
