@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from api.disclosure import package, rules
+from api.disclosure import lapses, package, rules
 from api.disclosure.casebook import Case, entry_of, put
 from api.disclosure.deliveries import Cover, Delivery
 from api.disclosure.model import Actor, Approval, Authorisation, Task
@@ -83,16 +83,19 @@ class Delivering(ResultErasure):
     def acknowledge(self, actor: Actor, task_id: str, signed: persons.Approval) -> Delivery:
         """Confirm with the officer's signature that the delivery was opened and verified.
 
-        What is signed is the digest of the receipt inside the cover: only who opened the envelope can tell it.
+        What is signed is the digest of the receipt inside the cover: only who opened the envelope can tell it. It is
+        taken whatever became of the order since: nothing leaves by it, and what is kept goes sooner.
         """
         now_us = self._store.clock.now_us()
         with self.casebook.refusals("acknowledge", task_id, actor):
-            case = self._open(actor, rules.OFFICER, task_id, now_us)
+            self._enter(actor, rules.OFFICER)
+            order_id = self.casebook.task(task_id)[0].authorisation_id
+            rules.require_same_person(actor, self.casebook.authorisation(order_id)[0].officer)
+            lapses.apply(self.casebook, self.vault, order_id, now_us)
+            case = self.casebook.case(task_id)
             rules.require_fetched(case.task)
             rules.require_same_person(actor, case.task.officer)
-            self._require_granted(case, now_us)
-            self._require_released(case.task)
-            delivery, revision, _, _ = self._result(case, now_us)
+            delivery, revision = self._kept(case.task)
             rules.require_unacknowledged(delivery)
             opening = delivery.cover.opening if delivery.cover else ""
             approval = self._signed(actor, ACKNOWLEDGE, task_id, opening, signed)
@@ -104,11 +107,17 @@ class Delivering(ResultErasure):
     def _result(self, case: Case, now_us: int) -> tuple[Delivery, int, Recipient, bytes]:
         """Return the delivery on file with its manifest and recipient, once they are this task's and of today."""
         recipient = recipient_of(self._store, case.authorisation, now_us)
-        delivery, revision = self.casebook.delivery(case.task.delivery_id or "")
-        manifest = self.vault.read(delivery.id, MANIFEST) if delivery.erased_at_us is None else b""
-        rules.require_result(case.task, delivery, manifest)
+        delivery, revision = self._kept(case.task)
+        manifest = self.vault.read(delivery.id, MANIFEST)
+        require_manifest(case.task, manifest)
         rules.require_recipient(delivery, recipient.authority, envelope.fingerprint(recipient.certificate))
         return delivery, revision, recipient, manifest
+
+    def _kept(self, task: Task) -> tuple[Delivery, int]:
+        """Return the task's delivery and its revision, as long as it is kept."""
+        delivery, revision = self.casebook.delivery(task.delivery_id or "")
+        rules.require_result(task, delivery)
+        return delivery, revision
 
     def _cover(self, case: Case, delivery: Delivery, recipient: Recipient, manifest: bytes, now_us: int) -> Cover:
         """Make, enclose and keep the cover of a release."""
@@ -142,6 +151,16 @@ class Delivering(ResultErasure):
             return None
         person = persons.find_active(self._store, approval.by.person_id)
         return {**approval.as_body(), "public_key": person.public_key if person else None}
+
+
+def require_manifest(task: Task, manifest: bytes) -> None:
+    """The result at hand is the one whose release was approved, down to each part's digest.
+
+    Raises:
+        ProcedureError: reason `delivery-digest`.
+    """
+    if hashlib.sha256(manifest).hexdigest() != task.result_digest:
+        raise ProcedureError("the result is not the one that was released", reason="delivery-digest")
 
 
 def require_same_law(case: Case, manifest: bytes) -> None:

@@ -8,7 +8,6 @@ Source: the design's promises 6 and 7; DOMAIN's *Users* and *Disclosure*.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable
 from datetime import date
@@ -344,14 +343,12 @@ def require_signed(approval: Approval | None, *, action: str, case: str, digest:
         raise ProcedureError("the approval's signature does not verify", reason="approval-signature")
 
 
-def require_result(task: Task, delivery: Delivery, manifest: bytes) -> None:
-    """The result at hand is the one whose release was approved, down to each part's digest."""
+def require_result(task: Task, delivery: Delivery) -> None:
+    """The delivery on file is the task's, and is kept."""
     if delivery.task_id != task.id or delivery.sha256 != task.result_digest:
         raise ProcedureError("the delivery on file is not the task's", reason="delivery-digest")
     if delivery.erased_at_us is not None:
         raise ProcedureError("the result is not kept any more", reason="delivery-erased")
-    if hashlib.sha256(manifest).hexdigest() != task.result_digest:
-        raise ProcedureError("the result is not the one that was released", reason="delivery-digest")
 
 
 def require_recipient(delivery: Delivery, authority: str, certificate_sha256: str) -> None:

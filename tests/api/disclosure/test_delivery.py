@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +19,11 @@ from api.disclosure.deliveries import (
     due,
     kept_until_us,
 )
+from api.disclosure.model import Task
 from api.disclosure.reports import transparency
 from api.disclosure.results import result_of
 from api.disclosure.states import Stage
+from api.people import persons
 from schemas.errors import IntegrityError, ProcedureError
 from schemas.packing import unpack_table
 from store import Put, ScanQuery
@@ -170,6 +173,56 @@ def test_acknowledging_takes_what_is_inside_the_cover_and_shortens_what_is_kept(
     assert (entry.kind, entry.public["digest"]) == ("disclosure.acknowledged", opened.opening)
     # It may be fetched again meanwhile.
     assert court.open(court.deliver(task.id))[0].opening == opened.opening
+
+
+ENDS: dict[str, Callable[[Court, Task], Any]] = {
+    "expired": lambda court, _: court.clock.advance(days=40),
+    "cancelled": lambda court, task: court.procedure.cancel(court.actor("officer-1"), task.authorisation_id, "settled"),
+    "suspended": lambda court, task: court.procedure.suspend(court.actor("handler-1"), task.authorisation_id, "doubt"),
+    "extended and not approved yet": lambda court, task: court.procedure.extend(
+        court.actor("officer-1"), task.authorisation_id, court.ruling(expires_at_us=NOW_US + 60 * DAY_US)
+    ),
+    "its approver left": lambda court, _: court.enrol("approver-1", "approver", state=persons.REVOKED),
+    "its authority has a new key": lambda court, _: register_authority(
+        court.store, AUTHORITY, certificate_of=OTHER_AUTHORITY
+    ),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_was_fetched_is_acknowledged_whatever_became_of_its_order(court: Court, end: str) -> None:
+    task = court.released()
+    unfetched = court.released()
+    opened, _ = court.open(court.deliver(task.id))
+    ENDS[end](court, task)
+    with pytest.raises(ProcedureError):
+        court.deliver(task.id)
+    for person, case, opening in (
+        ("officer-2", task.id, opened.opening),
+        ("officer-1", task.id, "0" * 64),
+        ("officer-1", unfetched.id, opened.opening),
+    ):
+        with pytest.raises(ProcedureError):
+            court.acknowledge(case, opening, person)
+    done = court.acknowledge(task.id, opened.opening)
+    assert kept_until_us(done) == court.clock.now_us() + KEPT_DAYS_AFTER_ACKNOWLEDGEMENT * DAY_US
+    with pytest.raises(ProcedureError):
+        court.deliver(task.id)  # it opened nothing anew
+    with pytest.raises(ProcedureError) as again:
+        court.acknowledge(task.id, opened.opening)
+    assert again.value.reason == "acknowledged"
+    court.clock.advance(days=KEPT_DAYS_AFTER_ACKNOWLEDGEMENT)
+    assert task.delivery_id in court.procedure.erase_due()
+
+
+def test_what_is_not_kept_any_more_is_not_acknowledged(court: Court) -> None:
+    task = court.released()
+    opened, _ = court.open(court.deliver(task.id))
+    court.clock.advance(days=KEPT_DAYS_UNACKNOWLEDGED)
+    assert task.delivery_id in court.procedure.erase_due()
+    with pytest.raises(ProcedureError) as refusal:
+        court.acknowledge(task.id, opened.opening)
+    assert refusal.value.reason == "delivery-erased"
 
 
 def test_after_its_time_the_ciphertext_and_its_key_are_gone_and_the_log_says_so(court: Court) -> None:

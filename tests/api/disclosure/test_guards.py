@@ -150,7 +150,7 @@ ATTACKS: Final = (
            lambda c: c.deliver(edited(c, c.released().id, release_approval=None))),
     Attack("a release of another result", "require_signed", "approval-digest",
            lambda c: c.deliver(edited(c, c.released().id, result_digest="0" * 64))),
-    Attack("another package in its place", "require_result", "delivery-digest", deliver_other_package),
+    Attack("another package in its place", None, "delivery-digest", deliver_other_package),
     Attack("another delivery in its place", "require_result", "delivery-digest", deliver_other_delivery),
     Attack("a delivery that is erased", "require_result", "delivery-erased", deliver_erased),
     Attack("a release of what was withdrawn since", "require_current", "corrected-since", release_withdrawn),

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from api.disclosure import casebook, lapses, rules, views
 from api.disclosure.deliveries import Delivery
+from api.disclosure.delivering import require_manifest
 from api.disclosure.model import AUTHORISATION, DELIVERY, Actor, Signatory, Window
 from api.disclosure.orders import SourceDocument
 from api.people import authorities, persons
@@ -156,10 +157,6 @@ LOCKS: Final = (
     Attack("released without a target", None, "no-target",
            lambda c: c.release(edited(c, c.run(c.approved().id).id, **NO_TARGET))),
     Attack("fetched without a target", None, "no-target", lambda c: c.deliver(edited(c, c.released().id, **NO_TARGET))),
-    Attack("acknowledged without a target", None, "no-target",
-           lambda c: acknowledge(c, edited(c, fetched(c), **NO_TARGET))),
-    Attack("acknowledged without a release", None, "missing-person",
-           lambda c: acknowledge(c, edited(c, fetched(c), release_approval=None))),
     Attack("acknowledged of what ended", None, "wrong-state",
            lambda c: acknowledge(c, edited(c, fetched(c), stage="invalid"))),
     Attack("explained without a target", None, "no-target",
@@ -358,9 +355,11 @@ def test_a_result_is_of_this_task_and_digest(shared_court: Court) -> None:
     right = hashlib.sha256(manifest).hexdigest()
     task = replace(shared_court.approved(), result_digest=right)
     delivery = Delivery("d", task.id, right, 0, "a", "c", 0)
-    rules.require_result(task, delivery, manifest)
-    assert reason_of(rules.require_result, task, replace(delivery, task_id="other"), manifest) == "delivery-digest"
-    assert reason_of(rules.require_result, task, replace(delivery, sha256="0"), manifest) == "delivery-digest"
+    rules.require_result(task, delivery)
+    require_manifest(task, manifest)
+    assert reason_of(require_manifest, task, b"another") == "delivery-digest"
+    assert reason_of(rules.require_result, task, replace(delivery, task_id="other")) == "delivery-digest"
+    assert reason_of(rules.require_result, task, replace(delivery, sha256="0")) == "delivery-digest"
 
 
 def test_an_order_that_expired_is_refused_though_nobody_wrote_it_down(
