@@ -19,6 +19,7 @@ from api.settings import socket_path
 from schemas.errors import BusyError, ConfigurationError, LagrumError, ProcedureError
 from store import files
 from store.clock import Clock, to_text
+from store.tls import client_context
 
 if TYPE_CHECKING:
     from api.people.persons import Enrolment
@@ -60,7 +61,7 @@ class Client:
         if not url.startswith("https://"):
             raise ConfigurationError("a service elsewhere is reached by https only")
         try:
-            context = ssl.create_default_context(cafile=None if ca is None else str(ca))
+            context = client_context(ca)
             if certificate is not None:
                 context.load_cert_chain(certificate)
         except (OSError, ssl.SSLError):

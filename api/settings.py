@@ -54,6 +54,8 @@ class Settings:
 
     server: where it listens and how much it takes at once. `tls_certificate`, `tls_key`, `tls_client_ca` are paths of
         PEM files; a host beyond loopback needs the first two, and a key that others may read is refused.
+        A client certificate is taken within its time, with a chain up to a root in `tls_client_ca`, unless it is said
+        to be for something else than clients; identifiers of keys are not asked for.
         `metrics_for_custodians` opens the metrics to the role custodian besides metrics credentials.
     ingest: what one delivery may cost. `body_bytes_max` counts bytes as sent, `expanded_bytes_max` after gzip or zstd;
         bodies up to `small_body_bytes_max` go to the ingest workers whole, larger ones stream to the stream workers; a

@@ -41,6 +41,7 @@ from store.audit.search import find
 from store.audit.segments import nodes_reader
 from store.audit.submission import Submission
 from store.clock import to_date
+from store.tls import client_context
 
 if TYPE_CHECKING:
     from store import Store
@@ -155,7 +156,7 @@ class Remote:
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(parts.host)):
             raise ConfigurationError("a witness elsewhere is reached by https only")
         try:
-            self._verify = ssl.create_default_context(cafile=None if ca is None else str(ca))
+            self._verify = client_context(ca)
         except (OSError, ssl.SSLError):
             raise ConfigurationError("the CA of the witness cannot be read") from None
         self._url, self._key, self._cosigned = url.rstrip("/"), key, cosigned

@@ -28,6 +28,7 @@ from ingest.nats_keys import KeyClient, NatsKey
 from ingest.queue import Lag, Message
 from schemas.errors import BusyError, ConfigurationError, LagrumError
 from store import files
+from store.tls import client_context
 
 ACK_WAIT_S: Final = 120.0
 """A message that is not acknowledged within it comes again."""
@@ -136,7 +137,7 @@ class JetStreamSettings:
         if not self.secure:
             return None
         try:
-            context = ssl.create_default_context(cafile=self.ca)
+            context = client_context(self.ca)
             if self.certificate is not None:
                 context.load_cert_chain(self.certificate, self.key)
         except (OSError, ssl.SSLError):

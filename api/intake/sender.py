@@ -14,6 +14,7 @@ import orjson
 from api.problem_kinds import TYPE_PREFIX
 from api.settings import is_loopback
 from schemas.errors import BusyError, ConfigurationError, InputError
+from store.tls import client_context
 
 CONNECT_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 600.0
@@ -42,7 +43,7 @@ class Sender:
         ):
             raise ConfigurationError("a store elsewhere is reached by https only")
         try:
-            verify = ssl.create_default_context(cafile=None if ca is None else str(ca))
+            verify = client_context(ca)
         except (OSError, ssl.SSLError):
             raise ConfigurationError("the CA cannot be read") from None
         transport = httpx.HTTPTransport(verify=verify, uds=None if socket is None else str(socket))

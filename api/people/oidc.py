@@ -34,6 +34,7 @@ import jwt
 
 from api.settings import Settings, is_safe_url
 from schemas.errors import ConfigurationError
+from store.tls import client_context
 
 if TYPE_CHECKING:
     from store.clock import Clock
@@ -333,6 +334,6 @@ def _instant_us(value: object) -> int:
 
 def _trust(ca: Path | None) -> ssl.SSLContext:
     try:
-        return ssl.create_default_context(cafile=None if ca is None else str(ca))
+        return client_context(ca)
     except (OSError, ssl.SSLError):
         raise ConfigurationError("the OpenID provider's CA cannot be read", hint="see oidc_ca in lagrum.toml") from None

@@ -6,7 +6,6 @@ the transit secrets engine's HTTP API of OpenBao 2 (also HashiCorp Vault 1.13 an
 
 from __future__ import annotations
 
-import ssl
 from base64 import b64decode, b64encode
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import httpx
 from schemas.errors import BusyError, ConfigurationError, IntegrityError, NotFoundError
 from store.keys.modules import HeldRoots, TransitPlace, secret_of
 from store.keys.roots import Root
+from store.tls import client_context
 
 CREDENTIAL: Final = "lagrum-transit-token"
 TIMEOUT_S: Final = 10.0
@@ -38,7 +38,7 @@ class TransitRoots(HeldRoots):
         self._url = place.url.rstrip("/")
         self._mount = place.mount.strip("/")
         self._token_file = place.token_file
-        verify = url.scheme == "https" and ssl.create_default_context(cafile=place.ca_file or None)
+        verify = url.scheme == "https" and client_context(place.ca_file or None)
         self._client = httpx.Client(verify=verify, timeout=TIMEOUT_S, trust_env=False, limits=_NO_IDLE)
 
     def _make(self, name: str) -> None:

@@ -11,16 +11,19 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from store import tls
+
 
 def client_context(ca: Path, pair: tuple[Path, Path] | None) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=str(ca))
+    """Return what a caller connects with: whom it trusts, and its certificate and key."""
+    made = tls.client_context(ca)
     if pair is not None:
-        context.load_cert_chain(*pair)
-    return context
+        made.load_cert_chain(*pair)
+    return made
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    """What Python looks for in certificates since 3.13."""
+    """What Python's own contexts look for since 3.13."""
     return x509.KeyUsage(
         digital_signature=not signs_certificates,
         content_commitment=False,
@@ -35,17 +38,21 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 class Ca:
-    """A certificate authority of the test."""
+    """An authority of the test; a bare one names neither keys nor what they are for."""
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._key = folder, ec.generate_private_key(ec.SECP256R1())
+    def __init__(self, folder: Path, name: str, *, is_bare: bool = False) -> None:
+        self._folder, self._is_bare, self._key = folder, is_bare, ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self.path = folder / f"{name}.pem"
-        self._write(self.path, self._certificate(self._name, self._key, is_ca=True))
+        self._write(self.path, self.certificate(self._name, self._key, is_ca=True))
 
-    def issue(self, name: str, *, file_name: str = "") -> tuple[Path, Path, x509.Certificate]:
+    def issue(
+        self, name: str, *, file_name: str = "", usage: x509.ObjectIdentifier | None = None, days: int = 1
+    ) -> tuple[Path, Path, x509.Certificate]:
+        """Return files of a certificate and its key, and the certificate; it is good for `usage` alone, if any."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), key)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self.certificate(subject, key, usage=usage, days=days)
         paths = self._folder / f"{file_name or name}.pem", self._folder / f"{file_name or name}.key"
         self._write(paths[0], certificate)
         private = key.private_bytes(
@@ -55,9 +62,16 @@ class Ca:
         paths[1].write_bytes(private)
         return *paths, certificate
 
-    def _certificate(
-        self, name: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool = False
+    def certificate(
+        self,
+        name: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        *,
+        is_ca: bool = False,
+        usage: x509.ObjectIdentifier | None = None,
+        days: int = 1,
     ) -> x509.Certificate:
+        """Return a certificate that ends in so many days."""
         now = datetime.datetime.now(datetime.UTC)
         builder = (
             x509.CertificateBuilder()
@@ -65,14 +79,20 @@ class Ca:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - datetime.timedelta(days=3))
+            .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .add_extension(_usage(signs_certificates=is_ca), critical=True)
         )
+        if usage is not None:
+            builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+        if not self._is_bare:
+            own, issuers = key.public_key(), self._key.public_key()
+            builder = (
+                builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
+                .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuers), critical=False)
+                .add_extension(_usage(signs_certificates=is_ca), critical=True)
+            )
         return builder.sign(self._key, hashes.SHA256())
 
     @staticmethod

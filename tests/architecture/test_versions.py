@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.architecture.source import modules, nodes
+from tests.architecture.source import calls, modules, nodes
 
 POSSESSIVE = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|(?P<found>\(\?>|(?:[*+?]|\{[0-9]*,?[0-9]*\})\+)",
@@ -45,3 +45,14 @@ def test_that_search_finds_what_it_looks_for(text: str) -> None:
 )
 def test_and_nothing_else(text: str) -> None:
     assert not _is_possessive(text)
+
+
+def test_what_a_client_asks_of_a_certificate_is_said_once() -> None:
+    """Python's own contexts ask for more since 3.13."""
+    found = {
+        path
+        for path, tree in modules().items()
+        for name, _ in calls(tree)
+        if name.rpartition(".")[2] in {"create_default_context", "_create_unverified_context"}
+    }
+    assert found == {"store/tls.py"}

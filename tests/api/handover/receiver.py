@@ -38,7 +38,7 @@ class Office:
         """Return a certificate for a request of ours."""
         asked: Any = x509.load_pem_x509_csr(request.encode())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "operator")])
-        return self.ca._certificate(subject, asked).public_bytes(Encoding.PEM).decode()
+        return self.ca.certificate(subject, asked).public_bytes(Encoding.PEM).decode()
 
 
 @dataclass
