@@ -37,6 +37,7 @@ def test_a_file_sets_what_it_names(tmp_path: Path) -> None:
         {"ingest": {"body_bytes_max": 0}},
         {"people": {"session_seconds": 901}},
         {"people": {"challenge_seconds": 61}},
+        {"people": {"lockout_seconds": 60, "lockout_seconds_max": 59}},
         {"server": {"host": "0.0.0.0"}},
         {"server": {"host": "192.0.2.1"}},
         {"server": {"host": "example.org"}},

@@ -69,10 +69,10 @@ KEPT_APART: Final[dict[str, tuple[str, ...]]] = {
         for name in ("refs", "roots", "ringfile", "keyring", "keyring_copies", "transit", "modules", "pkcs11")
     },
     "store.keys.sealing": ("store/keys/test_sealing.py",),
-    "store.audit.entries": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py"),
+    "store.audit.entries": (f"{AUDIT}/test_entries.py", f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py"),
     "store.audit.log": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_watch.py", f"{AUDIT}/test_faults.py"),
     "store.audit.tail": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_faults.py"),
-    "store.audit.segments": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py", f"{AUDIT}/test_faults.py"),
+    "store.audit.segments": tuple(f"{AUDIT}/test_{name}.py" for name in ("entries", "log", "verify", "faults")),
     "store.audit.reading": (f"{AUDIT}/test_log.py", f"{AUDIT}/test_verify.py"),
     "store.audit.merkle": (f"{AUDIT}/test_merkle.py",),
     "store.audit.checkpoint": (f"{AUDIT}/test_checkpoint.py", f"{AUDIT}/test_verify.py"),

@@ -139,6 +139,8 @@ def test_a_checkpoint_of_another_key_or_origin_is_refused() -> None:
         open_checkpoint(note, [Signer("log.example/a", bytes(31) + b"\x01").verifier])
     with pytest.raises(IntegrityError):
         open_checkpoint(note, [])
+    with pytest.raises(IntegrityError):
+        open_checkpoint(note.replace("\n7\n", "\n8\n"), [SIGNER.verifier])
     foreign = SIGNER.sign(Checkpoint("log.example/b", 7, ROOT).text())
     with pytest.raises(IntegrityError):
         open_checkpoint(foreign, [SIGNER.verifier])
