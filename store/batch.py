@@ -27,6 +27,7 @@ from store.identities.dedup import EXPIRED, Chunk, Fate, Told, classify
 from store.identities.horizon import around, near, nearest_first
 from store.identities.identity import Tags
 from store.identities.identity_lookup import PartSource
+from store.identities.lone_ends import with_starts
 from store.in_flight import InFlightBatch, sources
 from store.model import Receipt, SourceRef, WrittenPart
 from store.open_sessions.sessions import EVENT_COLUMNS, SessionArea
@@ -270,6 +271,7 @@ class BatchWriter:
         screened = self._store.known.screen.tell(tags, parts)
         chunks = [*self._before, *(held.chunk for held in self._held)]
         fates = classify(records, tags, self._store.hasher, parts, screened=screened, chunks=chunks)
+        records = with_starts(records)
         counts = np.bincount(fates, minlength=len(Fate))
         self._counts.update({fate: int(counts[fate]) for fate in Fate})
         self._tell(records.column("batch_position").to_numpy(), fates)

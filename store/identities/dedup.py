@@ -22,6 +22,7 @@ import pyarrow as pa
 from schemas.errors import InputError
 from store.identities.identity import IDENTITY_COLUMNS, IdentityHasher, Keyed, Tags, same_identity, same_record
 from store.identities.identity_lookup import PartSource, Stored
+from store.identities.lone_ends import with_starts
 from store.identities.runs import Asked, cut
 from store.identities.screen import Screened
 from store.partitions import end_days
@@ -92,6 +93,7 @@ def classify(
     identity is known and no known record of it is compatible, otherwise NEW. Earlier is what has a lower
     `batch_position`: folded sessions are in no order. What ended further away than the horizon is not known, whether it
     comes in the same delivery or in another.
+    A row without a start, an end alone, agrees with any; what comes after it meets the start that is inferred of it.
 
     Raises:
         InputError: far too many contradictory records share one identity.
@@ -343,7 +345,7 @@ def _within_group(table: pa.Table, rows: Rows, days: npt.NDArray[np.int64], fate
             continue
         ours = table.slice(int(row), 1)
         for earlier in kept:
-            theirs = table.slice(int(rows[earlier]), 1)
+            theirs = with_starts(table.slice(int(rows[earlier]), 1))
             if abs(days[place] - days[earlier]) > HORIZON_DAYS or not same_identity(ours, theirs)[0]:
                 continue
             if same_record(ours, theirs)[0] and days[place] == days[earlier]:

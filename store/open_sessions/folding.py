@@ -1,7 +1,6 @@
 """Events of sessions folded into one row each. Pure.
 
-Of each field the value of the closing event counts, else of the opening one, else of the latest interim one; a later
-interim value replaces an earlier one.
+Of each field the value of the closing event counts, else the latest one; the start that an opening told stands.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import pyarrow.compute
 
 from schemas.arrow import PACKED
 from schemas.buffers import Column
+from store.open_sessions.session_rows import OWN
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
@@ -97,6 +97,30 @@ def timed_out(rows: pa.Table, seen_us: Ints) -> pa.Table:
     rows = with_column(rows, "end_time", end.cast(kind))
     rows = with_column(rows, "start_time", pc.coalesce(start, pc.subtract(end, span_us)).cast(kind))
     return completed(rows)
+
+
+def without_starts(fields: pa.Table, rows: Flags) -> pa.Table:
+    """Return events without the starts that some of them tell: that of their opening counts."""
+    if not rows.any():
+        return fields
+    starts: Any = fields.column("start_time")
+    return with_column(fields, "start_time", pc.if_else(pa.array(rows), pa.scalar(None, starts.type), starts))
+
+
+def joined(old: pa.Table, fields: pa.Table) -> Any:
+    """Return what was folded before and what came since as one table of one chunk."""
+    old = old.drop_columns([name for name in (*OWN, "batch_position") if name in old.column_names])
+    if old.num_rows:
+        fields = pa.concat_tables([typed(old, fields), fields], promote_options="default")
+    return fields.unify_dictionaries().combine_chunks()
+
+
+def typed(old: pa.Table, fields: pa.Table) -> pa.Table:
+    """Return what was folded before with the types of other columns."""
+    for name in old.column_names:
+        kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
+        old = with_column(old, name, old.column(name).cast(kind))
+    return old
 
 
 def with_column(table: pa.Table, name: str, column: Column) -> pa.Table:

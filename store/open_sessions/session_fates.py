@@ -6,8 +6,9 @@ start, and when the use before it ended; so events of an earlier use are told ap
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,10 +21,12 @@ from store.open_sessions.session_states import NO_END, SessionStates
 
 pc: Any = pyarrow.compute  # its stubs do not know arrays of unknown type
 
-KNOWN, DIRECT, TAKEN, INFERRED = range(4)
-"""It came before or too late; it is a record; it is folded; it is a record of which the other end is inferred."""
-_EARLIER: Final = 4
-"""Of an earlier use: with its other event it is a record, alone it is known."""
+KNOWN, DIRECT, TAKEN, INFERRED, ENDS, OPENS, REPEATS, OVER = range(8)
+"""It came before or too late; it is a record; it is folded; it is a record of which the other end is inferred.
+
+The rest are of an earlier use (`store.open_sessions.earlier_uses`): an end, an opening, one that may have come before.
+The last is an opening whose end is told beside one that waits.
+"""
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -52,32 +55,34 @@ class Fates(NamedTuple):
     """What becomes of the events of a turn (`store.open_sessions.session_numbers.turns`)."""
 
     fates: Ints
-    opening: Ints
-    """Rows of openings of earlier uses of which `closing` has the ends, a pair each."""
-    closing: Ints
     left: pa.Table | None
     """The fields of sessions that never closed, for their key is used anew."""
     left_by: Ints
     """By which rows."""
+    woken: Ints
+    """Sessions that were closed by timeout and are told an end; where that is known they sleep on."""
+    slept_us: Ints
+    """Their ends so far."""
 
 
-def fates(states: SessionStates, events: Events) -> Fates:
+def fates(states: SessionStates, events: Events, has_end: Callable[[Ints], Flags]) -> Fates:
     """Tell what becomes of events; sessions that begin anew or wake are noted in `states`.
 
     An opening after the end of its session uses the key anew; at that instant too, where the session is known to have
     begun at another. A true end wakes a session that was closed by timeout, and the dedup of records decides between
     the two ends. A later opening of a session that runs uses the key anew, and what ran has lost its end; so does an
-    opening later than an end that waits for its own. Beside an end that waits another one is a record; if its turn has
-    such an opening it is the end of that.
+    opening later than an end that waits for its own, unless `has_end` says of its row that its own end is told.
     """
     nothing = np.zeros(0, np.int64)
     sessions, told = events.sessions, np.full(len(events.sessions), TAKEN)
     closed, has_start = states.closed[sessions], events.starts != NO_TIME
     opens, closes = events.kinds == RANK["open"], events.kinds == RANK["close"]
     if not (closed.any() or states.has_row(sessions).any()):
-        return Fates(told, nothing, nothing, None, nothing)
-    told[closed] = np.where(closes | opens, np.where(closes & has_start, DIRECT, _EARLIER), KNOWN)[closed]
+        return Fates(told, None, nothing, nothing, nothing)
     starts, ended = states.started_us[sessions], states.ended_us[sessions]
+    same = np.where(opens, events.starts == starts, ~has_start & (events.ends == ended))
+    late = np.where(opens, REPEATS, np.where(has_start, DIRECT, ENDS))
+    told[closed] = np.where((opens | closes) & ~same, late, KNOWN)[closed]
     anew = (events.starts == ended) & (starts != NO_TIME) & (events.starts != starts)
     anew = closed & opens & has_start & (anew | (events.starts > ended))
     openings, endings = ~closed & opens & has_start, ~closed & closes & (events.ends != NO_TIME)
@@ -86,47 +91,44 @@ def fates(states: SessionStates, events: Events) -> Fates:
     begun = np.where(starts != NO_TIME, np.where(endings, NO_TIME, starts), begun)
     at = np.where(openings, events.starts, events.ends)
     odd = np.flatnonzero((openings | endings) & (begun != NO_TIME) & (at != begun))
-    unheard = odd[_unheard(states, sessions[odd], events.marks[odd])]
+    unheard = odd[unheard_of(states, sessions[odd], events.marks[odd])]
     told[odd] = KNOWN
-    told[unheard] = np.where(endings & has_start, DIRECT, np.where(endings, INFERRED, KNOWN))[unheard]
-    anew[unheard[(openings & (events.starts > begun))[unheard]]] = True
+    told[unheard] = np.where(endings & has_start, DIRECT, np.where(endings, ENDS, KNOWN))[unheard]
+    later = unheard[(openings & (events.starts > begun))[unheard]]
+    over = waits[later] != NO_TIME
+    over[over] = has_end(later[over])
+    told[later[over]] = OVER
+    anew[later[~over]] = True
     wakes = closed & closes & states.has_row(sessions)
-    left, left_by = _turn(states, events, begun, anew, wakes, told)
+    turned = _turn(states, events, begun, anew, wakes, told)
     _tell_earlier(states, events, unheard, told)
-    opening, closing = _pairs(states, events, told)
-    told[told == _EARLIER] = KNOWN
-    told[np.minimum(opening, closing)], told[np.maximum(opening, closing)] = KNOWN, DIRECT
-    return Fates(told, opening, closing, left, left_by)
+    return turned
 
 
-def _turn(
-    states: SessionStates, events: Events, begun: Ints, anew: Flags, wakes: Flags, told: Ints
-) -> tuple[pa.Table | None, Ints]:
-    """Begin sessions anew and wake them; what follows is taken. Return what was left without an end, and by whom.
+def _turn(states: SessionStates, events: Events, begun: Ints, anew: Flags, wakes: Flags, told: Ints) -> Fates:
+    """Begin sessions anew and wake them; what follows is taken.
 
-    Of what was left `begun` has its start, or its end where it has no start. An end before an opening that begins its
-    session anew beside one that waits is the opening's.
+    Of what was left `begun` has its start, or its end where it has no start.
     """
+    nothing = np.zeros(0, np.int64)
     if not (anew.any() or wakes.any()):
-        return None, np.zeros(0, np.int64)
-    beside = np.zeros(len(states), np.bool_)
-    beside[events.sessions[anew]] = states.waits_us[events.sessions[anew]] != NO_TIME
-    own = beside[events.sessions] & (events.kinds == RANK["close"])
-    turns = np.flatnonzero(anew | (wakes & ~own))
+        return Fates(told, None, nothing, nothing, nothing)
+    turns = np.flatnonzero(anew | wakes)
     turned, first = np.unique(events.sessions[turns], return_index=True)
     rows = turns[first]
     since = np.full(len(states), len(told))
     since[turned] = rows
-    told[own | (np.arange(len(told)) >= since[events.sessions])] = TAKEN
+    told[np.arange(len(told)) >= since[events.sessions]] = TAKEN
     begins = events.kinds[rows] == RANK["open"]
-    lost = begins & ~states.closed[turned]
+    lost, woken = begins & ~states.closed[turned], turned[~begins]
     left = states.rows(turned[lost]) if lost.any() else None
+    slept_us = states.ended_us[woken]
     states.closed[turned] = False
     states.ended_us[turned[lost]] = begun[rows[lost]]
     states.drop_rows(turned[begins])
     states.started_us[turned[begins]] = events.starts[rows[begins]]
-    states.ended_us[turned[~begins]] = NO_END
-    return left, rows[lost]
+    states.ended_us[woken] = NO_END
+    return Fates(told, left, rows[lost], woken, slept_us)
 
 
 def _tell_earlier(states: SessionStates, events: Events, unheard: Ints, told: Ints) -> None:
@@ -138,34 +140,17 @@ def _tell_earlier(states: SessionStates, events: Events, unheard: Ints, told: In
     has_start, has_end = events.starts != NO_TIME, events.ends != NO_TIME
     runs &= ~states.closed[events.sessions] & (starts != NO_TIME)
     before = runs & has_end & ((follows & (events.ends <= ended)) | (events.ends < starts))
-    told[before & closes & has_start] = DIRECT
-    alone = before & closes & ~has_start
-    told[alone] = np.where(follows & (events.ends <= ended), _EARLIER, INFERRED)[alone]
+    told[before & closes] = np.where(has_start, DIRECT, ENDS)[before & closes]
     update = runs & (events.kinds < RANK["open"]) & has_start & follows & (events.starts < ended)
     told[update & (~has_end | (events.ends <= ended))] = KNOWN
     new = np.zeros(len(told), np.bool_)
     new[unheard] = True
     early = runs & opens & has_start & (events.starts < starts)
-    told[early] = np.where(follows & (events.starts <= ended), _EARLIER, np.where(new, INFERRED, KNOWN))[early]
+    told[early] = np.where(follows & (events.starts <= ended), REPEATS, np.where(new, OPENS, KNOWN))[early]
 
 
-def _pairs(states: SessionStates, events: Events, told: Ints) -> tuple[Ints, Ints]:
-    """Return openings and ends of earlier uses that belong together; a turn has one of each at the most."""
-    some = (told == _EARLIER) | (told == INFERRED)
-    opens = np.flatnonzero(some & (events.kinds == RANK["open"]) & (events.starts != NO_TIME))
-    closes = np.flatnonzero(some & (events.kinds == RANK["close"]) & (events.ends != NO_TIME))
-    if not (len(opens) and len(closes)):
-        return opens[:0], closes[:0]
-    opening = np.full(len(states), -1)
-    opening[events.sessions[opens]] = opens
-    partners, ended = opening[events.sessions[closes]], states.ended_us[events.sessions[closes]]
-    both = (partners >= 0) & (events.starts[partners] <= events.ends[closes])
-    both &= ~states.closed[events.sessions[closes]] | (events.ends[closes] <= ended)
-    return partners[both], closes[both]
-
-
-def _unheard(states: SessionStates, sessions: Ints, marks: Marks) -> Flags:
-    """Tell which marks are new to their sessions, all of which run."""
+def unheard_of(states: SessionStates, sessions: Ints, marks: Marks) -> Flags:
+    """Tell which marks are new to their sessions, all of which have fields."""
     if not len(sessions):
         return np.zeros(0, np.bool_)
     distinct = np.unique(sessions)

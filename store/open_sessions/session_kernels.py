@@ -87,38 +87,43 @@ def _turns_of(
     ends: Any,
     none: Any,
     begun: Any,
-    latest: Any,
+    waits: Any,
+    last: Any,
     seen: Any,
-    closes: Any,
+    alone: Any,
     since: Any,
     turns: Any,
 ) -> Any:
     """Write the turn of every event; return the last turn.
 
-    Of each session `begun` holds the known start, `latest` the end that waits for one (or `none`), the next three 0.
+    Of each session `begun` holds the known start, `waits` the end that waits for one, `last` an end before (or `none`),
+    the next three 0.
     """
-    last = np.int64(0)
+    latest = np.int64(0)
     for row in range(len(sessions)):
-        one, kind, start = sessions[row], kinds[row], starts[row]
-        anew = kind == _CLOSE and (closes[one] > 0 or none < ends[row] < begun[one])
-        if kind == _OPEN and start != none:
-            anew = (begun[one] != none and begun[one] != start) or (latest[one] != none and start > latest[one])
-            begun[one] = start
-        if anew and seen[one] > 0:
+        one, kind, start, end = sessions[row], kinds[row], starts[row], ends[row]
+        cut = alone[one] > 0 or kind == _OPEN or (kind == _CLOSE and none < end < begun[one])
+        if cut and seen[one] > 0:
             since[one] += 1
-            last = max(last, since[one])
-            closes[one] = 0
-            latest[one] = none
+            latest = max(latest, since[one])
         seen[one] = 1
         turns[row] = since[one]
+        apart = kind == _CLOSE or (kind != _OPEN and end != none)
+        if kind == _OPEN:
+            before = max(begun[one], waits[one], last[one])
+            apart = before != none and start <= before
+            begun[one] = start
+            if not apart:
+                waits[one] = none
+        alone[one] = 1 if apart or waits[one] != none else 0
         if kind == _CLOSE:
-            closes[one] = 1
-            latest[one] = ends[row]
-    return last
+            waits[one] = last[one] = max(waits[one], last[one], end)
+    return latest
 
 
 turns: Any = numba.njit(
-    types.int64(_GIVEN, _GIVEN, _GIVEN, _GIVEN, types.int64, _INTS, _INTS, _INTS, _INTS, _INTS, _INTS), nogil=True
+    types.int64(_GIVEN, _GIVEN, _GIVEN, _GIVEN, types.int64, _INTS, _INTS, _INTS, _INTS, _INTS, _INTS, _INTS),
+    nogil=True,
 )(_turns_of)
 
 

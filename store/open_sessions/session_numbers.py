@@ -100,54 +100,51 @@ def gather(numbers: Ints, scratch: Ints) -> tuple[Ints, Ints]:
     return local, distinct[:count]
 
 
-def turns(sessions: Ints, opened: Ints, waits: Ints, kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
-    """Return the rows to fold, and those to fold after them, where sessions may begin anew.
+def turns(sessions: Ints, known: tuple[Ints, Ints, Ints], kinds: Ints, starts: Ints, ends: Ints) -> list[Ints]:
+    """Return the rows to fold, and those to fold after them: as if every event came by itself.
 
-    By session: the start that is known of it, and the end that waits for one (or `NO_TIME`). By row: session (its place
-    there), rank of the event, its start and end in µs. A turn has of every session openings of one start, and one end
-    that is not before it: whether a further one repeats that before, or contradicts it, is told by their content, as it
-    is when they come in two deliveries.
+    By session what is `known`: its start, the end that waits for one, the end of its use before (or `NO_TIME`). By row:
+    session (its place there), rank of the event, its start and end in µs. A turn has of every session an opening or
+    none, interim words, an end or none, in this order; what says something else is alone in its turn.
     """
     rows = len(sessions)
-    closing = np.flatnonzero(kinds == RANK["close"])
-    early = len(closing) == 1 and ends[closing[0]] < opened[sessions[closing[0]]]
-    if len(closing) < 2 and not early and not (kinds == RANK["open"]).any():
-        return [np.arange(rows)]
     turn = np.zeros(rows, np.int64)
     loops = kernels(rows)
     if loops is None:
-        last = _turns(sessions, opened, waits, kinds, starts, ends, turn)
+        last = _turns(sessions, known, kinds, starts, ends, turn)
     else:
-        begun, latest = (np.ascontiguousarray(known).copy() for known in (opened, waits))
-        seen, closes, since = (np.zeros(len(opened), np.int64) for _ in range(3))
-        last = loops.turns(sessions, kinds, starts, ends, NO_TIME, begun, latest, seen, closes, since, turn)
+        own = [np.ascontiguousarray(times).copy() for times in known]
+        seen, alone, since = (np.zeros(len(own[0]), np.int64) for _ in range(3))
+        last = loops.turns(sessions, kinds, starts, ends, NO_TIME, *own, seen, alone, since, turn)
     if not last:
         return [np.arange(rows)]
     by_turn = np.argsort(turn, kind="stable")
     return np.split(by_turn, np.flatnonzero(np.diff(turn[by_turn])) + 1)
 
 
-def _turns(sessions: Ints, opened: Ints, waits: Ints, kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
+def _turns(sessions: Ints, known: tuple[Ints, Ints, Ints], kinds: Ints, starts: Ints, ends: Ints, turn: Ints) -> int:
     """Write the turn of every event; return the last turn."""
-    begun: dict[int, int] = dict(enumerate(opened.tolist()))
-    latest: dict[int, int] = dict(enumerate(waits.tolist()))
-    closed: set[int] = set()
+    begun, waits, last = (dict(enumerate(times.tolist())) for times in known)
+    alone: set[int] = set()
     since: dict[int, int] = {}
     columns = zip(*(column.tolist() for column in (sessions, kinds, starts, ends)), strict=True)
     for row, (one, kind, start, end) in enumerate(columns):
-        anew = kind == RANK["close"] and (one in closed or NO_TIME < end < begun[one])
-        if kind == RANK["open"] and start != NO_TIME:
-            last = latest.get(one, NO_TIME)
-            anew = (begun[one] not in (NO_TIME, start)) or (last != NO_TIME and start > last)
-            begun[one] = start
-        if anew and one in since:
+        opens, closes = kind == RANK["open"], kind == RANK["close"]
+        if one in since and (one in alone or opens or (closes and NO_TIME < end < begun[one])):
             since[one] += 1
-            closed.discard(one)
-            latest.pop(one, None)
         turn[row] = since.setdefault(one, 0)
-        if kind == RANK["close"]:
-            closed.add(one)
-            latest[one] = end
+        apart = closes or (not opens and end != NO_TIME)
+        if opens:
+            before = max(begun[one], waits[one], last[one])
+            apart = before != NO_TIME and start <= before
+            begun[one] = start
+            waits[one] = waits[one] if apart else NO_TIME
+        if apart or waits[one] != NO_TIME:
+            alone.add(one)
+        else:
+            alone.discard(one)
+        if closes:
+            waits[one] = last[one] = max(waits[one], last[one], end)
     return max(since.values(), default=0)
 
 

@@ -91,6 +91,16 @@ class SessionStates:
         known: Flags = self._block[numbers] != _NOWHERE
         return known
 
+    def times_us(self, numbers: Ints) -> tuple[Ints, Ints, Ints]:
+        """Return what is known of sessions: the start, the end that waits for one, the end before (or `NO_TIME`)."""
+        ended = self.ended_us[numbers]
+        return self.started_us[numbers], self.waits_us[numbers], np.where(ended == NO_END, NO_TIME, ended)
+
+    def words(self, numbers: Ints) -> Words:
+        """Return the tags of sessions, two words each."""
+        found: Words = self._numbers.tags[numbers]
+        return found
+
     def unknown(self, numbers: Ints) -> Flags:
         """Tell of which sessions nothing is known: neither that they run, nor that they ended, nor a use before."""
         known = self.closed[numbers] | self.has_row(numbers) | (self.ended_us[numbers] != NO_END)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,15 +19,24 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from schemas.arrow import PACKED
 from store.catalog import Catalog
 from store.clock import to_date
 from store.identities.identity import IdentityHasher
 from store.identities.prf import Words
 from store.keys import KeyRef, Keyring, derive, seal_series
 from store.open_sessions import session_tables
-from store.open_sessions.folding import completed, fold, in_order, timed_out, with_column
-from store.open_sessions.session_fates import DIRECT, INFERRED, TAKEN, Events, Fates, fates, marks_of
+from store.open_sessions.earlier_uses import earlier, has_end
+from store.open_sessions.folding import (
+    completed,
+    fold,
+    in_order,
+    joined,
+    timed_out,
+    typed,
+    with_column,
+    without_starts,
+)
+from store.open_sessions.session_fates import DIRECT, INFERRED, KNOWN, TAKEN, Events, Fates, fates, marks_of
 from store.open_sessions.session_numbers import NO_TIME, RANK, fresh, turns
 from store.open_sessions.session_pairs import PAIRS_MIN, paired, pairs
 from store.open_sessions.session_reading import element_tags, opened
@@ -45,9 +55,6 @@ _EVENTS: Final = ("update", "open", "close")
 """Their place is their rank (`store.open_sessions.session_numbers.RANK`)."""
 _MARKS: Final = np.array([0, 2, 1, 3], np.uint64)
 """What an event's kind adds to its mark: none of the three, update, open, close."""
-_RANKS: Final = 4
-"""Ranks that a row can have, the one before all others among them."""
-
 _NONE: Final = np.zeros(0, np.int64)
 
 Ints = npt.NDArray[np.int64]
@@ -74,26 +81,8 @@ class _Taken:
     fields: pa.Table
     events: Events
     positions: Ints
-    left_by: Flags
-    """Which of them stand for a record already: one that lost its end to them."""
     local: Ints
     sessions: Ints
-
-    def completing(self, before: Ints, old: pa.Table, folded: pa.Table) -> Ints:
-        """Return of every session the position of the first event with which it has both a start and an end.
-
-        The start is that of the folded row; sessions that were known `before`, by place, may have either already.
-        """
-        starts = _filled(folded.column("start_time"), NO_TIME)
-        begins, closes = (np.full(len(self.sessions), -1) for _ in range(2))
-        begun = np.flatnonzero((self.events.starts == starts[self.local]) & ~self.left_by)[::-1]
-        closed = np.flatnonzero(self.events.kinds == RANK["close"])[::-1]
-        begins[self.local[begun]], closes[self.local[closed]] = begun, closed  # the earliest stays
-        if "start_time" in old.column_names:
-            begins[before[_filled(old.column("start_time"), NO_TIME) == starts[before]]] = -1
-        closes[before[np.asarray(old.column(RANKS)) == RANK["close"]]] = -1
-        last = np.maximum(begins, closes)
-        return np.where(last < 0, NO_TIME, self.positions[last])
 
 
 class SessionArea:
@@ -142,15 +131,16 @@ class SessionArea:
 
     def _fold_turns(self, fields: pa.Table, events: Events, positions: Ints) -> Folded:
         local, sessions = self._states.gather(events.sessions)
-        known = self._states.started_us[sessions], self._states.waits_us[sessions]
-        in_turn = turns(local, *known, events.kinds, events.starts, events.ends)
+        told_us = _filled(fields.column("end_time"), NO_TIME)
+        in_turn = turns(local, self._states.times_us(sessions), events.kinds, events.starts, told_us)
         if len(in_turn) == 1:
             return self._fold(fields, events, positions)
         return _together([self._fold(fields.take(rows), events.of(rows), positions[rows]) for rows in in_turn])
 
     def _fold(self, fields: pa.Table, events: Events, positions: Ints) -> Folded:
         states = self._states
-        told = fates(states, events)
+        told = fates(states, events, partial(has_end, states, self._load, events))
+        aside = earlier(states, self._load, fields, events, told.fates)
         taken = np.flatnonzero(told.fates == TAKEN)
         local, sessions = states.gather(events.sessions[taken])
         before = np.flatnonzero(states.has_row(sessions))
@@ -162,14 +152,15 @@ class SessionArea:
             kept, local = np.unique(local[new], return_inverse=True)
             stays = np.isin(before, kept)
             before, old, sessions = np.searchsorted(kept, before[stays]), old.filter(pa.array(stays)), sessions[kept]
+        slept = ~np.isin(told.woken, sessions)
+        states.closed[told.woken[slept]], states.ended_us[told.woken[slept]] = True, told.slept_us[slept]
         some = fields if len(taken) == len(positions) else fields.take(taken)
-        left_by = np.isin(taken, told.left_by)
-        complete = self._merge(_Taken(some, events.of(taken), positions[taken], left_by, local, sessions), before, old)
-        known = (told.fates != DIRECT) & (told.fates != INFERRED)
-        known[taken] = False
-        records = [*_beside(fields, told, positions), *([] if complete is None else [complete])]
+        complete = self._merge(_Taken(some, events.of(taken), positions[taken], local, sessions), before, old)
+        known = told.fates == KNOWN
+        known[np.flatnonzero(told.fates == TAKEN)[~new]] = True
+        records = [*_beside(fields, told, positions), *aside.records, *([] if complete is None else [complete])]
         one = pa.concat_tables(records, promote_options="default") if records else None
-        accepted = positions[taken]
+        accepted = positions[np.union1d(taken, aside.accepted)]
         if one is not None:
             accepted = np.setdiff1d(accepted, _filled(one.column("batch_position"), 0), assume_unique=True)
         return Folded(one, accepted, positions[known])
@@ -230,14 +221,17 @@ class SessionArea:
         if not len(taken.local):
             return None
         states, kinds = self._states, taken.events.kinds
-        # What was folded before closes if it had its close; else it is older than any new interim figures.
+        # The word of an end counts more than any other; else a later one does.
         told = np.asarray(old.column(RANKS)).astype(np.int64)
-        ranks = np.concatenate([np.where(told == RANK["close"], told, -1), np.maximum(kinds, 0)])
+        every = np.concatenate([told, kinds])
         numbers = np.concatenate([before, taken.local])
-        rows = np.argsort(numbers * _RANKS + ranks + 1, kind="stable")
+        rows = np.argsort(2 * numbers + (every == RANK["close"]), kind="stable")
         starts = np.flatnonzero(np.diff(numbers[rows], prepend=-1))
-        best = np.maximum(np.maximum.reduceat(np.concatenate([told, kinds])[rows], starts), 0)
-        table = _joined(old.drop_columns([*OWN, *(name for name in ("batch_position",) if old.num_rows)]), taken.fields)
+        best = np.maximum(np.maximum.reduceat(every[rows], starts), 0)
+        opened = np.zeros(len(taken.sessions), np.bool_)
+        opened[numbers[every == RANK["open"]]] = True
+        later = opened[taken.local] & (kinds < RANK["open"])
+        table = joined(old, without_starts(taken.fields, later))
         folded = in_order(fold(table, rows, starts), best == RANK["close"])
         ended = (best == RANK["close"]) & np.asarray(folded.column("start_time").is_valid())
         states.changed[taken.sessions] = True
@@ -250,7 +244,9 @@ class SessionArea:
         if not ended.any():
             return None
         records, over = folded.filter(pa.array(ended)), taken.sessions[ended]
-        records = with_column(records, "batch_position", pa.array(taken.completing(before, old, folded)[ended]))
+        last = np.zeros(len(taken.sessions), np.int64)
+        np.maximum.at(last, taken.local, np.arange(len(taken.local)))  # a session is whole with the last of its turn
+        records = with_column(records, "batch_position", pa.array(taken.positions[last[ended]]))
         states.closed[over] = True
         states.drop_rows(over)
         states.ended_us[over] = _filled(records.column("end_time"), NO_END)
@@ -329,23 +325,17 @@ def _together(folded: Sequence[Folded]) -> Folded:
 
 
 def _beside(fields: pa.Table, told: Fates, positions: Ints) -> list[pa.Table]:
-    """Return the records of a turn that leave their sessions as they are.
-
-    Of two events that are one of them the first counts as a duplicate: whether the record is one is not known yet.
-    """
-    lasts = np.maximum(told.opening, told.closing)
-    whole = np.setdiff1d(np.flatnonzero(told.fates == DIRECT), lasts, assume_unique=True)
+    """Return the records of a turn that leave their sessions as they are; an end alone has no start yet."""
+    whole = np.flatnonzero(told.fates == DIRECT)
     tables = [fields.take(whole)] if len(whole) else []
-    if len(told.opening):
-        rows = np.stack([told.opening, told.closing], axis=1).reshape(-1)
-        plain = fields.unify_dictionaries().combine_chunks()
-        pairs_of = completed(fold(plain, rows, np.arange(0, len(rows), 2)))
-        tables.append(with_column(pairs_of, "batch_position", pa.array(positions[lasts])))
     if len(alone := np.flatnonzero(told.fates == INFERRED)):
-        tables.append(timed_out(fields.take(alone), np.zeros(len(alone), np.int64)))
+        rows = fields.take(alone)
+        ends = rows.column("end_time").is_valid()
+        some = rows.filter(pc.invert(ends))
+        tables += [rows.filter(ends), timed_out(some, np.zeros(len(some), np.int64))]
     if told.left is not None:
         old = told.left.drop_columns([*OWN, *(name for name in ("batch_position",) if name in told.left.column_names)])
-        left = timed_out(_typed(old, fields), np.zeros(len(told.left_by), np.int64))
+        left = timed_out(typed(old, fields), np.zeros(len(told.left_by), np.int64))
         tables.append(with_column(left, "batch_position", pa.array(positions[told.left_by])))
     return tables
 
@@ -366,21 +356,6 @@ def _lists(owners: Ints, marks: Marks, wanted: Flags) -> Any:
     begins = np.flatnonzero(np.diff(owners[order], prepend=-1))
     values: Any = pa.array(marks[order])
     return pa.ListArray.from_arrays(pa.array(np.append(begins, len(order)), pa.int32()), values)
-
-
-def _joined(old: pa.Table, fields: pa.Table) -> Any:
-    """Return what was folded before and what came since as one table of one chunk."""
-    if old.num_rows:
-        fields = pa.concat_tables([_typed(old, fields), fields], promote_options="default")
-    return fields.unify_dictionaries().combine_chunks()
-
-
-def _typed(old: pa.Table, fields: pa.Table) -> pa.Table:
-    """Return what was folded before with the types of other columns."""
-    for name in old.column_names:
-        kind = fields.schema.field(name).type if name in fields.column_names else PACKED.field(name).type
-        old = with_column(old, name, old.column(name).cast(kind))
-    return old
 
 
 def _one(column: Any) -> Any:

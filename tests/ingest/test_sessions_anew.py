@@ -208,3 +208,28 @@ def test_an_end_that_waits_is_no_end_of_what_begins_after_it(
     deliveries = [b"".join(events)] if together else events
     assert [length for _, length in spans(tmp_path / "root", "cgnat-syslog", deliveries, source)] == lengths
     assert stored(tmp_path / "again", "cgnat-syslog", deliveries, source)[1:] == (duplicates, 0, 0, len(lengths))
+
+
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_late_session_whose_start_and_stop_come_apart_is_a_record(tmp_path: Path, runs: bool, again: bool) -> None:
+    """Of its Id a later use is known; its Stop has no Acct-Session-Time, so that it has a start by its Start alone."""
+    source = SourceConfig("s", options={"session_ids": "reused"})
+    late, end = packet("Start", 1795161590), packet("Stop", 1795161600)
+    deliveries = [
+        START + packet("Stop", 1795165200),
+        *([START_2] if runs else []),
+        late,
+        end,
+        *(2 * [late, end] * again),
+    ]
+    found = spans(tmp_path / "apart", "radius-detail", deliveries, source)
+    assert found == [(1795161590, 10.0), (1795165190, 10.0)]
+    assert found == spans(tmp_path / "whole", "radius-detail", [b"".join(deliveries)], source)
+
+
+def test_a_late_stop_alone_is_a_record_and_again_a_duplicate(tmp_path: Path) -> None:
+    source = SourceConfig("s", options={"session_ids": "reused"})
+    deliveries = [START + packet("Stop", 1795165200), packet("Stop", 1795161600), packet("Stop", 1795161600)]
+    assert stored(tmp_path / "apart", "radius-detail", deliveries, source) == (3, 1, 0, 0, 2)
+    assert stored(tmp_path / "whole", "radius-detail", [b"".join(deliveries)], source) == (3, 1, 0, 0, 2)

@@ -51,201 +51,152 @@ class Session:
         self.row: Event | None = None
         self.rank = -1
         self.closed = False
-        self.woken = False
         self.start = start
         """Of what ended its start, of what runs that of its opening."""
         self.ended = before
         """Of what ended its end, of what runs that of the use before."""
 
     @property
-    def waits(self) -> bool:
-        """Whether an end waits for its opening."""
-        return self.rank == RANK["close"] and self.row is not None
+    def waits(self) -> int | None:
+        """The end that waits for its opening."""
+        return self.row["end_time"] if self.rank == RANK["close"] and self.row is not None else None
 
-    @property
-    def since(self) -> int | None:
-        """The start of what runs; an end that waits for its opening."""
-        return self.row["end_time"] if self.row is not None and self.waits else self.start
+    def end(self, row: Event) -> Event:
+        self.row, self.closed, self.start, self.ended = None, True, row["start_time"], row["end_time"]
+        return row
+
+    def hold(self, event: Event, *, closed: bool) -> None:
+        """Let one event wait here."""
+        self.row, self.rank, self.marks, self.closed = plain_of(event), RANK[event["event"]], {mark_of(event)}, closed
+        self.start, self.ended = event["start_time"], None
 
 
 class Model:
-    """Sessions by key; a delivery is folded at its end, as the store does."""
+    """Sessions by key, and beside each a place for an earlier use; every event is folded by itself."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, Session] = {}
+        self.places: dict[str, Session] = {}
 
     def fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
-        """Fold a stretch; of a session a turn has openings of one start, and one end."""
-        turns: dict[int, list[Event]] = {}
-        turn_of: dict[str, int] = {}
-        begun: dict[str, int | None] = {key: session.start for key, session in self.sessions.items()}
-        ends: dict[str, list[int]] = {}
-        waits = {key: session.row["end_time"] for key, session in self.sessions.items() if session.waits}
+        """Return the records of events, how many were taken in without one, and how many came before or too late."""
+        records: list[Event] = []
+        fates = []
         for event in events:
-            key, start, told = event["session_key"], event["start_time"], ends.get(event["session_key"], [])
-            early = event["end_time"] is not None and event["end_time"] < (begun.get(key) or 0)
-            anew = event["event"] == "close" and (bool(told) or early)
-            if event["event"] == "open" and start is not None:
-                anew = begun.get(key) not in (None, start) or start > (told or [waits.get(key, 99 * SECOND_US)])[-1]
-                begun[key] = start
-            if anew and key in turn_of:
-                turn_of[key] += 1
-                ends[key] = []
-                waits.pop(key, None)
-            turns.setdefault(turn_of.setdefault(key, 0), []).append(event)
-            if event["event"] == "close":
-                ends.setdefault(key, []).append(event["end_time"])
-        folded = [self._fold(turns[turn]) for turn in sorted(turns)]
-        return [row for rows, _, _ in folded for row in rows], sum(one[1] for one in folded), sum(o[2] for o in folded)
+            self.sessions.setdefault(event["session_key"], Session())
+            fate, record = self._fate(event)
+            fates.append(fate)
+            records += [] if record is None else [record]
+        return records, fates.count("taken"), fates.count("known")
 
-    def _fold(self, events: list[Event]) -> tuple[list[Event], int, int]:
-        direct: list[Event] = []
-        events = self._openings_first(events)
-        fates = [self._fate(event, direct) for event in events]
-        told: set[Any] = set()
-        for place, event in enumerate(events):  # the same early opening again
-            if fates[place] == "inferred" and event["event"] == "open":
-                mark = event["session_key"], mark_of(event)
-                fates[place] = "known" if mark in told else "inferred"
-                told.add(mark)
-        for place, event in enumerate(events):
-            if fates[place] in ("earlier", "inferred") and event["event"] == "close" and event["end_time"] is not None:
-                session = self.sessions[event["session_key"]]
-                for other, opening in enumerate(events):
-                    alike = fates[other] in ("earlier", "inferred") and opening["event"] == "open"
-                    alike = (
-                        alike and opening["session_key"] == event["session_key"] and opening["start_time"] is not None
-                    )
-                    if not alike or opening["start_time"] > event["end_time"]:
-                        continue
-                    if session.closed and event["end_time"] > (session.ended or 99 * SECOND_US):
-                        continue
-                    fates[place], pair = "paired", other
-            if fates[place] == "paired":
-                direct.append(folded_of([(1, events[pair]), (2, event)]))
-                fates[pair] = "known"
-        direct += [inferred(event) for event, fate in zip(events, fates, strict=True) if fate == "inferred"]
-        taken, superseding = [], 0
-        duplicates = sum(fate in ("known", "earlier") for fate in fates)
-        for event, fate in zip(events, fates, strict=True):
-            session = self.sessions[event["session_key"]]
-            if fate not in ("taken", "left"):
-                continue
-            if mark_of(event) in session.marks:
-                duplicates += 1
-                continue
-            session.marks.add(mark_of(event))
-            session.woken = False
-            taken.append(event)
-            superseding += fate == "left"
-        complete = []
-        for key in dict.fromkeys(event["session_key"] for event in taken):
-            session, said = self.sessions[key], [event for event in taken if event["session_key"] == key]
-            best = max(session.rank, *(RANK[event["event"]] for event in said))
-            before = [] if session.row is None else [(2 if session.rank == 2 else -1, session.row)]
-            row = in_order(folded_of(before + [(RANK[event["event"]], event) for event in said]), best == RANK["close"])
-            session.rank, session.row = best, row
-            session.start = row["start_time"] if best == RANK["open"] else None
-            if best == RANK["close"] and row["start_time"] is not None:
-                session.closed, session.row = True, None
-                session.start, session.ended = row["start_time"], row["end_time"]
-                complete.append(row)
-        return direct + complete, len(taken) - len(complete) - superseding, duplicates
-
-    def _openings_first(self, events: list[Event]) -> list[Event]:
-        """Return a turn with the ends behind their openings, of sessions that begin anew beside an end that waits.
-
-        Interim words too, unless the session sleeps: then they come too late.
-        """
-        anew = {
-            event["session_key"]: place
-            for place, event in enumerate(events)
-            if event["event"] == "open"
-            and (session := self.sessions.get(event["session_key"])) is not None
-            and session.waits
-            and event["start_time"] > session.row["end_time"]
-        }
-
-        def place_of(place: int) -> tuple[int, int]:
-            key, kind = events[place]["session_key"], events[place]["event"]
-            moves = kind == "close" or (kind == "update" and key in anew and not self.sessions[key].closed)
-            later = anew.get(key, -1) if moves else -1
-            return max(place, later), int(later > place)
-
-        return [events[place] for place in sorted(range(len(events)), key=place_of)]
-
-    def _fate(self, event: Event, records: list[Event]) -> str:
-        """Tell what an event is to its session; one whose key is used anew without an end goes to the records."""
-        session = self.sessions.setdefault(event["session_key"], Session())
-        kind, start = event["event"], event["start_time"]
-        sleeps = session.closed
+    def _fate(self, event: Event) -> tuple[str, Event | None]:
+        session, kind, start, end = session_of(self, event), event["event"], event["start_time"], event["end_time"]
         if session.closed:
-            later = start is not None and session.ended is not None and start >= session.ended
-            if later and start == session.ended:
-                later = session.start not in (None, start)
-            if kind == "open" and later:
+            anew = start is not None and session.ended is not None and start > session.ended
+            anew = anew or (start is not None and start == session.ended and session.start not in (None, start))
+            if kind == "open" and anew:
                 self.sessions[event["session_key"]] = Session(start, session.ended)
-                return "taken"
+                return self._take(event)
             if kind == "close" and session.row is not None:
-                session.closed, session.woken, session.ended = False, True, None
-        if session.closed:
-            if kind == "update":
-                return "known"
-            if kind == "close" and start is not None:
-                records.append(plain_of(event))
-                return "direct"
-            return "earlier"
-        since = session.since
-        if kind == "open" and start is not None and since is not None and start > since:
+                slept, session.closed, session.ended = session.ended, False, None
+                fate, record = self._running(session, event)
+                if fate == "known" or (record is not None and not session.closed):
+                    session.closed, session.ended = True, slept
+                return fate, record
+            if kind == "update" or (start == session.start if kind == "open" else end == session.ended and not start):
+                return "known", None
+            return self._earlier(event, repeats=True)
+        since = session.start if session.start is not None else session.waits
+        if kind == "open" and since is not None and start is not None and start > since:
+            place = self.places.get(event["session_key"], Session())
             if mark_of(event) in session.marks:
-                return "known"
+                return "known", None
+            if session.start is None and (place.closed and place.start == start):
+                return "known", None
+            if session.start is None and place.waits is not None and start <= place.waits:
+                if mark_of(event) in place.marks:
+                    return "known", None
+                assert place.row is not None
+                return "record", place.end(folded_of([event, place.row]) | {"start_time": start})
             assert session.row is not None
-            records.append(inferred(session.row))
             self.sessions[event["session_key"]] = Session(start, since)
-            return "left"
-        fate = (None if sleeps else self._ending(session, event)) or self._running(session, event)
-        if fate == "direct":
-            records.append(plain_of(event))
-        return fate
+            self._take(event)
+            return "record", inferred(session.row)
+        if kind == "close" and session.start is None and session.waits not in (None, end):
+            if mark_of(event) in session.marks:
+                return "known", None
+            return self._earlier(event, repeats=False)
+        return self._running(session, event)
 
-    @staticmethod
-    def _ending(session: Session, event: Event) -> str | None:
-        """Tell what a further end is where one waits for its opening."""
-        waits = session.since if session.start is None else None
-        if event["event"] != "close" or waits is None or event["end_time"] == waits:
-            return None
-        if mark_of(event) in session.marks:
-            return "known"
-        return "inferred" if event["start_time"] is None else "direct"
-
-    @staticmethod
-    def _running(session: Session, event: Event) -> str:
+    def _running(self, session: Session, event: Event) -> tuple[str, Event | None]:
         """Tell whether an event belongs to what runs, or to an earlier use."""
         kind, start, end, before = event["event"], event["start_time"], event["end_time"], session.ended
         if session.start is None:
-            return "taken"
+            return self._take(event)
         early = end is not None and ((before is not None and end <= before) or end < session.start)
         if kind == "close" and early:
-            if start is not None:
-                return "direct"
-            return "earlier" if before is not None and end <= before else "inferred"
-        if kind == "update" and before is not None and start is not None and start < before:
-            return "known" if end is None or end <= before else "taken"
+            return self._earlier(event, repeats=False)
+        update = kind == "update" and before is not None and start is not None and start < before
+        if update and (end is None or (before is not None and end <= before)):
+            return "known", None
         if kind == "open" and start is not None and start < session.start:
-            if before is not None and start <= before:
-                return "earlier"
-            return "known" if mark_of(event) in session.marks else "inferred"
-        return "taken"
+            repeats = before is not None and start <= before
+            if not repeats and mark_of(event) in session.marks:
+                return "known", None
+            return self._earlier(event, repeats=repeats)
+        return self._take(event)
 
-    def end_delivery(self) -> None:
-        """Let sessions sleep on that woke for an end that was told before."""
-        for session in self.sessions.values():
-            session.closed, session.woken = session.closed or session.woken, False
+    def _earlier(self, event: Event, *, repeats: bool) -> tuple[str, Event | None]:
+        """Tell what an event of an earlier use is; one that `repeats` may have come before."""
+        session, start, end = session_of(self, event), event["start_time"], event["end_time"]
+        if event["event"] == "close" and start is not None:
+            return "record", plain_of(event)
+        place = self.places.setdefault(event["session_key"], Session())
+        heard, waits = mark_of(event) in place.marks and place.row is not None, session.waits
+        if event["event"] == "open":
+            if heard or (place.closed and place.start == start):
+                return "known", None
+            if place.row is not None and not place.closed:
+                return ("known", None) if repeats else ("record", inferred(event))
+            place.hold(event, closed=repeats)
+            return ("known" if repeats else "taken"), None
+        if place.row is not None and place.start is not None and place.start <= end:
+            return "record", place.end(folded_of([place.row, event]) | {"start_time": place.start})
+        if heard or (place.row is None and place.closed and place.ended == end):
+            return "known", None
+        if place.row is None and not session.closed and waits is not None and end > waits:
+            place.hold(event, closed=False)
+            return "taken", None
+        return "record", inferred(event)
+
+    def _take(self, event: Event) -> tuple[str, Event | None]:
+        session = session_of(self, event)
+        if mark_of(event) in session.marks:
+            return "known", None
+        session.marks.add(mark_of(event))
+        said = plain_of(event)
+        if event["event"] == "update" and session.rank == RANK["open"]:
+            said["start_time"] = None
+        words = [said] if session.row is None else [session.row, said]
+        best = max(session.rank, RANK[event["event"]])
+        if session.rank == RANK["close"] != RANK[event["event"]]:
+            words.reverse()
+        row = in_order(folded_of(words), best == RANK["close"])
+        session.rank, session.row = best, row
+        session.start = row["start_time"] if best == RANK["open"] else None
+        if best == RANK["close"] and row["start_time"] is not None:
+            return "record", session.end(row)
+        return "taken", None
+
+    def running(self) -> list[Session]:
+        """Return what runs."""
+        everything = [*self.sessions.values(), *self.places.values()]
+        return [session for session in everything if session.row is not None and not session.closed]
 
     def stale(self, seen_us: int) -> list[Event]:
         closed = []
-        for session in self.sessions.values():
-            if session.row is not None and not session.closed:
+        for session in self.running():
+            if session.row is not None:
                 row = dict(session.row)
                 if row["end_time"] is None:
                     row["end_time"] = seen_us if row["start_time"] is None else row["start_time"]
@@ -261,10 +212,16 @@ def plain_of(event: Event) -> Event:
     return {name: event[name] for name in FIELDS}
 
 
-def folded_of(words: list[tuple[int, Event]]) -> Event:
+def session_of(model: Model, event: Event) -> Session:
+    """Return the session of an event."""
+    return model.sessions[event["session_key"]]
+
+
+def folded_of(words: list[Event]) -> Event:
+    """Return what words say, of which the later counts more."""
     row = {}
     for name in FIELDS:
-        told = [one[name] for _, one in sorted(words, key=lambda word: word[0]) if one[name] is not None]
+        told = [word[name] for word in words if word[name] is not None]
         row[name] = told[-1] if told else None
     return row
 

@@ -70,16 +70,17 @@ def test_distinct_numbers_are_gathered_in_the_order_of_their_first_row(values: l
     assert (scratch == -1).all()
 
 
-@given(EVENTS, st.lists(st.tuples(TIMES, TIMES), min_size=4, max_size=4))
+@given(EVENTS, st.lists(st.tuples(TIMES, TIMES, TIMES), min_size=4, max_size=4))
 def test_sessions_begin_anew_at_the_same_events(
-    events: list[tuple[int, int, int, int]], known: list[tuple[int, int]]
+    events: list[tuple[int, int, int, int]], known: list[tuple[int, int, int]]
 ) -> None:
     sessions, kinds, starts, ends = np.array(events, np.int64).reshape(-1, 4).T.copy()
-    opened, waits = np.array([*known, (NO_TIME, NO_TIME)], np.int64).T.copy()
-    found = both(lambda: turns(sessions, opened, waits, kinds, starts, ends))
+    opened, waits, last = np.array([*known, 3 * (NO_TIME,)], np.int64).T.copy()
+    of = opened, waits, last
+    found = both(lambda: turns(sessions, of, kinds, starts, ends))
     assert sorted(np.concatenate(found).tolist()) == list(range(len(events)))
     beside = [np.append(column, more) for column, more in ((sessions, 4), (kinds, 1), (starts, 9), (ends, NO_TIME))]
-    among_others = both(lambda: turns(beside[0], opened, waits, *beside[1:]))
+    among_others = both(lambda: turns(beside[0], of, *beside[1:]))
     assert [rows.tolist() for rows in found] == [rows[rows < len(events)].tolist() for rows in among_others]
 
 
