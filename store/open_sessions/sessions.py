@@ -168,7 +168,7 @@ class SessionArea:
     def stale(self, before_us: int) -> pa.Table | None:
         """Close the source's sessions that were silent since `before_us`; return them as records with inferred ends.
 
-        Their positions are theirs in this order: who was silent first is first.
+        Their positions are theirs in this order, from 1: who was silent first is first.
         """
         found = self._catalog.query(
             "SELECT tag, seen_us FROM sessions WHERE state = 'open' AND source = ? AND seen_us < ? "
@@ -183,7 +183,7 @@ class SessionArea:
             return None
         numbers, seen_us = numbers[known], seen_us[known]
         records = timed_out(states.rows(numbers).drop_columns(list(OWN)), seen_us)
-        records = with_column(records, "batch_position", pa.array(np.arange(len(numbers))))
+        records = with_column(records, "batch_position", pa.array(np.arange(1, len(numbers) + 1)))
         states.ended_us[numbers] = _filled(records.column("end_time"), NO_END)
         states.closed[numbers] = states.changed[numbers] = True
         return records
