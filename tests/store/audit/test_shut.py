@@ -83,7 +83,7 @@ def test_a_damaged_log_stops_who_needs_it_and_nobody_who_takes_in(
             with pytest.raises(AuditError):
                 shut.flush_outbox(required=True)
             with pytest.raises(IntegrityError):
-                shut.log_state.promised()  # by which it is decided what may be erased
+                shut.log_state.commitments()  # by which it is decided what may be erased
     assert _files(audit) == damaged
     shutil.rmtree(audit, ignore_errors=True)
     shutil.copytree(held, audit)
