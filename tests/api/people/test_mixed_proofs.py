@@ -66,13 +66,13 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
                 ) as caller:
                     return caller.get(f"{url}{path}", headers=headers)
 
-            def log_in(person_id: str) -> str:
-                with httpx.Client(verify=client_context(ours.path, None), timeout=PATIENCE_S) as caller:
+            def log_in(person_id: str, beside: str | None = None) -> httpx.Response:
+                pair = pairs.get(beside or "")
+                with httpx.Client(verify=client_context(ours.path, pair), timeout=PATIENCE_S) as caller:
                     offer = caller.post(f"{url}/v1/sessions").json()
-                    proof = world.proof(world.keys[person_id], offer)
-                    return str(caller.post(f"{url}/v1/sessions", headers=proof).json()["token"])
+                    return caller.post(f"{url}/v1/sessions", headers=world.proof(world.keys[person_id], offer))
 
-            good, local = provider.token(NOW), log_in("auditor-1")
+            good, local = provider.token(NOW), str(log_in("auditor-1").json()["token"])
             worthless = {
                 "expired": provider.token(NOW - 3700),
                 "not yet": provider.token(NOW + 31),
@@ -84,6 +84,10 @@ def test_a_certificate_and_a_token_are_one_persons_and_both_hold(world: World, t
             for beside, status in takes.items():
                 for bearer in (good, local):
                     assert ask(beside, bearer).status_code == status, beside
+                opened = log_in("auditor-1", beside)
+                assert (opened.status_code, "token" in opened.json()) == (
+                    (201, True) if status == 200 else (401, False)
+                )
             for what, bearer in worthless.items():
                 for name in ("auditor-1", "switch"):
                     assert ask(name, bearer).status_code == 401, f"{what}: a certificate stands in for no token"

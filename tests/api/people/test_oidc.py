@@ -275,6 +275,17 @@ def test_forged_tokens_lock_the_address_out_and_nobody_whose_token_is_the_provid
         assert _who(world, provider.token(NOW + 601, key=new_key()))[0] == 401
 
 
+def test_the_first_forged_token_of_a_locked_address_is_kept_out_already(
+    provider: Provider, tmp_path: Path, clock: FixedClock
+) -> None:
+    with make_world(tmp_path, clock, _settings(provider.issuer, failures_max=2)) as world:
+        _bind(world, "custodian-1", "s-1", provider.issuer)
+        for number in range(20):
+            world.http.get("/v1/persons", headers=_bearer(f"c-{number:016x}.x"))
+        assert _who(world, provider.token(NOW, key=new_key()))[0] == 429
+        assert _who(world, provider.token(NOW)) == (200, "custodian-1")
+
+
 def test_a_subject_whose_tokens_fail_waits_alone_and_learns_nothing(
     provider: Provider, tmp_path: Path, clock: FixedClock
 ) -> None:
