@@ -110,7 +110,7 @@ class Watch:
         # (2)
         path = paths.checkpoints_path(self._directory)
         found = last_record(path)
-        if found is None or path.stat().st_size != tail.checkpoints_bytes:
+        if path.stat().st_size != tail.checkpoints_bytes:
             raise IntegrityError("the checkpoints of the audit log were cut or added to")
         if found != (tail.note, tail.checkpoints_bytes):
             raise IntegrityError("the last checkpoint of the audit log was changed")
@@ -122,8 +122,7 @@ class Watch:
     def _check_open(self, tail: Tail) -> None:
         # (4)
         name = tail.segment
-        if name is None:
-            raise IntegrityError("a segment of the audit log is missing")
+        assert name is not None  # (1) has found it
         path = name.path(self._directory)
         if path.stat().st_size != tail.segment_bytes:
             raise IntegrityError("the newest segment of the audit log was cut or added to")
