@@ -15,6 +15,7 @@ PROCEDURE: Final = tuple(
         "states",
         "procedure",
         "amending",
+        "extending",
         "preflight",
         "delivery",
     )
